@@ -1,0 +1,167 @@
+"""What a model is and how it is trained: frozen, keyword-only, checked, to and from JSON."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar, Self
+
+from charlm.errors import UsageError
+
+CELLS = (
+    "lstm",
+    "lstm-peephole",
+    "gru",
+    "gru-reset-before",
+    "gru-minimal",
+    "rnn-tanh",
+    "rnn-relu",
+)
+LEVELS = ("char", "word", "subword")
+SPLITS = ("line", "paragraph", "file")
+PRECISIONS = ("fp32", "bf16")
+
+
+class _Checked:
+    """JSON in and out, and the checks every config shares."""
+
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as a dictionary of JSON values."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """The config that ``to_json`` wrote.
+
+        Raises UsageError if a field is missing, unknown, of another type or out of range.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if not isinstance(values, dict):
+            raise UsageError(f"{cls.__name__} must be a JSON object, got {type(values).__name__}.")
+        if unknown := sorted(set(values) - set(fields)):
+            raise UsageError(f"{cls.__name__} has no field {', '.join(map(repr, unknown))}.")
+        if missing := sorted(set(fields) - set(values)):
+            raise UsageError(f"{cls.__name__} lacks {', '.join(map(repr, missing))}.")
+        return cls(**values)
+
+    def _check(self, name: str, kind: type, low: float, high: float) -> None:
+        """A number of the right kind, finite and within [low, high]."""
+        value = getattr(self, name)
+        if kind is float and type(value) is int:
+            value = float(value)
+            object.__setattr__(self, name, value)
+        if type(value) is not kind or not math.isfinite(value) or not low <= value <= high:
+            what = "a whole number" if kind is int else "a number"
+            raise UsageError(f"{name} must be {what} from {low:g} to {high:g}, got {value!r}.")
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise UsageError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+    def _check_flag(self, name: str) -> None:
+        if type(getattr(self, name)) is not bool:
+            raise UsageError(f"{name} must be true or false, got {getattr(self, name)!r}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig(_Checked):
+    """The shape of a RecurrentLM.
+
+    vocab_size counts every type the tokenizer knows, <UNK> and <EOS> included. dropout acts
+    between recurrent layers and on what the output network reads. output_layers is the number
+    of hidden layers of the network that stands on the recurrent stack at each step. With
+    tie_weights the embedding is also the softmax matrix.
+    """
+
+    vocab_size: int
+    cell: str = "lstm"
+    num_layers: int = 1
+    embedding_size: int = 64
+    hidden_size: int = 320
+    output_layers: int = 0
+    dropout: float = 0.0
+    tie_weights: bool = False
+
+    def __post_init__(self) -> None:
+        self._check("vocab_size", int, 3, 10_000_000)
+        self._check_choice("cell", CELLS)
+        self._check("num_layers", int, 1, 64)
+        self._check("embedding_size", int, 1, 65_536)
+        self._check("hidden_size", int, 1, 65_536)
+        self._check("output_layers", int, 0, 16)
+        self._check("dropout", float, 0.0, 0.95)
+        self._check_flag("tie_weights")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig(_Checked):
+    """How a model is trained, once everything that 'auto' stood for has been settled.
+
+    The run is a function of these fields, the model's shape and the training text: the learning
+    rate rises over warmup_steps to learning_rate and falls by a cosine to end_learning_rate at
+    num_steps. batch_size counts sequences, bptt_length and segment_length tokens,
+    average_decay is that of the running mean of the weights (0 is off).
+    """
+
+    num_steps: int
+    batch_size: int = 32
+    bptt_length: int = 64
+    segment_length: int = 2048
+    learning_rate: float = 4e-3
+    end_learning_rate: float = 4e-5
+    warmup_steps: int = 50
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    max_grad_norm: float = 1.0
+    average_decay: float = 0.0
+    precision: str = "fp32"
+    validate_every: int = 500
+    patience: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._check("num_steps", int, 1, 10**12)
+        self._check("batch_size", int, 1, 65_536)
+        self._check("bptt_length", int, 1, 65_536)
+        self._check("segment_length", int, self.bptt_length, 10**9)
+        self._check("learning_rate", float, 0.0, 100.0)
+        self._check("end_learning_rate", float, 0.0, 100.0)
+        self._check("warmup_steps", int, 0, 10**9)
+        self._check("weight_decay", float, 0.0, 10.0)
+        self._check("beta1", float, 0.0, 0.9999999)
+        self._check("beta2", float, 0.0, 0.9999999)
+        self._check("max_grad_norm", float, 1e-12, 1e12)
+        self._check("average_decay", float, 0.0, 0.9999999)
+        self._check_choice("precision", PRECISIONS)
+        self._check("validate_every", int, 1, 10**12)
+        self._check("patience", int, 0, 10**6)
+        self._check("seed", int, 0, 2**63 - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingConfig(_Checked):
+    """How sequences are drawn.
+
+    temperature 0 is greedy. top_k and top_p are None when off. A sequence ends at <EOS>, at the
+    first of the stop strings (which is not part of the text), or after max_tokens tokens.
+    """
+
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    max_tokens: int = 1000
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._check("temperature", float, 0.0, 1000.0)
+        if self.top_k is not None:
+            self._check("top_k", int, 1, 10_000_000)
+        if self.top_p is not None:
+            self._check("top_p", float, 1e-9, 1.0)
+        self._check("max_tokens", int, 1, 10**9)
+        self._check("seed", int, 0, 2**63 - 1)
+        if any(not isinstance(text, str) or not text for text in self.stop):
+            raise UsageError("a stop string must not be empty.")
