@@ -33,7 +33,7 @@ def scientific(total_log_prob: float, digits: int = 2) -> str:
     """exp(total_log_prob) in scientific form, such as 3.2e-13, however small it is.
 
     >>> scientific(-1179.6)
-    '5.0e-513'
+    '5.1e-513'
     """
     if total_log_prob == -math.inf:
         return "0"

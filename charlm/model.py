@@ -1,0 +1,151 @@
+"""RecurrentLM: ids and a state in, a distribution over the next token and a state out.
+
+It knows ids, never text. Letters: B batch, T time, V vocabulary, E embedding, H hidden, L layers,
+D the width that the softmax reads.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from charlm.cells import make_layer
+from charlm.config import ModelConfig
+
+# Of each layer the (B, H) tensors of its cell: (h, c) or (h,).
+State = tuple[tuple[Tensor, ...], ...]
+
+
+class RecurrentLM(nn.Module):
+    """Embedding, stacked recurrent layers, an optional deep network at each step, softmax.
+
+    The first input is the id ``vocab_size``, whose embedding is the zero vector and stays it; the
+    first state is zero (``init_state``).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, embedding = config.hidden_size, config.embedding_size
+        self.embedding = nn.Embedding(
+            config.vocab_size + 1, embedding, padding_idx=config.vocab_size
+        )
+        self.layers = nn.ModuleList(
+            make_layer(config.cell, embedding if layer == 0 else hidden, hidden)
+            for layer in range(config.num_layers)
+        )
+        self.output = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(config.output_layers))
+        # With tied weights the softmax reads what has the width of the embedding.
+        width = embedding if config.tie_weights else hidden
+        self.projection = nn.Linear(hidden, width, bias=False) if width != hidden else None
+        self.softmax = nn.Linear(width, config.vocab_size)
+        if config.tie_weights:
+            del self.softmax.weight  # the embedding's rows serve in its place
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        """The recurrent layers have set themselves; here is what stands around them."""
+        tied = self.config.tie_weights
+        nn.init.normal_(self.embedding.weight, std=self.config.embedding_size**-0.5 if tied else 1)
+        with torch.no_grad():
+            self.embedding.weight[self.config.vocab_size].zero_()
+        for linear in self.output:
+            assert isinstance(linear, nn.Linear)
+            nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
+            nn.init.zeros_(linear.bias)
+        nn.init.zeros_(self.softmax.bias)
+
+    @property
+    def softmax_weight(self) -> Tensor:
+        """The matrix of the softmax (V, D)."""
+        if self.config.tie_weights:
+            return self.embedding.weight[: self.config.vocab_size]
+        return self.softmax.weight
+
+    def init_state(self, batch_size: int) -> State:
+        """a<0> = 0 for every layer."""
+        weight = self.embedding.weight
+        return tuple(
+            tuple(
+                torch.zeros(batch_size, self.config.hidden_size, device=weight.device, dtype=weight.dtype)
+                for _ in range(layer.num_states)  # type: ignore[arg-type]
+            )
+            for layer in self.layers
+        )
+
+    def hidden(
+        self, inputs: Tensor, state: State, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """What the recurrent stack says after each input.
+
+        inputs: (B, T) ids, each below V or V itself for the zero vector. Returns (T, B, H) and
+        the state after the last input. In training mode dropout draws from ``generator``.
+        """
+        x = self.embedding(inputs.t())  # (T, B, E)
+        after = []
+        for depth, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
+            if depth:
+                x = self._dropout(x, generator)
+            x, new = layer(x, before)  # (T, B, H)
+            after.append(new)
+        return self._dropout(x, generator), tuple(after)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of every type: (..., H) -> (..., V)."""
+        for linear in self.output:
+            hidden = F.relu(linear(hidden))
+        if self.projection is not None:
+            hidden = self.projection(hidden)
+        return F.linear(hidden, self.softmax_weight, self.softmax.bias)
+
+    def forward(
+        self, inputs: Tensor, state: State, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Logits (B, T, V) of the token after each input, and the state after the last."""
+        hidden, state = self.hidden(inputs, state, generator)
+        return self.logits(hidden).transpose(0, 1), state
+
+    def _dropout(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Dropout with one mask for all steps of the window (Gal & Ghahramani 2016).
+
+        x: (T, B, H). The mask is (B, H): as cheap as it is stronger than one drawn anew for
+        every step.
+        """
+        rate = self.config.dropout
+        if not self.training or rate == 0:
+            return x
+        keep = torch.empty(x.shape[1:], device=x.device, dtype=x.dtype)
+        return x * keep.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+
+
+def detach_state(state: State) -> State:
+    """The same state, cut off from the graph: no gradient crosses it."""
+    return tuple(tuple(tensor.detach() for tensor in layer) for layer in state)
+
+
+def narrow_state(state: State, batch_size: int) -> State:
+    """The state of the first batch_size rows."""
+    return tuple(tuple(tensor[:batch_size] for tensor in layer) for layer in state)
+
+
+def num_parameters(model: nn.Module) -> int:
+    """How many numbers the model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def sum_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy in nats, summed over the targets; logits (M, V), targets (M,)."""
+    return F.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def flatten_targets(hidden: Tensor, targets: Tensor, padding: int) -> tuple[Tensor, Tensor]:
+    """Hidden vectors (M, H) and targets (M,) of the positions that count.
+
+    hidden: (T, B, H), targets: (B, T).
+    """
+    flat = targets.t().reshape(-1)
+    vectors = hidden.reshape(-1, hidden.shape[-1])
+    kept = torch.nonzero(flat != padding).squeeze(1)
+    if len(kept) == len(flat):
+        return vectors, flat
+    return vectors[kept], flat[kept]
+

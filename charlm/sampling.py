@@ -1,0 +1,275 @@
+"""Drawing sequences from a model, many at a time.
+
+Sequence number i draws its uniform numbers from a stream of its own, made from (seed, i), so it
+does not depend on how many others are drawn beside it. What remains is rounding: in another batch
+the same probabilities differ in their last digits. Where a uniform number falls so near a
+boundary that this could matter, the step is done again in double precision by the readable
+equations (equations.py), and so the same seed gives the same text, alone or in a batch.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from charlm import equations
+from charlm.config import SamplingConfig
+from charlm.corpus import sequence_hash
+from charlm.decoding import Decoder
+from charlm.drawing import draw
+from charlm.errors import CharlmError, UsageError
+from charlm.model import RecurrentLM, State
+from charlm.tokenizers.base import Tokenizer
+
+BATCH_SIZE = 256
+MOST_ATTEMPTS = 100  # at a sequence that is not in the training text
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A drawn sequence.
+
+    text holds the prompt too. total_log_prob (nats) is that of the drawn tokens under the model
+    itself: temperature 1, nothing masked, <EOS> included where it was drawn. ended is ``eos``,
+    ``stop`` or ``max_tokens``. in_training_text is None where the model does not know its
+    training sequences.
+    """
+
+    index: int
+    text: str
+    total_log_prob: float
+    num_tokens: int
+    ended: str
+    in_training_text: bool | None
+
+
+class _Lane:
+    """A sequence being drawn: what has been drawn of it and its stream of uniform numbers."""
+
+    def __init__(self, index: int, seed: int, attempt: int = 0) -> None:
+        self.index = index
+        self.attempt = attempt
+        self.ids: list[int] = []
+        self.log_prob = 0.0
+        self.uniform = np.random.default_rng((seed, index, attempt)).random
+        self.exact: tuple[int, tuple[tuple[NDArray[np.float64], ...], ...] | None] = (0, None)
+
+
+class Sampler:
+    """Draws from one model. ``known`` are the hashes (S,) of its training sequences, sorted."""
+
+    def __init__(
+        self, model: RecurrentLM, tokenizer: Tokenizer, known: NDArray[np.uint64] | None = None
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.known = known
+        self.decoder = Decoder(model)
+        self._reference: equations.ModelWeights | None = None
+
+    def sample(
+        self,
+        n: int,
+        config: SamplingConfig,
+        *,
+        prompt: str = "",
+        novel: bool = False,
+        batch_size: int = BATCH_SIZE,
+        on_token: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Sample]:
+        """Draw n sequences and yield them in order of their index.
+
+        At most batch_size are drawn side by side; one that has ended makes room for the next.
+        With ``novel``, one that stands in the training text is drawn again. on_token is told
+        (index, token_id) of every token when it is drawn.
+
+        Raises UsageError if novelty is asked of a model that does not know its training text,
+        CharlmError if after 100 attempts a sequence still stands in the training text.
+        """
+        if novel and self.known is None:
+            raise UsageError(
+                "this model cannot tell what is novel: it was trained on whole files, not on lines "
+                "or paragraphs."
+            )
+        prompt_ids = self.tokenizer.encode_prompt(prompt).tolist()
+        context = [self.tokenizer.vocab_size, *prompt_ids]
+        first, start = context[-1], self._read(context[:-1])
+        waiting = iter(range(n))
+        lanes = [_Lane(i, config.seed) for i, _ in zip(waiting, range(batch_size), strict=False)]
+        inputs = np.full(len(lanes), first, dtype=np.int64)
+        state = _expand(start, len(lanes))
+        finished: dict[int, Sample] = {}
+        due = 0
+        while lanes:
+            logits, state = self.decoder.step(
+                torch.from_numpy(inputs).to(self.decoder.device), state
+            )
+            tokens = self._draw(logits.float().cpu().numpy(), lanes, context, config)
+            leaving: list[int] = []
+            renewed: list[int] = []
+            for row, (lane, token) in enumerate(zip(lanes, tokens, strict=True)):
+                if on_token is not None:
+                    on_token(lane.index, token)
+                inputs[row] = token
+                done = self._finish(lane, config, prompt, prompt_ids)
+                if done is None:
+                    continue
+                if novel and done.in_training_text:
+                    lanes[row] = self._again(lane, config.seed)
+                else:
+                    finished[done.index] = done
+                    following = next(waiting, None)
+                    if following is None:
+                        leaving.append(row)
+                        continue
+                    lanes[row] = _Lane(following, config.seed)
+                inputs[row] = first
+                renewed.append(row)
+            if renewed:
+                _renew(state, renewed, start)
+            if leaving:
+                kept = np.delete(np.arange(len(lanes)), leaving)
+                lanes = [lanes[row] for row in kept]
+                inputs = inputs[kept]
+                index = torch.from_numpy(kept).to(self.decoder.device)
+                state = tuple(tuple(t.index_select(0, index) for t in layer) for layer in state)
+            while due in finished:
+                yield finished.pop(due)
+                due += 1
+
+    def _draw(
+        self,
+        logits: NDArray[np.float32],
+        lanes: list[_Lane],
+        context: list[int],
+        config: SamplingConfig,
+    ) -> list[int]:
+        """The next token of every lane, noted in it."""
+        uniform = np.array([lane.uniform() for lane in lanes])
+        drawn = draw(logits, uniform, config, self.tokenizer.unk_id)
+        ids, log_probs = drawn.ids.tolist(), drawn.log_probs.tolist()
+        for row in np.flatnonzero(drawn.doubtful).tolist():
+            exact = self._exact_logits(lanes[row], context)
+            again = draw(exact, uniform[row : row + 1], config, self.tokenizer.unk_id)
+            ids[row], log_probs[row] = int(again.ids[0]), float(again.log_probs[0])
+        for lane, token, log_prob in zip(lanes, ids, log_probs, strict=True):
+            lane.ids.append(token)
+            lane.log_prob += log_prob
+        return ids
+
+    def _exact_logits(self, lane: _Lane, context: list[int]) -> NDArray[np.float64]:
+        """The log-probabilities (1, V) of a lane's next token in double precision."""
+        if self._reference is None:
+            self._reference = reference_weights(self.model)
+        ids = np.array(context + lane.ids, dtype=np.int64)
+        read, state = lane.exact
+        log_probs, state = equations.forward(
+            self.model.config.cell, self._reference, ids[None, read:], state
+        )
+        lane.exact = (len(ids), state)
+        return log_probs[:, -1]
+
+    def _finish(
+        self, lane: _Lane, config: SamplingConfig, prompt: str, prompt_ids: list[int]
+    ) -> Sample | None:
+        """The sample a lane has become, or None if it goes on."""
+        stopped = bool(config.stop) and self._has_stop(lane.ids, config.stop)
+        if lane.ids[-1] == self.tokenizer.eos_id:
+            ended = "eos"
+        elif stopped:
+            ended = "stop"
+        elif len(lane.ids) >= config.max_tokens:
+            ended = "max_tokens"
+        else:
+            return None
+        text = self.continuation(prompt, prompt_ids, lane.ids)
+        if ended == "stop":
+            found = [at for stop in config.stop if (at := text.find(stop)) >= 0]
+            if not found:  # it stands across the end of the prompt, which does not count
+                return None
+            text = text[: min(found)]
+        text = prompt + text
+        return Sample(
+            index=lane.index,
+            text=text,
+            total_log_prob=lane.log_prob,
+            num_tokens=len(lane.ids),
+            ended=ended,
+            in_training_text=self.stands_in_training(text),
+        )
+
+    def _has_stop(self, ids: list[int], stops: tuple[str, ...]) -> bool:
+        """Whether a stop string ends among the last tokens (a token has at least a byte)."""
+        tail = 4 * max(map(len, stops)) + 4
+        text = self.tokenizer.decode(ids[-tail:])
+        return any(stop in text for stop in stops)
+
+    def _again(self, lane: _Lane, seed: int) -> _Lane:
+        if lane.attempt + 1 >= MOST_ATTEMPTS:
+            raise CharlmError(
+                f"{MOST_ATTEMPTS} attempts at a new sequence all gave one of the training text: "
+                "the model has learned it by heart. Train it for less long, or raise the "
+                "temperature."
+            )
+        return _Lane(lane.index, seed, lane.attempt + 1)
+
+    def _read(self, ids: list[int]) -> State:
+        """The state (1, H) after reading ids."""
+        state = self.decoder.init_state(1)
+        for token in ids:
+            _, state = self.decoder.step(torch.tensor([token], device=self.decoder.device), state)
+        return state
+
+    def continuation(self, prompt: str, prompt_ids: list[int], ids: list[int]) -> str:
+        """The text that drawn ids add after a prompt."""
+        before = self.tokenizer.decode(prompt_ids)
+        text = self.tokenizer.decode(prompt_ids + ids)[len(before) :]
+        # A prompt's last space was left to the first token drawn (encode_prompt).
+        if prompt.endswith(" ") and not before.endswith(" ") and text.startswith(" "):
+            return text[1:]
+        return text
+
+    def stands_in_training(self, text: str) -> bool | None:
+        """Whether a text is, word for word, a sequence of the training text."""
+        if self.known is None:
+            return None
+        hashed = np.uint64(sequence_hash(text))
+        at = int(np.searchsorted(self.known, hashed))
+        return at < len(self.known) and bool(self.known[at] == hashed)
+
+
+def reference_weights(model: RecurrentLM) -> equations.ModelWeights:
+    """The model's weights in double precision, as equations.py reads them."""
+
+    def array(tensor: torch.Tensor) -> NDArray[np.float64]:
+        return tensor.detach().cpu().double().numpy()
+
+    def layer_arrays(layer: torch.nn.Module) -> equations.LayerWeights[NDArray[np.float64]]:
+        weights = layer.weights()  # type: ignore[operator]
+        return equations.LayerWeights(*(None if w is None else array(w) for w in weights))
+
+    softmax = model.softmax_weight
+    if model.projection is not None:
+        softmax = softmax @ model.projection.weight
+    return equations.ModelWeights(
+        embedding=array(model.embedding.weight),
+        layers=tuple(map(layer_arrays, model.layers)),
+        output=tuple((array(linear.weight), array(linear.bias)) for linear in model.output),
+        softmax_weight=array(softmax),
+        softmax_bias=array(model.softmax.bias),
+    )
+
+
+def _expand(state: State, batch_size: int) -> State:
+    """batch_size copies of the one row of a state."""
+    return tuple(tuple(t.repeat(batch_size, 1) for t in layer) for layer in state)
+
+
+@torch.inference_mode()
+def _renew(state: State, rows: list[int], start: State) -> None:
+    """Set these rows of a state, in place, to where a new sequence begins."""
+    for layer, initial in zip(state, start, strict=True):
+        for tensor, value in zip(layer, initial, strict=True):
+            tensor[rows] = value

@@ -1,0 +1,102 @@
+"""Text <-> token ids: the only room that knows what a token is.
+
+Importing this package is cheap: the tokenizers are imported when one is trained or loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charlm.errors import CheckpointError, UsageError
+from charlm.tokenizers.base import LEVELS, NUM_BYTES, NUM_SPECIALS, SUBWORD_MODELS, Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Tokenizer", "tokenizer_from_files", "train_tokenizer"]
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    *,
+    level: str,
+    vocab_size: int | None = None,
+    min_count: int | None = None,
+    lowercase: bool = False,
+    subword_model: str = "unigram",
+) -> Tokenizer:
+    """A tokenizer for the training split, given as its sequences; each is read once.
+
+    vocab_size counts <UNK> and <EOS>; None is no limit at char level, 50,000 at word level and
+    4,000 at subword level. min_count (char and word level) leaves rarer types out; None is 1 at
+    char and 2 at word level. lowercase is for words, subword_model (unigram or bpe) for
+    subwords. The same texts and options give the same tokenizer.
+
+    Raises UsageError for an option that makes no sense for the level, TextError if the texts
+    hold nothing to learn from.
+    """
+    _check_options(level, vocab_size, min_count, lowercase, subword_model)
+    if level == "char":
+        from charlm.tokenizers.character import CharacterTokenizer
+
+        return CharacterTokenizer.train(
+            texts, vocab_size=vocab_size, min_count=1 if min_count is None else min_count
+        )
+    if level == "word":
+        from charlm.tokenizers.word import WordTokenizer
+
+        return WordTokenizer.train(
+            texts, vocab_size=vocab_size, min_count=min_count, lowercase=lowercase
+        )
+    from charlm.tokenizers.subword import SubwordTokenizer
+
+    return SubwordTokenizer.train(texts, vocab_size=vocab_size, subword_model=subword_model)
+
+
+def tokenizer_from_files(files: Mapping[str, bytes]) -> Tokenizer:
+    """The tokenizer whose to_files() gave these bytes; files of other names are ignored.
+
+    Runs no code from the files. Raises CheckpointError if one is missing or damaged.
+    """
+    from charlm.tokenizers.files import read_header
+
+    level, fields = read_header(files)
+    if level == "char":
+        from charlm.tokenizers.character import CharacterTokenizer
+
+        return CharacterTokenizer.from_fields(fields)
+    if level == "word":
+        from charlm.tokenizers.word import WordTokenizer
+
+        return WordTokenizer.from_fields(fields)
+    if level == "subword":
+        from charlm.tokenizers.subword import SubwordTokenizer
+
+        return SubwordTokenizer.from_fields(fields, files)
+    raise CheckpointError(f"The tokenizer has the level {level!r:.40}, which charlm lacks.")
+
+
+def _check_options(
+    level: str,
+    vocab_size: int | None,
+    min_count: int | None,
+    lowercase: bool,
+    subword_model: str,
+) -> None:
+    """Refuse options that are out of range or mean nothing at the level: UsageError."""
+    if level not in LEVELS:
+        raise UsageError(f"level must be one of {', '.join(LEVELS)}, got {level!r}.")
+    smallest = NUM_SPECIALS + 1 + (NUM_BYTES if level == "subword" else 0)
+    if vocab_size is not None and vocab_size < smallest:
+        raise UsageError(
+            f"vocab_size must be at least {smallest} at {level} level, got {vocab_size}."
+        )
+    if min_count is not None and (level == "subword" or min_count < 1):
+        raise UsageError("min_count must be at least 1, and means nothing at subword level.")
+    if lowercase and level != "word":
+        raise UsageError(f"lowercase is for word level, not {level} level.")
+    if subword_model not in SUBWORD_MODELS:
+        choices = ", ".join(SUBWORD_MODELS)
+        raise UsageError(f"subword_model must be one of {choices}, got {subword_model!r}.")
+    if subword_model != "unigram" and level != "subword":
+        raise UsageError(f"subword_model is for subword level, not {level} level.")

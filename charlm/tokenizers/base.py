@@ -1,0 +1,79 @@
+"""The Tokenizer protocol: what a text is to everything that knows only token ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from charlm.tokenizers.ids import IdArray, Ids
+
+LEVELS = ("char", "word", "subword")
+SUBWORD_MODELS = ("unigram", "bpe")
+UNK_ID = 0
+EOS_ID = 1
+NUM_SPECIALS = 2
+NUM_BYTES = 256  # types that spell a character at subword level
+UNK_PIECE = "<UNK>"  # how the specials are shown; no text is ever matched against these
+EOS_PIECE = "<EOS>"
+UNK_TEXT = "\ufffd"  # what <UNK> becomes in decoded text
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back.
+
+    Ids are int32 in [0, vocab_size). <UNK> is 0 and <EOS> is 1 at every level; neither is a
+    string, so "<UNK>" or "</s>" typed in a text is plain text.
+    """
+
+    @property
+    def level(self) -> str:
+        """What a token is: "char", "word" or "subword"."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of types, <UNK> and <EOS> included."""
+
+    @property
+    def unk_id(self) -> int:
+        """The id of <UNK>, always 0."""
+
+    @property
+    def eos_id(self) -> int:
+        """The id of <EOS>, always 1."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What training decided that its caller may want to hear; empty once loaded."""
+
+    def encode(self, text: str) -> IdArray:
+        """The ids (N,) of a text. <EOS> is never added."""
+
+    def encode_prompt(self, text: str) -> IdArray:
+        """The ids (N,) of a text that is to be continued.
+
+        As encode, but where tokens bring their own space (word and subword level) one trailing
+        space is left out, if there is text before it that the next token can follow.
+        """
+
+    def decode(self, ids: Ids) -> str:
+        """The text of ids (N,): <UNK> becomes U+FFFD, <EOS> becomes nothing.
+
+        Raises UsageError if an id is outside the vocabulary.
+        """
+
+    def decode_with_offsets(self, ids: Ids) -> tuple[str, list[tuple[int, int]]]:
+        """The decoded text, and for each id the half-open range of its characters in it.
+
+        An implicit space (word level) lies in no range; the byte pieces of one character
+        (subword level) share its range; <EOS> has an empty range. Raises UsageError if an id is
+        outside the vocabulary.
+        """
+
+    def pieces(self, ids: Ids) -> list[str]:
+        """Each token of ids (N,) in a readable form, for display only.
+
+        Raises UsageError if an id is outside the vocabulary.
+        """
+
+    def to_files(self) -> dict[str, bytes]:
+        """The files that tokenizer_from_files reads back, by name."""

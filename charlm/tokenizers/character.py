@@ -1,0 +1,117 @@
+"""Character level: each Unicode code point is a token."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.errors import CheckpointError
+from charlm.tokenizers.base import EOS_ID, EOS_PIECE, NUM_SPECIALS, UNK_ID, UNK_PIECE, UNK_TEXT
+from charlm.tokenizers.files import HEADER_NAME, check_fields, write_header
+from charlm.tokenizers.ids import IdArray, Ids, checked_ids
+from charlm.tokenizers.vocabulary import Vocabulary
+
+_NUM_CODE_POINTS = 0x110000
+_BLOCK_CHARACTERS = 1 << 20  # texts are counted together in blocks of about this many characters
+
+
+class CharacterTokenizer:
+    """Characters <-> ids. Lossless for text whose characters are all known."""
+
+    level = "char"
+    unk_id = UNK_ID
+    eos_id = EOS_ID
+
+    def __init__(self, *, vocabulary: Vocabulary, notes: tuple[str, ...] = ()) -> None:
+        self.notes = notes
+        self.vocab_size = len(vocabulary)
+        self._vocabulary = vocabulary
+        known = code_points("".join(vocabulary.types))
+        self._id_of = np.zeros(_NUM_CODE_POINTS, dtype=np.int32)  # 0 is <UNK>
+        self._id_of[known] = np.arange(NUM_SPECIALS, self.vocab_size, dtype=np.int32)
+        specials = np.array([ord(UNK_TEXT), 0], dtype=np.uint32)  # <EOS> is never looked up
+        self._code_point_of: NDArray[np.uint32] = np.concatenate([specials, known])
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str], *, vocab_size: int | None = None, min_count: int = 1
+    ) -> Self:
+        """The tokenizer of the characters of ``texts``, cut as Vocabulary.from_counts cuts.
+
+        Raises TextError if no character is left.
+        """
+        counts = count_characters(texts)
+        return cls(
+            vocabulary=Vocabulary.from_counts(counts, vocab_size=vocab_size, min_count=min_count)
+        )
+
+    def encode(self, text: str) -> IdArray:
+        """The ids (N,) of the N characters of a text."""
+        return self._id_of[code_points(text)]
+
+    def encode_prompt(self, text: str) -> IdArray:
+        """The same as encode: no character brings a space of its own."""
+        return self.encode(text)
+
+    def decode(self, ids: Ids) -> str:
+        """The text of ids (N,). Raises UsageError if an id is outside the vocabulary."""
+        array = checked_ids(ids, self.vocab_size)
+        visible = self._code_point_of[array[array != EOS_ID]].tobytes()
+        return visible.decode("utf-32-le", "surrogatepass")
+
+    def decode_with_offsets(self, ids: Ids) -> tuple[str, list[tuple[int, int]]]:
+        """The text of ids (N,), and for each id the range of its character in it.
+
+        Raises UsageError if an id is outside the vocabulary.
+        """
+        ends = np.cumsum(checked_ids(ids, self.vocab_size) != EOS_ID).tolist()
+        return self.decode(ids), list(zip([0, *ends], ends, strict=False))
+
+    def pieces(self, ids: Ids) -> list[str]:
+        """The characters themselves. Raises UsageError if an id is outside the vocabulary."""
+        shown = (UNK_PIECE, EOS_PIECE, *self._vocabulary.types)
+        return [shown[i] for i in checked_ids(ids, self.vocab_size).tolist()]
+
+    def to_files(self) -> dict[str, bytes]:
+        """One file, tokenizer.json: the characters in the order of their ids."""
+        return {HEADER_NAME: write_header(self.level, types=self._vocabulary.to_json())}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """The tokenizer whose fields stand in tokenizer.json.
+
+        Raises CheckpointError if they are not those of a character vocabulary.
+        """
+        check_fields(fields, {"types": list})
+        vocabulary = Vocabulary.from_json(fields["types"])
+        if any(len(kind) != 1 for kind in vocabulary.types):
+            raise CheckpointError(f"{HEADER_NAME} is damaged: a type is not one character.")
+        return cls(vocabulary=vocabulary)
+
+
+def code_points(text: str) -> NDArray[np.uint32]:
+    """The code points (N,) of a text, lone surrogates among them."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def count_characters(texts: Iterable[str]) -> dict[str, int]:
+    """How often each character occurs in the texts."""
+    totals = np.zeros(_NUM_CODE_POINTS, dtype=np.int64)
+    for block in _blocks(texts):
+        counts = np.bincount(code_points(block))
+        totals[: len(counts)] += counts
+    return {chr(code): int(totals[code]) for code in np.flatnonzero(totals).tolist()}
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[str]:
+    """The texts joined into blocks, so that many short ones are counted at array speed."""
+    waiting: list[str] = []
+    size = 0
+    for text in texts:
+        waiting.append(text)
+        size += len(text)
+        if size >= _BLOCK_CHARACTERS:
+            yield "".join(waiting)
+            waiting, size = [], 0
+    yield "".join(waiting)

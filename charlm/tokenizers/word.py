@@ -1,0 +1,249 @@
+"""Word level: words, numbers, punctuation and white space apart, with the spacing kept.
+
+A type is a flag digit followed by the surface. Between two tokens stands one space unless a
+flag says otherwise: bit 1 joins a token to the one on its left, bit 2 to the one on its right.
+Where two tokens touch in the text, the joining is marked on punctuation rather than on words:
+``(see p.`` is "2(", "0see", "0p", "1.". White space other than a lone space between two other
+characters is a token of its own, one per character, and no implicit space stands beside it.
+
+What a letter is depends on the Unicode version of the Python that runs.
+"""
+
+import functools
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, pairwise
+from operator import itemgetter
+from typing import Any, Self
+
+import numpy as np
+
+from charlm.errors import CheckpointError
+from charlm.tokenizers.base import EOS_ID, EOS_PIECE, UNK_ID, UNK_PIECE, UNK_TEXT
+from charlm.tokenizers.files import HEADER_NAME, check_fields, write_header
+from charlm.tokenizers.ids import IdArray, Ids, checked_ids
+from charlm.tokenizers.vocabulary import Vocabulary
+
+DEFAULT_MIN_COUNT = 2  # so that the model meets <UNK> while it learns
+DEFAULT_VOCAB_SIZE = 50_000
+JOINER = "￭"
+_JOIN_LEFT = 1
+_JOIN_RIGHT = 2
+
+# A run of other characters, or white space that is not a lone space between two of them.
+_CHUNK = re.compile(r"\S+|(?!(?<=\S) (?=\S))\s")
+_TYPE = re.compile(r"0\s|[0-3]\S+")
+
+# Ideographs and kana, which are written without spaces; each is a token.
+_CJK = (
+    "\u3005\u3006\u3041-\u3096\u309b-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\U0001aff0-\U0001afff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+)
+_INNER = "'’\u200c\u200d"  # kept inside a word: apostrophes and the (non-)joiners of some scripts
+
+
+class WordTokenizer:
+    """Words, numbers, punctuation and white space <-> ids.
+
+    decode(encode(text)) is the text (lowercased with ``lowercase``) wherever every type is known.
+    """
+
+    level = "word"
+    unk_id = UNK_ID
+    eos_id = EOS_ID
+
+    def __init__(
+        self, *, vocabulary: Vocabulary, lowercase: bool = False, notes: tuple[str, ...] = ()
+    ) -> None:
+        self.notes = notes
+        self.vocab_size = len(vocabulary)
+        self._vocabulary = vocabulary
+        self._lowercase = lowercase
+        self._chunk_ids = _ChunkIds(vocabulary)
+        self._surfaces = (UNK_TEXT, "", *(kind[1:] for kind in vocabulary.types))
+        # <EOS> and white space take no space on either side.
+        flags = [0, _JOIN_LEFT | _JOIN_RIGHT, *map(_spacing_flags, vocabulary.types)]
+        self._joins_left = [bool(flag & _JOIN_LEFT) for flag in flags]
+        self._joins_right = [bool(flag & _JOIN_RIGHT) for flag in flags]
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        *,
+        vocab_size: int | None = None,
+        min_count: int | None = None,
+        lowercase: bool = False,
+    ) -> Self:
+        """The tokenizer of the types of ``texts``, cut as Vocabulary.from_counts cuts.
+
+        None stands for DEFAULT_VOCAB_SIZE and DEFAULT_MIN_COUNT; the latter gives way, with a
+        note, where no type occurs so often. Raises TextError if no type is left.
+        """
+        counts = count_types(map(str.lower, texts) if lowercase else texts)
+        notes: tuple[str, ...] = ()
+        if min_count is None:
+            min_count = DEFAULT_MIN_COUNT
+            if counts and max(counts.values()) < min_count:
+                notes = (f"min_count lowered from {min_count} to 1: no word occurs twice",)
+                min_count = 1
+        vocabulary = Vocabulary.from_counts(
+            counts, vocab_size=vocab_size or DEFAULT_VOCAB_SIZE, min_count=min_count
+        )
+        return cls(vocabulary=vocabulary, lowercase=lowercase, notes=notes)
+
+    def encode(self, text: str) -> IdArray:
+        """The ids (N,) of the N tokens of a text."""
+        chunks = _chunks(text.lower() if self._lowercase else text)
+        ids = chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
+        return np.fromiter(ids, dtype=np.int32)
+
+    def encode_prompt(self, text: str) -> IdArray:
+        """As encode, but without a lone trailing space, which the next word will bring.
+
+        A space at the very start or after other white space is a token and stays.
+        """
+        return self.encode(text[:-1] if re.search(r"\S \Z", text) else text)
+
+    def decode(self, ids: Ids) -> str:
+        """The text of ids (N,). Raises UsageError if an id is outside the vocabulary."""
+        return "".join(self._spellings(ids))
+
+    def decode_with_offsets(self, ids: Ids) -> tuple[str, list[tuple[int, int]]]:
+        """The text of ids (N,), and for each id the range of its surface in it.
+
+        An implicit space lies in no range. Raises UsageError if an id is outside the vocabulary.
+        """
+        parts = list(self._spellings(ids))  # space, surface, space, surface, ...
+        ends = np.cumsum([len(part) for part in parts], dtype=np.int64).tolist()
+        return "".join(parts), list(zip(ends[0::2], ends[1::2], strict=True))
+
+    def pieces(self, ids: Ids) -> list[str]:
+        """The surfaces, with ￭ on each side where the token joins its neighbour.
+
+        Raises UsageError if an id is outside the vocabulary.
+        """
+        shown = (UNK_PIECE, EOS_PIECE, *map(_shown, self._vocabulary.types))
+        return [shown[i] for i in checked_ids(ids, self.vocab_size).tolist()]
+
+    def to_files(self) -> dict[str, bytes]:
+        """One file, tokenizer.json: the types in the order of their ids, and ``lowercase``."""
+        types = self._vocabulary.to_json()
+        return {HEADER_NAME: write_header(self.level, lowercase=self._lowercase, types=types)}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """The tokenizer whose fields stand in tokenizer.json.
+
+        Raises CheckpointError if they are not those of a word vocabulary.
+        """
+        check_fields(fields, {"lowercase": bool, "types": list})
+        vocabulary = Vocabulary.from_json(fields["types"])
+        if not all(map(_TYPE.fullmatch, vocabulary.types)):
+            raise CheckpointError(f"{HEADER_NAME} is damaged: a type is not a flag and a word.")
+        return cls(vocabulary=vocabulary, lowercase=fields["lowercase"])
+
+    def _spellings(self, ids: Ids) -> Iterator[str]:
+        """For each id two strings: the implicit space before it, if any, and its surface."""
+        after_join = True
+        for i in checked_ids(ids, self.vocab_size).tolist():
+            yield "" if after_join or self._joins_left[i] else " "
+            yield self._surfaces[i]
+            after_join = self._joins_right[i]
+
+
+class _ChunkIds(dict[str, list[int]]):
+    """A bounded memory of the ids of chunks: most of a text is chunks seen before."""
+
+    MAX_CHUNKS = 100_000
+    MAX_LENGTH = 50  # characters; a longer chunk hardly comes twice
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self._id_of = vocabulary.id_of
+
+    def __missing__(self, chunk: str) -> list[int]:
+        ids = list(map(self._id_of, _types(chunk)))
+        if len(chunk) <= self.MAX_LENGTH:
+            if len(self) >= self.MAX_CHUNKS:
+                self.clear()
+            self[chunk] = ids
+        return ids
+
+
+def count_types(texts: Iterable[str]) -> Counter[str]:
+    """How often each type occurs in the texts."""
+    chunk_counts: Counter[str] = Counter()
+    for text in texts:
+        chunk_counts.update(_chunks(text))
+    counts: Counter[str] = Counter()
+    for chunk, count in chunk_counts.items():
+        for kind in _types(chunk):
+            counts[kind] += count
+    return counts
+
+
+def _chunks(text: str) -> Iterator[str]:
+    """The text without its implicit spaces, cut where no token can touch another."""
+    return map(itemgetter(0), _CHUNK.finditer(text))
+
+
+def _types(chunk: str) -> Iterator[str]:
+    """The types of a chunk: its tokens, with a joining flag for each pair that touches."""
+    surface, is_word, flag = "", False, 0
+    for match in _token_pattern().finditer(chunk):
+        next_is_word = match.lastindex is not None
+        next_flag = 0
+        if surface:
+            if next_is_word and not is_word:
+                flag |= _JOIN_RIGHT
+            else:
+                next_flag = _JOIN_LEFT
+            yield f"{flag}{surface}"
+        surface, is_word, flag = match[0], next_is_word, next_flag
+    yield f"{flag}{surface}"
+
+
+@functools.cache
+def _token_pattern() -> re.Pattern[str]:
+    """Matches one token; group 1 if it is a word, a number or an ideograph."""
+    letter = _character_class("L", but_not=_CJK)
+    mark = _character_class("M")
+    letters = f"[{letter}][{letter}{mark}]*"
+    word = f"{letters}(?:[{_INNER}]{letters})*"
+    number = r"\d+(?:[.,]\d+)*"
+    # Marks modify the character before them, so they stay with an ideograph or a symbol too.
+    return re.compile(f"({word}|{number}|[{_CJK}][{mark}]*)|.[{mark}]*", re.DOTALL)
+
+
+def _character_class(category: str, *, but_not: str = "") -> str:
+    """The code points whose category starts with ``category``, as the ranges of a regex class.
+
+    Planes 2 and 3 hold ideographs alone, and of plane 14 only the variation selectors matter.
+    """
+    excluded = re.compile(f"[{but_not}]").match if but_not else lambda _: None
+    members = [
+        code
+        for code in chain(range(0x20000), range(0xE0100, 0xE01F0))
+        if unicodedata.category(chr(code))[0] == category and not excluded(chr(code))
+    ]
+    gaps = [(a, b) for a, b in pairwise(members) if b != a + 1]
+    starts = [members[0], *(b for _, b in gaps)]
+    ends = [*(a for a, _ in gaps), members[-1]]
+    return "".join(f"\\U{a:08x}-\\U{b:08x}" for a, b in zip(starts, ends, strict=True))
+
+
+def _spacing_flags(kind: str) -> int:
+    """The sides of a type on which no implicit space stands."""
+    return _JOIN_LEFT | _JOIN_RIGHT if kind[1:].isspace() else int(kind[0])
+
+
+def _shown(kind: str) -> str:
+    """A type as a person reads it."""
+    flag = int(kind[0])
+    left = JOINER if flag & _JOIN_LEFT else ""
+    right = JOINER if flag & _JOIN_RIGHT else ""
+    return f"{left}{kind[1:]}{right}"

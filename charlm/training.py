@@ -1,0 +1,339 @@
+"""Training: teacher forcing, truncated back-propagation through time, AdamW.
+
+``train_steps`` owns the loop and nothing else: it takes a TrainingState from one step to the next
+and yields what each step gave. A step is a function of the state, the config and the text: the
+order of the data comes from (seed, epoch) and dropout from (seed, step), so a state written to
+disk and read back goes on exactly as if nothing had happened.
+"""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from charlm.batching import (
+    PADDING,
+    Rows,
+    TokenizedText,
+    Window,
+    epoch_groups,
+    num_windows,
+    read_window,
+)
+from charlm.config import ModelConfig, TrainingConfig
+from charlm.errors import CheckpointError, DivergedError
+from charlm.model import (
+    RecurrentLM,
+    State,
+    detach_state,
+    flatten_targets,
+    narrow_state,
+    sum_cross_entropy,
+)
+
+MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
+
+
+class Step(NamedTuple):
+    """What one step gave: the mean loss in nats per target before the update."""
+
+    step: int
+    loss: float
+    num_targets: int
+    grad_norm: float
+    learning_rate: float
+    skipped: bool
+
+
+@dataclasses.dataclass(kw_only=True)
+class TrainingState:
+    """All that changes while training. ``average`` is the running mean of the weights, if any.
+
+    epoch, group and window say which window of the text comes next; recurrent is the state
+    carried into it (None at the beginning of a group).
+    """
+
+    model: RecurrentLM
+    optimizer: torch.optim.AdamW
+    average: list[Tensor] | None
+    step: int = 0
+    updates: int = 0
+    skipped_in_a_row: int = 0
+    epoch: int = 0
+    group: int = 0
+    window: int = 0
+    recurrent: State | None = None
+    tokens: int = 0
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_step: int | None = None
+    worse_in_a_row: int = 0
+
+
+_COUNTERS: dict[str, tuple[type, ...]] = {
+    "step": (int,),
+    "updates": (int,),
+    "skipped_in_a_row": (int,),
+    "epoch": (int,),
+    "group": (int,),
+    "window": (int,),
+    "tokens": (int,),
+    "seconds": (float, int),
+    "best_loss": (float, int, type(None)),
+    "best_step": (int, type(None)),
+    "worse_in_a_row": (int,),
+}
+
+
+def new_state(
+    model_config: ModelConfig, config: TrainingConfig, device: torch.device | str = "cpu"
+) -> TrainingState:
+    """A freshly initialised model, drawn from the seed, and its optimizer."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = RecurrentLM(model_config)
+    model = model.to(device)
+    average = None
+    if config.average_decay:
+        average = [parameter.detach().clone() for parameter in model.parameters()]
+    return TrainingState(model=model, optimizer=_optimizer(model, config), average=average)
+
+
+def _optimizer(model: RecurrentLM, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW; only matrices decay, and of them not the embedding."""
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        decays = parameter.dim() > 1 and name != "embedding.weight" and "peephole" not in name
+        (matrices if decays else others).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        fused=True,
+    )
+
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """The rate of step number ``step`` (from 0): a linear rise, then a cosine to the end."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return config.end_learning_rate + (config.learning_rate - config.end_learning_rate) * cosine
+
+
+def train_steps(
+    state: TrainingState, config: TrainingConfig, text: TokenizedText
+) -> Iterator[Step]:
+    """Train from where the state is to config.num_steps, one Step at a time.
+
+    Whenever a Step has been yielded the state is whole and may be saved. Raises DivergedError
+    after 10 steps in a row whose gradient is not finite; the weights are then those before them.
+    """
+    while state.step < config.num_steps:
+        groups = groups_of_epoch(text, config, state.epoch)
+        while state.group < len(groups) and state.step < config.num_steps:
+            yield _train_window(state, config, text, groups[state.group])
+        if state.group == len(groups):
+            state.epoch, state.group = state.epoch + 1, 0
+
+
+def groups_of_epoch(text: TokenizedText, config: TrainingConfig, epoch: int) -> list[Rows]:
+    """The groups of rows that an epoch reads, in order."""
+    return epoch_groups(
+        text,
+        batch_size=config.batch_size,
+        bptt_length=config.bptt_length,
+        segment_length=config.segment_length,
+        seed=config.seed,
+        epoch=epoch,
+    )
+
+
+def _train_window(
+    state: TrainingState, config: TrainingConfig, text: TokenizedText, group: Rows
+) -> Step:
+    """One window: forward, backward, update; the state then points at the next."""
+    window = read_window(text, group, state.window, config.bptt_length)
+    before = state.recurrent
+    if before is None:
+        before = state.model.init_state(len(window.inputs))
+    rate = learning_rate(state.step, config)
+    loss, norm, after = _update(state, config, window, before, rate)
+    finite = math.isfinite(loss) and math.isfinite(norm)
+    state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
+    if state.skipped_in_a_row >= MOST_SKIPPED:
+        raise DivergedError(
+            f"training diverged: {MOST_SKIPPED} steps in a row up to step {state.step + 1} gave a "
+            "loss or gradient that is not finite. Lower --learning-rate and begin again, or "
+            "--resume from the last checkpoint."
+        )
+    state.step += 1
+    state.tokens += window.num_targets
+    state.window += 1
+    state.recurrent = detach_state(after) if finite else None
+    if state.window == num_windows(group, config.bptt_length):
+        state.group, state.window, state.recurrent = state.group + 1, 0, None
+    elif state.recurrent is None:
+        # After a skipped step the group is left: what it carried cannot be trusted.
+        state.group, state.window = state.group + 1, 0
+    return Step(state.step, loss, window.num_targets, norm, rate, not finite)
+
+
+def _update(
+    state: TrainingState, config: TrainingConfig, window: Window, before: State, rate: float
+) -> tuple[float, float, State]:
+    """Loss (nats per target), gradient norm and the state after; updates unless not finite."""
+    model = state.model
+    device = model.embedding.weight.device
+    model.train()
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        hidden, after = model.hidden(
+            window.inputs.to(device),
+            narrow_state(before, len(window.inputs)),
+            dropout_generator(config.seed, state.step, device),
+        )
+        vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
+        loss = sum_cross_entropy(model.logits(vectors), targets) / window.num_targets
+    for parameter in model.parameters():
+        parameter.grad = None
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm))
+    value = float(loss.detach())
+    if math.isfinite(value) and math.isfinite(norm):
+        for parameters in state.optimizer.param_groups:
+            parameters["lr"] = rate
+        state.optimizer.step()
+        state.updates += 1
+        if state.average is not None:
+            # A young average forgets faster, or it would be mostly the first random weights.
+            decay = min(config.average_decay, (1 + state.updates) / (10 + state.updates))
+            torch._foreach_lerp_(
+                state.average, [p.detach() for p in model.parameters()], 1 - decay
+            )
+    return value, norm, after
+
+
+def dropout_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The random numbers of one step's dropout, a function of (seed, step)."""
+    generator = torch.Generator(device)
+    # An odd multiplier keeps neighbouring steps and seeds apart in 63 bits.
+    return generator.manual_seed((seed * 0x9E3779B97F4A7C15 + step) % 2**63)
+
+
+@contextlib.contextmanager
+def weights_for_use(state: TrainingState) -> Iterator[RecurrentLM]:
+    """The model in evaluation mode with the weights to use: the average where one is kept."""
+    model = state.model
+    was_training = model.training
+    model.eval()
+    raw = [parameter.data for parameter in model.parameters()]
+    try:
+        if state.average is not None:
+            for parameter, mean in zip(model.parameters(), state.average, strict=True):
+                parameter.data = mean
+        yield model
+    finally:
+        for parameter, data in zip(model.parameters(), raw, strict=True):
+            parameter.data = data
+        model.train(was_training)
+
+
+def tokens_per_second(
+    model_config: ModelConfig,
+    config: TrainingConfig,
+    text: TokenizedText,
+    seconds: float,
+    device: torch.device | str = "cpu",
+) -> float:
+    """Targets a second that training gets through, measured on a scratch model."""
+    state = new_state(model_config, dataclasses.replace(config, num_steps=10**9), device)
+    loop = train_steps(state, dataclasses.replace(config, num_steps=10**9), text)
+    for _ in range(2):  # the first steps pay for what is prepared once
+        next(loop)
+    begun, tokens = time.perf_counter(), 0
+    while True:
+        tokens += next(loop).num_targets
+        elapsed = time.perf_counter() - begun
+        if elapsed >= seconds:
+            return tokens / elapsed
+
+
+def state_tensors(state: TrainingState) -> dict[str, Tensor]:
+    """The tensors of a state that are not the weights for use, by name."""
+    tensors = {}
+    for name, parameter in state.model.named_parameters():
+        if state.average is not None:
+            tensors[f"weight.{name}"] = parameter.detach()
+        moments = state.optimizer.state.get(parameter, {})
+        for key in ("exp_avg", "exp_avg_sq"):
+            tensors[f"{key}.{name}"] = moments.get(key, torch.zeros_like(parameter))
+    for depth, layer in enumerate(state.recurrent or ()):
+        for index, tensor in enumerate(layer):
+            tensors[f"recurrent.{depth}.{index}"] = tensor
+    return tensors
+
+
+def state_counters(state: TrainingState) -> dict[str, Any]:
+    """The numbers of a state, as JSON."""
+    return {name: getattr(state, name) for name in _COUNTERS}
+
+
+def restore_state(
+    state: TrainingState,
+    weights: dict[str, Tensor],
+    tensors: dict[str, Tensor],
+    counters: dict[str, Any],
+) -> None:
+    """Put back what ``state_tensors``, ``state_counters`` and the weights for use held.
+
+    Raises CheckpointError if they do not fit the model.
+    """
+    for name, kinds in _COUNTERS.items():
+        value = counters.get(name)
+        if type(value) not in kinds or (value is not None and value < 0):
+            raise CheckpointError(f"training.json: {name} cannot be {value!r}.")
+        setattr(state, name, value)
+    try:
+        with torch.no_grad():
+            for index, (name, parameter) in enumerate(state.model.named_parameters()):
+                if state.average is None:
+                    parameter.copy_(weights[name])
+                else:
+                    parameter.copy_(tensors[f"weight.{name}"])
+                    state.average[index].copy_(weights[name])
+                if state.updates:
+                    state.optimizer.state[parameter] = {
+                        "step": torch.tensor(float(state.updates), device=parameter.device),
+                        **{
+                            key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
+                            for key in ("exp_avg", "exp_avg_sq")
+                        },
+                    }
+            state.recurrent = _recurrent(state, tensors)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"training.safetensors does not fit the model: {error}.") from None
+
+
+def _recurrent(state: TrainingState, tensors: dict[str, Tensor]) -> State | None:
+    if "recurrent.0.0" not in tensors:
+        return None
+    batch, hidden = tensors["recurrent.0.0"].shape
+    blank = state.model.init_state(batch)
+    if hidden != state.model.config.hidden_size:
+        raise CheckpointError("training.safetensors: the carried state is of another size.")
+    return tuple(
+        tuple(
+            torch.empty_like(tensor).copy_(tensors[f"recurrent.{depth}.{index}"])
+            for index, tensor in enumerate(layer)
+        )
+        for depth, layer in enumerate(blank)
+    )
