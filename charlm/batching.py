@@ -119,9 +119,7 @@ def cut_rows(
     whole = np.flatnonzero(lengths <= segment_length)
     counted = np.concatenate([begin[whole], *begins])
     first = np.concatenate([begin[whole], *(np.repeat(b[0], len(b)) for b in begins)])
-    return Rows(
-        np.maximum(counted - warm_up, first), np.concatenate([end[whole], *ends]), counted
-    )
+    return Rows(np.maximum(counted - warm_up, first), np.concatenate([end[whole], *ends]), counted)
 
 
 def group_rows(
@@ -188,12 +186,12 @@ def read_window(text: TokenizedText, group: Rows, index: int, bptt_length: int) 
     at = (group.begin[:running, None] + offset) + np.arange(width)  # (B, T)
     live = at < group.end[:running, None]
     scored = live & (at >= group.counted[:running, None])
-    at = torch.from_numpy(np.minimum(at, group.end[:running, None] - 1))
-    targets = text.targets[at].long()
+    places = torch.from_numpy(np.minimum(at, group.end[:running, None] - 1))
+    targets = text.targets[places].long()
     num_targets = int(np.count_nonzero(scored))
     if num_targets < scored.size:
         targets.masked_fill_(torch.from_numpy(~scored), PADDING)
-    return Window(text.inputs[at].long(), targets, num_targets)
+    return Window(text.inputs[places].long(), targets, num_targets)
 
 
 def read_windows(text: TokenizedText, group: Rows, bptt_length: int) -> Iterator[Window]:

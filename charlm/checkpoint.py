@@ -249,6 +249,11 @@ def load(path: Path) -> Checkpoint:
     )
 
 
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a step alone, verified. Raises CheckpointError."""
+    return tokenizer_from_files(_read_files(path, _manifest_names(path) & {*_TOKENIZER_FILES}))
+
+
 def load_training(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What a step holds for going on: training.json and the tensors of training.safetensors."""
     wanted = frozenset(("training.json", "training.safetensors"))
@@ -362,7 +367,7 @@ def _refuse_constant(text: str) -> float:
 def _read_bytes(path: Path, largest: int) -> bytes:
     """The bytes of a regular file no larger than that."""
     try:
-        with path.open("rb", opener=_open_plain) as file:
+        with open(path, "rb", opener=_open_plain) as file:
             status = os.fstat(file.fileno())
             if not os.path.isfile(path) or status.st_size > largest:
                 raise CheckpointError(f"{path} is not a file of a checkpoint.")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from charlm.errors import UsageError
 
@@ -22,7 +22,6 @@ PRECISIONS = ("fp32", "bf16")
 
 class _Checked:
     """JSON in and out, and the checks every config shares."""
-
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary of JSON values."""
@@ -45,11 +44,12 @@ class _Checked:
 
     def _check(self, name: str, kind: type, low: float, high: float) -> None:
         """A number of the right kind, finite and within [low, high]."""
-        value = getattr(self, name)
+        value: Any = getattr(self, name)
         if kind is float and type(value) is int:
             value = float(value)
             object.__setattr__(self, name, value)
-        if type(value) is not kind or not math.isfinite(value) or not low <= value <= high:
+        right = type(value) is kind  # a bool is no number here
+        if not right or not math.isfinite(value) or not low <= value <= high:
             what = "a whole number" if kind is int else "a number"
             raise UsageError(f"{name} must be {what} from {low:g} to {high:g}, got {value!r}.")
 
@@ -146,7 +146,6 @@ class SamplingConfig(_Checked):
     temperature 0 is greedy. top_k and top_p are None when off. A sequence ends at <EOS>, at the
     first of the stop strings (which is not part of the text), or after max_tokens tokens.
     """
-
 
     temperature: float = 1.0
     top_k: int | None = None

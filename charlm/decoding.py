@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from charlm.equations import NUM_STATES, LayerWeights
 from charlm.model import RecurrentLM, State
 
 
@@ -33,14 +34,13 @@ class Decoder:
     def __init__(self, model: RecurrentLM) -> None:
         self.config = model.config
         self.device = model.embedding.weight.device
-        self._layers = tuple(
-            _pack(layer.weights(), self.config.cell)  # type: ignore[operator]
-            for layer in model.layers
-        )
+        self._layers = tuple(_pack(weights, self.config.cell) for weights in model.layer_weights())
         first = self._layers[0]
         # The embedding of a token is only ever read through the first layer's input matrix.
         self._table = torch.addmm(first.bias, model.embedding.weight, first.weight_ih)  # (V+1, G*H)
-        self._output = tuple((linear.weight.t().contiguous(), linear.bias) for linear in model.output)
+        self._output = tuple(
+            (weight.t().contiguous(), bias.clone()) for weight, bias in model.output_weights()
+        )
         softmax = model.softmax_weight
         if model.projection is not None:  # two products without a nonlinearity between are one
             softmax = softmax @ model.projection.weight
@@ -49,10 +49,11 @@ class Decoder:
 
     def init_state(self, batch_size: int) -> State:
         """a<0> = 0 for every layer."""
-        states = 2 if self.config.cell.startswith("lstm") else 1
         shape = (batch_size, self.config.hidden_size)
         return tuple(
-            tuple(torch.zeros(shape, device=self.device) for _ in range(states))
+            tuple(
+                torch.zeros(shape, device=self.device) for _ in range(NUM_STATES[self.config.cell])
+            )
             for _ in self._layers
         )
 
@@ -73,9 +74,10 @@ class Decoder:
         return torch.addmm(bias, x, weight), tuple(after)
 
 
-def _pack(weights: "LayerWeights", cell: str) -> _Layer:
+def _pack(weights: LayerWeights[Tensor], cell: str) -> _Layer:
     bias, candidate_bias = weights.bias_ih, None
     if cell == "gru":
+        assert weights.bias_hh is not None
         reset_and_update = 2 * weights.weight_hh.shape[1]
         bias = bias.clone()
         bias[:reset_and_update] += weights.bias_hh[:reset_and_update]

@@ -72,7 +72,8 @@ def _keep_top_k(scaled: NDArray[np.floating], k: int, error: float) -> NDArray[n
     ordered = np.partition(scaled, (-k - 1, -k), axis=1)
     kth, next_best = ordered[:, -k], ordered[:, -k - 1]
     scaled[scaled < kth[:, None]] = -np.inf
-    return kth - next_best < error
+    close: NDArray[np.bool_] = kth - next_best < error
+    return close
 
 
 def _keep_top_p(weights: NDArray[np.floating], p: float, error: float) -> NDArray[np.bool_]:
@@ -97,7 +98,8 @@ def _keep_top_p(weights: NDArray[np.floating], p: float, error: float) -> NDArra
     weights[weights < least[:, None]] = 0
     gaps = np.abs(reached - goal[:, None]).min(axis=1) / goal
     tie = (following > least * (1 - error)) & (last + 1 < head)
-    return (gaps < PROBABILITY_ERROR) | tie
+    doubtful: NDArray[np.bool_] = (gaps < PROBABILITY_ERROR) | tie
+    return doubtful
 
 
 def _search(
@@ -122,12 +124,16 @@ def _search(
     place = (inner <= goal[:, None]).sum(axis=1)
     overrun = place >= _BLOCK  # rounding left the goal past the last weight
     ids = block * _BLOCK + np.minimum(place, _BLOCK - 1)
-    ids = np.where(overrun | (padded[rows, np.minimum(ids, padded.shape[1] - 1)] == 0),
-                   _last_positive(weights), ids)
+    ids = np.where(
+        overrun | (padded[rows, np.minimum(ids, padded.shape[1] - 1)] == 0),
+        _last_positive(weights),
+        ids,
+    )
     distance = np.abs(inner - goal[:, None]).min(axis=1)
     near = np.minimum(distance, np.minimum(np.abs(goal - before), total - goal)) < error * total
     return ids.astype(np.int64), near | overrun
 
 
 def _last_positive(weights: NDArray[np.floating]) -> NDArray[np.int64]:
-    return weights.shape[1] - 1 - (weights[:, ::-1] > 0).argmax(axis=1)
+    last: NDArray[np.int64] = weights.shape[1] - 1 - (weights[:, ::-1] > 0).argmax(axis=1)
+    return last

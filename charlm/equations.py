@@ -22,6 +22,7 @@ Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 LayerState: TypeAlias = tuple[Array, ...]
 A = TypeVar("A")
+B = TypeVar("B")
 
 
 class LayerWeights(NamedTuple, Generic[A]):
@@ -38,6 +39,16 @@ class LayerWeights(NamedTuple, Generic[A]):
     bias_ih: A  # (G*H,)
     bias_hh: A | None = None  # (G*H,) in the cells that torch has fused
     peephole: A | None = None  # (3, H): the diagonals seen by update, forget, output
+
+    def map(self, convert: Callable[[A], B]) -> "LayerWeights[B]":
+        """The same weights, each one converted: tensors to arrays, one dtype to another."""
+        return LayerWeights(
+            convert(self.weight_ih),
+            convert(self.weight_hh),
+            convert(self.bias_ih),
+            None if self.bias_hh is None else convert(self.bias_hh),
+            None if self.peephole is None else convert(self.peephole),
+        )
 
 
 class ModelWeights(NamedTuple):
@@ -175,26 +186,39 @@ def init_state(cell: str, weights: ModelWeights, batch_size: int) -> tuple[Layer
     )
 
 
-def forward(
+def hidden(
     cell: str, weights: ModelWeights, inputs: Ids, state: tuple[LayerState, ...] | None = None
 ) -> tuple[Array, tuple[LayerState, ...]]:
-    """Log-probabilities of every next token: ids (B, T), state -> log_probs (B, T, V), state.
+    """What the top layer says after each input: ids (B, T), state -> a (B, T, H), state.
 
     The inputs are the true tokens (teacher forcing), after id V, the zero vector, where a
     sequence begins. Without a state it starts from zeros.
     """
     step = STEPS[cell]
     states = list(init_state(cell, weights, len(inputs)) if state is None else state)
-    log_probs = np.empty((*inputs.shape, len(weights.softmax_bias)), weights.softmax_bias.dtype)
+    top = []
     for t in range(inputs.shape[1]):
         a = weights.embedding[inputs[:, t]]  # (B, E)
         for i, layer in enumerate(weights.layers):
             states[i] = step(layer, a, states[i])
             a = states[i][0]  # (B, H)
-        for weight, bias in weights.output:
-            a = relu(a @ weight.T + bias)  # (B, D)
-        log_probs[:, t] = log_softmax(a @ weights.softmax_weight.T + weights.softmax_bias)
-    return log_probs, tuple(states)
+        top.append(a)
+    return np.stack(top, axis=1), tuple(states)
+
+
+def predict(weights: ModelWeights, a: Array) -> Array:
+    """Log-probabilities of the next token: a (..., H) -> log_probs (..., V)."""
+    for weight, bias in weights.output:
+        a = relu(a @ weight.T + bias)  # (..., D)
+    return log_softmax(a @ weights.softmax_weight.T + weights.softmax_bias)
+
+
+def forward(
+    cell: str, weights: ModelWeights, inputs: Ids, state: tuple[LayerState, ...] | None = None
+) -> tuple[Array, tuple[LayerState, ...]]:
+    """Log-probabilities of every next token: ids (B, T), state -> log_probs (B, T, V), state."""
+    a, state = hidden(cell, weights, inputs, state)
+    return predict(weights, a), state
 
 
 def token_log_probs(log_probs: Array, targets: Ids) -> Array:

@@ -4,12 +4,15 @@ It knows ids, never text. Letters: B batch, T time, V vocabulary, E embedding, H
 D the width that the softmax reads.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.cells import make_layer
+from charlm.cells import RecurrentLayer, make_layer
 from charlm.config import ModelConfig
+from charlm.equations import LayerWeights
 
 # Of each layer the (B, H) tensors of its cell: (h, c) or (h,).
 State = tuple[tuple[Tensor, ...], ...]
@@ -61,12 +64,23 @@ class RecurrentLM(nn.Module):
             return self.embedding.weight[: self.config.vocab_size]
         return self.softmax.weight
 
+    def layer_weights(self) -> tuple[LayerWeights[Tensor], ...]:
+        """The weights of the recurrent stack, bottom first, as equations.py orders them."""
+        return tuple(cast(RecurrentLayer, layer).weights() for layer in self.layers)
+
+    def output_weights(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Weight (D, D') and bias (D,) of each layer of the per-step output network."""
+        layers = (cast(nn.Linear, layer) for layer in self.output)
+        return tuple((layer.weight, layer.bias) for layer in layers)
+
     def init_state(self, batch_size: int) -> State:
         """a<0> = 0 for every layer."""
         weight = self.embedding.weight
         return tuple(
             tuple(
-                torch.zeros(batch_size, self.config.hidden_size, device=weight.device, dtype=weight.dtype)
+                torch.zeros(
+                    batch_size, self.config.hidden_size, device=weight.device, dtype=weight.dtype
+                )
                 for _ in range(layer.num_states)  # type: ignore[arg-type]
             )
             for layer in self.layers
@@ -148,4 +162,3 @@ def flatten_targets(hidden: Tensor, targets: Tensor, padding: int) -> tuple[Tens
     if len(kept) == len(flat):
         return vectors, flat
     return vectors[kept], flat[kept]
-

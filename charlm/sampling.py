@@ -54,7 +54,7 @@ class _Lane:
         self.ids: list[int] = []
         self.log_prob = 0.0
         self.uniform = np.random.default_rng((seed, index, attempt)).random
-        self.exact: tuple[int, tuple[tuple[NDArray[np.float64], ...], ...] | None] = (0, None)
+        self.exact: tuple[int, tuple[equations.LayerState, ...] | None] = (0, None)
 
 
 class Sampler:
@@ -149,7 +149,8 @@ class Sampler:
         """The next token of every lane, noted in it."""
         uniform = np.array([lane.uniform() for lane in lanes])
         drawn = draw(logits, uniform, config, self.tokenizer.unk_id)
-        ids, log_probs = drawn.ids.tolist(), drawn.log_probs.tolist()
+        ids: list[int] = drawn.ids.tolist()
+        log_probs: list[float] = drawn.log_probs.tolist()
         for row in np.flatnonzero(drawn.doubtful).tolist():
             exact = self._exact_logits(lanes[row], context)
             again = draw(exact, uniform[row : row + 1], config, self.tokenizer.unk_id)
@@ -159,17 +160,17 @@ class Sampler:
             lane.log_prob += log_prob
         return ids
 
-    def _exact_logits(self, lane: _Lane, context: list[int]) -> NDArray[np.float64]:
+    def _exact_logits(self, lane: _Lane, context: list[int]) -> equations.Array:
         """The log-probabilities (1, V) of a lane's next token in double precision."""
         if self._reference is None:
             self._reference = reference_weights(self.model)
         ids = np.array(context + lane.ids, dtype=np.int64)
         read, state = lane.exact
-        log_probs, state = equations.forward(
+        top, state = equations.hidden(
             self.model.config.cell, self._reference, ids[None, read:], state
         )
         lane.exact = (len(ids), state)
-        return log_probs[:, -1]
+        return equations.predict(self._reference, top[:, -1])
 
     def _finish(
         self, lane: _Lane, config: SamplingConfig, prompt: str, prompt_ids: list[int]
@@ -243,20 +244,16 @@ class Sampler:
 def reference_weights(model: RecurrentLM) -> equations.ModelWeights:
     """The model's weights in double precision, as equations.py reads them."""
 
-    def array(tensor: torch.Tensor) -> NDArray[np.float64]:
+    def array(tensor: torch.Tensor) -> equations.Array:
         return tensor.detach().cpu().double().numpy()
-
-    def layer_arrays(layer: torch.nn.Module) -> equations.LayerWeights[NDArray[np.float64]]:
-        weights = layer.weights()  # type: ignore[operator]
-        return equations.LayerWeights(*(None if w is None else array(w) for w in weights))
 
     softmax = model.softmax_weight
     if model.projection is not None:
         softmax = softmax @ model.projection.weight
     return equations.ModelWeights(
         embedding=array(model.embedding.weight),
-        layers=tuple(map(layer_arrays, model.layers)),
-        output=tuple((array(linear.weight), array(linear.bias)) for linear in model.output),
+        layers=tuple(weights.map(array) for weights in model.layer_weights()),
+        output=tuple((array(weight), array(bias)) for weight, bias in model.output_weights()),
         softmax_weight=array(softmax),
         softmax_bias=array(model.softmax.bias),
     )

@@ -155,7 +155,12 @@ def _score_window(
 
 @torch.inference_mode()
 def mean_loss(
-    model: RecurrentLM, text: TokenizedText, *, batch_size: int, bptt_length: int, segment_length: int
+    model: RecurrentLM,
+    text: TokenizedText,
+    *,
+    batch_size: int,
+    bptt_length: int,
+    segment_length: int,
 ) -> float:
     """Mean nats per target of a text, read as in training: the quick figure of a run's progress.
 

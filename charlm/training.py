@@ -106,7 +106,8 @@ def new_state(
 
 def _optimizer(model: RecurrentLM, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW; only matrices decay, and of them not the embedding."""
-    matrices, others = [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for name, parameter in model.named_parameters():
         decays = parameter.dim() > 1 and name != "embedding.weight" and "peephole" not in name
         (matrices if decays else others).append(parameter)
@@ -216,9 +217,7 @@ def _update(
         if state.average is not None:
             # A young average forgets faster, or it would be mostly the first random weights.
             decay = min(config.average_decay, (1 + state.updates) / (10 + state.updates))
-            torch._foreach_lerp_(
-                state.average, [p.detach() for p in model.parameters()], 1 - decay
-            )
+            torch._foreach_lerp_(state.average, [p.detach() for p in model.parameters()], 1 - decay)
     return value, norm, after
 
 

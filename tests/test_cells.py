@@ -51,7 +51,7 @@ def random_inputs(
 
 def to_numpy(layer: RecurrentLayer) -> LayerWeights[np.ndarray]:
     """The layer's weights as equations.py takes them."""
-    return LayerWeights(*(None if w is None else w.detach().numpy() for w in layer.weights()))
+    return layer.weights().map(lambda w: w.detach().numpy())
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -172,10 +172,7 @@ def test_forward_is_a_distribution_in_the_dtype_of_the_weights(cell: str, dtype:
     model = random_model(cell)
     model = ModelWeights(
         model.embedding.astype(dtype),
-        tuple(
-            LayerWeights(*(None if w is None else w.astype(dtype) for w in layer))
-            for layer in model.layers
-        ),
+        tuple(layer.map(lambda w: w.astype(dtype)) for layer in model.layers),
         tuple((weight.astype(dtype), bias.astype(dtype)) for weight, bias in model.output),
         model.softmax_weight.astype(dtype),
         model.softmax_bias.astype(dtype),

@@ -31,7 +31,7 @@ class CharacterTokenizer:
         self._id_of = np.zeros(_NUM_CODE_POINTS, dtype=np.int32)  # 0 is <UNK>
         self._id_of[known] = np.arange(NUM_SPECIALS, self.vocab_size, dtype=np.int32)
         specials = np.array([ord(UNK_TEXT), 0], dtype=np.uint32)  # <EOS> is never looked up
-        self._code_point_of: NDArray[np.uint32] = np.concatenate([specials, known])
+        self._code_point_of = np.concatenate([specials, known])
 
     @classmethod
     def train(
@@ -57,8 +57,8 @@ class CharacterTokenizer:
     def decode(self, ids: Ids) -> str:
         """The text of ids (N,). Raises UsageError if an id is outside the vocabulary."""
         array = checked_ids(ids, self.vocab_size)
-        visible = self._code_point_of[array[array != EOS_ID]].tobytes()
-        return visible.decode("utf-32-le", "surrogatepass")
+        visible: NDArray[np.uint32] = self._code_point_of[array[array != EOS_ID]]
+        return visible.tobytes().decode("utf-32-le", "surrogatepass")
 
     def decode_with_offsets(self, ids: Ids) -> tuple[str, list[tuple[int, int]]]:
         """The text of ids (N,), and for each id the range of its character in it.

@@ -54,7 +54,7 @@ _MAX_CHARACTER_SHARE = 0.75  # of the pieces may be single characters
 # buffer. Appended, they override what the model says.
 _LOSSLESS = b"\x1a\x12\n\x08identity\x12\x00\x18\x00\x20\x00\x28\x01*\x02\x12\x00"
 _ERRORS_ONLY = 2
-_THREADS = 2  # fixed: the pieces learned depend on it
+_THREADS = 1  # the pieces depend on it; two spin on a busy machine and take five times as long
 
 
 class SubwordTokenizer:
@@ -170,9 +170,7 @@ class SubwordTokenizer:
 
     def _encode_part(self, part: str) -> list[int]:
         """The ids of a text without U+2581 and lone surrogates."""
-        stretches = _STRETCH.findall(part)
-        encoded: list[list[int]] = self._processor.encode(stretches, num_threads=_THREADS)
-        return [i for ids in encoded for i in ids]
+        return [i for stretch in _STRETCH.findall(part) for i in self._processor.encode(stretch)]
 
     def _spell(self, ids: Ids) -> list[bytes]:
         """The bytes that each id adds to the text."""
@@ -195,7 +193,8 @@ def _decode_bytes(spelled: list[bytes]) -> str:
 def _rare_characters(counts: Mapping[str, int], vocab_size: int) -> set[str]:
     """The characters that are left to their bytes so that pieces fit in the vocabulary too."""
     room = math.ceil(_MAX_CHARACTER_SHARE * (vocab_size - _FIRST_PIECE_ID))
-    ranked = sorted(counts, key=lambda character: (-counts[character], character))
+    # The space comes first: it must be a piece, for its bytes would be those of U+2581.
+    ranked = [" ", *sorted(counts.keys() - " ", key=lambda kind: (-counts[kind], kind))]
     return set(ranked[room:])
 
 
@@ -214,10 +213,10 @@ def _sample(stretches: list[str]) -> list[str]:
 
 
 def _sentences(stretches: Iterable[str], rare: set[str]) -> list[str]:
-    """The stretches cut at the characters that are not to become pieces; never none."""
+    """The stretches cut at the characters that are not to become pieces, and a space."""
     cuts = str.maketrans(dict.fromkeys(rare.union(_UNCARRIED), "\0"))
     cut = [part for stretch in stretches for part in stretch.translate(cuts).split("\0") if part]
-    return cut or [" "]  # SentencePiece refuses to learn from nothing
+    return [*cut, " "]
 
 
 def _learn(sentences: Iterable[str], vocab_size: int, subword_model: str) -> bytes:
@@ -282,9 +281,9 @@ def _has_bytes(processor: Any) -> bool:
 
 
 def _has_pieces(processor: Any) -> bool:
-    """Whether all further types are ordinary pieces with a score that is a number."""
+    """Whether the space and all further types are ordinary pieces, their scores finite."""
     ids = range(_FIRST_PIECE_ID, processor.get_piece_size())
-    return all(
+    return processor.piece_to_id(_SPACE_MARK) in ids and all(
         processor.id_to_piece(i)
         and math.isfinite(processor.get_score(i))
         and not (processor.is_control(i) or processor.is_byte(i) or processor.is_unused(i))

@@ -38,7 +38,7 @@ _TYPE = re.compile(r"0\s|[0-3]\S+")
 
 # Ideographs and kana, which are written without spaces; each is a token.
 _CJK = (
-    "\u3005\u3006\u3041-\u3096\u309b-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
     "\U0001aff0-\U0001afff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )

@@ -1,0 +1,57 @@
+"""The ``charlm`` command and what all its subcommands share."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import charlm
+from charlm.cli import border, info, sample, score, tokenize, train
+
+app = typer.Typer(
+    name="charlm",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"charlm {charlm.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def charlm_cli(
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    """Train a recurrent language model on your own text, sample from it, score with it.
+
+    \b
+    charlm train corpus.txt
+    charlm sample --n 200
+    charlm score "The apple and pear salad"
+    """
+    border.debug = debug
+
+
+app.command("train")(border.guarded(train.train_cli))
+app.command("sample")(border.guarded(sample.sample_cli))
+app.command("score")(border.guarded(score.score_cli))
+app.command("tokenize")(border.guarded(tokenize.tokenize_cli))
+app.command("info")(border.guarded(info.info_cli))
+app.command("list")(border.guarded(info.list_cli))
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # Text may hold what the terminal's encoding lacks, and lone surrogates.
+        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    app(prog_name="charlm")

@@ -1,0 +1,91 @@
+"""Where errors become one line on stderr and an exit code, and signals become a clean end."""
+
+import functools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
+
+from charlm.cli.terminal import say
+from charlm.errors import CharlmError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+debug = False  # set once, by the callback of the command line
+
+
+class Interrupted(BaseException):
+    """A signal asked the program to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+class Signals:
+    """INT, TERM and HUP while held: the first is noted where that is asked, or raised.
+
+    ``patient`` is true while the work in hand looks at ``received`` by itself; a second signal
+    ends it all the same.
+    """
+
+    _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.patient = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        for name in self._NAMES:
+            if hasattr(signal, name):  # Windows has no SIGHUP
+                number = getattr(signal, name)
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        first = self.received is None
+        self.received = number
+        if not (first and self.patient):
+            raise Interrupted(number)
+
+
+def guarded(function: Callable[P, R]) -> Callable[P, R]:
+    """A command that ends with one line on stderr and the error's exit code, not a traceback."""
+
+    @functools.wraps(function)
+    def command(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            with Signals():
+                return function(*args, **kwargs)
+        except CharlmError as error:
+            _complain(f"charlm: error: {error}", error.exit_code)
+        except Interrupted as interrupted:
+            _complain("charlm: interrupted", interrupted.exit_code)
+        except BrokenPipeError:
+            # Whoever read has gone; a second complaint at exit would only puzzle.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(128 + 13) from None
+        except MemoryError:
+            _complain("charlm: error: out of memory. Try a smaller --hidden or --batch-size.", 1)
+        except Exception as error:
+            message = f"charlm: unexpected error: {type(error).__name__}: {error}"
+            _complain(f"{message}\nThis is a fault of charlm; --debug shows where.", 1)
+        raise AssertionError("not reached")
+
+    return command
+
+
+def _complain(message: str, exit_code: int) -> None:
+    if debug:
+        traceback.print_exc()
+    say(message)
+    raise SystemExit(exit_code)

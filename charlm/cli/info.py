@@ -1,0 +1,65 @@
+"""charlm info and charlm list."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charlm.cli.model import ModelOption
+from charlm.cli.terminal import out, out_json, say
+
+
+def info_cli(
+    model: ModelOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """What a model is and how it was trained.
+
+    \b
+    charlm info --model poems
+    """
+    from charlm import checkpoint
+    from charlm.model import num_parameters
+
+    loaded = checkpoint.load(checkpoint.find(model))
+    config, info = loaded.model.config, loaded.info
+    if json:
+        out_json({"path": str(loaded.path), "parameters": num_parameters(loaded.model), **info})
+        return
+    rows = {
+        "path": loaded.path,
+        "step": f"{loaded.step:,}",
+        "level": f"{loaded.tokenizer.level}, {config.vocab_size:,} types",
+        "sequences": f"one a {loaded.split_on}",
+        "model": f"{config.num_layers} x {config.hidden_size} {config.cell}, embedding "
+        f"{config.embedding_size}, {config.output_layers} output layers, dropout "
+        f"{config.dropout:g}{', tied weights' if config.tie_weights else ''}",
+        "parameters": f"{num_parameters(loaded.model):,}",
+    }
+    best = info.get("best_loss_nats_per_token")
+    if isinstance(best, float):
+        rows["validation"] = f"{best:.4f} nats per token"
+    for key, value in rows.items():
+        out(f"{key + ':':<12} {value}\n")
+
+
+def list_cli(
+    json: Annotated[bool, typer.Option("--json", help="JSON Lines.")] = False,
+) -> None:
+    """The models below checkpoints/, the newest first.
+
+    \b
+    charlm list
+    """
+    from charlm import checkpoint
+
+    root = Path("checkpoints")
+    there = checkpoint.runs(root)
+    if not there:
+        say(f"there is no model below {root}/. Train one first: charlm train FILE")
+    for path in there:
+        best, finished = checkpoint.best_step(path), checkpoint.is_finished(path)
+        if json:
+            out_json({"name": path.name, "best": str(best), "finished": finished})
+        else:
+            out(f"{path.name:<30} {best.name}  {'finished' if finished else 'not finished'}\n")

@@ -1,0 +1,161 @@
+"""What a training shows while it runs: a live bar on a terminal, else a plain line now and then."""
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from charlm.cli.terminal import is_live, safe_text, say
+from charlm.metrics import NATS_PER_BIT
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from charlm.request import Settled
+    from charlm.run import Event
+    from charlm.training import TrainingState
+
+_PLAIN_EVERY_SECONDS = 5.0
+_SAMPLE_EVERY_SECONDS = 20.0
+_SAMPLE_TOKENS = 60
+_MEMORY = 0.98  # of the running mean of the training loss
+
+
+class Display:
+    """Turns events into figures: bits per character, characters a second, time left."""
+
+    def __init__(self, state: "TrainingState", settled: "Settled") -> None:
+        characters: int = settled.material.about["train"]["characters"]
+        self.state = state
+        self.settled = settled
+        self.characters_per_token = characters / settled.material.text.num_tokens
+        self.loss: float | None = None
+        self.valid = state.best_loss
+        self.begun = time.perf_counter()
+        self.tokens_before = state.tokens
+        self.steps_before = state.step
+        self.sampled_at = self.begun
+
+    def bits(self, nats_per_token: float | None) -> str:
+        """Bits per character of a loss in nats per token."""
+        if nats_per_token is None:
+            return "-"
+        return f"{nats_per_token / NATS_PER_BIT / self.characters_per_token:.3f}"
+
+    def note(self, event: "Event") -> None:
+        """Take in what happened."""
+        from charlm.run import Validated
+        from charlm.training import Step
+
+        if isinstance(event, Step) and not event.skipped:
+            before = event.loss if self.loss is None else self.loss
+            self.loss = _MEMORY * before + (1 - _MEMORY) * event.loss
+        elif isinstance(event, Validated):
+            self.valid = event.loss
+
+    @property
+    def rate(self) -> float:
+        """Characters a second since training began or went on."""
+        elapsed = max(1e-9, time.perf_counter() - self.begun)
+        return (self.state.tokens - self.tokens_before) * self.characters_per_token / elapsed
+
+    @property
+    def left(self) -> str:
+        """The time that the remaining steps will take."""
+        done = self.state.step - self.steps_before
+        if not done:
+            return "?"
+        each = (time.perf_counter() - self.begun) / done
+        seconds = round(each * (self.settled.training.num_steps - self.state.step))
+        return f"{seconds // 60}:{seconds % 60:02d}"
+
+    def sample(self) -> str | None:
+        """A few tokens drawn from the model as it is now, if the last were some time ago."""
+        from charlm.config import SamplingConfig
+        from charlm.sampling import Sampler
+        from charlm.training import weights_for_use
+
+        if time.perf_counter() - self.sampled_at < _SAMPLE_EVERY_SECONDS:
+            return None
+        self.sampled_at = time.perf_counter()
+        config = SamplingConfig(max_tokens=_SAMPLE_TOKENS, seed=self.state.step)
+        with weights_for_use(self.state) as model:
+            (drawn,) = Sampler(model, self.settled.material.tokenizer).sample(1, config)
+        return safe_text(drawn.text.replace("\n", " / "))
+
+    def line(self) -> str:
+        """All figures in one plain line."""
+        return (
+            f"step {self.state.step:,}/{self.settled.training.num_steps:,}  "
+            f"train {self.bits(self.loss)}  valid {self.bits(self.valid)} bits/char  "
+            f"{self.rate:,.0f} char/s  {self.left} left"
+        )
+
+
+def show(
+    events: Iterable["Event"], state: "TrainingState", settled: "Settled", *, quiet: bool = False
+) -> None:
+    """Run through the events of a training, showing them on stderr."""
+    display = Display(state, settled)
+    if quiet:
+        for _ in events:
+            pass
+    elif is_live(sys.stderr):
+        _show_live(events, display)
+    else:
+        _show_plain(events, display)
+
+
+def _show_plain(events: Iterable["Event"], display: Display) -> None:
+    from charlm.run import Validated
+
+    said_at = 0.0
+    for event in events:
+        display.note(event)
+        due = time.perf_counter() - said_at >= _PLAIN_EVERY_SECONDS
+        last = display.state.step == display.settled.training.num_steps
+        if due or (last and isinstance(event, Validated)):
+            say(display.line())
+            said_at = time.perf_counter()
+        if isinstance(event, Validated) and (drawn := display.sample()) is not None:
+            say(f"  sample: {drawn}")
+
+
+def _show_live(events: Iterable["Event"], display: Display) -> None:
+    from charlm.run import Validated
+
+    progress, task = _bar(display)
+    with progress:
+        for event in events:
+            display.note(event)
+            progress.update(
+                task,
+                completed=display.state.step,
+                train=display.bits(display.loss),
+                valid=display.bits(display.valid),
+                rate=f"{display.rate:,.0f}",
+                left=display.left,
+            )
+            if isinstance(event, Validated) and (drawn := display.sample()) is not None:
+                progress.console.print(drawn, markup=False, highlight=False, style="dim")
+
+
+def _bar(display: Display) -> tuple["Progress", "TaskID"]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    progress = Progress(
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn(
+            "train [bold]{task.fields[train]}[/] valid [bold]{task.fields[valid]}[/] bits/char"
+        ),
+        TextColumn("{task.fields[rate]} char/s"),
+        TextColumn("{task.fields[left]} left"),
+        console=Console(stderr=True),
+        refresh_per_second=4,
+    )
+    task = progress.add_task(
+        "", total=display.settled.training.num_steps, train="-", valid="-", rate="-", left="?"
+    )
+    return progress, task

@@ -1,0 +1,155 @@
+"""charlm sample."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charlm.cli.model import ModelOption, load_model
+from charlm.cli.terminal import out, out_json
+from charlm.errors import TextError, UsageError
+
+if TYPE_CHECKING:
+    from charlm.api import LanguageModel
+    from charlm.config import SamplingConfig
+    from charlm.sampling import Sample
+
+
+def sample_cli(
+    model: ModelOption = None,
+    n: Annotated[
+        int, typer.Option("--n", "-n", min=1, help="How many sequences: 200 means 200 of them.")
+    ] = 1,
+    max_tokens: Annotated[int, typer.Option(help="The most tokens of each.")] = 1000,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "--prime", help="How each begins; - is stdin.")
+    ] = None,
+    prompt_file: Annotated[
+        Path | None, typer.Option(help="A file that holds the prompt, newlines and all.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="Below 1 safer, above 1 wilder, 0 always the likeliest.")
+    ] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Only the k likeliest tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Only the likeliest tokens that make up this share.")
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text; may be repeated.")
+    ] = None,
+    novel: Annotated[
+        bool, typer.Option("--novel", help="Draw again what stands in the training text.")
+    ] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Write as it is drawn.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="JSON Lines, all that is known.")] = False,
+    seed: Annotated[int, typer.Option(help="The same seed, the same text.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="How many are drawn side by side.")] = 256,
+) -> None:
+    """Draw new sequences from a model.
+
+    \b
+    charlm sample --n 200
+    charlm sample --prompt "Once upon a time" --temperature 0.7
+    charlm sample --n 10 --novel --json
+    charlm sample --stream --max-tokens 2000
+    """
+    if stream and (json or novel):
+        raise UsageError("--stream cannot be taken back: leave out --json and --novel with it.")
+    text = read_prompt(prompt, prompt_file)
+    loaded = load_model(model)
+    from charlm.config import SamplingConfig
+
+    config = SamplingConfig(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        stop=tuple(stop or ()),
+        seed=seed,
+    )
+    if stream:
+        _stream(loaded, config, n, text)
+        return
+    for drawn in loaded.sampler.sample(n, config, prompt=text, novel=novel, batch_size=batch_size):
+        if json:
+            out_json(fields(drawn))
+        else:
+            out(drawn.text + separator(loaded))
+    sys.stdout.flush()
+
+
+def separator(loaded: "LanguageModel") -> str:
+    """What stands between sequences: a blank line where one can hold several lines."""
+    return "\n" if loaded.split_on == "line" else "\n\n"
+
+
+def read_prompt(prompt: str | None, prompt_file: Path | None) -> str:
+    """The prompt from the option, a file or stdin. A file's last newline is not part of it."""
+    if prompt_file is not None:
+        if prompt is not None:
+            raise UsageError("give --prompt or --prompt-file, not both.")
+        from charlm.corpus import read_documents
+
+        return "".join(document.text for document in read_documents([prompt_file])).removesuffix(
+            "\n"
+        )
+    if prompt == "-":
+        from charlm.corpus import decode
+
+        return decode("standard input", sys.stdin.buffer.read()).text.removesuffix("\n")
+    if prompt is not None and any("\ud800" <= char <= "\udfff" for char in prompt):
+        raise TextError("the prompt is not UTF-8.")
+    return prompt or ""
+
+
+def fields(drawn: "Sample") -> dict[str, object]:
+    """A sample as JSON."""
+    return {
+        "text": drawn.text,
+        "total_log_prob_nats": drawn.total_log_prob,
+        "tokens": drawn.num_tokens,
+        "ended": drawn.ended,
+        "in_training_text": drawn.in_training_text,
+    }
+
+
+def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: str) -> None:
+    """One sequence after another, each written as its tokens come.
+
+    What is not settled yet is held back: the bytes of half a character, and whatever could be
+    the beginning of a stop string.
+    """
+    sampler = loaded.sampler
+    prompt_ids = loaded.tokenizer.encode_prompt(prompt).tolist()
+    ids: list[int] = []
+    written = 0
+
+    def on_token(_: int, token: int) -> None:
+        nonlocal written
+        ids.append(token)
+        text = sampler.continuation(prompt, prompt_ids, ids)
+        settled = text.rstrip("\ufffd")
+        held = max((held_back(settled, stop) for stop in config.stop), default=0)
+        out(settled[written : len(settled) - held])
+        written = max(written, len(settled) - held)
+        sys.stdout.flush()
+
+    out(prompt)
+    for drawn in sampler.sample(n, config, prompt=prompt, batch_size=1, on_token=on_token):
+        out(drawn.text[len(prompt) + written :] + separator(loaded))
+        sys.stdout.flush()
+        ids.clear()
+        written = 0
+        if drawn.index + 1 < n:
+            out(prompt)
+
+
+def held_back(text: str, stop: str) -> int:
+    """How many characters at the end of text could be the beginning of stop, or are all of it."""
+    if stop in text:
+        return len(text) - text.index(stop)
+    for length in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

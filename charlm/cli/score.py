@@ -1,0 +1,239 @@
+"""charlm score."""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charlm.cli.model import ModelOption, load_model
+from charlm.cli.terminal import number, out, out_json, safe_text, say
+from charlm.errors import UsageError
+
+if TYPE_CHECKING:
+    from charlm.scoring import TextScore
+
+_BATCH_TEXTS = 4096
+_BATCH_CHARACTERS = 2**20
+
+
+def score_cli(
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="The texts. Two or more are also ranked.", show_default=False),
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", help="Score each line of a file; - is stdin.")
+    ] = None,
+    model: ModelOption = None,
+    unit: Annotated[str, typer.Option(help="Of log-probabilities: nats, bits or log10.")] = "nats",
+    per_token: Annotated[
+        bool, typer.Option("--per-token", help="A line for each token: surprisal, rank, sum.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="JSON Lines, full precision.")] = False,
+    tsv: Annotated[bool, typer.Option("--tsv", help="Tab-separated, full precision.")] = False,
+) -> None:
+    """The probability of texts, the end of each included.
+
+    \b
+    charlm score "The apple and pear salad"
+    charlm score "recognise speech" "wreck a nice beach"
+    charlm score --per-token "The apple and pair salad"
+    charlm score --file sentences.txt --tsv
+    """
+    from charlm.metrics import UNITS
+
+    if unit not in UNITS:
+        raise UsageError(f"--unit must be nats, bits or log10, got {unit!r}.")
+    if json and tsv:
+        raise UsageError("give --json or --tsv, not both.")
+    if bool(texts) == (file is not None) and texts:
+        raise UsageError("give texts or --file, not both.")
+    if not texts and file is None:
+        if sys.stdin.isatty():
+            raise UsageError('give a text to score: charlm score "The apple and pear salad"')
+        file = "-"
+    batches = [list(texts)] if texts else _batches(_lines(file or "-"))
+    loaded = load_model(model)
+    writer = Writer(unit=unit, per_token=per_token, json=json, tsv=tsv, ranked=bool(texts))
+    for batch in batches:
+        writer.write(loaded.score_all(batch, per_token=per_token))
+        sys.stdout.flush()
+
+
+def _lines(file: str) -> Iterator[str]:
+    """The lines of a file without their ends; a last line without one counts."""
+    from charlm.corpus import read_documents
+
+    (document,) = read_documents([file])
+    for note in document.notes:
+        say(note)
+    text = document.text
+    if not text:
+        return
+    for line in text.removesuffix("\n").split("\n"):
+        yield line.removesuffix("\r")
+
+
+def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
+    """Lines in portions that fit in memory."""
+    batch: list[str] = []
+    characters = 0
+    for line in lines:
+        batch.append(line)
+        characters += len(line)
+        if len(batch) >= _BATCH_TEXTS or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+class Writer:
+    """Scores in the form that was asked for."""
+
+    def __init__(self, *, unit: str, per_token: bool, json: bool, tsv: bool, ranked: bool) -> None:
+        from charlm.metrics import UNITS
+
+        self.unit, self.nats = unit, UNITS[unit]
+        self.per_token, self.json, self.tsv, self.ranked = per_token, json, tsv, ranked
+        self.first = True
+        self.number = 0
+
+    def write(self, scores: "list[TextScore]") -> None:
+        """Write the scores of one portion of texts, in order."""
+        places = rank(scores) if self.ranked and len(scores) > 1 else None
+        for index, score in enumerate(scores):
+            self.number += 1
+            place = places[index] if places else None
+            if self.json:
+                out_json(self.fields(score, place))
+            elif self.per_token:
+                self._tokens(score)
+            elif self.tsv:
+                self._tsv(score, place)
+            else:
+                self._line(score, place)
+        if places and not (self.json or self.tsv or self.per_token):
+            self._verdict(scores)
+
+    def fields(self, score: "TextScore", place: int | None) -> dict[str, Any]:
+        """A score as JSON."""
+        fields: dict[str, Any] = {
+            "text": score.text,
+            f"total_log_prob_{self.unit}": score.total_log_prob / self.nats,
+            "probability": score.probability,
+            "tokens": score.num_tokens,
+            "oov_tokens": score.num_oov,
+            "characters": len(score.text),
+            "perplexity_per_token": _finite(score.perplexity),
+            "bits_per_character": score.bits_per_character,
+        }
+        if place is not None:
+            fields["rank"] = place
+        if score.tokens is not None:
+            running = 0.0
+            fields["per_token"] = []
+            for token in score.tokens:
+                running += token.log_prob
+                fields["per_token"].append(
+                    {
+                        "token": token.piece,
+                        f"log_prob_{self.unit}": token.log_prob / self.nats,
+                        "surprisal_bits": token.surprisal,
+                        "rank": token.rank,
+                        f"running_total_{self.unit}": running / self.nats,
+                    }
+                )
+        return fields
+
+    def _tsv(self, score: "TextScore", place: int | None) -> None:
+        fields = self.fields(score, place)
+        text = fields.pop("text")
+        if self.first:
+            out("\t".join([*fields, "text"]) + "\n")
+            self.first = False
+        cells = [
+            number(value) if isinstance(value, float) else "" if value is None else str(value)
+            for value in fields.values()
+        ]
+        out("\t".join([*cells, _cell(text)]) + "\n")
+
+    def _tokens(self, score: "TextScore") -> None:
+        """A block a text, or with --tsv one table with the text's number in front."""
+        assert score.tokens is not None
+        if self.tsv:
+            if self.first:
+                columns = ("text", "token", f"log_prob_{self.unit}", "surprisal_bits", "rank")
+                out("\t".join((*columns, f"running_total_{self.unit}")) + "\n")
+                self.first = False
+        else:
+            out(
+                f"{'' if self.first else chr(10)}{safe_text(score.text)}\n"
+                f"{'log P (' + self.unit + ')':>14} {'surprisal (bits)':>17} {'rank':>6} "
+                f"{'sum (' + self.unit + ')':>14}  token\n"
+            )
+            self.first = False
+        running = 0.0
+        for token in score.tokens:
+            running += token.log_prob
+            values = (token.log_prob / self.nats, token.surprisal, token.rank, running / self.nats)
+            if self.tsv:
+                cells = (str(self.number), _cell(token.piece), *map(repr, values))
+                out("\t".join(cells) + "\n")
+            else:
+                out("{:14.4f} {:17.3f} {:6d} {:14.4f}".format(*values))
+                out(f"  {visible(token.piece)}\n")
+
+    def _line(self, score: "TextScore", place: int | None) -> None:
+        if self.first:
+            out(
+                f"{'rank ' if place else ''}{'log P (' + self.unit + ')':>14} {'P':>10} "
+                f"{'ppl/token':>10} {'bits/char':>10} {'tokens':>7} {'OOV':>4}  text\n"
+            )
+            self.first = False
+        bits = score.bits_per_character
+        out(
+            f"{f'{place:>4} ' if place else ''}{score.total_log_prob / self.nats:14.4f} "
+            f"{score.probability:>10} {_short(score.perplexity):>10} "
+            f"{_short(bits):>10} {score.num_tokens:7d} {score.num_oov:4d}  "
+            f"{safe_text(score.text)}\n"
+        )
+
+    def _verdict(self, scores: "list[TextScore]") -> None:
+        from charlm.metrics import scientific
+
+        best, second = sorted(scores, key=lambda s: -s.total_log_prob)[:2]
+        ratio = scientific(best.total_log_prob - second.total_log_prob)
+        times = f"{float(ratio):.3g}" if len(ratio) < 8 else ratio
+        say(f"likeliest: {best.text}  ({times} times as likely as the next)")
+
+
+def rank(scores: "list[TextScore]") -> list[int]:
+    """The place of each, 1 for the likeliest; equals share a place."""
+    ordered = sorted((score.total_log_prob for score in scores), reverse=True)
+    return [ordered.index(score.total_log_prob) + 1 for score in scores]
+
+
+def visible(piece: str) -> str:
+    """A token that can be seen: white space by its name."""
+    names = {" ": "␣", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return names.get(piece) or safe_text(piece)
+
+
+def _cell(text: str) -> str:
+    """A text in one TSV cell: tab, newline, return and backslash are escaped."""
+    for char, escape in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(char, escape)
+    return text
+
+
+def _finite(value: float) -> float | None:
+    return value if value < float("inf") else None
+
+
+def _short(value: float | None) -> str:
+    """A figure for a person to read."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if value < 10_000 else f"{value:.2e}"

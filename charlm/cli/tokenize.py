@@ -1,0 +1,51 @@
+"""charlm tokenize."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from charlm.cli.model import ModelOption
+from charlm.cli.score import visible
+from charlm.cli.terminal import out, out_json, safe_text, say
+
+
+def tokenize_cli(
+    text: Annotated[str, typer.Argument(help="The text; - is stdin.", show_default=False)],
+    model: ModelOption = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show the pieces and ids of a text, and what they give when put together again.
+
+    \b
+    charlm tokenize "Cats average 15 hours of sleep a day."
+    """
+    from charlm import checkpoint
+
+    if text == "-":
+        from charlm.corpus import decode
+
+        text = decode("standard input", sys.stdin.buffer.read()).text
+    path = checkpoint.find(model)
+    if model is None:
+        say(f"model: {path.parent.name}")
+    tokenizer = checkpoint.load_tokenizer(path)
+    ids = tokenizer.encode(text)
+    pieces = tokenizer.pieces(ids)
+    decoded, offsets = tokenizer.decode_with_offsets(ids)
+    if json:
+        out_json(
+            {
+                "text": text,
+                "level": tokenizer.level,
+                "ids": ids.tolist(),
+                "pieces": pieces,
+                "offsets": offsets,
+                "decoded": decoded,
+                "oov_tokens": int((ids == tokenizer.unk_id).sum()),
+            }
+        )
+        return
+    for piece, token_id in zip(pieces, ids.tolist(), strict=True):
+        out(f"{token_id:>7}  {visible(piece)}\n")
+    out(f"{len(ids)} tokens; decoded: {safe_text(decoded)}\n")

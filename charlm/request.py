@@ -1,0 +1,295 @@
+"""What a person asks of a training, and how it is settled: texts read, sizes and steps chosen."""
+
+import dataclasses
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+
+from charlm import corpus as corpora
+from charlm import recipe
+from charlm.batching import TokenizedText, num_windows, tokenize
+from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig
+from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.run import Material
+from charlm.tokenizers import train_tokenizer
+from charlm.tokenizers.base import Tokenizer
+from charlm.training import groups_of_epoch, tokens_per_second
+
+_VALIDATION_SHARE = 0.05  # of the time, at most, goes into the quick validations
+_MOST_VALIDATIONS = 40
+_CALIBRATION_SHARE = 0.03
+_CHEAPER_FORWARD = 0.35  # what a token costs in validation, against one in training
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """The question, before anything is read. None stands for 'choose for me'.
+
+    At most one of seconds, epochs and steps is given. model and training hold the fields of
+    ModelConfig and TrainingConfig that were asked for by name.
+    """
+
+    corpus: tuple[str, ...]
+    valid: tuple[str, ...] = ()
+    level: str = "char"
+    split_on: str | None = None
+    valid_share: float = corpora.VALID_SHARE
+    encoding: str = "utf-8"
+    errors: str = "strict"
+    vocab_size: int | None = None
+    min_count: int | None = None
+    lowercase: bool = False
+    subword_model: str = "unigram"
+    seconds: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
+    precision: str | None = None
+    device: str = "cpu"
+    seed: int = 0
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise UsageError(f"level must be one of {', '.join(LEVELS)}, got {self.level!r}.")
+        if self.split_on is not None and self.split_on not in SPLITS:
+            raise UsageError(
+                f"split-on must be one of auto, {', '.join(SPLITS)}, got {self.split_on!r}."
+            )
+        check_budget(self.seconds, self.epochs, self.steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; files are named by their absolute paths."""
+        values = dataclasses.asdict(self)
+        for name in ("corpus", "valid"):
+            values[name] = [p if p == "-" else str(Path(p).absolute()) for p in values[name]]
+        return values
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """What ``to_json`` wrote. Raises CheckpointError for anything else."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            raise CheckpointError("run.json does not hold what was asked of this training.")
+        lists = {name: tuple(map(str, values[name])) for name in ("corpus", "valid")}
+        return cls(**{**values, **lists})
+
+
+class Texts(NamedTuple):
+    """The corpus, split: what is trained on, what is held out, and how sequences were found."""
+
+    train: list[str]
+    valid: list[str]
+    split_on: str
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all of it."""
+        return corpora.fingerprint([self.split_on, *self.train, "", *self.valid])
+
+
+class Settled(NamedTuple):
+    """Everything a run needs, nothing left to choose."""
+
+    material: Material
+    model: ModelConfig
+    training: TrainingConfig
+
+
+def check_budget(seconds: float | None, epochs: float | None, steps: int | None) -> None:
+    """At most one, and that one positive. Raises UsageError."""
+    given = [value for value in (seconds, epochs, steps) if value is not None]
+    if len(given) > 1:
+        raise UsageError("give only one of --time, --epochs and --steps.")
+    if any(not 0 < value < 1e12 for value in given):
+        raise UsageError("--time, --epochs and --steps must be more than 0.")
+
+
+def read_texts(request: Request, say: Say) -> Texts:
+    """Read, decode, split into sequences and hold out. Raises TextError where nothing is left."""
+    documents = corpora.read_documents(
+        request.corpus, encoding=request.encoding, errors=request.errors
+    )
+    held = (
+        corpora.read_documents(request.valid, encoding=request.encoding, errors=request.errors)
+        if request.valid
+        else []
+    )
+    for document in [*documents, *held]:
+        for note in document.notes:
+            say(note)
+    split_on = request.split_on or corpora.choose_split(d.text for d in documents)
+    train = [s for d in documents for s in corpora.split_sequences(d.text, split_on)]
+    if not train:
+        raise TextError("there is no text to train on: the corpus is empty or blank.")
+    if held:
+        valid = [s for d in held for s in corpora.split_sequences(d.text, split_on)]
+        if not valid:
+            raise TextError("there is no text to validate on: it is empty or blank.")
+    else:
+        split = corpora.hold_out(
+            train, split_on=split_on, share=request.valid_share, seed=request.seed
+        )
+        train, valid = split.train, split.valid
+        for note in split.notes:
+            say(note)
+    counts = corpora.count(train)
+    chosen = "" if request.split_on else " (chosen by the look of the text; --split-on changes it)"
+    say(
+        f"text: {counts.characters:,} characters in {counts.sequences:,} "
+        f"{'sequence' if counts.sequences == 1 else 'sequences'}, one a {split_on}{chosen}; "
+        f"{corpora.count(valid).characters:,} more held out"
+    )
+    return Texts(train, valid, split_on)
+
+
+def material_of(texts: Texts, tokenizer: Tokenizer) -> Material:
+    """The texts as ids, with what the checkpoints will say of them."""
+    counts, held = corpora.count(texts.train), corpora.count(texts.valid)
+    known = None
+    if texts.split_on != "file":
+        known = corpora.sequence_hashes(
+            texts.train
+            if not getattr(tokenizer, "lowercase", False)
+            else [text.lower() for text in texts.train]
+        )
+    return Material(
+        tokenizer=tokenizer,
+        text=tokenize(tokenizer, texts.train),
+        valid=tokenize(tokenizer, texts.valid) if texts.valid else None,
+        known=known,
+        split_on=texts.split_on,
+        about={
+            "fingerprint": texts.fingerprint,
+            "train": counts._asdict(),
+            "valid": held._asdict(),
+        },
+    )
+
+
+def settle(request: Request, say: Say) -> Settled:
+    """Read the texts, learn the vocabulary, choose sizes, measure, fix the number of steps."""
+    texts = read_texts(request, say)
+    tokenizer = train_tokenizer(
+        texts.train,
+        level=request.level,
+        vocab_size=request.vocab_size,
+        min_count=request.min_count,
+        lowercase=request.lowercase,
+        subword_model=request.subword_model,
+    )
+    for note in tokenizer.notes:
+        say(note)
+    material = material_of(texts, tokenizer)
+    text = material.text
+    unknown = int((text.targets == tokenizer.unk_id).sum())
+    say(
+        f"vocabulary: {tokenizer.vocab_size:,} types at {request.level} level; {text.num_tokens:,} "
+        f"tokens to train on{f', {unknown / text.num_tokens:.1%} of them <UNK>' if unknown else ''}"
+    )
+    chosen = recipe.choose(
+        level=request.level,
+        vocab_size=tokenizer.vocab_size,
+        num_tokens=text.num_tokens,
+        num_sequences=len(text.starts) - 1,
+        seconds=request.seconds or recipe.DEFAULT_SECONDS,
+        model=request.model,
+        training={**request.training, "seed": request.seed},
+    )
+    say(f"recipe: {chosen.why}")
+    config = fix_steps(request, chosen.model, chosen.training, material, say)
+    return Settled(material, chosen.model, config)
+
+
+def fix_steps(
+    request: Request,
+    model: ModelConfig,
+    config: TrainingConfig,
+    material: Material,
+    say: Say,
+    *,
+    done: int = 0,
+) -> TrainingConfig:
+    """The config with precision, number of steps and validations fixed.
+
+    Where the budget is time, a scratch model trains for a moment; what it gets through fixes the
+    steps. ``done`` are the steps that a run to be continued has behind it; time is added to them.
+    """
+    text = material.text
+    per_epoch = sum(
+        num_windows(group, config.bptt_length) for group in groups_of_epoch(text, config, 0)
+    )
+    seconds = request.seconds
+    limit = None
+    if request.steps is None and request.epochs is None and seconds is None:
+        seconds, limit = recipe.DEFAULT_SECONDS, recipe.MOST_EPOCHS
+    trial = min(5.0, max(0.5, _CALIBRATION_SHARE * (seconds or 60.0)))
+    precision, rate = request.precision, None
+    if precision is None and seconds is None:
+        precision = likely_precision(model, request.device)  # asked twice, the same run twice
+    elif precision is None:
+        precision, rate = faster_precision(model, config, text, trial, request.device)
+    config = dataclasses.replace(config, precision=precision)
+    if request.steps is not None:
+        num_steps, why = request.steps, "as asked"
+    elif request.epochs is not None:
+        num_steps = max(1, round(request.epochs * per_epoch))
+        why = f"{request.epochs:g} epochs"
+    else:
+        assert seconds is not None
+        if rate is None:
+            rate = tokens_per_second(model, config, text, trial, request.device)
+        tokens = rate * max(0.0, seconds - trial) * (1 - _VALIDATION_SHARE)
+        left = max(1, round(tokens / text.num_tokens * per_epoch))
+        num_steps, why = done + left, f"{rate:,.0f} tokens a second for {seconds:g} s"
+        if limit is not None and num_steps > limit * per_epoch:
+            num_steps, why = max(1, round(limit * per_epoch)), f"{limit:g} epochs are enough"
+    valid_tokens = material.valid.num_tokens if material.valid is not None else 0
+    affordable = (
+        _VALIDATION_SHARE
+        * num_steps
+        / per_epoch
+        * text.num_tokens
+        / max(1.0, _CHEAPER_FORWARD * valid_tokens)
+    )
+    validations = int(min(_MOST_VALIDATIONS, max(4, affordable)))
+    config = dataclasses.replace(
+        config,
+        num_steps=num_steps,
+        validate_every=max(1, -(-num_steps // validations)),
+        warmup_steps=min(config.warmup_steps, max(1, num_steps // 10)),
+    )
+    say(
+        f"budget: {num_steps:,} steps ({why}), {num_steps / per_epoch:.1f} epochs, {precision} on "
+        f"{request.device} ({platform.machine()})"
+    )
+    return config
+
+
+def likely_precision(model: ModelConfig, device: str) -> str:
+    """The precision that is faster by experience, told from the processor alone."""
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    # Its name has an underscore, but nothing else in torch tells whether bf16 products are native.
+    native = device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native and model.hidden_size >= 128 else "fp32"
+
+
+def faster_precision(
+    model: ModelConfig, config: TrainingConfig, text: TokenizedText, seconds: float, device: str
+) -> tuple[str, float]:
+    """fp32 or bf16, whichever gets through more tokens a second here, and that rate."""
+    rates = {
+        precision: tokens_per_second(
+            model, dataclasses.replace(config, precision=precision), text, seconds / 2, device
+        )
+        for precision in ("fp32", "bf16")
+    }
+    # Rounding costs a little quality: bf16 has to earn it.
+    best = "bf16" if rates["bf16"] > 1.1 * rates["fp32"] else "fp32"
+    return best, rates[best]

@@ -1,0 +1,275 @@
+"""A run: a directory under checkpoints/ in which a model is trained, saved, and trained further."""
+
+import dataclasses
+import json
+import math
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import filelock
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import charlm
+from charlm import checkpoint
+from charlm.batching import TokenizedText
+from charlm.config import ModelConfig, TrainingConfig
+from charlm.errors import CheckpointError, LockedError, UsageError
+from charlm.scoring import mean_loss
+from charlm.tokenizers.base import Tokenizer
+from charlm.training import (
+    Step,
+    TrainingState,
+    new_state,
+    restore_state,
+    state_counters,
+    state_tensors,
+    train_steps,
+    weights_for_use,
+)
+
+SAVE_EVERY_SECONDS = 60.0
+
+
+class Validated(NamedTuple):
+    """The held-out loss (nats per token) at a step; the training loss where nothing is held out."""
+
+    step: int
+    loss: float
+    is_best: bool
+
+
+class Saved(NamedTuple):
+    """A checkpoint stands on disk."""
+
+    step: int
+    path: Path
+
+
+Event: TypeAlias = Step | Validated | Saved
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a run is about: the texts as ids, and what its checkpoints carry beside the weights.
+
+    known are the hashes of the training sequences, None where they are files; about is what
+    model.json tells of the text and the way it was split.
+    """
+
+    tokenizer: Tokenizer
+    text: TokenizedText
+    valid: TokenizedText | None
+    known: NDArray[np.uint64] | None
+    split_on: str
+    about: dict[str, Any]
+
+
+class Run:
+    """One directory, one writer: hold it open with ``with``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = filelock.FileLock(path / ".lock", timeout=0)
+
+    def __enter__(self) -> "Run":
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise LockedError(f"another process is training in {self.path}.") from None
+        except OSError as error:
+            raise CheckpointError(f"cannot write to {self.path}: {error.strerror}.") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def check_new(self) -> None:
+        """Raise UsageError if the run holds a saved step already."""
+        if checkpoint.steps(self.path):
+            raise UsageError(
+                f"the run {self.path} exists already: go on with it (--resume) or choose another "
+                "--name."
+            )
+
+    def begin(self, asked: dict[str, Any]) -> None:
+        """Write run.json. Raises UsageError if the run exists already."""
+        self.check_new()
+        checkpoint.remove_steps(self.path, set())
+        (self.path / "metrics.jsonl").unlink(missing_ok=True)
+        checkpoint.write_json(self.path / "run.json", {**asked, "run_id": uuid.uuid4().hex})
+
+    def asked(self) -> dict[str, Any]:
+        """What run.json says."""
+        return checkpoint.read_json(self.path / "run.json")
+
+    def extend(self, config: TrainingConfig) -> None:
+        """Note a larger budget in run.json."""
+        asked = {**self.asked(), "training": config.to_json()}
+        checkpoint.write_json(self.path / "run.json", asked)
+
+    def restore(
+        self, model_config: ModelConfig, config: TrainingConfig, device: str = "cpu"
+    ) -> TrainingState:
+        """The state at the last step saved, exactly as it was."""
+        there = checkpoint.steps(self.path)
+        if not there:
+            raise CheckpointError(f"{self.path} holds no saved step to go on from.")
+        loaded = checkpoint.load(self.path / checkpoint.step_name(there[-1]))
+        if loaded.model.config != model_config:
+            raise CheckpointError(f"{loaded.path}: the model is of another shape than run.json's.")
+        counters, tensors = checkpoint.load_training(loaded.path)
+        state = new_state(model_config, config, device)
+        restore_state(state, dict(loaded.model.state_dict()), tensors, counters)
+        self._cut_metrics(state.step)
+        return state
+
+    def save(self, state: TrainingState, config: TrainingConfig, material: Material) -> Saved:
+        """Save a step, move the pointers, then drop what neither is the best nor the last."""
+        with weights_for_use(state) as model:
+            weights = checkpoint.tensors_to_bytes(model.state_dict())
+        about = {
+            "format": checkpoint.FORMAT,
+            "step": state.step,
+            "split_on": material.split_on,
+            "level": material.tokenizer.level,
+            "model": state.model.config.to_json(),
+            "training": config.to_json(),
+            "text": material.about,
+            "best_loss_nats_per_token": state.best_loss,
+            "versions": {"charlm": charlm.__version__, "torch": torch.__version__},
+            "threads": torch.get_num_threads(),
+        }
+        files = {
+            "model.json": checkpoint.to_json(about),
+            "model.safetensors": weights,
+            **material.tokenizer.to_files(),
+            "training.json": checkpoint.to_json(state_counters(state)),
+            "training.safetensors": checkpoint.tensors_to_bytes(state_tensors(state)),
+        }
+        if material.known is not None:
+            files["known.safetensors"] = checkpoint.known_to_bytes(material.known)
+        path = checkpoint.save_step(self.path, state.step, files)
+        best = state.best_step
+        if best not in checkpoint.steps(self.path):
+            best = state.step
+        finished = state.step >= config.num_steps
+        checkpoint.write_json(
+            self.path / "pointers.json",
+            {"latest": state.step, "best": best, "finished": finished},
+        )
+        checkpoint.remove_steps(self.path, {state.step, best})
+        return Saved(state.step, path)
+
+    def log(self, values: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values, allow_nan=False) + "\n")
+
+    def _cut_metrics(self, step: int) -> None:
+        """Drop what was logged after the step that is gone on from: it will be logged again."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with_step = _parsed(line)
+            if with_step is not None and with_step.get("step", math.inf) <= step:
+                kept.append(line + "\n")
+        path.write_text("".join(kept), encoding="utf-8")
+
+
+def fit(
+    run: Run,
+    state: TrainingState,
+    config: TrainingConfig,
+    material: Material,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    save_every_seconds: float = SAVE_EVERY_SECONDS,
+) -> Iterator[Event]:
+    """Train to the end of the budget, validating and saving; yields what happens as it happens.
+
+    Ends early, everything saved, when should_stop says so after a step, or when patience is
+    spent: config.patience validations in a row without a new best (0 is off).
+    """
+    losses = [0.0, 0.0]  # nats and targets since the last line of the log
+    begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
+    steps = train_steps(state, config, material.text)
+    for step in steps:
+        state.seconds = before + time.perf_counter() - begun
+        if not step.skipped:
+            losses[0] += step.loss * step.num_targets
+            losses[1] += step.num_targets
+        yield step
+        ends = step.step >= config.num_steps
+        spent = False
+        if step.step % config.validate_every == 0 or ends:
+            loss = losses[0] / losses[1] if losses[1] else None
+            validated = _validate(state, config, material, loss)
+            losses = [0.0, 0.0]
+            run.log(
+                {
+                    "step": step.step,
+                    "epoch": state.epoch,
+                    "tokens": state.tokens,
+                    "seconds": round(state.seconds, 3),
+                    "train_loss_nats_per_token": loss,
+                    "valid_loss_nats_per_token": (
+                        validated.loss if material.valid is not None and validated else None
+                    ),
+                    "learning_rate": step.learning_rate,
+                    "grad_norm": step.grad_norm if math.isfinite(step.grad_norm) else None,
+                }
+            )
+            if validated is not None:
+                yield validated
+            spent = 0 < config.patience <= state.worse_in_a_row
+            if ends or spent or validated is None or validated.is_best:
+                yield run.save(state, config, material)
+                saved_at = time.perf_counter()
+        if spent or should_stop() or time.perf_counter() - saved_at >= save_every_seconds:
+            if not (run.path / checkpoint.step_name(state.step)).exists():
+                yield run.save(state, config, material)
+                saved_at = time.perf_counter()
+            if spent or should_stop():
+                return
+
+
+def _validate(
+    state: TrainingState, config: TrainingConfig, material: Material, train_loss: float | None
+) -> Validated | None:
+    """The held-out loss now, with best and patience brought up to date."""
+    if material.valid is not None:
+        with weights_for_use(state) as model:
+            loss: float | None = mean_loss(
+                model,
+                material.valid,
+                batch_size=max(64, config.batch_size),
+                bptt_length=config.bptt_length,
+                segment_length=config.segment_length,
+            )
+    else:
+        loss = train_loss
+    if loss is None or not math.isfinite(loss):
+        state.worse_in_a_row += 1
+        return None
+    is_best = state.best_loss is None or loss < state.best_loss
+    state.worse_in_a_row = 0 if is_best else state.worse_in_a_row + 1
+    if is_best:
+        state.best_loss, state.best_step = loss, state.step
+    return Validated(state.step, loss, is_best)
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    """A line of the log, or None for one that a crash cut short."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

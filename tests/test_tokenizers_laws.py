@@ -1,0 +1,319 @@
+"""Laws that the tokenizers of every level obey."""
+
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.tokenizers import tokenizer_from_files, train_tokenizer
+from charlm.tokenizers.vocabulary import Vocabulary
+
+ODD_TEXTS = [
+    "Cats average 15 hours of sleep a day.",
+    "<UNK> <EOS> <unk> </s> <s> <pad> <0x41> <0x0A>",
+    "a joiner ￭ alone, one￭inside, ￭￭ two",
+    "\u2581 and \u2581literal\u2581\u2581 marks \u2585 \u2047",
+    "line\r\nline\rline\n\n\tindented\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029end",
+    " leading,  doubled   and trailing ",
+    "\n newline then space \n",
+    "no\u00a0break\u2009thin\u3000wide\ufeffbom\u200bzero",
+    "👨‍👩‍👧‍👦 🏳️‍🌈 👍🏽 1️⃣ ❤️",
+    "e\u0301 é " + "z" + "\u0301" * 1000,
+    "\u0301 stray mark",
+    "שלום עולם, مرحبا بالعالم \u202eabc\u202c می‌خواهم",
+    "这是中文。かなカナ、漢字\U00020000 한국어",
+    "हिन्दी में क्षत्रिय, தமிழ், ไทย",
+    "\0nul\0 \x01\x7f \ufffd \ufffe\uffff \U0010ffff \U000f2581",
+    "1,000.50 3.14. .5 1..2 a1b2 x_y don't rock’n’roll 'quoted' well-known",
+    " ",
+    "  ",
+    "\n",
+]
+SURROGATES = "high \ud83d low \ude00 \ud83d\ude00 end"
+KINDS = {
+    "char": {"level": "char"},
+    "word": {"level": "word", "min_count": 1},
+    "unigram": {"level": "subword"},
+    "bpe": {"level": "subword", "subword_model": "bpe"},
+}
+TRAINED = {kind: train_tokenizer([*ODD_TEXTS, SURROGATES], **KINDS[kind]) for kind in KINDS}
+any_kind = pytest.mark.parametrize("kind", KINDS)
+any_text = st.text(st.characters(exclude_categories=())) | st.sampled_from(ODD_TEXTS)
+
+
+def carried(kind, text):
+    """The text as the level can carry it: subword level reads lone surrogates as U+FFFD."""
+    if TRAINED[kind].level != "subword":
+        return text
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
+
+
+@any_kind
+@pytest.mark.parametrize("text", [*ODD_TEXTS, SURROGATES])
+def test_known_text_survives_the_round_trip(kind, text):
+    """decode(encode(x)) == x for every text whose types are known."""
+    tokenizer = TRAINED[kind]
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == carried(kind, text)
+    assert ids.dtype == np.int32
+    assert ids.ndim == 1
+    assert tokenizer.unk_id not in ids
+    assert tokenizer.eos_id not in ids
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+@given(text=any_text.filter(bool))
+@settings(max_examples=300, deadline=None)
+def test_any_text_survives_the_round_trip_of_its_own_tokenizer(kind, text):
+    """decode(encode(x)) == x at the levels whose types come from the text."""
+    tokenizer = train_tokenizer([text], level=kind, min_count=1)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@any_kind
+def test_the_empty_text_is_the_empty_array(kind):
+    """encode('') is an empty int32 array, and the other way round."""
+    tokenizer = TRAINED[kind]
+    assert tokenizer.encode("").shape == tokenizer.encode_prompt("").shape == (0,)
+    assert tokenizer.encode("").dtype == np.int32
+    assert tokenizer.decode([]) == ""
+    assert tokenizer.decode_with_offsets([]) == ("", [])
+    assert tokenizer.pieces([]) == []
+
+
+@any_kind
+def test_the_specials_are_not_text(kind):
+    """<UNK> decodes to U+FFFD and <EOS> to nothing; their names are only for display."""
+    tokenizer = TRAINED[kind]
+    assert (tokenizer.unk_id, tokenizer.eos_id) == (0, 1)
+    assert tokenizer.decode([0]) == "\ufffd"
+    assert tokenizer.decode([1]) == ""
+    assert tokenizer.decode_with_offsets([1, 0, 1]) == ("\ufffd", [(0, 0), (0, 1), (1, 1)])
+    assert tokenizer.pieces([0, 1]) == ["<UNK>", "<EOS>"]
+
+
+@any_kind
+def test_eos_separates_sequences(kind):
+    """Sequences joined by <EOS> decode to their texts, one behind the other."""
+    tokenizer = TRAINED[kind]
+    first, second = (tokenizer.encode(text).tolist() for text in ODD_TEXTS[:2])
+    assert tokenizer.decode([*first, 1, *second]) == "".join(ODD_TEXTS[:2])
+
+
+@any_kind
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_offsets_tile_the_decoded_text(kind, data):
+    """For any ids at all the ranges ascend, and what lies in none is implicit space."""
+    tokenizer = TRAINED[kind]
+    id_strategy = st.integers(0, tokenizer.vocab_size - 1)
+    ids = data.draw(st.lists(id_strategy | st.integers(0, 300).filter(tokenizer.vocab_size.__gt__)))
+    text, offsets = tokenizer.decode_with_offsets(ids)
+    assert text == tokenizer.decode(ids)
+    assert len(offsets) == len(ids)
+    end = 0
+    for start, stop in offsets:
+        assert start <= stop <= len(text)
+        assert stop >= end
+        assert text[end:start] in (("", " ") if tokenizer.level == "word" else ("",))
+        end = stop
+    assert end == len(text)
+
+
+@any_kind
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_offsets_point_at_the_pieces(kind, text):
+    """The characters in a token's range are those of its readable form."""
+    tokenizer = TRAINED[kind]
+    ids = tokenizer.encode(text)
+    decoded, offsets = tokenizer.decode_with_offsets(ids)
+    for (start, stop), piece in zip(offsets, tokenizer.pieces(ids), strict=True):
+        shown = decoded[start:stop]
+        spelled = [f"<0x{byte:02X}>" for byte in shown.encode()]
+        assert (
+            shown == piece
+            or (tokenizer.level == "word" and shown in piece)
+            or (
+                tokenizer.level == "subword"
+                and (shown == piece.replace("▁", " ") or piece in spelled)
+            )
+        )
+
+
+@any_kind
+def test_a_text_wholly_unknown_is_handled(kind):
+    """Unknown types are <UNK>; at subword level, where bytes spell all, nothing is unknown."""
+    tokenizer = train_tokenizer(["abc abc"], **KINDS[kind])
+    ids = tokenizer.encode("ксёж")
+    if tokenizer.level == "subword":
+        assert tokenizer.decode(ids) == "ксёж"
+    else:
+        assert set(ids.tolist()) == {0}
+        assert set(tokenizer.decode(ids)) == {"\ufffd"}
+
+
+@any_kind
+@pytest.mark.parametrize("ids", [[-1], [10**6], [2**70], [0.5], ["a"], [[0]], [None]])
+def test_ids_outside_the_vocabulary_are_refused(kind, ids):
+    """An id that is no id raises UsageError, whichever way it is decoded."""
+    for method in ("decode", "decode_with_offsets", "pieces"):
+        with pytest.raises(UsageError, match="Token ids"):
+            getattr(TRAINED[kind], method)(ids)
+
+
+@any_kind
+def test_training_is_deterministic(kind):
+    """The same texts give the same files, whatever container they come in."""
+    again = train_tokenizer((text for text in [*ODD_TEXTS, SURROGATES]), **KINDS[kind])
+    assert again.to_files() == TRAINED[kind].to_files()
+    assert again.notes == TRAINED[kind].notes
+
+
+@any_kind
+def test_a_saved_tokenizer_is_the_same_tokenizer(kind):
+    """Loading gives equal ids, texts, pieces and files."""
+    tokenizer = TRAINED[kind]
+    loaded = tokenizer_from_files({**tokenizer.to_files(), "weights": b"ignored"})
+    assert loaded.to_files() == tokenizer.to_files()
+    assert (loaded.level, loaded.vocab_size) == (tokenizer.level, tokenizer.vocab_size)
+    assert loaded.notes == ()
+    everything = np.arange(tokenizer.vocab_size)
+    assert loaded.pieces(everything) == tokenizer.pieces(everything)
+    assert loaded.decode(everything) == tokenizer.decode(everything)
+    for text in [*ODD_TEXTS, SURROGATES]:
+        np.testing.assert_array_equal(loaded.encode(text), tokenizer.encode(text))
+
+
+@any_kind
+def test_nothing_to_learn_from_is_a_text_error(kind):
+    """No texts, or only empty ones, raise TextError."""
+    for texts in ([], [""], ["", ""]):
+        with pytest.raises(TextError):
+            train_tokenizer(texts, **KINDS[kind])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"level": "syllable"},
+        {"level": "char", "vocab_size": 2},
+        {"level": "word", "vocab_size": 0},
+        {"level": "subword", "vocab_size": 258},
+        {"level": "char", "min_count": 0},
+        {"level": "subword", "min_count": 2},
+        {"level": "char", "lowercase": True},
+        {"level": "subword", "lowercase": True},
+        {"level": "word", "subword_model": "bpe"},
+        {"level": "subword", "subword_model": "wordpiece"},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options):
+    """An option out of range, or for another level, raises UsageError."""
+    with pytest.raises(UsageError):
+        train_tokenizer(["some text"], **options)
+
+
+def header(**fields):
+    """Files with a header of those fields on top of a sound one; None leaves a field out."""
+    sound = {"format": "charlm-tokenizer", "version": 1, "level": "char", "types": ["a", "b"]}
+    merged = {key: value for key, value in {**sound, **fields}.items() if value is not None}
+    return {"tokenizer.json": json.dumps(merged).encode()}
+
+
+HOSTILE_FILES = {
+    "no file": {},
+    "empty": {"tokenizer.json": b""},
+    "truncated": {"tokenizer.json": header()["tokenizer.json"][:-5]},
+    "not UTF-8": {"tokenizer.json": b"\xff\xfe{}"},
+    "not an object": {"tokenizer.json": b"[]"},
+    "a bare huge number": {"tokenizer.json": b"9" * 10_000},
+    "deep nesting": {"tokenizer.json": b"[" * 1_000_000},
+    "a key twice": {"tokenizer.json": b'{"level": "char", "level": "word"}'},
+    "too large": {"tokenizer.json": bytes(64 * 1024 * 1024 + 1)},
+    "another format": header(format="pickle"),
+    "no format": header(format=None),
+    "a later version": header(version=2),
+    "version true": header(version=True),
+    "version 1.0": header(version=1.0),
+    "a huge version": header(version=10**300),
+    "no level": header(level=None),
+    "another level": header(level="\x1b[31m" * 1000),
+    "level a list": header(level=[]),
+    "an unknown field": header(code="__import__('os')"),
+    "no types": header(types=None),
+    "types an object": header(types={"a": 0}),
+    "a number among types": header(types=["a", 1]),
+    "null among types": header(types=["a", None]),
+    "a type twice": header(types=["a", "b", "a"]),
+    "an empty type": header(types=["a", ""]),
+    "two characters": header(types=["a", "bc"]),
+    "a word without flag": header(level="word", lowercase=False, types=["word"]),
+    "a flag alone": header(level="word", lowercase=False, types=["0"]),
+    "a flag out of range": header(level="word", lowercase=False, types=["4word"]),
+    "a space in a word": header(level="word", lowercase=False, types=["0two words"]),
+    "white space with a flag": header(level="word", lowercase=False, types=["1 "]),
+    "lowercase a number": header(level="word", lowercase=1, types=["0word"]),
+    "no lowercase": header(level="word", types=["0word"]),
+    "no model": header(level="subword", types=None, vocab_size=300),
+    "vocab_size a string": header(level="subword", types=None, vocab_size="300"),
+}
+
+
+@pytest.mark.parametrize("files", HOSTILE_FILES.values(), ids=HOSTILE_FILES)
+def test_hostile_files_are_refused(files):
+    """Whatever the files hold, loading raises CheckpointError with one printable sentence."""
+    with pytest.raises(CheckpointError) as caught:
+        tokenizer_from_files(files)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_damaged_files_never_raise_another_error(kind):
+    """Any flipped byte of the header either is refused or gives a working tokenizer."""
+    sound = TRAINED[kind].to_files()["tokenizer.json"]
+    rng = random.Random(0)
+    for _ in range(300):
+        data = bytearray(sound)
+        data[rng.randrange(len(data))] = rng.randrange(256)
+        try:
+            tokenizer = tokenizer_from_files({"tokenizer.json": bytes(data)})
+        except CheckpointError:
+            continue
+        tokenizer.decode(tokenizer.encode(ODD_TEXTS[0]))
+
+
+def test_types_are_ranked_by_count_then_by_name():
+    """Ids ascend with falling count, ties by code point; vocab_size counts the specials."""
+    counts = {"b": 2, "a": 2, "c": 3, "rare": 1}
+    vocabulary = Vocabulary.from_counts(counts, vocab_size=None, min_count=2)
+    assert vocabulary.to_json() == ["c", "a", "b"]
+    assert [vocabulary.id_of(kind) for kind in ("c", "a", "b", "rare")] == [2, 3, 4, 0]
+    assert Vocabulary.from_counts(counts, vocab_size=4, min_count=1).to_json() == ["c", "a"]
+    assert len(vocabulary) == 5
+
+
+def test_importing_the_package_is_cheap():
+    """`import charlm.tokenizers` loads neither numpy nor sentencepiece nor torch."""
+    heavy = "{'numpy', 'sentencepiece', 'torch'}"
+    code = f"import charlm.tokenizers, sys; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_no_tokenizer_loads_torch():
+    """Training and loading a tokenizer of each level leaves torch alone."""
+    code = (
+        "import sys; from charlm.tokenizers import *\n"
+        "for level in ('char', 'word', 'subword'):\n"
+        "    tokenizer_from_files(train_tokenizer(['a a'], level=level).to_files())\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

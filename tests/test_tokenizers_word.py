@@ -1,0 +1,226 @@
+"""Laws of the word level."""
+
+import tracemalloc
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.errors import TextError
+from charlm.tokenizers.word import DEFAULT_VOCAB_SIZE, WordTokenizer, _ChunkIds
+
+# Characters among which every rule of splitting meets every other.
+MIXED = st.text(
+    st.sampled_from(
+        "aZéñ'’\u200d\u200c.,-_￭01٣²½Ⅳ中々〇かカー・。한ไ\u0301\u093f\ufe0f👍+<> \n\t\u00a0"
+    )
+)
+any_text = MIXED | st.text(st.characters(exclude_categories=["Cn"]))
+
+
+def learned(*texts, **options):
+    """A tokenizer that knows all types of the texts."""
+    return WordTokenizer.train(texts, min_count=1, **options)
+
+
+def split(text):
+    """The readable tokens of a text."""
+    tokenizer = learned(text)
+    return tokenizer.pieces(tokenizer.encode(text))
+
+
+def is_ideograph_or_kana(character):
+    """Whether the Unicode name says so."""
+    name = unicodedata.name(character, "")
+    kana = ("HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "HENTAIGANA")
+    ideographs = ("CJK UNIFIED IDEOGRAPH", "CJK COMPATIBILITY IDEOGRAPH")
+    is_letter = unicodedata.category(character)[0] == "L"
+    return (is_letter and name.startswith((*ideographs, *kana))) or character in "々〆〇"
+
+
+def slow_surfaces(text):
+    """Tokens by the rules, one character after the other, and whether each is a word."""
+
+    def category(i):
+        return unicodedata.category(text[i])[0] if 0 <= i < len(text) else " "
+
+    def is_letter(i):
+        return category(i) == "L" and not is_ideograph_or_kana(text[i])
+
+    def is_digit(i):
+        return 0 <= i < len(text) and text[i].isdecimal()
+
+    i = 0
+    while i < len(text):
+        start = i
+        i += 1
+        if text[start].isspace():
+            yield text[start], None
+            continue
+        wordlike = True
+        if is_letter(start):
+            while (
+                is_letter(i)
+                or category(i) == "M"
+                or (i < len(text) and text[i] in "'’\u200c\u200d" and is_letter(i + 1))
+            ):
+                i += 1
+        elif is_digit(start):
+            while is_digit(i) or (i < len(text) and text[i] in ".," and is_digit(i + 1)):
+                i += 1
+        else:
+            wordlike = is_ideograph_or_kana(text[start])
+            while category(i) == "M":
+                i += 1
+        yield text[start:i], wordlike
+
+
+def slow_pieces(text):
+    """The readable tokens of a text by the rules: surfaces, spaces, then joiners."""
+    tokens = list(slow_surfaces(text))
+    explicit = []
+    for i, (surface, wordlike) in enumerate(tokens):
+        inside = 0 < i < len(tokens) - 1
+        lone = surface == " " and inside and tokens[i - 1][1] is not None is not tokens[i + 1][1]
+        explicit.append(("", False) if lone else (surface, wordlike))
+    left, right = [""] * len(tokens), [""] * len(tokens)
+    for i in range(1, len(tokens)):
+        x, y = explicit[i - 1][1], explicit[i][1]
+        if not explicit[i - 1][0] or not explicit[i][0] or x is None or y is None:
+            continue
+        if y and not x:
+            right[i - 1] = "￭"
+        else:
+            left[i] = "￭"
+    return [left[i] + surface + right[i] for i, (surface, _) in enumerate(explicit) if surface]
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        (
+            "Cats average 15 hours of sleep a day.",
+            ["Cats", "average", "15", "hours", "of", "sleep", "a", "day", "￭."],
+        ),
+        ("don't rock’n’roll dogs'", ["don't", "rock’n’roll", "dogs", "￭'"]),
+        ("well-known", ["well", "￭-￭", "known"]),
+        ("(see p. 3)", ["(￭", "see", "p", "￭.", "3", "￭)"]),
+        ('"Hi!"', ['"￭', "Hi", "￭!", '￭"']),
+        ("1,000 3.14. 1..2", ["1,000", "3.14", "￭.", "1", "￭.", "￭.￭", "2"]),
+        ("abc123def", ["abc", "￭123", "￭def"]),
+        ("$5 snake_case", ["$￭", "5", "snake", "￭_￭", "case"]),
+        ("中文，かな", ["中", "￭文", "￭，￭", "か", "￭な"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("می‌خواهم", ["می‌خواهم"]),
+        ("e\u0301te\u0301 ❤️ か\u3099", ["e\u0301te\u0301", "❤️", "か\u3099"]),
+        ("a  b", ["a", " ", " ", "b"]),
+        (" a\r\nb ", [" ", "a", "\r", "\n", "b", " "]),
+        ("a \n b", ["a", " ", "\n", " ", "b"]),
+        ("￭ a￭b", ["￭", "a", "￭￭￭", "b"]),
+    ],
+)
+def test_golden_splits(text, pieces):
+    """Words, numbers, punctuation and white space come apart as the rules say."""
+    assert split(text) == pieces
+
+
+@given(text=any_text)
+@settings(max_examples=500, deadline=None)
+def test_splitting_agrees_with_the_slow_reference(text):
+    """The regular expressions split as the rules do when read character by character."""
+    if text:
+        assert split(text) == slow_pieces(text)
+
+
+@given(text=any_text)
+@settings(max_examples=300, deadline=None)
+def test_known_text_survives_the_round_trip(text):
+    """decode(encode(x)) == x where all types are known, whatever else was learned with them."""
+    tokenizer = learned(text, "some other text")
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_golden_ids():
+    """Ids go by count, then by type, after <UNK> and <EOS>."""
+    tokenizer = learned("the cat, the dog.", "the end.")
+    assert tokenizer.pieces(range(tokenizer.vocab_size)) == [
+        "<UNK>", "<EOS>", "the", "￭.", "cat", "dog", "end", "￭,",
+    ]  # fmt: skip
+    assert tokenizer.encode("the dog, the cow.").tolist() == [2, 5, 7, 2, 0, 3]
+
+
+def test_unknown_words_keep_their_spacing():
+    """<UNK> is one token, spaced from words and touched by punctuation that joins."""
+    tokenizer = learned("a (b), c.")
+    assert tokenizer.decode(tokenizer.encode("a (zebra), zoo.")) == "a (\ufffd), \ufffd."
+    assert tokenizer.decode([0, 0]) == "\ufffd \ufffd"
+
+
+def test_implicit_spaces_belong_to_no_token():
+    """The ranges leave the implicit spaces out."""
+    tokenizer = learned("a bc, d")
+    assert tokenizer.decode_with_offsets(tokenizer.encode("a bc, d")) == (
+        "a bc, d",
+        [(0, 1), (2, 4), (4, 5), (6, 7)],
+    )
+
+
+def test_lowercase():
+    """With lowercase, decode(encode(x)) is x.lower() and case makes no new types."""
+    text = "The THE the İSTANBUL ΟΔΟΣ"
+    tokenizer = learned(text, lowercase=True)
+    assert tokenizer.decode(tokenizer.encode(text)) == text.lower()
+    assert len(set(tokenizer.encode("The THE the").tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "encoded"),
+    [("the ", "the"), ("the", "the"), ("the  ", "the  "), (" ", " "), ("the\n ", "the\n ")],
+)
+def test_a_prompt_leaves_out_the_space_that_the_next_word_brings(prompt, encoded):
+    """One lone trailing space is dropped; a space that is a token stays."""
+    tokenizer = learned("the  \n the ", " ", "the\n the")
+    assert tokenizer.encode_prompt(prompt).tolist() == tokenizer.encode(encoded).tolist()
+
+
+def test_rare_types_are_cut():
+    """By default a type must occur twice, unless none does, which is noted."""
+    assert WordTokenizer.train(["a b a"]).vocab_size == 3
+    tokenizer = WordTokenizer.train(["all words differ"])
+    assert tokenizer.vocab_size == 5
+    assert tokenizer.notes == ("min_count lowered from 2 to 1: no word occurs twice",)
+    assert WordTokenizer.train(["c c b b a"], vocab_size=3).pieces([2]) == ["b"]
+    with pytest.raises(TextError, match="min_count"):
+        WordTokenizer.train(["all words differ"], min_count=2)
+
+
+def test_the_vocabulary_is_capped():
+    """No more than DEFAULT_VOCAB_SIZE ids unless asked for."""
+    text = " ".join(f"{number}" for number in range(DEFAULT_VOCAB_SIZE + 10))
+    assert WordTokenizer.train([text, text]).vocab_size == DEFAULT_VOCAB_SIZE
+
+
+def test_the_cache_is_bounded(monkeypatch):
+    """Chunks are forgotten when they are many or long; the ids stay right."""
+    monkeypatch.setattr(_ChunkIds, "MAX_CHUNKS", 10)
+    text = " ".join(f"x{number}" for number in range(100)) + " " + "long" * 100
+    tokenizer = learned(text)
+    for _ in range(2):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert len(tokenizer._chunk_ids) <= 10
+    assert max(map(len, tokenizer._chunk_ids)) <= _ChunkIds.MAX_LENGTH
+
+
+def test_a_long_chunk_without_spaces():
+    """A million characters without a space are encoded exactly and in little memory."""
+    tokenizer = learned("a.b a", "中文中")
+    text = "a.b" * 100_000 + "中文" * 100_000
+    tracemalloc.start()
+    ids = tokenizer.encode(text)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(ids) == 400_001  # b and the next a are one word
+    assert peak < 40e6
+    known = "a" + ".b" * 5
+    assert split(known) == ["a", *["￭.￭", "b"] * 5]
