@@ -106,13 +106,13 @@ def cut_rows(
     if not len(long):
         return Rows(begin, end, begin)
     total = int(lengths[long].sum())
-    per_piece = -(-total // (batch_size * -(-total // (batch_size * segment_length))))
+    per_piece = max(1.0, total / (batch_size * -(-total // (batch_size * segment_length))))
     begins, ends = [], []
     for start, stop in zip(begin[long], end[long], strict=True):
         num_pieces = max(1, round((stop - start) / per_piece))
         cuts = np.linspace(start, stop, num_pieces + 1).round().astype(np.int64)
         if jitter and rng is not None and num_pieces > 1:
-            reach = min(jitter, int(np.diff(cuts).min()) // 2 - 1)
+            reach = min(jitter, max(0, int(np.diff(cuts).min()) // 2 - 1))
             cuts[1:-1] += rng.integers(-reach, reach + 1, size=num_pieces - 1)
         begins.append(cuts[:-1])
         ends.append(cuts[1:])

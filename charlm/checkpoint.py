@@ -20,9 +20,11 @@ pattern is taken from one.
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,10 +71,10 @@ class Checkpoint:
 
 def check_name(name: str) -> str:
     """A name that can be a run's: no separators, no leading dot. Raises UsageError."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or _STEP.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-', "
-            "the first a letter or digit, at most 100."
+            "the first a letter or digit, at most 100, and not the name of a step."
         )
     return name
 
@@ -105,11 +107,14 @@ def save_step(run: Path, step: int, files: Mapping[str, bytes]) -> Path:
             _remove(target)
         temporary.rename(target)
         _sync_directory(run)
-    except OSError as error:
+    except (OSError, CheckpointError) as error:  # the latter: it does not read back
         shutil.rmtree(temporary, ignore_errors=True)
+        reason = (
+            error.strerror if isinstance(error, OSError) else "what was written reads back wrong"
+        )
         raise CheckpointError(
-            f"cannot save {target}: {error.strerror}. Earlier checkpoints are untouched; make "
-            "room or permission there and go on with --resume."
+            f"cannot save {target}: {reason}. Earlier checkpoints are untouched; make room or "
+            "permission there and go on with --resume."
         ) from None
     return target
 
@@ -149,14 +154,14 @@ def remove_steps(run: Path, keep: set[int]) -> None:
 
 def steps(run: Path) -> list[int]:
     """The steps that stand in a run, ascending."""
-    if not run.is_dir():
+    if not _is_directory(run):
         return []
     return sorted(int(p.name[5:]) for p in run.iterdir() if _STEP.fullmatch(p.name))
 
 
 def runs(root: Path) -> list[Path]:
     """The runs below a directory that hold a model, the most recently written first."""
-    if not root.is_dir():
+    if not _is_directory(root):
         return []
     found = [path for path in root.iterdir() if path.is_dir() and steps(path)]
     return sorted(found, key=_written, reverse=True)
@@ -190,7 +195,7 @@ def find(model: str | None, root: Path = Path("checkpoints")) -> Path:
             )
         return best_step(next(filter(is_finished, there), there[0]))
     for path in (root / model, Path(model)):
-        if _STEP.fullmatch(path.name) and path.is_dir():
+        if _STEP.fullmatch(path.name) and _is_directory(path):
             return path
         if steps(path):
             return best_step(path)
@@ -204,7 +209,7 @@ def best_step(run: Path) -> Path:
     if not there:
         raise CheckpointError(f"{run} holds no finished save of a model.")
     best = pointers(run).get("best")
-    return run / step_name(best if best in there else there[-1])
+    return run / step_name(best if type(best) is int and best in there else there[-1])
 
 
 def load(path: Path) -> Checkpoint:
@@ -212,7 +217,7 @@ def load(path: Path) -> Checkpoint:
 
     Raises CheckpointError naming the file that is missing, damaged or not what it should be.
     """
-    names = _manifest_names(path)
+    names, saved = _manifest(path)
     wanted = names & {*_MODEL_FILES, *_TOKENIZER_FILES, "known.safetensors"}
     files = _read_files(path, wanted)
     info = _parse(path / "model.json", _file(path, files, "model.json"))
@@ -226,6 +231,8 @@ def load(path: Path) -> Checkpoint:
         split_on, step = info.get("split_on"), info.get("step")
         if split_on not in SPLITS or type(step) is not int:
             raise CheckpointError(f"{path / 'model.json'} does not say how text was split.")
+        if saved != step:
+            raise CheckpointError(f"{path / 'manifest.json'} is not of the step in model.json.")
     except UsageError as error:
         raise CheckpointError(f"{path / 'model.json'}: {error}") from None
     tokenizer = tokenizer_from_files({n: files[n] for n in _TOKENIZER_FILES if n in files})
@@ -251,7 +258,7 @@ def load(path: Path) -> Checkpoint:
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a step alone, verified. Raises CheckpointError."""
-    return tokenizer_from_files(_read_files(path, _manifest_names(path) & {*_TOKENIZER_FILES}))
+    return tokenizer_from_files(_read_files(path, _manifest(path)[0] & {*_TOKENIZER_FILES}))
 
 
 def load_training(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -312,11 +319,13 @@ def _known_from_bytes(name: Path, data: bytes) -> NDArray[np.uint64]:
     return known
 
 
-def _manifest_names(path: Path) -> frozenset[str]:
-    entries = read_json(path / "manifest.json").get("files")
+def _manifest(path: Path) -> tuple[frozenset[str], object]:
+    """The names of a step's files, and the step they are of."""
+    manifest = read_json(path / "manifest.json")
+    entries = manifest.get("files")
     if not isinstance(entries, dict) or not set(entries) <= _FILES:
         raise CheckpointError(f"{path / 'manifest.json'} is not a list of a checkpoint's files.")
-    return frozenset(entries)
+    return frozenset(entries), manifest.get("step")
 
 
 def _read_files(path: Path, wanted: frozenset[str]) -> dict[str, bytes]:
@@ -333,7 +342,8 @@ def _read_files(path: Path, wanted: frozenset[str]) -> dict[str, bytes]:
         entry = entries.get(name) if isinstance(entries, dict) else None
         if not isinstance(entry, dict):
             raise CheckpointError(f"{path / 'manifest.json'} does not list {name}.")
-        data = _read_bytes(path / name, _LARGEST_TENSORS)
+        tensors = name.endswith(".safetensors")
+        data = _read_bytes(path / name, _LARGEST_TENSORS if tensors else _LARGEST_JSON)
         if entry.get("size") != len(data) or (
             entry.get("sha256") != hashlib.sha256(data).hexdigest()
         ):
@@ -352,7 +362,7 @@ def _file(path: Path, files: Mapping[str, bytes], name: str) -> bytes:
 
 def _parse(name: Path, data: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(data, parse_constant=_refuse_constant)
+        value = json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise CheckpointError(f"{name} is damaged: it is not JSON.") from None
     if not isinstance(value, dict):
@@ -364,12 +374,17 @@ def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_constant(text)
+
+
 def _read_bytes(path: Path, largest: int) -> bytes:
     """The bytes of a regular file no larger than that."""
     try:
         with open(path, "rb", opener=_open_plain) as file:
             status = os.fstat(file.fileno())
-            if not os.path.isfile(path) or status.st_size > largest:
+            if not stat.S_ISREG(status.st_mode) or status.st_size > largest:
                 raise CheckpointError(f"{path} is not a file of a checkpoint.")
             return file.read(status.st_size + 1)
     except OSError as error:
@@ -401,6 +416,14 @@ def _remove(path: Path) -> None:
     doomed = path.with_name(f".tmp-{uuid.uuid4().hex}")
     path.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether a path leads to a directory; one that is no path at all does not."""
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, a directory above it that may not be entered
+        return False
 
 
 def _written(run: Path) -> float:

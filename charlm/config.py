@@ -1,7 +1,6 @@
 """What a model is and how it is trained: frozen, keyword-only, checked, to and from JSON."""
 
 import dataclasses
-import math
 from typing import Any, Self
 
 from charlm.errors import UsageError
@@ -43,13 +42,13 @@ class _Checked:
         return cls(**values)
 
     def _check(self, name: str, kind: type, low: float, high: float) -> None:
-        """A number of the right kind, finite and within [low, high]."""
+        """A number of the right kind within [low, high]; nan is within nothing."""
         value: Any = getattr(self, name)
-        if kind is float and type(value) is int:
+        if kind is float and type(value) is int and low <= value <= high:
             value = float(value)
             object.__setattr__(self, name, value)
         right = type(value) is kind  # a bool is no number here
-        if not right or not math.isfinite(value) or not low <= value <= high:
+        if not right or not low <= value <= high:
             what = "a whole number" if kind is int else "a number"
             raise UsageError(f"{name} must be {what} from {low:g} to {high:g}, got {value!r}.")
 
@@ -162,5 +161,8 @@ class SamplingConfig(_Checked):
             self._check("top_p", float, 1e-9, 1.0)
         self._check("max_tokens", int, 1, 10**9)
         self._check("seed", int, 0, 2**63 - 1)
+        if not isinstance(self.stop, (tuple, list)):
+            raise UsageError(f"stop must be a list of strings, got {self.stop!r}.")
         if any(not isinstance(text, str) or not text for text in self.stop):
             raise UsageError("a stop string must not be empty.")
+        object.__setattr__(self, "stop", tuple(self.stop))  # JSON has lists alone

@@ -6,6 +6,7 @@ A corpus is a list of sequences; a sequence is what <EOS> ends: a line, a paragr
 import gzip
 import hashlib
 import sys
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -68,16 +69,18 @@ def decode(name: str, data: bytes, encoding: str = "utf-8", errors: str = "stric
     Raises TextError naming the byte offset, the line and the likely cure; UsageError for an
     encoding that does not exist.
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and encoding == "utf-8":
+    is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and is_utf8:
         raise TextError(
             f"{name} looks like UTF-16, not UTF-8. Say --encoding utf-16 to read it as that."
         )
     try:
         text = data.decode(encoding, errors)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        at = error.start + len(data) - len(error.object)  # utf-8-sig counts after its mark
+        line = data.count(b"\n", 0, at) + 1
         raise TextError(
-            f"{name} is not {encoding}: byte 0x{data[error.start]:02x} at offset {error.start} "
+            f"{name} is not {encoding}: byte 0x{data[at]:02x} at offset {at} "
             f"(line {line}). Say which encoding it is (--encoding cp1252, for example) or replace "
             "what cannot be read (--errors replace)."
         ) from None
@@ -94,10 +97,11 @@ def choose_split(texts: Iterable[str]) -> str:
     """``paragraph`` where blank lines mostly separate blocks of several lines, else ``line``."""
     blocks = several = 0
     for text in texts:
-        for block in _blocks(text):
-            blocks += 1
-            several += len(block) > 1
-    return "paragraph" if blocks > 1 and 2 * several >= blocks else "line"
+        lengths = [len(block) for block in _blocks(text)]
+        if len(lengths) > 1:  # a text without blank lines, one of many files, says nothing
+            blocks += len(lengths)
+            several += sum(length > 1 for length in lengths)
+    return "paragraph" if blocks and 2 * several >= blocks else "line"
 
 
 def split_sequences(text: str, split_on: str) -> list[str]:
@@ -140,7 +144,8 @@ def hold_out(
         note = f"only {len(distinct)} different sequences: none is held out for validation"
         return Split(list(sequences), [], (note,))
     order = np.random.default_rng(seed).permutation(len(distinct))
-    held = {distinct[i] for i in order[: max(1, round(share * len(distinct)))]}
+    num_held = min(max(1, round(share * len(distinct))), len(distinct) - 1)
+    held = {distinct[i] for i in order[:num_held]}
     return Split(
         [text for text in sequences if text not in held],
         [text for text in sequences if text in held],
@@ -201,7 +206,7 @@ def _read_bytes(path: Path) -> bytes:
             with gzip.open(path) as file:
                 return file.read()
         return path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise TextError(f"cannot read {path}: {reason}.") from None
 

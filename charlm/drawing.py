@@ -16,6 +16,7 @@ from charlm.config import SamplingConfig
 # several times the error that a whole sequence of steps leaves in a probability, or in a logit.
 PROBABILITY_ERROR = 2e-6
 LOGIT_ERROR = 1e-4
+_LOWEST_TEMPERATURE = 1e-30  # logits divided by less are past single precision
 _BLOCK = 64  # types summed at once when the running sum is searched
 _HEAD = 512  # top-p looks among so many of the likeliest types first
 
@@ -43,7 +44,8 @@ def draw(
     top = logits.max(axis=1, keepdims=True)
     shifted = logits - top  # (B, V), at most 0
     log_total = np.log(np.exp(shifted).sum(axis=1, dtype=np.float64))
-    scaled = shifted.copy() if config.temperature == 1 else shifted / (config.temperature or 1)
+    heat = max(config.temperature, _LOWEST_TEMPERATURE) if config.temperature else 1.0
+    scaled = shifted.copy() if heat == 1 else shifted / heat
     if banned is not None:
         scaled[:, banned] = -np.inf
     if config.temperature == 0:
@@ -52,14 +54,15 @@ def draw(
         rivals[rows, ids] = -np.inf
         doubtful = scaled[rows, ids] - rivals.max(axis=1) < LOGIT_ERROR
     else:
-        error = LOGIT_ERROR / min(config.temperature, 1)
+        logit_error = LOGIT_ERROR / min(heat, 1)
+        error = PROBABILITY_ERROR / min(heat, 1)
         doubtful = np.zeros(len(logits), dtype=bool)
         if config.top_k is not None:
-            doubtful |= _keep_top_k(scaled, config.top_k, error)
+            doubtful |= _keep_top_k(scaled, config.top_k, logit_error)
         weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         if config.top_p is not None and config.top_p < 1:
-            doubtful |= _keep_top_p(weights, config.top_p, error)
-        ids, near = _search(weights, uniform, PROBABILITY_ERROR / min(config.temperature, 1))
+            doubtful |= _keep_top_p(weights, config.top_p, error, logit_error)
+        ids, near = _search(weights, uniform, error)
         doubtful |= near
     log_probs = shifted[rows, ids] - log_total
     return Drawn(ids, log_probs.astype(np.float64), doubtful)
@@ -71,13 +74,15 @@ def _keep_top_k(scaled: NDArray[np.floating], k: int, error: float) -> NDArray[n
         return np.zeros(len(scaled), dtype=bool)
     ordered = np.partition(scaled, (-k - 1, -k), axis=1)
     kth, next_best = ordered[:, -k], ordered[:, -k - 1]
-    scaled[scaled < kth[:, None]] = -np.inf
+    _keep_first(scaled, kth, np.full(len(scaled), k), -np.inf)
     close: NDArray[np.bool_] = kth - next_best < error
     return close
 
 
-def _keep_top_p(weights: NDArray[np.floating], p: float, error: float) -> NDArray[np.bool_]:
-    """Rule out, in place, what the likeliest types with a share of p in all leave over.
+def _keep_top_p(
+    weights: NDArray[np.floating], p: float, error: float, logit_error: float
+) -> NDArray[np.bool_]:
+    """Rule out, in place, all but the fewest types that reach a share of p; tells near ties.
 
     Only the head of the distribution is sorted, unless some row's share lies deeper.
     """
@@ -89,17 +94,28 @@ def _keep_top_p(weights: NDArray[np.floating], p: float, error: float) -> NDArra
             ordered = np.partition(weights, vocab_size - head, axis=1)[:, vocab_size - head :]
         ordered = np.sort(ordered, axis=1)[:, ::-1]
         reached = np.cumsum(ordered, axis=1, dtype=np.float64)
-        if head == vocab_size or (reached[:, -1] >= goal).all():
+        if head == vocab_size or (reached[:, -2] >= goal).all():
             break
     last = np.minimum((reached < goal[:, None]).sum(axis=1), head - 1)
     rows = np.arange(len(weights))
     least = ordered[rows, last]
     following = ordered[rows, np.minimum(last + 1, head - 1)]
-    weights[weights < least[:, None]] = 0
+    _keep_first(weights, least, last + 1, 0)
     gaps = np.abs(reached - goal[:, None]).min(axis=1) / goal
-    tie = (following > least * (1 - error)) & (last + 1 < head)
-    doubtful: NDArray[np.bool_] = (gaps < PROBABILITY_ERROR) | tie
+    tie = (following > least * (1 - logit_error)) & (last + 1 < head)
+    doubtful: NDArray[np.bool_] = (gaps < error) | tie
     return doubtful
+
+
+def _keep_first(
+    values: NDArray[np.floating], least: NDArray[np.floating], count: NDArray[np.int64], out: float
+) -> None:
+    """Rule out, in place, what is below least (B,); of equals keep the first, count (B,) in all."""
+    values[values < least[:, None]] = out
+    for row in np.flatnonzero((values >= least[:, None]).sum(axis=1) > count):
+        tied = np.flatnonzero(values[row] == least[row])
+        surplus = int((values[row] >= least[row]).sum() - count[row])
+        values[row, tied[len(tied) - surplus :]] = out
 
 
 def _search(

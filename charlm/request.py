@@ -23,6 +23,8 @@ _MOST_VALIDATIONS = 40
 _CALIBRATION_SHARE = 0.03
 _CHEAPER_FORWARD = 0.35  # what a token costs in validation, against one in training
 
+ERRORS = ("strict", "replace")
+SUBWORD_MODELS = ("unigram", "bpe")
 Say = Callable[[str], None]
 
 
@@ -61,7 +63,16 @@ class Request:
             raise UsageError(
                 f"split-on must be one of auto, {', '.join(SPLITS)}, got {self.split_on!r}."
             )
+        for name, choices in (("errors", ERRORS), ("subword_model", SUBWORD_MODELS)):
+            if getattr(self, name) not in choices:
+                raise UsageError(
+                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
+                )
         check_budget(self.seconds, self.epochs, self.steps)
+        # Here for their checks alone: what cannot be is refused before anything is read.
+        ModelConfig(**{"vocab_size": 3, **self.model})
+        asked = {**self.training, "seed": self.seed, "precision": self.precision or "fp32"}
+        TrainingConfig(**{"num_steps": 1, "segment_length": 10**9, **asked})
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; files are named by their absolute paths."""
@@ -76,8 +87,11 @@ class Request:
         names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             raise CheckpointError("run.json does not hold what was asked of this training.")
-        lists = {name: tuple(map(str, values[name])) for name in ("corpus", "valid")}
-        return cls(**{**values, **lists})
+        try:
+            lists = {name: tuple(map(str, values[name])) for name in ("corpus", "valid")}
+            return cls(**{**values, **lists})
+        except (TypeError, UsageError) as error:
+            raise CheckpointError(f"run.json asks for what cannot be: {error}") from None
 
 
 class Texts(NamedTuple):

@@ -18,7 +18,7 @@ import charlm
 from charlm import checkpoint
 from charlm.batching import TokenizedText
 from charlm.config import ModelConfig, TrainingConfig
-from charlm.errors import CheckpointError, LockedError, UsageError
+from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
 from charlm.scoring import mean_loss
 from charlm.tokenizers.base import Tokenizer
 from charlm.training import (
@@ -132,6 +132,13 @@ class Run:
     def save(self, state: TrainingState, config: TrainingConfig, material: Material) -> Saved:
         """Save a step, move the pointers, then drop what neither is the best nor the last."""
         with weights_for_use(state) as model:
+            for name, tensor in model.state_dict().items():
+                if not bool(torch.isfinite(tensor).all()):
+                    raise DivergedError(
+                        f"training diverged: at step {state.step} {name} holds numbers that are "
+                        "not finite. Nothing was saved of it; lower --learning-rate and begin "
+                        "again, or --resume from the last checkpoint."
+                    )
             weights = checkpoint.tensors_to_bytes(model.state_dict())
         about = {
             "format": checkpoint.FORMAT,
@@ -158,7 +165,8 @@ class Run:
         best = state.best_step
         if best not in checkpoint.steps(self.path):
             best = state.step
-        finished = state.step >= config.num_steps
+        spent = 0 < config.patience <= state.worse_in_a_row
+        finished = spent or state.step >= config.num_steps
         checkpoint.write_json(
             self.path / "pointers.json",
             {"latest": state.step, "best": best, "finished": finished},
@@ -168,8 +176,15 @@ class Run:
 
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values, allow_nan=False) + "\n")
+        path = self.path / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values, allow_nan=False) + "\n")
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write {path}: {error.strerror}. Earlier checkpoints are untouched; make "
+                "room or permission there and go on with --resume."
+            ) from None
 
     def _cut_metrics(self, step: int) -> None:
         """Drop what was logged after the step that is gone on from: it will be logged again."""
@@ -177,9 +192,9 @@ class Run:
         if not path.exists():
             return
         kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with_step = _parsed(line)
-            if with_step is not None and with_step.get("step", math.inf) <= step:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            logged = _logged_step(line)
+            if logged is not None and logged <= step:
                 kept.append(line + "\n")
         path.write_text("".join(kept), encoding="utf-8")
 
@@ -198,21 +213,20 @@ def fit(
     Ends early, everything saved, when should_stop says so after a step, or when patience is
     spent: config.patience validations in a row without a new best (0 is off).
     """
-    losses = [0.0, 0.0]  # nats and targets since the last line of the log
     begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
     steps = train_steps(state, config, material.text)
     for step in steps:
         state.seconds = before + time.perf_counter() - begun
         if not step.skipped:
-            losses[0] += step.loss * step.num_targets
-            losses[1] += step.num_targets
+            state.logged_nats += step.loss * step.num_targets
+            state.logged_targets += step.num_targets
         yield step
         ends = step.step >= config.num_steps
         spent = False
         if step.step % config.validate_every == 0 or ends:
-            loss = losses[0] / losses[1] if losses[1] else None
+            loss = state.logged_nats / state.logged_targets if state.logged_targets else None
             validated = _validate(state, config, material, loss)
-            losses = [0.0, 0.0]
+            state.logged_nats, state.logged_targets = 0.0, 0
             run.log(
                 {
                     "step": step.step,
@@ -266,10 +280,10 @@ def _validate(
     return Validated(state.step, loss, is_best)
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
-    """A line of the log, or None for one that a crash cut short."""
+def _logged_step(line: str) -> int | None:
+    """The step of a line of the log, or None for a line that a crash cut short."""
     try:
-        value = json.loads(line)
-    except ValueError:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, LookupError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return step if type(step) is int else None

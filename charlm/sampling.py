@@ -8,6 +8,7 @@ equations (equations.py), and so the same seed gives the same text, alone or in 
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -97,7 +98,7 @@ class Sampler:
         context = [self.tokenizer.vocab_size, *prompt_ids]
         first, start = context[-1], self._read(context[:-1])
         waiting = iter(range(n))
-        lanes = [_Lane(i, config.seed) for i, _ in zip(waiting, range(batch_size), strict=False)]
+        lanes = [_Lane(i, config.seed) for i in itertools.islice(waiting, batch_size)]
         inputs = np.full(len(lanes), first, dtype=np.int64)
         state = _expand(start, len(lanes))
         finished: dict[int, Sample] = {}
@@ -176,22 +177,16 @@ class Sampler:
         self, lane: _Lane, config: SamplingConfig, prompt: str, prompt_ids: list[int]
     ) -> Sample | None:
         """The sample a lane has become, or None if it goes on."""
-        stopped = bool(config.stop) and self._has_stop(lane.ids, config.stop)
+        cut = self._stop(lane.ids, config.stop, prompt, prompt_ids) if config.stop else None
         if lane.ids[-1] == self.tokenizer.eos_id:
             ended = "eos"
-        elif stopped:
+        elif cut is not None:
             ended = "stop"
         elif len(lane.ids) >= config.max_tokens:
             ended = "max_tokens"
         else:
             return None
-        text = self.continuation(prompt, prompt_ids, lane.ids)
-        if ended == "stop":
-            found = [at for stop in config.stop if (at := text.find(stop)) >= 0]
-            if not found:  # it stands across the end of the prompt, which does not count
-                return None
-            text = text[: min(found)]
-        text = prompt + text
+        text = prompt + (self.continuation(prompt, prompt_ids, lane.ids) if cut is None else cut)
         return Sample(
             index=lane.index,
             text=text,
@@ -201,11 +196,21 @@ class Sampler:
             in_training_text=self.stands_in_training(text),
         )
 
-    def _has_stop(self, ids: list[int], stops: tuple[str, ...]) -> bool:
-        """Whether a stop string ends among the last tokens (a token has at least a byte)."""
+    def _stop(
+        self, ids: list[int], stops: tuple[str, ...], prompt: str, prompt_ids: list[int]
+    ) -> str | None:
+        """What was drawn before the first stop string, or None if there is none in it.
+
+        First the last tokens alone are looked at (a token has at least a byte), after the
+        prompt's last one, which may bring the first of them its space.
+        """
         tail = 4 * max(map(len, stops)) + 4
-        text = self.tokenizer.decode(ids[-tail:])
-        return any(stop in text for stop in stops)
+        near = self.tokenizer.decode((prompt_ids[-1:] + ids)[-tail:])
+        if not any(stop in near for stop in stops):
+            return None
+        text = self.continuation(prompt, prompt_ids, ids)
+        found = [at for stop in stops if (at := text.find(stop)) >= 0]
+        return text[: min(found)] if found else None  # within the prompt it does not count
 
     def _again(self, lane: _Lane, seed: int) -> _Lane:
         if lane.attempt + 1 >= MOST_ATTEMPTS:

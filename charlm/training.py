@@ -55,7 +55,8 @@ class TrainingState:
     """All that changes while training. ``average`` is the running mean of the weights, if any.
 
     epoch, group and window say which window of the text comes next; recurrent is the state
-    carried into it (None at the beginning of a group).
+    carried into it (None at the beginning of a group). logged_nats and logged_targets add up the
+    losses since the last line of the log.
     """
 
     model: RecurrentLM
@@ -73,6 +74,8 @@ class TrainingState:
     best_loss: float | None = None
     best_step: int | None = None
     worse_in_a_row: int = 0
+    logged_nats: float = 0.0
+    logged_targets: int = 0
 
 
 _COUNTERS: dict[str, tuple[type, ...]] = {
@@ -87,6 +90,8 @@ _COUNTERS: dict[str, tuple[type, ...]] = {
     "best_loss": (float, int, type(None)),
     "best_step": (int, type(None)),
     "worse_in_a_row": (int,),
+    "logged_nats": (float, int),
+    "logged_targets": (int,),
 }
 
 
@@ -318,7 +323,7 @@ def restore_state(
                         },
                     }
             state.recurrent = _recurrent(state, tensors)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"training.safetensors does not fit the model: {error}.") from None
 
 

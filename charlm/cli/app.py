@@ -1,7 +1,10 @@
 """The ``charlm`` command and what all its subcommands share."""
 
+import io
+import os
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -29,7 +32,7 @@ def charlm_cli(
     version: Annotated[  # noqa: ARG001 - its callback does the work
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Train a recurrent language model on your own text, sample from it, score with it.
 
@@ -51,7 +54,18 @@ app.command("list")(border.guarded(info.list_cli))
 
 def main() -> None:
     """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        # Text may hold what the terminal's encoding lacks, and lone surrogates.
-        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Where no command holds it (border.Signals), Ctrl-C ends the program without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for good
+    sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
     app(prog_name="charlm")
+
+
+def _writable(stream: TextIO | None) -> TextIO:
+    """The stream, ready for any text: what no terminal can show, and lone surrogates."""
+    if not isinstance(stream, io.TextIOWrapper):  # closed by whoever started the program
+        return open(os.devnull, "w", encoding="utf-8")
+    stream.reconfigure(encoding="utf-8", errors="replace")
+    return stream

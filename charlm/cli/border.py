@@ -1,5 +1,6 @@
 """Where errors become one line on stderr and an exit code, and signals become a clean end."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -42,8 +43,9 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         for name in self._NAMES:
-            if hasattr(signal, name):  # Windows has no SIGHUP
-                number = getattr(signal, name)
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            # What is ignored stays so: that is how nohup keeps a program alive.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -65,15 +67,21 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
     def command(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             with Signals():
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+                sys.stdout.flush()
+                return result
         except CharlmError as error:
             _complain(f"charlm: error: {error}", error.exit_code)
         except Interrupted as interrupted:
             _complain("charlm: interrupted", interrupted.exit_code)
         except BrokenPipeError:
-            # Whoever read has gone; a second complaint at exit would only puzzle.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _silence(sys.stdout, sys.stderr)  # whoever read has gone
             raise SystemExit(128 + 13) from None
+        except OSError as error:
+            _silence(sys.stdout)
+            what = error.strerror or str(error)
+            where = "" if error.filename is None else f" ({error.filename})"
+            _complain(f"charlm: error: {what}{where}.", 1)
         except MemoryError:
             _complain("charlm: error: out of memory. Try a smaller --hidden or --batch-size.", 1)
         except Exception as error:
@@ -82,6 +90,13 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
         raise AssertionError("not reached")
 
     return command
+
+
+def _silence(*streams: Any) -> None:
+    """Send what is left to nowhere: at exit it would only fail, and complain, once more."""
+    for stream in streams:
+        with contextlib.suppress(OSError):  # one that is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _complain(message: str, exit_code: int) -> None:

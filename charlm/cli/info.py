@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from charlm.cli.model import ModelOption
-from charlm.cli.terminal import out, out_json, say
+from charlm.cli.terminal import out, out_json, say, say_loading
 
 
 def info_cli(
@@ -18,6 +18,7 @@ def info_cli(
     \b
     charlm info --model poems
     """
+    say_loading()
     from charlm import checkpoint
     from charlm.model import num_parameters
 

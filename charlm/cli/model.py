@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.terminal import say
+from charlm.cli.terminal import say, say_loading
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
@@ -21,6 +21,7 @@ ModelOption = Annotated[
 
 def load_model(model: str | None) -> "LanguageModel":
     """Load it; where none was named, say on stderr which one was taken."""
+    say_loading()
     from charlm import api
 
     loaded = api.load(model)

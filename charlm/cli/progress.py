@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _PLAIN_EVERY_SECONDS = 5.0
 _SAMPLE_EVERY_SECONDS = 20.0
 _SAMPLE_TOKENS = 60
+_STEPS_BEFORE_GUESS = 5  # the first ones pay for what is prepared once
 _MEMORY = 0.98  # of the running mean of the training loss
 
 
@@ -63,11 +64,14 @@ class Display:
     def left(self) -> str:
         """The time that the remaining steps will take."""
         done = self.state.step - self.steps_before
-        if not done:
+        elapsed = time.perf_counter() - self.begun
+        if done < _STEPS_BEFORE_GUESS and self.state.step < self.settled.training.num_steps:
             return "?"
-        each = (time.perf_counter() - self.begun) / done
-        seconds = round(each * (self.settled.training.num_steps - self.state.step))
-        return f"{seconds // 60}:{seconds % 60:02d}"
+        minutes, seconds = divmod(
+            round(elapsed / max(1, done) * (self.settled.training.num_steps - self.state.step)), 60
+        )
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
     def sample(self) -> str | None:
         """A few tokens drawn from the model as it is now, if the last were some time ago."""
@@ -97,13 +101,17 @@ def show(
 ) -> None:
     """Run through the events of a training, showing them on stderr."""
     display = Display(state, settled)
-    if quiet:
-        for _ in events:
-            pass
-    elif is_live(sys.stderr):
-        _show_live(events, display)
-    else:
-        _show_plain(events, display)
+    try:
+        if is_live(sys.stderr) and not quiet:
+            _show_live(events, display)
+        elif not quiet:
+            _show_plain(events, display)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # the terminal was closed: what is left goes on unseen, so that it is saved
+    for _ in events:
+        pass
 
 
 def _show_plain(events: Iterable["Event"], display: Display) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlm.cli.input import read_utf8
 from charlm.cli.model import ModelOption, load_model
 from charlm.cli.terminal import out, out_json
 from charlm.errors import TextError, UsageError
@@ -89,15 +90,9 @@ def read_prompt(prompt: str | None, prompt_file: Path | None) -> str:
     if prompt_file is not None:
         if prompt is not None:
             raise UsageError("give --prompt or --prompt-file, not both.")
-        from charlm.corpus import read_documents
-
-        return "".join(document.text for document in read_documents([prompt_file])).removesuffix(
-            "\n"
-        )
+        return read_utf8(prompt_file).removesuffix("\n")
     if prompt == "-":
-        from charlm.corpus import decode
-
-        return decode("standard input", sys.stdin.buffer.read()).text.removesuffix("\n")
+        return read_utf8(prompt).removesuffix("\n")
     if prompt is not None and any("\ud800" <= char <= "\udfff" for char in prompt):
         raise TextError("the prompt is not UTF-8.")
     return prompt or ""

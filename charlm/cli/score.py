@@ -1,8 +1,10 @@
 """charlm score."""
 
+import math
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
+from unicodedata import category
 
 import typer
 
@@ -25,6 +27,10 @@ def score_cli(
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="Score each line of a file; - is stdin.")
     ] = None,
+    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8",
+    errors: Annotated[
+        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
+    ] = "strict",
     model: ModelOption = None,
     unit: Annotated[str, typer.Option(help="Of log-probabilities: nats, bits or log10.")] = "nats",
     per_token: Annotated[
@@ -47,13 +53,13 @@ def score_cli(
         raise UsageError(f"--unit must be nats, bits or log10, got {unit!r}.")
     if json and tsv:
         raise UsageError("give --json or --tsv, not both.")
-    if bool(texts) == (file is not None) and texts:
+    if texts and file is not None:
         raise UsageError("give texts or --file, not both.")
     if not texts and file is None:
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
-    batches = [list(texts)] if texts else _batches(_lines(file or "-"))
+    batches = [list(texts)] if texts else _batches(_lines(file or "-", encoding, errors))
     loaded = load_model(model)
     writer = Writer(unit=unit, per_token=per_token, json=json, tsv=tsv, ranked=bool(texts))
     for batch in batches:
@@ -61,18 +67,16 @@ def score_cli(
         sys.stdout.flush()
 
 
-def _lines(file: str) -> Iterator[str]:
+def _lines(file: str, encoding: str, errors: str) -> Iterator[str]:
     """The lines of a file without their ends; a last line without one counts."""
     from charlm.corpus import read_documents
 
-    (document,) = read_documents([file])
-    for note in document.notes:
-        say(note)
-    text = document.text
-    if not text:
-        return
-    for line in text.removesuffix("\n").split("\n"):
-        yield line.removesuffix("\r")
+    for document in read_documents([file], encoding=encoding, errors=errors):
+        for note in document.notes:
+            say(note)
+        if document.text:
+            for line in document.text.removesuffix("\n").split("\n"):
+                yield line.removesuffix("\r")
 
 
 def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
@@ -201,12 +205,15 @@ class Writer:
         )
 
     def _verdict(self, scores: "list[TextScore]") -> None:
-        from charlm.metrics import scientific
-
+        sys.stdout.flush()  # before what goes to stderr
         best, second = sorted(scores, key=lambda s: -s.total_log_prob)[:2]
-        ratio = scientific(best.total_log_prob - second.total_log_prob)
-        times = f"{float(ratio):.3g}" if len(ratio) < 8 else ratio
-        say(f"likeliest: {best.text}  ({times} times as likely as the next)")
+        if best.num_oov != second.num_oov:
+            say("mind the OOV column: what is unknown counts as <UNK>, which can be anything")
+        difference = best.total_log_prob - second.total_log_prob
+        if difference == 0:
+            say(f"likeliest: {_quoted(best)} and {_quoted(second)}, equally likely")
+        else:
+            say(f"likeliest: {_quoted(best)}, {_times(difference)} times as likely as the next")
 
 
 def rank(scores: "list[TextScore]") -> list[int]:
@@ -222,10 +229,21 @@ def visible(piece: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text in one TSV cell: tab, newline, return and backslash are escaped."""
+    """A text in one TSV cell: backslash, control characters and lone bytes are escaped."""
     for char, escape in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(char, escape)
-    return text
+    return safe_text(text, keep="".join(c for c in set(text) if category(c) not in ("Cc", "Cs")))
+
+
+def _quoted(score: "TextScore") -> str:
+    return f'"{safe_text(score.text)}"'
+
+
+def _times(nats: float) -> str:
+    """exp(nats) for a person to read."""
+    from charlm.metrics import scientific
+
+    return scientific(nats) if nats > math.log(1e6) else f"{float(f'{math.exp(nats):.3g}'):,g}"
 
 
 def _finite(value: float) -> float | None:

@@ -10,8 +10,19 @@ from typing import Any
 
 def say(message: str) -> None:
     """A line for the person, on stderr; nothing in it can drive the terminal."""
-    sys.stderr.write(safe_text(message, keep="\n") + "\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(safe_text(message, keep="\n") + "\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # the terminal was closed: there is no one to tell
+
+
+def say_loading() -> None:
+    """Something to look at while torch is being imported, where someone is looking."""
+    if sys.stderr.isatty():
+        say("charlm: loading the model")
 
 
 def out(text: str) -> None:
@@ -20,12 +31,10 @@ def out(text: str) -> None:
 
 
 def out_json(values: Mapping[str, Any]) -> None:
-    """One JSON object on a line of its own; lone surrogates survive as escapes."""
+    """One JSON object on a line of its own; what could drive a terminal stands there escaped."""
     line = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        line = json.dumps(values, allow_nan=False)
+    if not line.isprintable():
+        line = "".join(json.dumps(char)[1:-1] if _is_unsafe(char) else char for char in line)
     sys.stdout.write(line + "\n")
 
 
@@ -38,14 +47,15 @@ def safe_text(text: str, keep: str = "") -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        char
-        if char in keep or char in "\u200c\u200d" or unicodedata.category(char) not in _UNSAFE
-        else _escaped(char)
-        for char in text
+        char if char in keep or not _is_unsafe(char) else _escaped(char) for char in text
     )
 
 
 _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
+
+
+def _is_unsafe(char: str) -> bool:
+    return unicodedata.category(char) in _UNSAFE and char not in "\u200c\u200d"
 
 
 def _escaped(char: str) -> str:
@@ -60,8 +70,9 @@ def _escaped(char: str) -> str:
 
 
 def is_live(stream: Any) -> bool:
-    """Whether a stream is a terminal that can redraw a line."""
-    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+    """Whether a stream is a terminal that can redraw a line, and no plain text is asked for."""
+    plain = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
+    return bool(stream.isatty()) and not plain
 
 
 def number(value: float | None) -> str:

@@ -1,13 +1,13 @@
 """charlm tokenize."""
 
-import sys
 from typing import Annotated
 
 import typer
 
+from charlm.cli.input import read_utf8
 from charlm.cli.model import ModelOption
 from charlm.cli.score import visible
-from charlm.cli.terminal import out, out_json, safe_text, say
+from charlm.cli.terminal import out, out_json, safe_text, say, say_loading
 
 
 def tokenize_cli(
@@ -20,12 +20,11 @@ def tokenize_cli(
     \b
     charlm tokenize "Cats average 15 hours of sleep a day."
     """
+    say_loading()
     from charlm import checkpoint
 
     if text == "-":
-        from charlm.corpus import decode
-
-        text = decode("standard input", sys.stdin.buffer.read()).text
+        text = read_utf8(text)
     path = checkpoint.find(model)
     if model is None:
         say(f"model: {path.parent.name}")

@@ -33,6 +33,8 @@ _TRAINING_OPTIONS = {
     "max_grad_norm": "max_grad_norm",
     "patience": "patience",
 }
+_OPTION_OF = {field: name for name, field in (_MODEL_OPTIONS | _TRAINING_OPTIONS).items()}
+_READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
 ROOT = Path("checkpoints")
 
 
@@ -180,7 +182,7 @@ def train_cli(
         "device": device,
     }
     asked = {key: value for key, value in fields.items() if value is not None}
-    for key in ("split_on", "precision"):
+    for key in ("split_on", "precision", "device"):
         if asked.get(key) == "auto":
             del asked[key]
     train(
@@ -230,6 +232,7 @@ def train(
         if resume:
             with Run(_existing(name)) as run:
                 settled, state = _continued(run, asked, model, training, budget, say)
+                signals.patient = True
                 _fit(run, settled, state, signals, say, quiet)
             return
         seconds, epochs, steps = budget
@@ -241,10 +244,12 @@ def train(
             epochs=epochs,
             steps=steps,
         )
-        path = ROOT / check_name(name) if name is not None else _free(request.corpus)
         if name is not None:
-            Run(path).check_new()
+            Run(ROOT / check_name(name)).check_new()
         settled = settle(request, say)
+        state = new_state(settled.model, settled.training, request.device)
+        signals.patient = True  # from here on there is something to save, after a step at least
+        path = ROOT / name if name is not None else _free(request.corpus)
         with Run(path) as run:
             run.begin(
                 {
@@ -254,7 +259,6 @@ def train(
                     "fingerprint": settled.material.about["fingerprint"],
                 }
             )
-            state = new_state(settled.model, settled.training, request.device)
             _fit(run, settled, state, signals, say, quiet)
 
 
@@ -272,7 +276,6 @@ def _fit(
     from charlm.run import fit
 
     say(f"run: {run.path}, {num_parameters(state.model):,} parameters; Ctrl-C saves and stops")
-    signals.patient = True
     events = fit(
         run,
         state,
@@ -315,9 +318,13 @@ def _existing(name: str | None) -> Path:
     """The run to go on with: the one named, or the one last written to."""
     from charlm import checkpoint
 
-    if name is not None:
-        return ROOT / checkpoint.check_name(name)
     there = checkpoint.runs(ROOT)
+    if name is not None:
+        path = ROOT / checkpoint.check_name(name)
+        if path not in there:
+            names = ", ".join(run.name for run in there) or "none"
+            raise CheckpointError(f"there is no run {path} to go on with. Those there: {names}.")
+        return path
     if not there:
         raise CheckpointError(f"there is no run below {ROOT}/ to go on with.")
     return there[0]
@@ -346,13 +353,14 @@ def _continued(
     model_config = ModelConfig.from_json(began.get("model"))
     config = TrainingConfig.from_json(began.get("training"))
     _refuse_changes(request, model_config, config, asked, model, training)
-    if asked.get("corpus"):
-        request = dataclasses.replace(request, corpus=asked["corpus"])
+    again = {key: asked[key] for key in _READ_AGAIN if asked.get(key)}
+    device = _device(asked.get("device", request.device))
+    request = dataclasses.replace(request, **again, device=device)
     texts = read_texts(request, say)
     if texts.fingerprint != began.get("fingerprint"):
         raise UsageError(
-            "the text is not the one this run was begun with. Give the same files, or begin a new "
-            "run."
+            f"the text of {', '.join((*request.corpus, *request.valid))} is not the one that "
+            f"{run.path} was begun with. Give the same text, or begin a new run."
         )
     state = run.restore(model_config, config, request.device)
     tokenizer = checkpoint.load(run.path / checkpoint.step_name(state.step)).tokenizer
@@ -380,19 +388,16 @@ def _refuse_changes(
     model: dict[str, Any],
     training: dict[str, Any],
 ) -> None:
-    began = {
-        **request.to_json(),
-        **model_config.to_json(),
-        **config.to_json(),
-        "device": request.device,
-    }
-    wanted = {**asked, **model, **training}
-    for name in ("corpus", "valid"):
-        wanted.pop(name, None)  # compared by what they hold
+    """Raise UsageError if an option is given that the run was begun without or with another."""
+    began = {**request.to_json(), "precision": config.precision}
+    pairs = [(name, began[name], value) for name, value in asked.items() if name not in _READ_AGAIN]
+    pairs += [(_OPTION_OF[name], model_config.to_json()[name], model[name]) for name in model]
+    pairs += [(_OPTION_OF[name], config.to_json()[name], training[name]) for name in training]
     changes = [
-        f"{name} is {began.get(name)!r} there, {value!r} here"
-        for name, value in wanted.items()
-        if began.get(name) != value and not (name == "precision" and began.get(name) is None)
+        f"--{name.replace('_', '-')} is {'not given' if before is None else before} there, "
+        f"{value} here"
+        for name, before, value in pairs
+        if before != value and name != "device"
     ]
     if changes:
         raise UsageError(f"--resume goes on as the run was begun: {'; '.join(changes)}.")
@@ -437,6 +442,7 @@ def _free(corpus: Iterable[str]) -> Path:
     stem = "stdin" if first == "-" else Path(first).name.split(".")[0]
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in stem)
     stem = stem.strip("-_")[:80] or "run"
+    stem = f"run-{stem}" if stem.startswith("step-") else stem  # that is how steps are named
     path, number = ROOT / stem, 2
     while path.exists():
         path, number = ROOT / f"{stem}-{number}", number + 1

@@ -43,9 +43,9 @@ _SPACE_MARK_IDS = [NUM_SPECIALS + byte for byte in _SPACE_MARK.encode()]
 _UNCARRIED = "\0\x1f\u2581\u2585"  # characters that SentencePiece drops, or skips the sentence for
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-# A stretch of text of at most 1,000 characters, cut before a space where there is one. No piece
-# reaches over such a cut, so cutting changes no segmentation; left whole, a long text would be
-# segmented by scores summed in float32 over all of it, and skipped in training.
+# A stretch of text of at most 1,000 characters, cut before a space where there is one: no piece
+# holds a space but at its start, so such a cut changes no segmentation. Left whole, a long text
+# would be segmented by scores summed in float32 over all of it, and skipped in training.
 _STRETCH = re.compile(r".{1,500}[^ ]{0,500}", re.DOTALL)
 _MAX_TRAINING_CHARACTERS = 32_000_000
 _MAX_CHARACTER_SHARE = 0.75  # of the pieces may be single characters

@@ -61,7 +61,7 @@ class WordTokenizer:
         self.notes = notes
         self.vocab_size = len(vocabulary)
         self._vocabulary = vocabulary
-        self._lowercase = lowercase
+        self.lowercase = lowercase
         self._chunk_ids = _ChunkIds(vocabulary)
         self._surfaces = (UNK_TEXT, "", *(kind[1:] for kind in vocabulary.types))
         # <EOS> and white space take no space on either side.
@@ -97,7 +97,7 @@ class WordTokenizer:
 
     def encode(self, text: str) -> IdArray:
         """The ids (N,) of the N tokens of a text."""
-        chunks = _chunks(text.lower() if self._lowercase else text)
+        chunks = _chunks(text.lower() if self.lowercase else text)
         ids = chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
         return np.fromiter(ids, dtype=np.int32)
 
@@ -132,7 +132,7 @@ class WordTokenizer:
     def to_files(self) -> dict[str, bytes]:
         """One file, tokenizer.json: the types in the order of their ids, and ``lowercase``."""
         types = self._vocabulary.to_json()
-        return {HEADER_NAME: write_header(self.level, lowercase=self._lowercase, types=types)}
+        return {HEADER_NAME: write_header(self.level, lowercase=self.lowercase, types=types)}
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:

@@ -1,0 +1,1 @@
+"""Benchmarks, run by hand: python -m bench train|sample|score|startup|all. See RESULTS.md."""

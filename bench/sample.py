@@ -1,0 +1,106 @@
+"""Sampling against the plain loop that steps nn.LSTM."""
+
+import torch
+
+from bench import machine
+from bench.baselines import PlainLM, plain_sample
+from charlm.config import ModelConfig, SamplingConfig
+from charlm.decoding import Decoder
+from charlm.model import RecurrentLM
+from charlm.sampling import Sampler
+
+
+class Letters:
+    """A tokenizer of one letter a type, for models that were never trained."""
+
+    level, unk_id, eos_id, notes = "char", 0, 1, ()
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+
+    def encode_prompt(self, _: str) -> torch.Tensor:
+        """No prompt."""
+        return torch.empty(0, dtype=torch.int32)
+
+    def decode(self, ids: list[int]) -> str:
+        """One character a token."""
+        return "".join(map(chr, ids))
+
+
+def main() -> None:
+    """Print tokens a second, steps alone and whole, and the ratio to the plain loop."""
+    rows = []
+    bandwidth = machine.memory_bandwidth()
+    for layers, hidden, vocab, batch, length in (
+        (1, 320, 65, 1, 400),
+        (2, 512, 65, 1, 200),
+        (1, 320, 65, 200, 40),
+        (2, 512, 65, 200, 20),
+        (1, 400, 30_000, 1, 60),
+        (1, 400, 30_000, 200, 6),
+    ):
+        embedding = hidden
+        shape = ModelConfig(
+            vocab_size=vocab, num_layers=layers, hidden_size=hidden, embedding_size=embedding
+        )
+        model = RecurrentLM(shape).eval()
+        with torch.no_grad():
+            model.softmax.bias[1] = -100  # no <EOS>: every row runs to its end
+        sampler = Sampler(model, Letters(vocab))  # type: ignore[arg-type]
+        config = SamplingConfig(max_tokens=length)
+        plain = PlainLM(vocab, embedding, hidden, layers).eval()
+        decoder = Decoder(model)
+        whole, stepped, baseline = machine.in_turn(
+            [
+                lambda: list(sampler.sample(batch, config, batch_size=batch)),
+                lambda: _steps(decoder, batch, length),
+                lambda: plain_sample(plain, batch, length),
+            ]
+        )
+        recurrent = sum(
+            p.numel() for n, p in model.named_parameters() if "weight" in n and "emb" not in n
+        )
+        if batch == 1:
+            floor = 4 * recurrent / bandwidth
+        else:
+            floor = (
+                2
+                * recurrent
+                * batch
+                / machine.product_rate(batch, hidden, 4 * hidden, torch.float32)
+            )
+        rows.append(
+            (
+                f"{layers} x {hidden}, V {vocab:,}",
+                batch,
+                f"{batch * length / whole:,.0f}",
+                f"{whole / length * 1e3:.3f}",
+                f"{stepped / length * 1e3:.3f}",
+                f"{floor * 1e3:.3f}",
+                f"{baseline / whole:.1f}",
+            )
+        )
+    machine.table(
+        (
+            "LSTM",
+            "batch",
+            "tokens/s",
+            "ms a step",
+            "of it the network",
+            "floor",
+            "x plain nn.LSTM loop",
+        ),
+        rows,
+    )
+    print(
+        "\nfloor: the weights read once from memory (batch 1), or the products at the rate measured"
+        " for one (batch 200)"
+    )
+
+
+@torch.inference_mode()
+def _steps(decoder: Decoder, batch: int, length: int) -> None:
+    ids = torch.zeros(batch, dtype=torch.long)
+    state = decoder.init_state(batch)
+    for _ in range(length):
+        _, state = decoder.step(ids, state)

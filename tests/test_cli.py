@@ -1,0 +1,1098 @@
+"""The command line, run inside this process: what goes to which stream, and how it ends."""
+
+import gzip
+import io
+import json
+import re
+import shlex
+import shutil
+import signal
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from charlm import cli
+from charlm.cli import progress
+from charlm.cli import sample as sample_command
+from charlm.cli.terminal import safe_text
+from charlm.config import CELLS, LEVELS, SPLITS
+from charlm.run import Run
+from charlm.training import Step
+
+COMMANDS = ("train", "sample", "score", "tokenize", "info", "list")
+TINY = ("--steps", "3", "--hidden", "8")
+BEST = re.compile(
+    r"best validation loss: (\d+\.\d{4}) nats per token, (\d+\.\d{4}) bits per character "
+    r"\(step \d+\)\n"
+)
+TEXT = "".join(
+    f"the {size} {animal} {verb} the {fruit}\n"
+    for size in ("big", "small", "old")
+    for animal in ("bear", "badger", "jay")
+    for verb in ("eats", "sees", "wants")
+    for fruit in ("pear", "apple", "plum")
+)
+
+
+class Result(NamedTuple):
+    """How a run of the command line ended; ``both`` holds the streams as they came."""
+
+    code: int
+    out: str
+    err: str
+    both: str
+
+
+class _Tap(io.RawIOBase):
+    """A stream that notes what is written to it in a list that it shares."""
+
+    def __init__(self, name: str, log: list[tuple[str, bytes]], is_terminal: bool) -> None:
+        self.label, self.log, self.is_terminal = name, log, is_terminal
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self.is_terminal
+
+    def write(self, data: Any) -> int:
+        self.log.append((self.label, bytes(data)))
+        return len(data)
+
+
+class _Input(io.BytesIO):
+    """Bytes that may be said to come from a terminal."""
+
+
+def charlm(*arguments: str, stdin: bytes = b"", terminal: bool = False) -> Result:
+    """Run the command line here, with streams of its own."""
+    log: list[tuple[str, bytes]] = []
+    before = (sys.argv, sys.stdin, sys.stdout, sys.stderr, signal.getsignal(signal.SIGINT))
+    sys.argv = ["charlm", *arguments]
+    sys.stdin = io.TextIOWrapper(_Input(stdin))
+    sys.stdin.buffer.isatty = lambda: terminal  # type: ignore[method-assign]
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(io.BufferedWriter(_Tap(name, log, terminal))) for name in ("out", "err")
+    )
+    code: Any = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.argv, sys.stdin, sys.stdout, sys.stderr, handler = before
+        signal.signal(signal.SIGINT, handler)
+    texts = [
+        b"".join(data for label, data in log if label in labels).decode()
+        for labels in (("out",), ("err",), ("out", "err"))
+    ]
+    return Result(code or 0, *texts)
+
+
+def good(*arguments: str, **options: Any) -> Result:
+    """The same where it is to go well."""
+    result = charlm(*arguments, **options)
+    assert result.code == 0, result.err
+    return result
+
+
+def bad(code: int, *arguments: str, **options: Any) -> str:
+    """The one complaint of a run that is to end with this code; it is a sentence, no traceback."""
+    result = charlm(*arguments, **options)
+    assert result.code == code, result.both
+    assert "Traceback" not in result.both
+    assert "unexpected error" not in result.both
+    complaint = result.err.splitlines()[-1]
+    assert complaint.startswith("charlm: error: ")
+    assert 20 < len(complaint) < 400
+    return complaint.removeprefix("charlm: error: ")
+
+
+def lines_of_json(text: str) -> list[dict[str, Any]]:
+    """JSON Lines, strictly: no NaN, no Infinity."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory with a corpus and a small model of each level below checkpoints/."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "corpus.txt").write_text(TEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for level in LEVELS:
+            good("train", "corpus.txt", "--level", level, "--name", level, *TINY)
+        good("train", "corpus.txt", "--name", "trained", "--steps", "60", "--hidden", "16")
+    yield folder
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def here(models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in the directory of the models; nothing is to be written there."""
+    monkeypatch.chdir(models)
+    return models
+
+
+@pytest.fixture
+def empty(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a directory that holds a corpus and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(models / "corpus.txt", tmp_path)
+    return tmp_path
+
+
+def runs() -> list[str]:
+    """The names below checkpoints/, whatever they are."""
+    return sorted(path.name for path in Path("checkpoints").glob("*"))
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_fits_80_columns_and_shows_examples(
+    command: str, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Help goes to stdout, in lines of at most 80 columns, with an example to copy."""
+    monkeypatch.setenv("COLUMNS", "80")
+    result = good(*([command] if command else []), flag)
+    assert result.err == ""
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert examples(command)
+
+
+def examples(command: str) -> list[str]:
+    """The example lines of a command's help."""
+    text = good(*([command] if command else []), "-h").out
+    return [
+        line.strip() for line in text.splitlines() if re.match(r"  (\w+ \S+ \| )?charlm ", line)
+    ]
+
+
+def tiny_budget(arguments: list[str]) -> list[str]:
+    """Options that, appended to a training's, make it short."""
+    if "--time" in arguments:
+        return ["--time", "0.3s", *([] if "--resume" in arguments else ["--hidden", "8"])]
+    return ["--epochs", "0.01", "--hidden", "8"] if "--epochs" in arguments else list(TINY)
+
+
+def test_every_example_of_the_help_runs(empty: Path) -> None:
+    """Every command line that the help shows ends with 0, in the order in which it stands."""
+    (empty / "sentences.txt").write_text("the bear\nthe jay\n")
+    (empty / "poems").mkdir()
+    (empty / "poems" / "one.txt").write_text(TEXT)
+    (empty / "news.gz").write_bytes(gzip.compress(TEXT.encode()))
+    ran = 0
+    for command in ("", *COMMANDS):
+        for line in examples(command):
+            first, _, second = line.rpartition(" | ")
+            stdin = gzip.decompress((empty / first.split()[1]).read_bytes()) if first else b""
+            arguments = shlex.split(second)[1:]
+            if arguments[0] == "train":
+                arguments += tiny_budget(arguments)
+            good(*arguments, stdin=stdin)
+            ran += 1
+    assert ran >= 15
+
+
+def test_without_a_command_there_is_help() -> None:
+    """`charlm` alone shows the help and ends as a wrong usage does."""
+    result = charlm()
+    assert result.code == 2
+    assert "Usage: charlm" in result.both
+
+
+def test_version() -> None:
+    """--version is one line on stdout."""
+    assert re.fullmatch(r"charlm \d+\.\d+\.\d+\n", good("--version").out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["trian"],
+        ["train", "--stepz", "3"],
+        ["train", "corpus.txt", "--steps", "many"],
+        ["sample", "--n", "0"],
+        ["tokenize"],
+        ["list", "extra"],
+    ],
+)
+def test_what_the_parser_refuses_is_a_usage_error(arguments: list[str]) -> None:
+    """A command or option that does not exist ends with 2 and nothing on stdout."""
+    result = charlm(*arguments)
+    assert result.code == 2
+    assert result.out == ""
+    assert "Error: " in result.err
+
+
+# train
+
+
+def test_train_ends_with_one_line_of_data(empty: Path) -> None:
+    """stdout holds the best validation loss alone, and it is the last line over both streams."""
+    result = good("train", "corpus.txt", *TINY)
+    found = BEST.fullmatch(result.out)
+    assert found
+    assert result.both.endswith(result.out)
+    assert 1.0 < float(found[1]) < float(found[2])  # nats a token, bits a character
+    for word in ("text: ", "vocabulary: ", "recipe: ", "budget: ", "run: ", "next: "):
+        assert f"\n{word}" in result.err
+
+
+def test_train_quiet_says_only_the_last_line(empty: Path) -> None:
+    """With --quiet stderr is empty and stdout the same as ever."""
+    loud = good("train", "corpus.txt", *TINY)
+    quiet = good("train", "corpus.txt", *TINY, "--quiet")
+    assert quiet.err == ""
+    assert quiet.out == loud.out
+
+
+def test_the_commands_that_train_names_run(empty: Path) -> None:
+    """What stands after `next:` can be copied and works."""
+    result = good("train", "corpus.txt", *TINY)
+    (line,) = re.findall(r"next: (.*)", result.err)
+    for command in line.split("   or   "):
+        good(*shlex.split(command)[1:])
+
+
+def test_train_takes_a_name_that_is_free_and_says_it(empty: Path) -> None:
+    """Without --name a run is called after its first file, with a number where that is taken."""
+    for name in ("corpus", "corpus-2", "corpus-3"):
+        assert f"run: checkpoints/{name}, " in good("train", "corpus.txt", *TINY).err
+    assert runs() == ["corpus", "corpus-2", "corpus-3"]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("ein Täßt, 7%.txt", "ein-T--t--7"),
+        ("…", "run"),
+        ("--x.txt", "x"),
+        ("step-00000003.txt", "run-step-00000003"),
+        ("a" * 200, "a" * 80),
+        ("a\nb\x1b[31m", "a-b--31m"),
+    ],
+)
+def test_a_run_is_called_after_any_file(empty: Path, file: str, name: str) -> None:
+    """Whatever a file is called, its run has a name that --model and --resume take."""
+    (empty / file).write_text(TEXT)
+    good("train", *TINY, "--", file)
+    assert runs() == [name]
+    good("info", "--model", name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "/tmp/x",
+        ".hidden",
+        "-x",
+        "a b",
+        "ü",
+        "x" * 101,
+        "a\0b",
+        "CON\n",
+        "step-00000003",
+    ],
+)
+def test_hostile_names_are_refused(empty: Path, name: str) -> None:
+    """A name cannot lead out of checkpoints/, hide, or look like an option or a step."""
+    assert "cannot name a run" in bad(2, "train", "corpus.txt", *TINY, f"--name={name}")
+    assert runs() == []
+
+
+def test_a_name_that_is_taken_is_refused(here: Path) -> None:
+    """A run is never written over."""
+    assert "exists already" in bad(2, "train", "corpus.txt", *TINY, "--name", "char")
+
+
+def test_train_from_several_files_directories_and_gz_and_stdin(empty: Path) -> None:
+    """The same text gives the same result, however it comes."""
+    half = len(TEXT) // 2
+    cut = TEXT.index("\n", half) + 1
+    (empty / "parts").mkdir()
+    (empty / "parts" / "a.txt").write_text(TEXT[:cut])
+    (empty / "parts" / "b.txt").write_text(TEXT[cut:])
+    (empty / "parts" / ".hidden").write_text("not read")
+    (empty / "corpus.txt.gz").write_bytes(gzip.compress(TEXT.encode()))
+    (empty / "crlf.txt").write_bytes(TEXT.replace("\n", "\r\n").removesuffix("\r\n").encode())
+    outs = {
+        good("train", *paths, *TINY, stdin=TEXT.encode()).out
+        for paths in (
+            ["corpus.txt"],
+            ["parts/a.txt", "parts/b.txt"],
+            ["parts"],
+            ["corpus.txt.gz"],
+            ["-"],
+            ["crlf.txt"],
+        )
+    }
+    assert len(outs) == 1
+    assert "stdin" in runs()
+
+
+def test_train_demo(empty: Path) -> None:
+    """--demo trains on the bundled prose, and is no corpus beside another."""
+    assert BEST.fullmatch(good("train", "--demo", *TINY, "-q").out)
+    assert "not both" in bad(2, "train", "corpus.txt", "--demo", *TINY)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_train_with_every_cell(empty: Path, cell: str) -> None:
+    """Every cell trains, samples and scores from the command line."""
+    assert BEST.fullmatch(good("train", "corpus.txt", *TINY, "--cell", cell, "-q").out)
+    assert f" {cell}," in good("info").out
+    assert good("sample", "--max-tokens", "5").out
+    assert good("score", "the bear", "the jay").out
+
+
+@pytest.mark.parametrize("split_on", [*SPLITS, "auto"])
+def test_train_with_every_split(empty: Path, split_on: str) -> None:
+    """Every way to find sequences trains, and the model knows it."""
+    (empty / "verses.txt").write_text(TEXT.replace("plum\n", "plum\n\n"))
+    assert BEST.fullmatch(good("train", "verses.txt", *TINY, "--split-on", split_on, "-q").out)
+    found = "paragraph" if split_on == "auto" else split_on
+    assert f"one a {found}\n" in good("info").out
+
+
+def test_train_with_options_of_all_sorts(empty: Path) -> None:
+    """The options that shape model and training reach them."""
+    (empty / "valid.txt").write_text("the bear sees the jay\n")
+    good(
+        *("train", "corpus.txt", "--valid", "valid.txt", "--epochs", "0.5", "--layers", "2"),
+        *("--hidden", "8", "--embedding", "6", "--output-layers", "1", "--dropout", "0.2"),
+        *("--tie-weights", "--batch-size", "4", "--bptt-length", "16", "--learning-rate", "0.01"),
+        *("--weight-decay", "0", "--max-grad-norm", "2", "--patience", "3", "--precision", "fp32"),
+        *("--device", "auto", "--seed", "5", "--level", "word", "--lowercase", "--min-count", "1"),
+    )
+    (info,) = lines_of_json(good("info", "--json").out)
+    assert info["level"] == "word"
+    assert info["text"]["valid"]["characters"] == len("the bear sees the jay")
+    expected = {"num_layers": 2, "hidden_size": 8, "embedding_size": 6, "output_layers": 1}
+    assert expected.items() <= info["model"].items()
+    assert info["model"]["tie_weights"] is True
+    expected_training = {"batch_size": 4, "bptt_length": 16, "learning_rate": 0.01, "seed": 5}
+    assert expected_training.items() <= info["training"].items()
+
+
+def test_train_for_a_time(empty: Path) -> None:
+    """--time becomes a number of steps that is written down."""
+    result = good("train", "corpus.txt", "--time", "0.5s", "--hidden", "8")
+    assert "tokens a second for 0.5 s" in result.err
+    (info,) = lines_of_json(good("info", "--json").out)
+    assert info["training"]["num_steps"] > 0
+
+
+REFUSED: list[tuple[int, list[str], str]] = [
+    (2, ["train"], "charlm train --demo"),
+    (2, ["train", "corpus.txt", "--level", "letter"], "char, word, subword"),
+    (2, ["train", "corpus.txt", "--split-on", "page"], "auto, line, paragraph, file"),
+    (2, ["train", "corpus.txt", "--cell", "transformer"], "gru-minimal"),
+    (2, ["train", "corpus.txt", "--subword-model", "x"], "unigram, bpe"),
+    (2, ["train", "corpus.txt", "--errors", "x"], "strict, replace"),
+    (2, ["train", "corpus.txt", "--encoding", "x"], "unknown encoding"),
+    (2, ["train", "corpus.txt", "--precision", "x"], "fp32, bf16"),
+    (2, ["train", "corpus.txt", "--device", "x"], "auto, cpu, cuda or mps"),
+    (2, ["train", "corpus.txt", "--time", "1x"], "90s, 10m or 1h"),
+    (2, ["train", "corpus.txt", "--time", "inf"], "90s, 10m or 1h"),
+    (2, ["train", "corpus.txt", "--time", "1m", "--steps", "3"], "only one"),
+    (2, ["train", "corpus.txt", "--steps", "0"], "more than 0"),
+    (2, ["train", "corpus.txt", "--epochs", "nan"], "more than 0"),
+    (2, ["train", "corpus.txt", "--hidden", "0"], "hidden_size"),
+    (2, ["train", "corpus.txt", "--dropout", "1"], "dropout"),
+    (2, ["train", "corpus.txt", "--learning-rate", "-1"], "learning_rate"),
+    (2, ["train", "corpus.txt", "--bptt-length", "0"], "bptt_length"),
+    (2, ["train", "corpus.txt", "--seed", "-1"], "seed"),
+    (2, ["train", "corpus.txt", "--valid-share", "1"], "below 1"),
+    (2, ["train", "corpus.txt", "--vocab-size", "0"], "vocab_size"),
+    (3, ["train", "corpus.txt", "--min-count", "100000"], "min_count"),
+    (3, ["train", "missing.txt"], "there is no file missing.txt"),
+    (3, ["train", "corpus.txt", "--valid", "missing.txt"], "there is no file missing.txt"),
+    (3, ["train", "corpus.txt", "--valid", "blank.txt"], "validate"),
+    (3, ["train", "folder"], "holds no file"),
+    (3, ["train", "empty.txt"], "empty or blank"),
+    (3, ["train", "blank.txt"], "empty or blank"),
+    (3, ["train", "-"], "empty or blank"),
+    (3, ["train", "binary.dat"], "byte 0xff at offset 4 (line 2)"),
+    (3, ["train", "utf-16.txt"], "--encoding utf-16"),
+    (3, ["train", "cp1252.txt"], "--encoding cp1252"),
+    (3, ["train", "damaged.gz"], "cannot read damaged.gz"),
+    (4, ["train", "--resume"], "no run"),
+    (4, ["train", "--resume", "--name", "nobody"], "no run checkpoints/nobody"),
+    (4, ["sample"], "charlm train FILE"),
+    (4, ["score", "x"], "charlm train FILE"),
+    (4, ["info"], "charlm train FILE"),
+    (4, ["tokenize", "x"], "charlm train FILE"),
+    (4, ["sample", "--model", "nobody"], "no model 'nobody'"),
+    (4, ["sample", "--model", "../" * 40], "no model"),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "part"), REFUSED, ids=[" ".join(a)[:60] for _, a, _ in REFUSED]
+)
+def test_what_cannot_be_is_refused_in_a_sentence(
+    empty: Path, code: int, arguments: list[str], part: str
+) -> None:
+    """2 for a wrong option, 3 for a bad text, 4 for a missing model; nothing is left behind."""
+    (empty / "folder").mkdir()
+    (empty / "empty.txt").write_text("")
+    (empty / "blank.txt").write_text("\n \n\t\n")
+    (empty / "binary.dat").write_bytes(b"\x00ab\n\xff\xfe\x80")
+    (empty / "utf-16.txt").write_text(TEXT, encoding="utf-16")
+    (empty / "cp1252.txt").write_text("café\n" * 9, encoding="cp1252")
+    (empty / "damaged.gz").write_bytes(gzip.compress(TEXT.encode())[:40])
+    assert part in bad(code, *arguments)
+    assert not (empty / "checkpoints").exists()
+
+
+def test_other_encodings_are_read_when_named(empty: Path) -> None:
+    """The cure that the complaint names works."""
+    (empty / "cp1252.txt").write_bytes("café\nnaïve\n".encode("cp1252") * 5)
+    (empty / "utf-16.txt").write_text("café\nnaïve\n" * 5, encoding="utf-16")
+    good("train", "cp1252.txt", "--encoding", "cp1252", *TINY)
+    good("train", "utf-16.txt", "--encoding", "utf-16", *TINY)
+    good("train", "cp1252.txt", "--errors", "replace", *TINY)
+    for name in ("cp1252", "utf-16"):
+        (tokens,) = lines_of_json(good("tokenize", "é", "--model", name, "--json").out)
+        assert tokens["oov_tokens"] == 0
+    scored = good("score", "--file", "cp1252.txt", "--encoding", "cp1252", "-m", "cp1252", "--json")
+    assert [line["text"] for line in lines_of_json(scored.out)] == ["café", "naïve"] * 5
+
+
+def test_a_text_of_one_character_trains(empty: Path) -> None:
+    """The smallest text there is gives a model, and it is said that nothing was held out."""
+    (empty / "one.txt").write_text("a")
+    result = good("train", "one.txt", *TINY)
+    assert result.out == "best validation loss: none, no text was held out\n"
+
+
+@pytest.mark.parametrize("plain", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, None])
+def test_the_progress_bar_is_for_terminals_that_can_show_it(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, plain: dict[str, str] | None
+) -> None:
+    """A live bar within 80 columns on a terminal; plain lines where no escapes are wanted."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in (plain or {}).items():
+        monkeypatch.setenv(name, value)
+    result = good("train", "corpus.txt", *TINY, terminal=True)
+    assert BEST.fullmatch(result.out)
+    assert ("\x1b" in result.err) == (plain is None)
+    bare = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", result.err)
+    bars = [line for line in re.split(r"[\r\n]+", bare) if " char/s " in line]
+    assert bars
+    assert max(map(len, bars)) <= 80
+    assert "100%" in bars[-1] or "step 3/3" in bars[-1]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_samples_are_shown_while_training(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """Now and then a sample is shown, and nothing in it can drive the terminal."""
+    (empty / "controls.txt").write_bytes(b"\x07\x08\x0c\n\x07\n\x08\x07\n" * 9)
+    monkeypatch.setattr(progress, "_SAMPLE_EVERY_SECONDS", 0.0)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    err = good("train", "controls.txt", *TINY, terminal=terminal).err
+    assert re.search(r"\\x0[78]", err)
+    assert not re.search("[\x07\x08\x0c]", err)
+
+
+def test_progress_in_a_pipe_is_plain_lines(empty: Path) -> None:
+    """Where stderr is no terminal there is a line now and then, with names to its figures."""
+    err = good("train", "corpus.txt", *TINY).err
+    assert "\x1b" not in err
+    assert "\r" not in err
+    line = r"step 3/3  train \d\.\d{3}  valid \d\.\d{3} bits/char  [\d,]+ char/s  0:00 left\n"
+    assert re.search(line, err)
+
+
+# Interruption and going on
+
+
+def interrupting(number: int, step: int) -> Callable[..., None]:
+    """A stand-in for progress.show that sends a signal after a step."""
+
+    def show(events: Any, state: Any, *_: Any, **__: Any) -> None:
+        for event in events:
+            if isinstance(event, Step) and event.step == step:
+                signal.raise_signal(number)
+
+    return show
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
+def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Interrupted, saved and resumed, a run gives what it gives uninterrupted."""
+    budget = ("--steps", "12", "--hidden", "8")
+    whole = good("train", "corpus.txt", "--name", "whole", *budget)
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "show", interrupting(number, 5))
+        result = charlm("train", "corpus.txt", "--name", "cut", *budget)
+    assert result.code == 128 + number
+    assert result.out == ""
+    assert result.err.endswith(
+        "stopped at step 5 of 12, saved. Go on with: charlm train --resume --name cut\n"
+    )
+    assert "not finished" in good("list").out
+    resumed = good("train", "--resume", "--name", "cut")
+    assert "going on from step 5 of 12" in resumed.err
+    assert resumed.out == whole.out
+    assert "not finished" not in good("list").out
+
+
+def test_a_signal_before_the_first_step_leaves_nothing(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While texts are read and rates measured a signal ends all at once."""
+    from charlm import request
+
+    def settle(*_: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(request, "settle", settle)
+    result = charlm("train", "corpus.txt", *TINY)
+    assert (result.code, result.out) == (143, "")
+    assert result.err.endswith("charlm: interrupted\n")
+    assert runs() == []
+
+
+def test_a_signal_while_the_run_is_made_saves_its_first_step(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as there is a run there is something to go on from: no empty directory is left."""
+    begin = Run.begin
+
+    def interrupted(run: Run, asked: dict[str, Any]) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        begin(run, asked)
+
+    monkeypatch.setattr(Run, "begin", interrupted)
+    result = charlm("train", "corpus.txt", "--name", "run", *TINY)
+    assert result.code == 143
+    assert "stopped at step 1 of 3, saved" in result.err
+    assert "going on from step 1 of 3" in good("train", "--resume", "--name", "run").err
+
+
+def test_what_is_ignored_stays_ignored(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under nohup a hang-up does not end a training."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(progress, "show", interrupting(signal.SIGHUP, 2))
+        assert BEST.fullmatch(good("train", "corpus.txt", *TINY).out)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_signal_ends_at_once(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever presses Ctrl-C twice does not want to wait for anything."""
+
+    def show(*_: Any, **__: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr(progress, "show", show)
+    result = charlm("train", "corpus.txt", *TINY)
+    assert (result.code, result.out) == (130, "")
+    assert result.err.endswith("charlm: interrupted\n")
+
+
+def test_a_closed_terminal_does_not_stop_the_saving(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the terminal is gone what can no longer be shown is passed over, and training ends."""
+
+    def show_plain(events: Any, *_: Any) -> None:
+        next(events)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(progress, "_show_plain", show_plain)
+    assert BEST.fullmatch(good("train", "corpus.txt", *TINY).out)
+
+
+def test_a_finished_run_goes_on_with_a_larger_budget(empty: Path) -> None:
+    """A finished run says so, and trains further with more steps, more epochs or more time."""
+    good("train", "corpus.txt", "--name", "more", *TINY)
+    assert "is finished: 3 steps" in bad(2, "train", "--resume", "--name", "more")
+    assert "is finished: 3 steps" in bad(2, "train", "--resume", "--steps", "2")
+    assert "from step 3 of 6" in good("train", "--resume", "--steps", "6").err
+    assert "from step 6 of " in good("train", "--resume", "--epochs", "9").err
+    assert "going on" in good("train", "--resume", "--name", "more", "--time", "0.2s").err
+
+
+def test_resume_repeats_the_command_or_gives_only_the_name(empty: Path) -> None:
+    """The options that a run was begun with may stand there again, 'auto' too."""
+    options = ("--level", "word", "--hidden", "8", "--vocab-size", "50", "--batch-size", "4")
+    good("train", "corpus.txt", *options, "--steps", "3")
+    again = ("train", "corpus.txt", *options, "--resume", "--steps")
+    good(*again, "4")
+    good(*again, "5", "--split-on", "auto", "--device", "auto", "--precision", "auto")
+    good(*again, "6", "--split-on", "line", "--device", "cpu", "--precision", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--hidden", "9"], "--hidden is 8 there, 9 here"),
+        (["--level", "word"], "--level is char there, word here"),
+        (["--seed", "1"], "--seed is 0 there, 1 here"),
+        (["--batch-size", "5"], "--batch-size is 32 there, 5 here"),
+        (["--min-count", "2"], "--min-count is not given there, 2 here"),
+        (["--lowercase"], "--lowercase is False there, True here"),
+        (["--cell", "gru", "--layers", "2"], "--layers is 1 there, 2 here"),
+        (["--split-on", "file"], "the text of "),
+        (["other.txt"], "the text of other.txt is not the one that checkpoints/run was begun"),
+        (["--valid", "other.txt"], "the text of "),
+    ],
+)
+def test_resume_with_something_else_is_refused_saying_what(
+    empty: Path, options: list[str], part: str
+) -> None:
+    """A run goes on as it was begun, or not at all; what differs is named as it is typed."""
+    (empty / "other.txt").write_text(TEXT + "one line more\n")
+    good("train", "corpus.txt", "--name", "run", *TINY)
+    assert part in bad(2, "train", "--resume", "--name", "run", "--steps", "5", *options)
+
+
+def test_resume_with_a_changed_corpus_is_refused(empty: Path) -> None:
+    """A file that has changed since is noticed; one that is gone is named."""
+    good("train", "corpus.txt", *TINY)
+    (empty / "corpus.txt").write_text(TEXT.replace("pear", "pair", 1))
+    assert "corpus.txt is not the one" in bad(2, "train", "--resume", "--steps", "5")
+    (empty / "corpus.txt").unlink()
+    assert "there is no file" in bad(3, "train", "--resume", "--steps", "5")
+
+
+def test_a_run_being_written_is_locked(empty: Path) -> None:
+    """Two processes never write to the same run."""
+    good("train", "corpus.txt", "--name", "mine", *TINY)
+    with Run(Path("checkpoints/mine")):
+        assert "another process" in bad(6, "train", "--resume", "--steps", "5")
+
+
+def test_diverged_training_is_told(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers that are not finite end a training with 5 and a cure."""
+    from charlm import training
+
+    def update(state: Any, config: Any, window: Any, before: Any, rate: float) -> Any:
+        return float("nan"), float("nan"), before
+
+    monkeypatch.setattr(training, "_update", update)
+    complaint = bad(5, "train", "corpus.txt", "--steps", "30", "--hidden", "8")
+    assert "--learning-rate" in complaint
+
+
+# sample
+
+
+def test_n_is_the_number_of_sequences(here: Path) -> None:
+    """`--n 300` means 300 sequences, a line each, whatever the batch size."""
+    whole = good("sample", "--n", "300", "--max-tokens", "8", "--model", "char").out
+    assert whole.count("\n") == 300
+    for size in ("1", "7", "300"):
+        options = ("--max-tokens", "8", "--model", "char", "--batch-size", size)
+        assert good("sample", "-n", "20", *options).out == "".join(whole.splitlines(True)[:20])
+
+
+def test_the_same_seed_gives_the_same_text(here: Path) -> None:
+    """Sampling is reproducible by default, and --seed changes it."""
+    assert good("sample").out == good("sample", "--seed", "0").out
+    assert good("sample").out != good("sample", "--seed", "1").out
+
+
+def test_the_model_that_was_taken_is_named_on_stderr(here: Path) -> None:
+    """Where no model is named, the newest finished run is taken and stderr says which."""
+    result = good("sample")
+    assert result.err == "model: trained (step 60)\n"
+    assert good("sample", "--model", "trained") == (0, result.out, "", result.out)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    "prompt",
+    ["the", "the ", " ", "the bear\n\nsees", "Ünseen ☃", "\r\n", "a\tb", "▁", "<EOS>", "😀"],
+)
+def test_a_prompt_begins_the_text(here: Path, level: str, prompt: str) -> None:
+    """The prompt comes out as it went in, whatever is in it, from all three ways to give it."""
+    options = ("sample", "--model", level, "--max-tokens", "4", "--json")
+    (drawn,) = lines_of_json(good(*options, "--prompt", prompt).out)
+    assert drawn["text"].startswith(prompt)
+    assert good(*options, "--prime", prompt).out == good(*options, "--prompt", prompt).out
+    (piped,) = lines_of_json(good(*options, "--prompt", "-", stdin=f"{prompt}\n".encode()).out)
+    assert piped == drawn
+
+
+def test_a_prompt_from_a_file(here: Path, tmp_path: Path) -> None:
+    """A file's newlines belong to the prompt, but for the last; two prompts are refused."""
+    (tmp_path / "prompt").write_text("the\nbear\n")
+    options = ("sample", "--model", "char", "--max-tokens", "4")
+    from_file = good(*options, "--prompt-file", str(tmp_path / "prompt")).out
+    assert from_file == good(*options, "--prompt", "the\nbear").out
+    assert "not both" in bad(2, *options, "--prompt", "a", "--prompt-file", "b")
+    assert "cannot read nowhere" in bad(3, *options, "--prompt-file", "nowhere")
+
+
+def test_a_prompt_that_is_no_text_is_refused(here: Path) -> None:
+    """Lone bytes in a prompt end with 3, and no option is named that sample does not have."""
+    for complaint in (
+        bad(3, "sample", "--prompt", "a\udcff"),
+        bad(3, "sample", "--prompt", "-", stdin=b"a\xff"),
+    ):
+        assert "UTF-8" in complaint
+        assert "--e" not in complaint
+
+
+def test_stop_strings_end_a_text_and_are_not_part_of_it(here: Path) -> None:
+    """A text ends before the first of the stop strings."""
+    plain = lines_of_json(good("sample", "--n", "30", "--json").out)
+    stopped = lines_of_json(
+        good("sample", "--n", "30", "--json", "--stop", "e", "--stop", "th").out
+    )
+    for before, after in zip(plain, stopped, strict=True):
+        assert after["text"] == re.split("e|th", before["text"])[0]
+        assert after["ended"] == ("stop" if re.search("e|th", before["text"]) else "eos")
+    assert "must not be empty" in bad(2, "sample", "--stop", "")
+
+
+def test_temperature_zero_is_greedy(here: Path) -> None:
+    """Temperature 0 and top-k 1 give the likeliest text, whatever the seed."""
+    options = ("sample", "--max-tokens", "30")
+    texts = {
+        good(*options, *more, "--seed", str(seed)).out
+        for more in (("--temperature", "0"), ("--top-k", "1"), ("--top-p", "1e-6"))
+        for seed in range(2)
+    }
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--temperature", "-1"],
+        ["--temperature", "nan"],
+        ["--top-k", "0"],
+        ["--top-p", "0"],
+        ["--top-p", "1.5"],
+        ["--max-tokens", "0"],
+        ["--seed", "-1"],
+        ["--stream", "--json"],
+        ["--stream", "--novel"],
+    ],
+)
+def test_sampling_options_out_of_range_are_refused(here: Path, options: list[str]) -> None:
+    """A wrong sampling option ends with 2 and a sentence."""
+    bad(2, "sample", *options)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("stops", [[], ["a"], ["e "], ["the", "\ufffd"]])
+def test_a_stream_is_the_same_text(here: Path, level: str, stops: list[str]) -> None:
+    """--stream writes what is written without it, also over byte pieces and stop strings."""
+    options = ["sample", "--model", level, "-n", "4", "--max-tokens", "60", "--prompt", "the é"]
+    for stop in stops:
+        options += ["--stop", stop]
+    assert good(*options, "--stream").out == good(*options).out
+
+
+def test_held_back_is_what_could_become_a_stop_string() -> None:
+    """Nothing of a stop string is written before it is known not to be one."""
+    for text, stop, held in (
+        ("abc", "cd", 1),
+        ("abc", "d", 0),
+        ("abcd", "cd", 2),
+        ("xcdy", "cd", 3),
+        ("aaa", "aab", 2),
+        ("", "a", 0),
+    ):
+        assert sample_command.held_back(text, stop) == held
+
+
+def test_samples_as_json_tell_all_that_is_known(here: Path) -> None:
+    """The keys are stable, the log-probability is that of score, novelty is the truth."""
+    drawn = lines_of_json(good("sample", "-n", "40", "--json", "--temperature", "0.3").out)
+    keys = ["text", "total_log_prob_nats", "tokens", "ended", "in_training_text"]
+    assert all(list(line) == keys for line in drawn)
+    texts = [line["text"] for line in drawn]
+    scored = lines_of_json(good("score", "--json", stdin="\n".join(texts).encode() + b"\n").out)
+    for line, score in zip(drawn, scored, strict=True):
+        if line["ended"] == "eos":
+            assert line["total_log_prob_nats"] == pytest.approx(
+                score["total_log_prob_nats"], abs=1e-3
+            )
+
+
+def test_novel_texts_are_not_in_the_training_text(empty: Path) -> None:
+    """--novel draws again what stands in the training text, and gives up in a sentence."""
+    (empty / "two.txt").write_text("a\nb\n" * 40)
+    good("train", "two.txt", "--steps", "150", "--hidden", "16", "--learning-rate", "0.02")
+    drawn = lines_of_json(good("sample", "-n", "50", "--json").out)
+    assert any(line["in_training_text"] for line in drawn)
+    try_again = charlm("sample", "-n", "5", "--novel", "--json", "--temperature", "3")
+    assert not any(line["in_training_text"] for line in lines_of_json(try_again.out))
+    assert "by heart" in bad(1, "sample", "--novel", "--temperature", "0")
+    good("train", "two.txt", *TINY, "--split-on", "file")
+    assert "whole files" in bad(2, "sample", "--novel")
+
+
+# score
+
+
+def test_score_is_a_table_that_ends_with_the_likeliest(here: Path) -> None:
+    """Columns align, the unit stands in the header, every text is ranked."""
+    texts = ["the bear eats the pear", "你好 😀", "", "xyzzy " * 30]
+    result = good("score", *texts)
+    assert "mind the OOV column" in result.err
+    header, *rows = result.out.splitlines()
+    assert "log P (nats)" in header
+    column = header.index("text")
+    assert [row[column:] for row in rows] == texts
+    assert sorted(row.split()[0] for row in rows) == ["1", "2", "3", "4"]
+    assert re.search(r"likeliest: \".*\", [\d,.e+]+ times as likely as the next\n$", result.both)
+
+
+def test_equally_likely_texts_share_a_place(here: Path) -> None:
+    """The same text twice has one rank, and neither is called likelier."""
+    result = good("score", "the jay", "no", "the jay", "--json")
+    places = [line["rank"] for line in lines_of_json(result.out)]
+    assert places[0] == places[2]
+    assert '"the jay" and "the jay", equally likely' in good("score", "the jay", "the jay").err
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("form", [[], ["--json"], ["--tsv"]])
+def test_one_line_out_for_each_line_in(here: Path, level: str, form: list[str]) -> None:
+    """Empty lines are scored, CRLF is a line's end, a last line needs none."""
+    data = b"the bear\r\n\r\n\n  \na\rb\nlast"
+    result = good("score", *form, "--model", level, stdin=data)
+    lines = result.out.removesuffix("\n").split("\n")
+    assert len(lines) == 6 + (form != ["--json"])
+    if form == ["--json"]:
+        texts = [line["text"] for line in lines_of_json(result.out)]
+        assert texts == ["the bear", "", "", "  ", "a\rb", "last"]
+    assert good("score", *form, "--model", level, "-f", "-", stdin=data + b"\n") == result
+    assert good("score", "-m", level, *form, stdin=b"").out == ""
+
+
+@pytest.mark.parametrize("unit", ["nats", "bits", "log10"])
+def test_units_are_in_the_names_and_the_numbers(here: Path, unit: str) -> None:
+    """A log-probability is the same in every unit but for the factor."""
+    factor = {"nats": 1.0, "bits": 0.6931471805599453, "log10": 2.302585092994046}[unit]
+    (nats,) = lines_of_json(good("score", "the bear", "--json").out)
+    (line,) = lines_of_json(good("score", "the bear", "--json", "--unit", unit, "--per-token").out)
+    total = line[f"total_log_prob_{unit}"]
+    assert total * factor == pytest.approx(nats["total_log_prob_nats"])
+    assert line["per_token"][-1][f"running_total_{unit}"] == pytest.approx(total)
+    assert line["per_token"][-1]["token"] == "<EOS>"
+    assert sum(token["surprisal_bits"] for token in line["per_token"]) == pytest.approx(
+        -nats["total_log_prob_nats"] / 0.6931471805599453
+    )
+    assert f"log P ({unit})" in good("score", "the bear", "--unit", unit).out
+    assert f"log P ({unit})" in good("score", "the bear", "--unit", unit, "--per-token").out
+    assert f"log_prob_{unit}" in good("score", "the", "--unit", unit, "--tsv").out
+    per_token = good("score", "the", "the jay", "--unit", unit, "--tsv", "--per-token").out
+    head, *rows = [row.split("\t") for row in per_token.splitlines()]
+    assert f"running_total_{unit}" in head
+    assert {len(row) for row in rows} == {len(head)}
+    assert [row[0] for row in rows] == ["1"] * 4 + ["2"] * 8
+    bad(2, "score", "x", "--unit", "dB")
+
+
+AWKWARD_TEXT = "a\tb\nc\rd\\e\x1b[31m\x00\x7f\x9b2J\u202e ☃"
+
+
+def test_awkward_texts_are_exact_in_json_escaped_in_tsv_and_harmless_on_a_terminal(
+    here: Path,
+) -> None:
+    """JSON gives a text back, TSV keeps it in its cell, and no terminal is driven by it."""
+    texts = ["--", AWKWARD_TEXT, "lone \udcff byte"]
+    scored = lines_of_json(good("score", "--json", *texts).out)
+    assert [line["text"] for line in scored] == texts[1:]
+    head, *rows = good("score", "--tsv", *texts).out.removesuffix("\n").split("\n")
+    assert [row.count("\t") for row in rows] == [head.count("\t")] * 2
+    assert rows[0].endswith("\ta\\tb\\nc\\rd\\\\e\\x1b[31m\\x00\\x7f\\x9b2J\u202e ☃")
+    assert rows[1].endswith("\tlone \\udcff byte")
+    for form in ([], ["--per-token"], ["--tsv"]):
+        shown = good("score", *form, *texts, terminal=True).both
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", shown)
+
+
+def test_score_refuses_what_contradicts_itself(here: Path) -> None:
+    """Two forms, or texts beside a file, are a usage error; a missing file is a bad text."""
+    assert "not both" in bad(2, "score", "x", "--json", "--tsv")
+    assert "not both" in bad(2, "score", "x", "--file", "y")
+    assert "no file" in bad(3, "score", "--file", "nowhere.txt")
+    assert "--errors replace" in bad(3, "score", stdin=b"a\xff")
+    assert good("score", "--errors", "replace", stdin=b"a\xff").out
+    assert "give a text" in bad(2, "score", terminal=True)
+
+
+def test_a_directory_can_be_scored(here: Path, tmp_path: Path) -> None:
+    """Where a file is asked for, a directory stands for its files in order."""
+    (tmp_path / "b.txt").write_text("jay")
+    (tmp_path / "a.txt").write_text("bear\npear\n")
+    scored = lines_of_json(good("score", "--json", "--file", str(tmp_path)).out)
+    assert [line["text"] for line in scored] == ["bear", "pear", "jay"]
+
+
+# tokenize, info, list
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("text", ["the bear", "", AWKWARD_TEXT, "\udcff"])
+def test_tokenize_shows_pieces_and_ids(here: Path, level: str, text: str) -> None:
+    """Each token has an id, a piece and a range; the last line says what they give."""
+    options = ("--model", level, "--", text)
+    (tokens,) = lines_of_json(good("tokenize", "--json", *options).out)
+    assert tokens["text"] == text
+    assert len(tokens["ids"]) == len(tokens["pieces"]) == len(tokens["offsets"])
+    *rows, last = good("tokenize", *options).out.removesuffix("\n").split("\n")
+    assert [int(row.split()[0]) for row in rows] == tokens["ids"]
+    assert last.startswith(f"{len(rows)} tokens; decoded: ")
+    if text == "the bear":
+        assert tokens["decoded"] == text
+
+
+def test_tokenize_from_stdin(here: Path) -> None:
+    """`-` is standard input, taken whole."""
+    (tokens,) = lines_of_json(good("tokenize", "-", "--json", stdin=b"a\nb\n").out)
+    assert tokens["text"] == "a\nb\n"
+    assert "UTF-8" in bad(3, "tokenize", "-", stdin=b"\xff")
+
+
+def test_info_and_list(here: Path) -> None:
+    """Both name what there is, for people and as JSON."""
+    assert "path:        checkpoints/word/step-" in good("info", "--model", "word").out
+    (info,) = lines_of_json(good("info", "--model", "word", "--json").out)
+    assert info["parameters"] > 0
+    by_path = good("info", "--model", "checkpoints/word", "--json").out
+    assert lines_of_json(by_path) == [info]
+    names = [line["name"] for line in lines_of_json(good("list", "--json").out)]
+    assert names == ["trained", "subword", "word", "char"]
+    assert [row.split()[0] for row in good("list").out.splitlines()] == names
+
+
+def test_list_of_nothing(empty: Path) -> None:
+    """Where there is no model, stdout is empty and stderr says what to do."""
+    result = good("list")
+    assert result.out == ""
+    assert "charlm train FILE" in result.err
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("harm", ["cut", "flip", "remove"])
+def test_a_damaged_checkpoint_is_refused(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, harm: str
+) -> None:
+    """A file cut short, changed by a bit or missing is named, with 4, by every command."""
+    shutil.copytree(models / "checkpoints", tmp_path / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+    (file,) = Path("checkpoints/char").glob(f"step-*/{name}")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data[:-1] if harm == "cut" else data)
+    if harm == "remove":
+        file.unlink()
+    for command in (["sample"], ["score", "x"], ["info"]):
+        assert name in bad(4, *command, "--model", "char")
+
+
+def test_debug_shows_where(here: Path) -> None:
+    """The traceback is there for whoever asks for it, and the sentence still ends it all."""
+    result = charlm("--debug", "sample", "--model", "nobody")
+    assert result.code == 4
+    assert "Traceback" in result.err
+    assert result.err.splitlines()[-1].startswith("charlm: error: ")
+    assert "Traceback" not in charlm("sample", "--model", "nobody").err
+
+
+def test_a_fault_of_charlm_is_told_as_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that nobody foresaw is a line, and names the way to its traceback."""
+    from charlm import api
+
+    def load(_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(api, "load", load)
+    result = charlm("sample")
+    assert result.code == 1
+    assert result.err == (
+        "charlm: unexpected error: ZeroDivisionError: oops\n"
+        "This is a fault of charlm; --debug shows where.\n"
+    )
+
+
+# Awkward corpora
+
+AWKWARD: dict[str, bytes] = {
+    "empty": b"",
+    "one character": b"a",
+    "one line": b"one line\n",
+    "blank lines": b"\n\n \n\t\n",
+    "NUL bytes": b"\0\0\0\n\0a\0\n" * 5,
+    "controls": bytes(range(32)) + b"\x7f\n" + "\x80\x85\x9f\n".encode() * 3,
+    "CR only": b"one\rtwo\rthree\r" * 5,
+    "CRLF": b"one\r\ntwo\r\n\r\nthree\r\n" * 5,
+    "BOM": b"\xef\xbb\xbfone\ntwo\n" * 4,
+    "NFC and NFD": "".join(
+        unicodedata.normalize(form, "café Ångström 한국\n") for form in ("NFC", "NFD") * 5
+    ).encode(),
+    "ZWJ emoji": "👩‍👩‍👧‍👦 👍🏽 🏳️‍🌈\n".encode() * 6,
+    "right to left": "שלום עולם \u202eمرحبا\u202c\n".encode() * 6,
+    "U+2581": "▁a▁▁b ▁\n".encode() * 6,
+    "U+FFFD": "a\ufffdb\ufffd\n".encode() * 6,
+    "specials": b"<unk> <UNK> <EOS> </s> <s> <pad>\n" * 6,
+    "long line": b"word and word " * 1429,
+    "short lines": b"".join(b"%c\n" % (97 + i % 26) for i in range(3000)),
+    "invalid UTF-8": b"ok\n\xff\xfe\xc3(\n",
+    "UTF-16": "some text\n".encode("utf-16") * 5,
+}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_corpora_work_or_are_refused(empty: Path, level: str, name: str) -> None:
+    """Any file trains, samples and scores, or is refused with 2 or 3 in one sentence."""
+    (empty / "awkward").write_bytes(AWKWARD[name])
+    if name in ("empty", "blank lines", "invalid UTF-8", "UTF-16"):
+        bad(3, "train", "awkward", "--level", level, *TINY)
+        assert runs() == []
+        return
+    good("train", "awkward", "--level", level, *TINY)
+    drawn = good("sample", "-n", "2", "--max-tokens", "20", "--json")
+    assert len(drawn.out.splitlines()) == 2
+    longer = "長い unseen ☃ sentence \x1b[0m" * 60
+    (scored,) = lines_of_json(good("score", "--json", "--", longer).out)
+    assert scored["text"] == longer
+    assert scored["total_log_prob_nats"] < 0
+    assert safe_text(longer) in good("score", "--", longer).out

@@ -1,0 +1,463 @@
+"""Laws of a request and of the recipe: what is asked is done, the rest is chosen the same twice."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm import recipe
+from charlm.batching import num_windows
+from charlm.config import CELLS, LEVELS
+from charlm.corpus import sequence_hash
+from charlm.errors import CharlmError, CheckpointError, TextError, UsageError
+from charlm.request import (
+    Request,
+    Settled,
+    check_budget,
+    faster_precision,
+    fix_steps,
+    likely_precision,
+    read_texts,
+    settle,
+)
+from charlm.training import groups_of_epoch
+
+LINES = [f"{a} {b}" for a in ("red", "blue", "green", "grey") for b in ("cat", "dog", "fox", "owl")]
+SMALL = {"hidden_size": 8, "embedding_size": 4}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A file of sixteen different lines."""
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    return path
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def asked(path: Path, **fields: Any) -> Request:
+    """A request for a small model."""
+    return Request(**{"corpus": (str(path),), "model": SMALL, **fields})
+
+
+def same(one: Settled, other: Settled) -> bool:
+    """Whether two settled requests are the same run."""
+    return (
+        one.model == other.model
+        and one.training == other.training
+        and one.material.about == other.material.about
+        and one.material.split_on == other.material.split_on
+        and one.material.tokenizer.to_files() == other.material.tokenizer.to_files()
+        and bool((one.material.text.targets == other.material.text.targets).all())
+    )
+
+
+# The budget
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        {"seconds": 1.0, "epochs": 1.0},
+        {"seconds": 1.0, "steps": 1},
+        {"epochs": 1.0, "steps": 1},
+        {"seconds": 1.0, "epochs": 1.0, "steps": 1},
+    ],
+)
+def test_budgets_exclude_each_other(budget: dict[str, Any]) -> None:
+    """Time, epochs and steps are three answers to one question: at most one is given."""
+    with pytest.raises(UsageError, match="only one of"):
+        Request(corpus=("a",), **budget)
+
+
+@pytest.mark.parametrize("name", ["seconds", "epochs", "steps"])
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
+def test_a_budget_is_positive(name: str, value: float) -> None:
+    """Nothing, less than nothing and what is no number are refused."""
+    with pytest.raises(UsageError, match="more than 0"):
+        Request(corpus=("a",), **{name: value})
+    check_budget(None, None, None)
+
+
+def test_levels_and_splits_are_checked() -> None:
+    """A request for a level or a way to split that does not exist is refused at once."""
+    with pytest.raises(UsageError, match="level must be one of char, word, subword"):
+        Request(corpus=("a",), level="byte")
+    with pytest.raises(UsageError, match="auto, line, paragraph, file"):
+        Request(corpus=("a",), split_on="page")
+
+
+@pytest.mark.parametrize("steps", [1, 7, 1234])
+def test_steps_are_taken_exactly(corpus: Path, steps: int) -> None:
+    """Asked for a number of steps, a run has that number, and it fits its own schedule."""
+    training = settle(asked(corpus, steps=steps), quiet).training
+    assert training.num_steps == steps
+    assert 1 <= training.validate_every <= steps
+    assert training.warmup_steps <= max(1, steps // 10)
+
+
+@pytest.mark.parametrize("epochs", [0.01, 1.0, 3.0, 20.5])
+def test_epochs_are_passes_over_the_text(corpus: Path, epochs: float) -> None:
+    """Asked for epochs, a run has as many steps as that many passes have windows."""
+    settled = settle(asked(corpus, epochs=epochs, training={"batch_size": 1}), quiet)
+    config = settled.training
+    text = settled.material.text
+    windows = [num_windows(group, config.bptt_length) for group in groups_of_epoch(text, config, 0)]
+    assert len(windows) > 2
+    assert config.num_steps == max(1, round(epochs * sum(windows)))
+
+
+@pytest.mark.parametrize("budget", [{"steps": 20}, {"epochs": 2.0}])
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_same_request_settles_the_same_twice(
+    tmp_path: Path, budget: dict[str, Any], level: str
+) -> None:
+    """Without a clock in it, a request is a function of its fields and its texts."""
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join(LINES * 4), encoding="utf-8")
+    request = asked(path, level=level, **budget)
+    first = settle(request, quiet)
+    assert same(settle(request, quiet), first)
+    other = settle(dataclasses.replace(request, seed=1), quiet)
+    assert other.training.seed == 1
+    assert not same(other, first)  # others are held out
+
+
+def test_a_time_gives_steps_by_measuring(corpus: Path) -> None:
+    """Asked for seconds, speed is measured for a moment; the run gets about as long as asked."""
+    said: list[str] = []
+    settled = settle(asked(corpus, seconds=1.0, precision="fp32"), said.append)
+    assert settled.training.precision == "fp32"
+    assert settled.training.num_steps >= 1
+    assert "tokens a second for 1 s" in said[-1]
+
+
+@pytest.mark.parametrize("done", [0, 100])
+def test_time_is_added_to_the_steps_already_done(corpus: Path, done: int) -> None:
+    """A run that is gone on with for more time has more steps than it has behind it."""
+    request = asked(corpus, steps=5)
+    settled = settle(request, quiet)
+    longer = asked(corpus, seconds=0.6, precision="fp32")
+    config = fix_steps(longer, settled.model, settled.training, settled.material, quiet, done=done)
+    assert config.num_steps > done
+
+
+def test_without_a_budget_thirty_epochs_are_enough(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a tiny text the default is no three minutes but MOST_EPOCHS passes."""
+    monkeypatch.setattr(recipe, "DEFAULT_SECONDS", 30.0)  # a shorter measuring
+    settled = settle(asked(corpus, precision="fp32", training={"batch_size": 1}), quiet)
+    per_epoch = sum(
+        num_windows(group, settled.training.bptt_length)
+        for group in groups_of_epoch(settled.material.text, settled.training, 0)
+    )
+    assert settled.training.num_steps == round(recipe.MOST_EPOCHS * per_epoch)
+
+
+def test_precision_is_as_asked_or_one_there_is(corpus: Path) -> None:
+    """A precision asked for is kept; measured or guessed, it is one of the two."""
+    for precision in ("fp32", "bf16"):
+        settled = settle(asked(corpus, steps=3, precision=precision), quiet)
+        assert settled.training.precision == precision
+    assert likely_precision(settled.model, "cpu") == "fp32"  # too small to be worth it
+    best, rate = faster_precision(
+        settled.model, settled.training, settled.material.text, 0.1, "cpu"
+    )
+    assert best in ("fp32", "bf16")
+    assert rate > 0
+
+
+# The texts
+
+
+def test_a_validation_file_is_used_as_it_is(corpus: Path, tmp_path: Path) -> None:
+    """With --valid nothing of the corpus is held out, and the file is what is validated on."""
+    valid = tmp_path / "valid.txt"
+    valid.write_text("pink eel\nred cat\n", encoding="utf-8")
+    texts = read_texts(asked(corpus, valid=(str(valid),)), quiet)
+    assert texts.train == LINES
+    assert texts.valid == ["pink eel", "red cat"]
+    settled = settle(asked(corpus, valid=(str(valid),), steps=1), quiet)
+    assert settled.material.valid is not None
+    assert len(settled.material.valid.starts) == 3
+
+
+def test_the_vocabulary_comes_from_the_training_text_alone(corpus: Path, tmp_path: Path) -> None:
+    """A character that only the validation text has is <UNK> there: perplexity stays honest."""
+    valid = tmp_path / "valid.txt"
+    valid.write_text("red zebra\n", encoding="utf-8")
+    material = settle(asked(corpus, valid=(str(valid),), steps=1), quiet).material
+    assert material.valid is not None
+    assert "z" not in "".join(LINES)
+    tokenizer = material.tokenizer
+    unknown = material.valid.targets == tokenizer.unk_id
+    assert unknown.tolist() == [c in "z" for c in "red zebra"] + [False]
+    assert not (material.text.targets == tokenizer.unk_id).any()
+
+
+def test_held_out_text_is_not_in_the_vocabulary_either(tmp_path: Path) -> None:
+    """Held out by chance instead of by file, a text that is not trained on teaches no character."""
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join("abcdefghijklmnopqrst"), encoding="utf-8")
+    material = settle(asked(path, steps=1), quiet).material
+    assert material.valid is not None
+    assert material.tokenizer.vocab_size == 18 + 2
+    assert material.valid.targets.tolist() == [0, 1, 0, 1]
+    assert material.about["valid"] == {"sequences": 2, "characters": 2, "bytes": 2, "words": 2}
+    assert material.about["train"]["sequences"] == 18
+
+
+def test_nothing_is_held_out_where_none_is_asked_for(corpus: Path) -> None:
+    """A share of 0 trains on everything, validates on nothing and says so."""
+    said: list[str] = []
+    settled = settle(asked(corpus, valid_share=0.0, steps=2), said.append)
+    assert settled.material.valid is None
+    assert any("nothing is held out" in line for line in said)
+    assert len(settled.material.text.starts) - 1 == len(LINES)
+
+
+def test_the_split_is_chosen_from_the_training_text(tmp_path: Path) -> None:
+    """Unasked, verses are paragraphs, and the choice is told; asked for lines, they are lines."""
+    poem = tmp_path / "poem.txt"
+    poem.write_text("a b\nc d\n\n" * 8, encoding="utf-8")
+    said: list[str] = []
+    texts = read_texts(asked(poem, valid_share=0.0), said.append)
+    assert texts.split_on == "paragraph"
+    assert texts.train == ["a b\nc d"] * 8
+    assert "--split-on" in said[-1]
+    texts = read_texts(asked(poem, valid_share=0.0, split_on="line"), said.append)
+    assert texts.train == ["a b", "c d"] * 8
+    assert "--split-on" not in said[-1]
+
+
+def test_files_know_no_novelty(tmp_path: Path) -> None:
+    """Whole files are not kept as known sequences; lines are, each once, lower-cased if so read."""
+    path = tmp_path / "corpus.txt"
+    path.write_text("Aa bb\nAa bb\nCc aa\n" * 3, encoding="utf-8")
+    assert settle(asked(path, split_on="file", steps=1), quiet).material.known is None
+    known = settle(asked(path, split_on="line", steps=1), quiet).material.known
+    assert known is not None
+    assert set(known) == {sequence_hash("Aa bb"), sequence_hash("Cc aa")}
+    lower = settle(asked(path, split_on="line", steps=1, level="word", lowercase=True), quiet)
+    assert lower.material.known is not None
+    assert set(lower.material.known) == {sequence_hash("aa bb"), sequence_hash("cc aa")}
+
+
+@pytest.mark.parametrize("content", ["", "\n \n\t\r\n"])
+def test_a_blank_corpus_is_refused(tmp_path: Path, content: str) -> None:
+    """No text to train on, or to validate on, is a TextError."""
+    path, good = tmp_path / "blank.txt", tmp_path / "good.txt"
+    path.write_text(content, encoding="utf-8")
+    good.write_text("a\nb\n", encoding="utf-8")
+    with pytest.raises(TextError, match="no text to train on"):
+        read_texts(asked(path, split_on="line"), quiet)
+    with pytest.raises(TextError, match="no text to validate on"):
+        read_texts(asked(good, valid=(str(path),), split_on="line"), quiet)
+
+
+def test_the_fingerprint_changes_with_the_text(corpus: Path, tmp_path: Path) -> None:
+    """One letter, one line moved to the other side, or another split: another fingerprint."""
+    valid = tmp_path / "valid.txt"
+    valid.write_text("pink eel\n", encoding="utf-8")
+
+    def fingerprint(**fields: Any) -> str:
+        return read_texts(asked(corpus, **fields), quiet).fingerprint
+
+    prints = [
+        fingerprint(),
+        fingerprint(seed=1),
+        fingerprint(valid=(str(valid),)),
+        fingerprint(valid_share=0.0),
+        fingerprint(split_on="file", valid_share=0.0),
+    ]
+    assert fingerprint() == prints[0]
+    corpus.write_text("\n".join([*LINES[:-1], "grey owk"]) + "\n", encoding="utf-8")
+    prints.append(fingerprint())
+    assert len(set(prints)) == len(prints)
+
+
+def test_line_ends_do_not_change_the_fingerprint(corpus: Path) -> None:
+    """The same lines with CRLF, or without the last newline, are the same corpus."""
+    before = read_texts(asked(corpus), quiet).fingerprint
+    corpus.write_bytes("\r\n".join(LINES).encode())
+    assert read_texts(asked(corpus), quiet).fingerprint == before
+
+
+# JSON
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    level=st.sampled_from(LEVELS),
+    split_on=st.sampled_from([None, "line", "paragraph", "file"]),
+    budget=st.sampled_from([{}, {"seconds": 2.5}, {"epochs": 0.5}, {"steps": 9}]),
+    model=st.fixed_dictionaries({}, optional={"cell": st.sampled_from(CELLS)}),
+    seed=st.integers(0, 2**40),
+)
+def test_a_request_comes_back_from_json(
+    level: str, split_on: str | None, budget: dict[str, Any], model: dict[str, Any], seed: int
+) -> None:
+    """Through JSON text a request comes back equal, its files named so that they stay the same."""
+    path = str(Path("some.txt").absolute())
+    request = Request(
+        corpus=(path, "-"), level=level, split_on=split_on, model=model, seed=seed, **budget
+    )
+    assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
+    relative = dataclasses.replace(request, corpus=("some.txt", "-"))
+    assert relative.to_json()["corpus"] == [path, "-"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"corpus": None},
+        {"valid": 5},
+        {"level": "byte"},
+        {"seconds": "long"},
+        {"steps": -5},
+        {"steps": 5, "epochs": 5},
+    ],
+)
+def test_a_damaged_request_is_a_checkpoint_error(change: dict[str, Any]) -> None:
+    """What to_json cannot have written is refused as what it is: a damaged run."""
+    values = Request(corpus=("a",)).to_json()
+    with pytest.raises(CheckpointError, match=r"run\.json"):
+        Request.from_json({**values, **change})
+
+
+@pytest.mark.parametrize("values", [None, [], {}, {"corpus": ["a"]}])
+def test_half_a_request_is_a_checkpoint_error(values: object) -> None:
+    """Every field must be there, and it must be an object."""
+    with pytest.raises(CheckpointError, match=r"run\.json"):
+        Request.from_json(values)
+    whole = {**Request(corpus=("a",)).to_json(), "colour": 1}
+    with pytest.raises(CheckpointError, match=r"run\.json"):
+        Request.from_json(whole)
+
+
+# The recipe
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    level=st.sampled_from(LEVELS),
+    vocab_size=st.integers(3, 10**6),
+    num_tokens=st.integers(1, 10**12),
+    share=st.floats(0, 1),
+    seconds=st.floats(1e-6, 1e12, exclude_max=True),
+)
+def test_the_recipe_never_fails(
+    level: str, vocab_size: int, num_tokens: int, share: float, seconds: float
+) -> None:
+    """For every text and budget there is a model that can be built, and a reason in a line."""
+    chosen = recipe.choose(
+        level=level,
+        vocab_size=vocab_size,
+        num_tokens=num_tokens,
+        num_sequences=max(1, int(share * num_tokens)),
+        seconds=seconds,
+        model={},
+        training={},
+    )
+    assert chosen.model.vocab_size == vocab_size
+    assert 0 <= chosen.model.dropout <= 0.5
+    assert 64 <= chosen.model.hidden_size <= 1024
+    assert chosen.model.embedding_size <= chosen.model.hidden_size
+    assert 0 < chosen.training.end_learning_rate < chosen.training.learning_rate
+    assert "\n" not in chosen.why
+    assert str(chosen.model.hidden_size) in chosen.why
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    level=st.sampled_from(LEVELS),
+    num_tokens=st.integers(1, 10**9),
+    model=st.fixed_dictionaries(
+        {},
+        optional={
+            "cell": st.sampled_from(CELLS),
+            "num_layers": st.integers(1, 4),
+            "hidden_size": st.integers(1, 999),
+            "embedding_size": st.integers(1, 999),
+            "dropout": st.floats(0, 0.9),
+            "tie_weights": st.booleans(),
+        },
+    ),
+    training=st.fixed_dictionaries(
+        {},
+        optional={
+            "batch_size": st.integers(1, 999),
+            "bptt_length": st.integers(1, 5000),
+            "learning_rate": st.floats(1e-6, 1),
+            "seed": st.integers(0, 99),
+        },
+    ),
+)
+def test_what_is_asked_by_name_is_not_chosen(
+    level: str, num_tokens: int, model: dict[str, Any], training: dict[str, Any]
+) -> None:
+    """Every field that was asked for is as asked, and what is chosen beside it fits it."""
+    chosen = recipe.choose(
+        level=level,
+        vocab_size=50,
+        num_tokens=num_tokens,
+        num_sequences=1,
+        seconds=60,
+        model=model,
+        training=training,
+    )
+    for config, values in ((chosen.model, model), (chosen.training, training)):
+        for name, value in values.items():
+            assert getattr(config, name) == value
+    assert chosen.training.end_learning_rate < chosen.training.learning_rate
+
+
+@pytest.mark.parametrize("seconds", [1, 60, 3600])
+def test_more_text_asks_for_no_smaller_model(seconds: float) -> None:
+    """Size grows with the text and dropout falls, at every level."""
+    for level in LEVELS:
+        chosen = [
+            recipe.choose(
+                level=level,
+                vocab_size=100,
+                num_tokens=int(num_tokens),
+                num_sequences=1,
+                seconds=seconds,
+                model={},
+                training={},
+            ).model
+            for num_tokens in np.geomspace(100, 1e9, 40)
+        ]
+        sizes = [model.hidden_size for model in chosen]
+        assert sizes == sorted(sizes)
+        assert sizes[0] < sizes[-1]
+        assert chosen[0].dropout >= chosen[-1].dropout
+
+
+def test_what_makes_no_sense_is_refused_before_training(corpus: Path) -> None:
+    """A size out of range, or a vocabulary too small to hold a type, is the caller's mistake."""
+    for fields in (
+        {"model": {"hidden_size": 0}},
+        {"model": {"cell": "transformer"}},
+        {"training": {"learning_rate": -1.0}},
+        {"vocab_size": 2},
+        {"min_count": 0},
+        {"lowercase": True},
+        {"valid_share": 1.0},
+        {"encoding": "klingon"},
+        {"precision": "fp8"},
+        {"seed": -1},
+    ):
+        with pytest.raises(CharlmError) as caught:
+            settle(asked(corpus, steps=1, **fields), quiet)
+        assert type(caught.value) is UsageError, fields

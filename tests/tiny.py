@@ -1,0 +1,123 @@
+"""Small models, texts and runs that the tests share."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from charlm.batching import tokenize
+from charlm.config import ModelConfig, TrainingConfig
+from charlm.corpus import sequence_hashes
+from charlm.model import RecurrentLM
+from charlm.run import Material, Run, fit
+from charlm.tokenizers import train_tokenizer
+from charlm.tokenizers.base import Tokenizer
+from charlm.training import new_state
+
+TEXTS = [
+    "the cat sat on the mat",
+    "a dog ran to the cat",
+    "the dog and the cat ran",
+    "on the mat a cat sat",
+    "to be or not to be",
+    "the mat, the dog: a cat!",
+    "a cat is a cat is a cat",
+    "not the dog, the cat ran",
+]
+LEVELS = ("char", "word", "subword")
+
+
+def tokenizer_of(level: str = "char", texts: list[str] = TEXTS) -> Tokenizer:
+    """A tokenizer of a few texts."""
+    vocab_size = 300 if level == "subword" else None
+    min_count = None if level == "subword" else 1
+    return train_tokenizer(texts, level=level, vocab_size=vocab_size, min_count=min_count)
+
+
+def model_of(vocab_size: int, *, seed: int = 0, std: float = 0.5, **shape: Any) -> RecurrentLM:
+    """A model whose weights, biases among them, are all random."""
+    shape = {"hidden_size": 16, "embedding_size": 8, **shape}
+    generator = torch.Generator().manual_seed(seed)
+    model = RecurrentLM(ModelConfig(vocab_size=vocab_size, **shape))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=std, generator=generator)
+        model.embedding.weight[vocab_size].zero_()
+    return model.eval().requires_grad_(False)
+
+
+def material_of(
+    texts: list[str] = TEXTS, *, level: str = "char", valid: list[str] | None = None
+) -> Material:
+    """Texts made ready for a run, those to validate on apart."""
+    tokenizer = tokenizer_of(level, texts)
+    return Material(
+        tokenizer=tokenizer,
+        text=tokenize(tokenizer, texts),
+        valid=tokenize(tokenizer, valid) if valid else None,
+        known=sequence_hashes(texts),
+        split_on="line",
+        about={"fingerprint": "0"},
+    )
+
+
+def model_config(material: Material, **shape: Any) -> ModelConfig:
+    """The shape of a tiny model for a text."""
+    return ModelConfig(
+        vocab_size=material.tokenizer.vocab_size,
+        **{"hidden_size": 8, "embedding_size": 8, **shape},
+    )
+
+
+def training_config(**fields: Any) -> TrainingConfig:
+    """A short training with small windows."""
+    return TrainingConfig(
+        **{
+            "num_steps": 6,
+            "batch_size": 2,
+            "bptt_length": 8,
+            "segment_length": 8,
+            "warmup_steps": 2,
+            "validate_every": 3,
+            **fields,
+        }
+    )
+
+
+def trained_run(
+    path: Path,
+    *,
+    material: Material | None = None,
+    shape: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Path:
+    """A run trained to its end; the path of its directory."""
+    material = material or material_of(valid=["the cat ran to the dog"])
+    model, config = model_config(material, **(shape or {})), training_config(**fields)
+    with Run(path) as run:
+        run.begin({"model": model.to_json(), "training": config.to_json()})
+        for _ in fit(run, new_state(model, config), config, material):
+            pass
+    return path
+
+
+def chi_square_p(counts: np.ndarray, probs: np.ndarray) -> float:
+    """The probability of counts as far from probs (V,), or farther; rare types are pooled.
+
+    A type of no probability that was drawn all the same makes it 0.
+    """
+    if counts[probs == 0].sum():
+        return 0.0
+    order = np.argsort(-probs)
+    expected = probs[order] * counts.sum()
+    common = max(1, int((expected >= 10).sum()))
+    observed = np.append(counts[order][:common], counts[order][common:].sum()).astype(float)
+    expected = np.append(expected[:common], expected[common:].sum())
+    observed, expected = observed[expected > 0], expected[expected > 0]
+    if len(expected) < 2:
+        return 1.0
+    statistic = float(((observed - expected) ** 2 / expected).sum())
+    freedom = torch.tensor((len(expected) - 1) / 2, dtype=torch.float64)
+    half = torch.tensor(statistic / 2, dtype=torch.float64)
+    return float(torch.special.gammaincc(freedom, half))
