@@ -291,6 +291,13 @@ def state_counters(state: TrainingState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in _COUNTERS}
 
 
+def _shaped_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor, which must not be stretched to the parameter's shape: ValueError if it would."""
+    if tensor.shape != parameter.shape:
+        raise ValueError(f"a tensor is {tuple(tensor.shape)}, not {tuple(parameter.shape)}")
+    return tensor
+
+
 def restore_state(
     state: TrainingState,
     weights: dict[str, Tensor],
@@ -310,15 +317,17 @@ def restore_state(
         with torch.no_grad():
             for index, (name, parameter) in enumerate(state.model.named_parameters()):
                 if state.average is None:
-                    parameter.copy_(weights[name])
+                    parameter.copy_(_shaped_like(parameter, weights[name]))
                 else:
-                    parameter.copy_(tensors[f"weight.{name}"])
-                    state.average[index].copy_(weights[name])
+                    parameter.copy_(_shaped_like(parameter, tensors[f"weight.{name}"]))
+                    state.average[index].copy_(_shaped_like(parameter, weights[name]))
                 if state.updates:
                     state.optimizer.state[parameter] = {
                         "step": torch.tensor(float(state.updates), device=parameter.device),
                         **{
-                            key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
+                            key: _shaped_like(parameter, tensors[f"{key}.{name}"]).to(
+                                parameter, copy=True
+                            )
                             for key in ("exp_avg", "exp_avg_sq")
                         },
                     }

@@ -19,6 +19,7 @@ from charlm.errors import CharlmError, CheckpointError, TextError, UsageError
 from charlm.request import (
     Request,
     Settled,
+    Texts,
     check_budget,
     faster_precision,
     fix_steps,
@@ -284,6 +285,18 @@ def test_the_fingerprint_changes_with_the_text(corpus: Path, tmp_path: Path) -> 
     corpus.write_text("\n".join([*LINES[:-1], "grey owk"]) + "\n", encoding="utf-8")
     prints.append(fingerprint())
     assert len(set(prints)) == len(prints)
+
+
+def test_the_fingerprint_tells_split_and_sides_apart() -> None:
+    """The same sequences, split otherwise or shared out otherwise, are another corpus."""
+    texts = [
+        Texts(["a", "b"], ["c"], "line"),
+        Texts(["a", "b"], ["c"], "paragraph"),
+        Texts(["a"], ["b", "c"], "line"),
+        Texts(["a", "b", "c"], [], "line"),
+        Texts(["b", "a"], ["c"], "line"),
+    ]
+    assert len({each.fingerprint for each in texts}) == len(texts)
 
 
 def test_line_ends_do_not_change_the_fingerprint(corpus: Path) -> None:

@@ -650,7 +650,7 @@ def test_a_weight_that_is_not_finite_is_noticed() -> None:
 
 
 def test_a_run_saved_after_a_skipped_step_goes_on_bit_for_bit() -> None:
-    """How many steps were skipped in a row, and how few updates were made, is part of the state."""
+    """How few updates were made is part of the state: moments and average go on as they were."""
     config = quick_training(num_steps=9)
 
     def trained(interrupted: bool) -> tuple[list[Step], TrainingState]:
@@ -670,6 +670,19 @@ def test_a_run_saved_after_a_skipped_step_goes_on_bit_for_bit() -> None:
     assert [step.loss for step in again] == [step.loss for step in steps]
     assert equal(parameters(state), parameters(same))
     assert same.updates == 6
+
+
+def test_stopping_does_not_forget_how_many_steps_were_skipped() -> None:
+    """Nine skipped steps, a save and a restore: the next one skipped is still the tenth."""
+    config = quick_training(num_steps=100)
+    state = new_state(MODEL, config)
+    spoil(state)
+    steps = train_steps(state, config, TEXT)
+    assert all(next(steps).skipped for _ in range(MOST_SKIPPED - 1))
+    later = restored(MODEL, config, snapshot(state))
+    spoil(later)
+    with pytest.raises(DivergedError):
+        next(train_steps(later, config, TEXT))
 
 
 # The measurement before a run
