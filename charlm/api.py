@@ -1,13 +1,25 @@
 """LanguageModel: a trained model as a Python object."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm import checkpoint
 from charlm.config import SamplingConfig
+from charlm.engine import Engine
+from charlm.numpy_engine import NumpyEngine
 from charlm.sampling import Sample, Sampler
 from charlm.scoring import TextScore, score_texts
+
+if TYPE_CHECKING:
+    from charlm.model import RecurrentLM
+
+# A job is small if NumPy is done with it before torch would have been imported. What a token
+# costs: each weight is read and used once, and each layer takes a dozen calls.
+_SMALL_SECONDS = 0.5
+_SECONDS_PER_WEIGHT = 2e-10
+_SECONDS_PER_LAYER = 6e-5
 
 
 class LanguageModel:
@@ -18,21 +30,23 @@ class LanguageModel:
     """
 
     def __init__(self, loaded: checkpoint.Checkpoint) -> None:
-        self.path = loaded.path
-        self.step = loaded.step
-        self.model = loaded.model
+        self.checkpoint = loaded
+        self.config = loaded.config
         self.tokenizer = loaded.tokenizer
-        self.split_on = loaded.split_on
-        self.info = loaded.info
-        self._sampler: Sampler | None = None
-        self._known = loaded.known
+        self._engines: dict[str, Engine] = {}
+        self._samplers: dict[str, Sampler] = {}
 
     @property
-    def sampler(self) -> Sampler:
-        """The sampler of this model, its weights packed on first use."""
-        if self._sampler is None:
-            self._sampler = Sampler(self.model, self.tokenizer, self._known)
-        return self._sampler
+    def model(self) -> "RecurrentLM":
+        """The network as a torch module, in evaluation mode."""
+        engine = self._engine("torch")
+        model: RecurrentLM = engine.model  # type: ignore[attr-defined]
+        return model
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the model has learned."""
+        return sum(array.size for array in self.checkpoint.weights.values())
 
     def score(self, text: str, *, per_token: bool = False) -> TextScore:
         """log P(text), <EOS> included, in nats."""
@@ -40,14 +54,55 @@ class LanguageModel:
 
     def score_all(self, texts: Sequence[str], *, per_token: bool = False) -> list[TextScore]:
         """Score many texts at once, in order; faster than one by one, and the same."""
-        return score_texts(self.model, self.tokenizer, texts, per_token=per_token)
+        kind = self._kind(sum(len(text) + 1 for text in texts))
+        return score_texts(self._engine(kind), self.tokenizer, texts, per_token=per_token)
 
     def sample(
         self, n: int = 1, *, prompt: str = "", novel: bool = False, **options: Any
     ) -> list[Sample]:
         """Draw n sequences; options are the fields of SamplingConfig (seed, temperature, …)."""
         config = SamplingConfig(**options)
-        return list(self.sampler.sample(n, config, prompt=prompt, novel=novel))
+        return list(self.sampler(n, config).sample(n, config, prompt=prompt, novel=novel))
+
+    def sampler(self, n: int, config: SamplingConfig) -> Sampler:
+        """What draws, fit for a job of that size; the text does not depend on which it is."""
+        kind = self._kind(self.most_tokens(n, config))
+        if kind not in self._samplers:
+            engine = self._engine(kind)
+            self._samplers[kind] = Sampler(engine, self.tokenizer, self.checkpoint.known)
+        return self._samplers[kind]
+
+    def most_tokens(self, n: int, config: SamplingConfig) -> int:
+        """Tokens that n sequences seldom exceed: thrice what those of the training text had."""
+        try:
+            counts = self.checkpoint.info["text"]["train"]
+            usual = int(3 * counts["characters"] / counts["sequences"]) + 1
+        except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+            usual = config.max_tokens
+        return n * min(config.max_tokens, usual)
+
+    def is_small(self, tokens: int) -> bool:
+        """Whether a job of so many tokens is done before torch would have been imported."""
+        each = self.num_parameters * _SECONDS_PER_WEIGHT
+        each += self.config.num_layers * _SECONDS_PER_LAYER
+        return tokens * each < _SMALL_SECONDS
+
+    def _kind(self, tokens: int) -> str:
+        """The engine for a job of so many tokens."""
+        return "torch" if "torch" in sys.modules or not self.is_small(tokens) else "numpy"
+
+    def _engine(self, kind: str) -> Engine:
+        """The engine, made on first use."""
+        if kind not in self._engines:
+            config, weights = self.checkpoint.config, self.checkpoint.weights
+            if kind == "numpy":
+                self._engines[kind] = NumpyEngine(config, weights)
+            else:
+                from charlm.model import from_arrays
+                from charlm.torch_engine import TorchEngine
+
+                self._engines[kind] = TorchEngine(from_arrays(config, weights))
+        return self._engines[kind]
 
 
 def load(model: str | Path | None = None) -> LanguageModel:

@@ -32,17 +32,14 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-import safetensors.torch
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from torch import Tensor
 
 from charlm.config import SPLITS, ModelConfig
 from charlm.errors import CheckpointError, UsageError
-from charlm.model import RecurrentLM
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
+from charlm.weights import Arrays, shapes
 
 FORMAT = 1
 _STEP = re.compile(r"step-\d{8,12}")
@@ -62,7 +59,8 @@ class Checkpoint:
 
     path: Path
     step: int
-    model: RecurrentLM
+    config: ModelConfig
+    weights: Arrays
     tokenizer: Tokenizer
     split_on: str
     known: NDArray[np.uint64] | None
@@ -241,14 +239,16 @@ def load(path: Path) -> Checkpoint:
             f"{path}: the tokenizer has {tokenizer.vocab_size} types, the model "
             f"{config.vocab_size}."
         )
-    tensors = read_tensors(path / "model.safetensors", _file(path, files, "model.safetensors"))
+    weights = path / "model.safetensors"
+    arrays = read_arrays(weights, _file(path, files, "model.safetensors"))
     known = None
     if "known.safetensors" in files:
         known = _known_from_bytes(path / "known.safetensors", files["known.safetensors"])
     return Checkpoint(
         path=path,
         step=step,
-        model=build_model(path / "model.safetensors", config, tensors),
+        config=config,
+        weights=check_weights(weights, config, arrays),
         tokenizer=tokenizer,
         split_on=split_on,
         known=known,
@@ -261,34 +261,28 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return tokenizer_from_files(_read_files(path, _manifest(path)[0] & {*_TOKENIZER_FILES}))
 
 
-def load_training(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What a step holds for going on: training.json and the tensors of training.safetensors."""
+def load_training(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """What a step holds for going on: training.json and the arrays of training.safetensors."""
     wanted = frozenset(("training.json", "training.safetensors"))
     files = _read_files(path, wanted)
     progress = _parse(path / "training.json", files["training.json"])
-    return progress, read_tensors(path / "training.safetensors", files["training.safetensors"])
+    return progress, read_arrays(path / "training.safetensors", files["training.safetensors"])
 
 
-def build_model(name: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> RecurrentLM:
-    """A model with these weights, in evaluation mode.
-
-    Shapes are compared before anything of the model is allocated. Raises CheckpointError.
-    """
-    with torch.device("meta"):
-        model = RecurrentLM(config)
-    expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    if expected.keys() != tensors.keys():
+def check_weights(name: Path, config: ModelConfig, arrays: Arrays) -> Arrays:
+    """The arrays, if they are the finite weights of such a model. Raises CheckpointError."""
+    expected = shapes(config)
+    if expected.keys() != arrays.keys():
         raise CheckpointError(f"{name} does not hold the weights that its model.json describes.")
-    for key, tensor in tensors.items():
-        if tensor.shape != expected[key] or tensor.dtype != torch.float32:
+    for key, array in arrays.items():
+        if array.shape != expected[key] or array.dtype != np.float32:
             raise CheckpointError(
-                f"{name}: {key} is {tuple(tensor.shape)} of {tensor.dtype}, "
-                f"expected {tuple(expected[key])} of torch.float32."
+                f"{name}: {key} is {array.shape} of {array.dtype}, expected {expected[key]} of "
+                "float32."
             )
-        if not bool(torch.isfinite(tensor).all()):
+        if not np.isfinite(array).all():
             raise CheckpointError(f"{name}: {key} holds numbers that are not finite.")
-    model.load_state_dict(tensors, assign=True)
-    return model.eval().requires_grad_(False)
+    return arrays
 
 
 def known_to_bytes(known: NDArray[np.uint64]) -> bytes:
@@ -296,15 +290,15 @@ def known_to_bytes(known: NDArray[np.uint64]) -> bytes:
     return safetensors.numpy.save({"sequence_hashes": known})
 
 
-def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """The file of named tensors."""
-    return safetensors.torch.save({k: t.detach().cpu().contiguous() for k, t in tensors.items()})
+def arrays_to_bytes(arrays: Arrays) -> bytes:
+    """The file of named arrays."""
+    return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
 
 
-def read_tensors(name: Path, data: bytes) -> dict[str, Tensor]:
-    """Named tensors from a file's bytes. Raises CheckpointError naming the file."""
+def read_arrays(name: Path, data: bytes) -> dict[str, NDArray[np.float32]]:
+    """Named arrays from a file's bytes. Raises CheckpointError naming the file."""
     try:
-        return safetensors.torch.load(data)
+        return safetensors.numpy.load(data)
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{name} is damaged: {error}.") from None
 

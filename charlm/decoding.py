@@ -9,10 +9,12 @@ autograd. Letters as in model.py; G is the number of gates of the cell.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from charlm.engine import Ids, Logits
 from charlm.equations import NUM_STATES, LayerWeights
 from charlm.model import RecurrentLM, State
 
@@ -27,7 +29,7 @@ class _Layer(NamedTuple):
     peephole: Tensor | None  # (3, H)
 
 
-class Decoder:
+class TorchDecoder:
     """Steps a trained RecurrentLM. The model's weights are copied and must not change after."""
 
     @torch.inference_mode()
@@ -58,9 +60,10 @@ class Decoder:
         )
 
     @torch.inference_mode()
-    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+    def step(self, ids: Ids, state: State) -> tuple[Logits, State]:
         """Logits (B, V) of the token after ``ids`` (B,), and the new state."""
-        x = self._table[ids]  # (B, G*H): the input's product, bias included
+        at = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(self.device)
+        x = self._table[at]  # (B, G*H): the input's product, bias included
         after = []
         for depth, (layer, before) in enumerate(zip(self._layers, state, strict=True)):
             if depth:
@@ -71,7 +74,21 @@ class Decoder:
         for weight, bias in self._output:
             x = F.relu(torch.addmm(bias, x, weight))
         weight, bias = self._softmax
-        return torch.addmm(bias, x, weight), tuple(after)
+        logits: Logits = torch.addmm(bias, x, weight).cpu().numpy()
+        return logits, tuple(after)
+
+    def select(self, state: State, rows: Ids) -> State:
+        """A state of these rows."""
+        index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(self.device)
+        return tuple(tuple(tensor[index] for tensor in layer) for layer in state)
+
+    @torch.inference_mode()
+    def restart(self, state: State, rows: Ids, start: State) -> None:
+        """Set these rows to the one row of ``start``."""
+        index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(self.device)
+        for layer, initial in zip(state, start, strict=True):
+            for tensor, value in zip(layer, initial, strict=True):
+                tensor[index] = value
 
 
 def _pack(weights: LayerWeights[Tensor], cell: str) -> _Layer:

@@ -6,6 +6,8 @@ D the width that the softmax reads.
 
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from charlm.cells import RecurrentLayer, make_layer
 from charlm.config import ModelConfig
 from charlm.equations import LayerWeights
+from charlm.weights import Arrays
 
 # Of each layer the (B, H) tensors of its cell: (h, c) or (h,).
 State = tuple[tuple[Tensor, ...], ...]
@@ -129,6 +132,20 @@ class RecurrentLM(nn.Module):
             return x
         keep = torch.empty(x.shape[1:], device=x.device, dtype=x.dtype)
         return x * keep.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+
+
+def to_arrays(model: RecurrentLM) -> dict[str, npt.NDArray[np.float32]]:
+    """The parameters by name, as weights.py describes them."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+
+
+def from_arrays(config: ModelConfig, arrays: Arrays) -> RecurrentLM:
+    """A model with these weights, for use: in evaluation mode, without gradients."""
+    with torch.device("meta"):
+        model = RecurrentLM(config)
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    model.load_state_dict(tensors, assign=True)
+    return model.eval().requires_grad_(False)
 
 
 def detach_state(state: State) -> State:

@@ -19,15 +19,16 @@ from charlm import checkpoint
 from charlm.batching import TokenizedText
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
-from charlm.scoring import mean_loss
+from charlm.evaluation import mean_loss
+from charlm.model import to_arrays
 from charlm.tokenizers.base import Tokenizer
 from charlm.training import (
     Step,
     TrainingState,
     new_state,
     restore_state,
+    state_arrays,
     state_counters,
-    state_tensors,
     train_steps,
     weights_for_use,
 )
@@ -121,11 +122,11 @@ class Run:
         if not there:
             raise CheckpointError(f"{self.path} holds no saved step to go on from.")
         loaded = checkpoint.load(self.path / checkpoint.step_name(there[-1]))
-        if loaded.model.config != model_config:
+        if loaded.config != model_config:
             raise CheckpointError(f"{loaded.path}: the model is of another shape than run.json's.")
-        counters, tensors = checkpoint.load_training(loaded.path)
+        counters, arrays = checkpoint.load_training(loaded.path)
         state = new_state(model_config, config, device)
-        restore_state(state, dict(loaded.model.state_dict()), tensors, counters)
+        restore_state(state, loaded.weights, arrays, counters)
         self._cut_metrics(state.step)
         return state
 
@@ -139,7 +140,7 @@ class Run:
                         "not finite. Nothing was saved of it; lower --learning-rate and begin "
                         "again, or --resume from the last checkpoint."
                     )
-            weights = checkpoint.tensors_to_bytes(model.state_dict())
+            weights = checkpoint.arrays_to_bytes(to_arrays(model))
         about = {
             "format": checkpoint.FORMAT,
             "step": state.step,
@@ -157,7 +158,7 @@ class Run:
             "model.safetensors": weights,
             **material.tokenizer.to_files(),
             "training.json": checkpoint.to_json(state_counters(state)),
-            "training.safetensors": checkpoint.tensors_to_bytes(state_tensors(state)),
+            "training.safetensors": checkpoint.arrays_to_bytes(state_arrays(state)),
         }
         if material.known is not None:
             files["known.safetensors"] = checkpoint.known_to_bytes(material.known)

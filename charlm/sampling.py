@@ -10,18 +10,17 @@ equations (equations.py), and so the same seed gives the same text, alone or in 
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from charlm import equations
 from charlm.config import SamplingConfig
 from charlm.corpus import sequence_hash
-from charlm.decoding import Decoder
 from charlm.drawing import draw
+from charlm.engine import Engine
 from charlm.errors import CharlmError, UsageError
-from charlm.model import RecurrentLM, State
 from charlm.tokenizers.base import Tokenizer
 
 BATCH_SIZE = 256
@@ -62,12 +61,12 @@ class Sampler:
     """Draws from one model. ``known`` are the hashes (S,) of its training sequences, sorted."""
 
     def __init__(
-        self, model: RecurrentLM, tokenizer: Tokenizer, known: NDArray[np.uint64] | None = None
+        self, engine: Engine, tokenizer: Tokenizer, known: NDArray[np.uint64] | None = None
     ) -> None:
-        self.model = model
+        self.engine = engine
         self.tokenizer = tokenizer
         self.known = known
-        self.decoder = Decoder(model)
+        self.decoder = engine.decoder()
         self._reference: equations.ModelWeights | None = None
 
     def sample(
@@ -100,14 +99,12 @@ class Sampler:
         waiting = iter(range(n))
         lanes = [_Lane(i, config.seed) for i in itertools.islice(waiting, batch_size)]
         inputs = np.full(len(lanes), first, dtype=np.int64)
-        state = _expand(start, len(lanes))
+        state = self.decoder.select(start, np.zeros(len(lanes), dtype=np.int64))
         finished: dict[int, Sample] = {}
         due = 0
         while lanes:
-            logits, state = self.decoder.step(
-                torch.from_numpy(inputs).to(self.decoder.device), state
-            )
-            tokens = self._draw(logits.float().cpu().numpy(), lanes, context, config)
+            logits, state = self.decoder.step(inputs, state)
+            tokens = self._draw(logits, lanes, context, config)
             leaving: list[int] = []
             renewed: list[int] = []
             for row, (lane, token) in enumerate(zip(lanes, tokens, strict=True)):
@@ -129,13 +126,12 @@ class Sampler:
                 inputs[row] = first
                 renewed.append(row)
             if renewed:
-                _renew(state, renewed, start)
+                self.decoder.restart(state, np.array(renewed), start)
             if leaving:
                 kept = np.delete(np.arange(len(lanes)), leaving)
                 lanes = [lanes[row] for row in kept]
                 inputs = inputs[kept]
-                index = torch.from_numpy(kept).to(self.decoder.device)
-                state = tuple(tuple(t.index_select(0, index) for t in layer) for layer in state)
+                state = self.decoder.select(state, kept)
             while due in finished:
                 yield finished.pop(due)
                 due += 1
@@ -164,11 +160,11 @@ class Sampler:
     def _exact_logits(self, lane: _Lane, context: list[int]) -> equations.Array:
         """The log-probabilities (1, V) of a lane's next token in double precision."""
         if self._reference is None:
-            self._reference = reference_weights(self.model)
+            self._reference = self.engine.reference()
         ids = np.array(context + lane.ids, dtype=np.int64)
         read, state = lane.exact
         top, state = equations.hidden(
-            self.model.config.cell, self._reference, ids[None, read:], state
+            self.engine.config.cell, self._reference, ids[None, read:], state
         )
         lane.exact = (len(ids), state)
         return equations.predict(self._reference, top[:, -1])
@@ -221,11 +217,11 @@ class Sampler:
             )
         return _Lane(lane.index, seed, lane.attempt + 1)
 
-    def _read(self, ids: list[int]) -> State:
+    def _read(self, ids: list[int]) -> Any:
         """The state (1, H) after reading ids."""
         state = self.decoder.init_state(1)
         for token in ids:
-            _, state = self.decoder.step(torch.tensor([token], device=self.decoder.device), state)
+            _, state = self.decoder.step(np.array([token]), state)
         return state
 
     def continuation(self, prompt: str, prompt_ids: list[int], ids: list[int]) -> str:
@@ -244,34 +240,3 @@ class Sampler:
         hashed = np.uint64(sequence_hash(text))
         at = int(np.searchsorted(self.known, hashed))
         return at < len(self.known) and bool(self.known[at] == hashed)
-
-
-def reference_weights(model: RecurrentLM) -> equations.ModelWeights:
-    """The model's weights in double precision, as equations.py reads them."""
-
-    def array(tensor: torch.Tensor) -> equations.Array:
-        return tensor.detach().cpu().double().numpy()
-
-    softmax = model.softmax_weight
-    if model.projection is not None:
-        softmax = softmax @ model.projection.weight
-    return equations.ModelWeights(
-        embedding=array(model.embedding.weight),
-        layers=tuple(weights.map(array) for weights in model.layer_weights()),
-        output=tuple((array(weight), array(bias)) for weight, bias in model.output_weights()),
-        softmax_weight=array(softmax),
-        softmax_bias=array(model.softmax.bias),
-    )
-
-
-def _expand(state: State, batch_size: int) -> State:
-    """batch_size copies of the one row of a state."""
-    return tuple(tuple(t.repeat(batch_size, 1) for t in layer) for layer in state)
-
-
-@torch.inference_mode()
-def _renew(state: State, rows: list[int], start: State) -> None:
-    """Set these rows of a state, in place, to where a new sequence begins."""
-    for layer, initial in zip(state, start, strict=True):
-        for tensor, value in zip(layer, initial, strict=True):
-            tensor[rows] = value

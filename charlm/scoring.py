@@ -8,27 +8,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from charlm import metrics
-from charlm.batching import (
-    PADDING,
-    Rows,
-    TokenizedText,
-    Window,
-    cut_rows,
-    group_rows,
-    read_windows,
-    tokenize,
-)
-from charlm.model import RecurrentLM, State, flatten_targets, narrow_state
+from charlm.engine import Engine
 from charlm.tokenizers.base import Tokenizer
-
-_WINDOW = 256  # tokens of a row read in one call of the network
-_TOKENS = 16_384  # tokens of a batch, padding included
-_LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
 
 
 class TokenScore(NamedTuple):
@@ -71,119 +54,31 @@ class TextScore:
 
 
 def score_texts(
-    model: RecurrentLM, tokenizer: Tokenizer, texts: Sequence[str], *, per_token: bool = False
+    engine: Engine, tokenizer: Tokenizer, texts: Sequence[str], *, per_token: bool = False
 ) -> list[TextScore]:
     """Score texts, in order. What a text gets does not depend on the others beside it."""
     if not texts:
         return []
-    tokenized = tokenize(tokenizer, texts)
-    log_probs, ranks = token_log_probs(model, tokenized, ranks=per_token)
-    starts = tokenized.starts
-    totals = np.add.reduceat(log_probs, starts[:-1])
-    ids = tokenized.targets.numpy()
-    oovs = np.add.reduceat((ids == tokenizer.unk_id).astype(np.int64), starts[:-1])
-    scores = []
-    for index, text in enumerate(texts):
-        span = slice(int(starts[index]), int(starts[index + 1]))
+    eos = np.array([tokenizer.eos_id], dtype=np.int32)
+    sequences = [np.concatenate((tokenizer.encode(text), eos)) for text in texts]
+    log_probs, ranks = engine.token_log_probs(sequences, ranks=per_token)
+    scores, at = [], 0
+    for text, ids in zip(texts, sequences, strict=True):
+        span = slice(at, at + len(ids))
+        at = span.stop
         tokens = None
         if ranks is not None:
-            pieces = tokenizer.pieces(ids[span])
-            triples = zip(pieces, log_probs[span].tolist(), ranks[span].tolist(), strict=True)
+            triples = zip(
+                tokenizer.pieces(ids), log_probs[span].tolist(), ranks[span].tolist(), strict=True
+            )
             tokens = tuple(TokenScore(*triple) for triple in triples)
         scores.append(
             TextScore(
                 text=text,
-                total_log_prob=float(totals[index]),
-                num_tokens=span.stop - span.start,
-                num_oov=int(oovs[index]),
+                total_log_prob=float(log_probs[span].sum()),
+                num_tokens=len(ids),
+                num_oov=int((ids == tokenizer.unk_id).sum()),
                 tokens=tokens,
             )
         )
     return scores
-
-
-@torch.inference_mode()
-def token_log_probs(
-    model: RecurrentLM, text: TokenizedText, *, ranks: bool = False
-) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
-    """log P of each target (N,) in nats, and if asked the rank (N,) of each.
-
-    Sequences of like length are read together; long ones in windows with the state carried over,
-    so memory does not grow with the length of a text.
-    """
-    log_probs = np.empty(text.num_tokens)
-    all_ranks = np.empty(text.num_tokens, dtype=np.int64) if ranks else None
-    rows = Rows(text.starts[:-1], text.starts[1:], text.starts[:-1])
-    for group in group_rows(rows, tokens_per_window=_TOKENS, bptt_length=_WINDOW, rng=None):
-        offset = 0
-        state = model.init_state(len(group.begin))
-        for window in read_windows(text, group, _WINDOW):
-            values, places, state = _score_window(model, window, state, ranks)
-            batch, width = window.targets.shape
-            live = (window.targets != PADDING).numpy()
-            at = (group.begin[:batch, None] + offset + np.arange(width))[live]
-            log_probs[at] = values.t().numpy()[live]
-            if all_ranks is not None and places is not None:
-                all_ranks[at] = places.t().numpy()[live]
-            offset += width
-    return log_probs, all_ranks
-
-
-def _score_window(
-    model: RecurrentLM, window: Window, state: State, ranks: bool
-) -> tuple[Tensor, Tensor | None, State]:
-    """log P and ranks (T, B) of the targets of a window, and the state after it."""
-    device = model.embedding.weight.device
-    batch, width = window.inputs.shape
-    hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
-    vectors = hidden.reshape(-1, hidden.shape[-1])  # (T * B, H)
-    targets = window.targets.t().reshape(-1, 1).clamp(min=0).to(device)
-    step = max(1, _LOGITS // model.config.vocab_size)
-    values, places = [], []
-    for at in range(0, len(vectors), step):
-        logits = model.logits(vectors[at : at + step]).float()  # (M, V)
-        chosen = logits.gather(1, targets[at : at + step])  # (M, 1)
-        values.append((chosen - logits.logsumexp(1, keepdim=True)).squeeze(1).cpu())
-        if ranks:
-            places.append((logits > chosen).sum(1).add_(1).cpu())
-    return (
-        torch.cat(values).view(width, batch),
-        torch.cat(places).view(width, batch) if ranks else None,
-        state,
-    )
-
-
-@torch.inference_mode()
-def mean_loss(
-    model: RecurrentLM,
-    text: TokenizedText,
-    *,
-    batch_size: int,
-    bptt_length: int,
-    segment_length: int,
-) -> float:
-    """Mean nats per target of a text, read as in training: the quick figure of a run's progress.
-
-    Long sequences are cut into pieces that are read side by side, each after a warm-up on the
-    window before it; ``token_log_probs`` is the exact figure.
-    """
-    device = model.embedding.weight.device
-    rows = cut_rows(
-        text.starts, segment_length=segment_length, batch_size=batch_size, warm_up=bptt_length
-    )
-    groups = group_rows(
-        rows, tokens_per_window=batch_size * bptt_length, bptt_length=bptt_length, rng=None
-    )
-    total = 0.0
-    for group in groups:
-        state = model.init_state(len(group.begin))
-        for window in read_windows(text, group, bptt_length):
-            batch = len(window.inputs)
-            hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
-            if window.num_targets:
-                vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
-                loss = torch.nn.functional.cross_entropy(
-                    model.logits(vectors).float(), targets, reduction="sum"
-                )
-                total += float(loss)
-    return total / text.num_tokens

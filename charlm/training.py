@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,7 @@ from charlm.model import (
     narrow_state,
     sum_cross_entropy,
 )
+from charlm.weights import Arrays
 
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
 
@@ -271,9 +274,9 @@ def tokens_per_second(
             return tokens / elapsed
 
 
-def state_tensors(state: TrainingState) -> dict[str, Tensor]:
+def state_arrays(state: TrainingState) -> dict[str, npt.NDArray[np.float32]]:
     """The tensors of a state that are not the weights for use, by name."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, parameter in state.model.named_parameters():
         if state.average is not None:
             tensors[f"weight.{name}"] = parameter.detach()
@@ -283,7 +286,7 @@ def state_tensors(state: TrainingState) -> dict[str, Tensor]:
     for depth, layer in enumerate(state.recurrent or ()):
         for index, tensor in enumerate(layer):
             tensors[f"recurrent.{depth}.{index}"] = tensor
-    return tensors
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
 def state_counters(state: TrainingState) -> dict[str, Any]:
@@ -291,20 +294,23 @@ def state_counters(state: TrainingState) -> dict[str, Any]:
     return {name: getattr(state, name) for name in _COUNTERS}
 
 
-def _shaped_like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """The tensor, which must not be stretched to the parameter's shape: ValueError if it would."""
-    if tensor.shape != parameter.shape:
-        raise ValueError(f"a tensor is {tuple(tensor.shape)}, not {tuple(parameter.shape)}")
-    return tensor
+def _copied(name: str, arrays: Arrays, like: Tensor) -> Tensor:
+    """A tensor of a saved array that must have this shape. Raises KeyError or ValueError."""
+    array = arrays[name]
+    if array.shape != tuple(like.shape) or array.dtype != np.float32:
+        raise ValueError(f"{name} is {array.shape} of {array.dtype}, not {tuple(like.shape)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds numbers that are not finite")
+    return torch.from_numpy(array.copy()).to(like.device)
 
 
 def restore_state(
     state: TrainingState,
-    weights: dict[str, Tensor],
-    tensors: dict[str, Tensor],
+    weights: Arrays,
+    arrays: Arrays,
     counters: dict[str, Any],
 ) -> None:
-    """Put back what ``state_tensors``, ``state_counters`` and the weights for use held.
+    """Put back what ``state_arrays``, ``state_counters`` and the weights for use held.
 
     Raises CheckpointError if they do not fit the model.
     """
@@ -317,35 +323,31 @@ def restore_state(
         with torch.no_grad():
             for index, (name, parameter) in enumerate(state.model.named_parameters()):
                 if state.average is None:
-                    parameter.copy_(_shaped_like(parameter, weights[name]))
+                    parameter.copy_(_copied(name, weights, parameter))
                 else:
-                    parameter.copy_(_shaped_like(parameter, tensors[f"weight.{name}"]))
-                    state.average[index].copy_(_shaped_like(parameter, weights[name]))
+                    parameter.copy_(_copied(f"weight.{name}", arrays, parameter))
+                    state.average[index].copy_(_copied(name, weights, parameter))
                 if state.updates:
                     state.optimizer.state[parameter] = {
                         "step": torch.tensor(float(state.updates), device=parameter.device),
                         **{
-                            key: _shaped_like(parameter, tensors[f"{key}.{name}"]).to(
-                                parameter, copy=True
-                            )
+                            key: _copied(f"{key}.{name}", arrays, parameter)
                             for key in ("exp_avg", "exp_avg_sq")
                         },
                     }
-            state.recurrent = _recurrent(state, tensors)
+            state.recurrent = _recurrent(state, arrays)
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"training.safetensors does not fit the model: {error}.") from None
 
 
-def _recurrent(state: TrainingState, tensors: dict[str, Tensor]) -> State | None:
-    if "recurrent.0.0" not in tensors:
+def _recurrent(state: TrainingState, arrays: Arrays) -> State | None:
+    """The carried state, where one was saved."""
+    if "recurrent.0.0" not in arrays:
         return None
-    batch, hidden = tensors["recurrent.0.0"].shape
-    blank = state.model.init_state(batch)
-    if hidden != state.model.config.hidden_size:
-        raise CheckpointError("training.safetensors: the carried state is of another size.")
+    blank = state.model.init_state(len(arrays["recurrent.0.0"]))
     return tuple(
         tuple(
-            torch.empty_like(tensor).copy_(tensors[f"recurrent.{depth}.{index}"])
+            _copied(f"recurrent.{depth}.{index}", arrays, tensor)
             for index, tensor in enumerate(layer)
         )
         for depth, layer in enumerate(blank)

@@ -89,13 +89,13 @@ def test_what_is_drawn_is_scored_the_same(run: Path) -> None:
 def test_load_finds_a_run_by_path_or_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By path to the run or a step, as text or Path, by name, or the newest."""
     monkeypatch.chdir(run.parents[1])
-    best = charlm.load(run).path
+    best = charlm.load(run).checkpoint.path
     for model in (run, str(run), best, "prose", "checkpoints/prose", None):
         lm = charlm.load(model)
-        assert lm.path.resolve() == best.resolve()
-        assert lm.step == int(best.name[5:])
-        assert lm.split_on == "line"
-        assert lm.info["level"] == lm.tokenizer.level == "char"
+        assert lm.checkpoint.path.resolve() == best.resolve()
+        assert lm.checkpoint.step == int(best.name[5:])
+        assert lm.checkpoint.split_on == "line"
+        assert lm.checkpoint.info["level"] == lm.tokenizer.level == "char"
     with pytest.raises(CheckpointError, match=r"no model 'other'.*prose"):
         charlm.load("other")
 
@@ -122,4 +122,5 @@ def test_importing_the_package_is_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     light, loaded = done.stdout.splitlines()
     assert light == "[]"
-    assert "torch" in loaded
+    assert "numpy" in loaded
+    assert "torch" not in loaded  # small jobs are done without it

@@ -25,6 +25,7 @@ import charlm
 from charlm import checkpoint
 from charlm.corpus import sequence_hashes
 from charlm.errors import CheckpointError, UsageError
+from charlm.model import from_arrays, to_arrays
 from charlm.tokenizers import base
 
 FILES = {
@@ -49,11 +50,11 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
     }
     return {
         "model.json": checkpoint.to_json(about),
-        "model.safetensors": checkpoint.tensors_to_bytes(model.state_dict()),
+        "model.safetensors": checkpoint.arrays_to_bytes(to_arrays(model)),
         **tokenizer.to_files(),
         "known.safetensors": checkpoint.known_to_bytes(sequence_hashes(TEXTS)),
         "training.json": checkpoint.to_json({"step": step}),
-        "training.safetensors": checkpoint.tensors_to_bytes({"exp_avg.x": torch.ones(3)}),
+        "training.safetensors": checkpoint.arrays_to_bytes({"exp_avg.x": np.ones(3, np.float32)}),
     }
 
 
@@ -109,13 +110,13 @@ def test_what_is_loaded_is_what_was_saved(level: str, tmp_path: Path) -> None:
     assert path == tmp_path / "new" / "run" / "step-00000012"
     loaded = checkpoint.load(path)
     model = model_of(tokenizer_of(level).vocab_size, num_layers=2, tie_weights=True)
-    assert loaded.model.config == model.config
-    state = loaded.model.state_dict()
-    assert state.keys() == model.state_dict().keys()
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(state[name], tensor)
-    assert not loaded.model.training
-    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    assert loaded.config == model.config
+    assert loaded.weights.keys() == model.state_dict().keys()
+    for name, array in to_arrays(model).items():
+        assert np.array_equal(loaded.weights[name], array)
+    again = from_arrays(loaded.config, loaded.weights)
+    assert not again.training
+    assert not any(parameter.requires_grad for parameter in again.parameters())
     assert (loaded.path, loaded.step, loaded.split_on) == (path, 12, "line")
     assert loaded.info == json.loads(files["model.json"])
     assert loaded.known is not None
@@ -127,11 +128,9 @@ def test_what_is_loaded_is_what_was_saved(level: str, tmp_path: Path) -> None:
             assert tokenizer.decode(tokenizer.encode(text)) == text
     progress, tensors = checkpoint.load_training(path)
     assert progress == {"step": 12}
-    assert torch.equal(tensors["exp_avg.x"], torch.ones(3))
+    assert np.array_equal(tensors["exp_avg.x"], np.ones(3, np.float32))
     inputs = torch.tensor([[model.config.vocab_size, 2, 3]])
-    assert torch.equal(
-        loaded.model(inputs, loaded.model.init_state(1))[0], model(inputs, model.init_state(1))[0]
-    )
+    assert torch.equal(again(inputs, again.init_state(1))[0], model(inputs, model.init_state(1))[0])
 
 
 def test_hashes_may_be_missing(step: Path) -> None:
@@ -926,5 +925,6 @@ def test_a_trained_run_loads_from_anywhere(tmp_path: Path) -> None:
     one, other = checkpoint.load(step), checkpoint.load(copied)
     assert one.step == other.step == 3
     assert one.tokenizer.unk_id == base.UNK_ID
-    for name, tensor in one.model.state_dict().items():
-        assert torch.equal(tensor, other.model.state_dict()[name])
+    assert one.weights.keys() == other.weights.keys()
+    for name, array in one.weights.items():
+        assert np.array_equal(array, other.weights[name])

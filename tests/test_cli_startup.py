@@ -68,8 +68,9 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_something_is_on_the_screen_at_once(folder: Path, tmp_path: Path) -> None:
-    """The first line comes long before torch is there, on a terminal for sample as well."""
-    for arguments in (("train", str(folder / "corpus.txt"), "--steps", "1"), ("sample",)):
+    """The first line comes long before torch is there, on a terminal for a long sample as well."""
+    large = ("sample", "--n", "5000")
+    for arguments in (("train", str(folder / "corpus.txt"), "--steps", "1"), large):
         with Terminal(*arguments, at=tmp_path if arguments[0] == "train" else folder) as terminal:
             begun = time.perf_counter()
             terminal.read_until(lambda seen: b"charlm: " in seen)

@@ -9,20 +9,20 @@ from tiny import model_of
 
 from charlm import equations
 from charlm.config import CELLS
-from charlm.decoding import Decoder
+from charlm.decoding import TorchDecoder
 from charlm.model import RecurrentLM
-from charlm.sampling import reference_weights
+from charlm.torch_engine import TorchEngine
 
 VOCAB_SIZE = 11
 
 
-def stepped(decoder: Decoder, inputs: torch.Tensor) -> torch.Tensor:
+def stepped(decoder: TorchDecoder, inputs: torch.Tensor) -> torch.Tensor:
     """Log-probabilities (B, T, V) of a decoder fed column by column."""
     state = decoder.init_state(len(inputs))
     rows = []
     for column in inputs.t():
-        logits, state = decoder.step(column, state)
-        rows.append(logits.log_softmax(1))
+        logits, state = decoder.step(column.numpy(), state)
+        rows.append(torch.from_numpy(logits).log_softmax(1))
     return torch.stack(rows, dim=1)
 
 
@@ -55,7 +55,7 @@ def test_agrees_with_the_model_in_every_shape(cell: str) -> None:
         model = model_of(VOCAB_SIZE, cell=cell, hidden_size=12, seed=seed, std=0.3, **shape)
         expected = forward(model, inputs)
         assert expected.std() > 0.1
-        error = (stepped(Decoder(model), inputs) - expected).abs().max()
+        error = (stepped(TorchDecoder(model), inputs) - expected).abs().max()
         assert error < 1e-5, shape
 
 
@@ -66,8 +66,10 @@ def test_agrees_with_the_equations(cell: str) -> None:
         VOCAB_SIZE, cell=cell, num_layers=2, tie_weights=True, output_layers=1, std=0.2
     )
     inputs = inputs_for(4, 25)
-    exact, _ = equations.forward(cell, reference_weights(model), inputs.numpy())
-    np.testing.assert_allclose(stepped(Decoder(model), inputs).numpy(), exact, rtol=0, atol=1e-5)
+    exact, _ = equations.forward(cell, TorchEngine(model).reference(), inputs.numpy())
+    np.testing.assert_allclose(
+        stepped(TorchDecoder(model), inputs).numpy(), exact, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -75,7 +77,7 @@ def test_agrees_after_many_steps(cell: str) -> None:
     """A thousand steps do not drift away from the model."""
     model = model_of(VOCAB_SIZE, cell=cell, num_layers=2, std=0.2)
     inputs = inputs_for(2, 1000)
-    far = stepped(Decoder(model), inputs)[:, -100:]
+    far = stepped(TorchDecoder(model), inputs)[:, -100:]
     torch.testing.assert_close(far, forward(model, inputs)[:, -100:], rtol=0, atol=1e-5)
 
 
@@ -84,7 +86,7 @@ def test_takes_batches_of_any_size(batch_size: int) -> None:
     """What a row gets does not depend on how many stand beside it."""
     model = model_of(VOCAB_SIZE, num_layers=2)
     inputs = inputs_for(300, 6)
-    decoder = Decoder(model)
+    decoder = TorchDecoder(model)
     part = stepped(decoder, inputs[:batch_size])
     assert part.shape == (batch_size, 6, VOCAB_SIZE)
     torch.testing.assert_close(part, stepped(decoder, inputs)[:batch_size], rtol=0, atol=1e-5)
@@ -93,19 +95,19 @@ def test_takes_batches_of_any_size(batch_size: int) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_step_leaves_the_state_it_was_given(cell: str) -> None:
     """A step makes a new state and does not write into the old one: one can step from it again."""
-    decoder = Decoder(model_of(VOCAB_SIZE, cell=cell, num_layers=2))
-    _, state = decoder.step(torch.tensor([VOCAB_SIZE]), decoder.init_state(1))
-    first, _ = decoder.step(torch.tensor([3]), state)
-    other, _ = decoder.step(torch.tensor([4]), state)
-    again, _ = decoder.step(torch.tensor([3]), state)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    decoder = TorchDecoder(model_of(VOCAB_SIZE, cell=cell, num_layers=2))
+    _, state = decoder.step(np.array([VOCAB_SIZE]), decoder.init_state(1))
+    first, _ = decoder.step(np.array([3]), state)
+    other, _ = decoder.step(np.array([4]), state)
+    again, _ = decoder.step(np.array([3]), state)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
 def test_first_state_is_zero() -> None:
     """a<0> is the zero vector, as many of them as the cell carries."""
     for cell in CELLS:
-        state = Decoder(model_of(VOCAB_SIZE, cell=cell, num_layers=2)).init_state(3)
+        state = TorchDecoder(model_of(VOCAB_SIZE, cell=cell, num_layers=2)).init_state(3)
         assert len(state) == 2
         for layer in state:
             assert len(layer) == (2 if cell.startswith("lstm") else 1)
@@ -116,8 +118,8 @@ def test_needs_no_gradient_of_a_model_in_training() -> None:
     """A model that is being trained is stepped without autograd, and stays as it was."""
     model = model_of(VOCAB_SIZE, dropout=0.5).requires_grad_(True).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    decoder = Decoder(model)
-    logits, _ = decoder.step(torch.tensor([VOCAB_SIZE]), decoder.init_state(1))
-    assert not logits.requires_grad
+    decoder = TorchDecoder(model)
+    _, state = decoder.step(np.array([VOCAB_SIZE]), decoder.init_state(1))
+    assert not any(tensor.requires_grad for layer in state for tensor in layer)
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

@@ -22,7 +22,7 @@ from charlm.model import (
     num_parameters,
     sum_cross_entropy,
 )
-from charlm.sampling import reference_weights
+from charlm.torch_engine import TorchEngine
 from charlm.training import new_state, train_steps
 
 SHAPES = [
@@ -166,7 +166,7 @@ def test_the_model_is_its_equations(
         first, state = model(ids[:, :5], model.init_state(3))
         second, state = model(ids[:, 5:], state)
         log_probs = torch.cat((first, second), dim=1).log_softmax(dim=2)
-    weights = reference_weights(model)
+    weights = TorchEngine(model).reference()
     assert weights.softmax_bias.dtype == np.float64
     expected, last = equations.forward(cell, weights, ids.numpy())
     np.testing.assert_allclose(log_probs.numpy(), expected, rtol=0, atol=tolerance)

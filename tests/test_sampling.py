@@ -16,8 +16,9 @@ from charlm.batching import tokenize
 from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
 from charlm.corpus import sequence_hashes
 from charlm.errors import CharlmError, UsageError
-from charlm.sampling import MOST_ATTEMPTS, Sample, Sampler, reference_weights
+from charlm.sampling import MOST_ATTEMPTS, Sample, Sampler
 from charlm.scoring import score_texts
+from charlm.torch_engine import TorchEngine
 from charlm.training import new_state, train_steps
 
 MEMORISED = "the quick brown fox jumps over the lazy dog!"
@@ -29,7 +30,7 @@ def sampler_of(level: str = "char", *, known: list[str] | None = None, **shape: 
     hashes = None if known is None else sequence_hashes(known)
     model = model_of(tokenizer.vocab_size, std=0.4, **shape)
     model.softmax.bias[tokenizer.eos_id] += np.log(tokenizer.vocab_size) / 2  # some end early
-    return Sampler(model, tokenizer, hashes)
+    return Sampler(TorchEngine(model), tokenizer, hashes)
 
 
 SAMPLERS = {level: sampler_of(level, num_layers=2) for level in LEVELS}
@@ -45,7 +46,7 @@ def by_heart() -> Sampler:
     state = new_state(shape, config)
     for _ in train_steps(state, config, text):
         pass
-    return Sampler(state.model.eval(), tokenizer, sequence_hashes([MEMORISED]))
+    return Sampler(TorchEngine(state.model.eval()), tokenizer, sequence_hashes([MEMORISED]))
 
 
 def drawn(sampler: Sampler, n: int, **options: Any) -> list[Sample]:
@@ -72,8 +73,8 @@ def exact_log_prob(sampler: Sampler, prompt: str, ids: list[int]) -> float:
     """log P of ids after a prompt, by the equations in double precision."""
     before = sampler.tokenizer.encode_prompt(prompt).tolist()
     inputs = np.array([[sampler.tokenizer.vocab_size, *before, *ids[:-1]]])
-    weights = reference_weights(sampler.model)
-    log_probs, _ = equations.forward(sampler.model.config.cell, weights, inputs)
+    weights = sampler.engine.reference()
+    log_probs, _ = equations.forward(sampler.engine.config.cell, weights, inputs)
     picked = equations.token_log_probs(log_probs, np.array([[*before, *ids]]))
     return float(picked[0, len(before) :].sum())
 
@@ -150,9 +151,9 @@ def test_rounding_in_the_logits_changes_no_text(
     expected = [sample.text for sample in drawn(sampler, 40)]
     step, rng = sampler.decoder.step, np.random.default_rng(0)
 
-    def noisy(ids: torch.Tensor, state: Any) -> Any:
+    def noisy(ids: np.ndarray, state: Any) -> Any:
         logits, after = step(ids, state)
-        return logits + torch.from_numpy(rng.uniform(-2e-2, 2e-2, logits.shape)), after
+        return logits + rng.uniform(-2e-2, 2e-2, logits.shape).astype(np.float32), after
 
     monkeypatch.setattr(sampler.decoder, "step", noisy)
     assert [sample.text for sample in drawn(sampler, 40)] != expected
@@ -208,7 +209,7 @@ def test_log_prob_is_that_of_scoring_the_text() -> None:
     sampler = SAMPLERS["char"]
     ended = [s for s in drawn(sampler, 60, max_tokens=200, temperature=1.2) if s.ended == "eos"]
     assert len(ended) > 20
-    scores = score_texts(sampler.model, sampler.tokenizer, [sample.text for sample in ended])
+    scores = score_texts(sampler.engine, sampler.tokenizer, [sample.text for sample in ended])
     for sample, score in zip(ended, scores, strict=True):
         assert sample.num_tokens == score.num_tokens
         assert sample.total_log_prob == pytest.approx(
@@ -219,9 +220,9 @@ def test_log_prob_is_that_of_scoring_the_text() -> None:
 def test_frequencies_of_whole_sequences_match_the_model() -> None:
     """The first two tokens come as often as the chain rule says, <UNK> taken out, by chi-square."""
     tokenizer = tokenizer_of("char", ["abcd"])
-    sampler = Sampler(model_of(tokenizer.vocab_size, std=0.6), tokenizer)
+    sampler = Sampler(TorchEngine(model_of(tokenizer.vocab_size, std=0.6)), tokenizer)
     vocab_size, unk = tokenizer.vocab_size, tokenizer.unk_id
-    weights = reference_weights(sampler.model)
+    weights = sampler.engine.reference()
 
     def next_probs(*ids: int) -> np.ndarray:
         log_probs, _ = equations.forward("lstm", weights, np.array([[vocab_size, *ids]]))
@@ -248,7 +249,7 @@ def test_unk_is_never_drawn(level: str) -> None:
     model = model_of(tokenizer.vocab_size)
     model.softmax.bias[tokenizer.unk_id] += 20
     for temperature in (0, 1):
-        _, ids = tokens_of(Sampler(model, tokenizer), 40, temperature=temperature)
+        _, ids = tokens_of(Sampler(TorchEngine(model), tokenizer), 40, temperature=temperature)
         assert len(ids) == 40
         assert all(tokenizer.unk_id not in sequence for sequence in ids.values())
 
@@ -443,7 +444,7 @@ def test_reference_weights_are_the_model() -> None:
     for shape in ({}, {"tie_weights": True, "embedding_size": 5}, {"output_layers": 2}):
         model = model_of(9, num_layers=2, std=0.3, **shape)
         inputs = torch.tensor([[9, 1, 2, 3, 4, 5]])
-        exact, _ = equations.forward("lstm", reference_weights(model), inputs.numpy())
+        exact, _ = equations.forward("lstm", TorchEngine(model).reference(), inputs.numpy())
         assert exact.dtype == np.float64
         rows = model(inputs, model.init_state(1))[0].log_softmax(2)
         np.testing.assert_allclose(rows.numpy(), exact, atol=1e-5, rtol=0)

@@ -10,13 +10,14 @@ import torch
 from helpers_training import EOS, text_of_lengths, tiny_model
 from numpy.typing import NDArray
 
-from charlm import equations, metrics, scoring
+from charlm import equations, evaluation, metrics
 from charlm.batching import TokenizedText, from_ids, tokenize
 from charlm.config import CELLS
+from charlm.evaluation import mean_loss, token_log_probs
 from charlm.model import RecurrentLM
-from charlm.sampling import reference_weights
-from charlm.scoring import TextScore, mean_loss, score_texts, token_log_probs
+from charlm.scoring import TextScore, score_texts
 from charlm.tokenizers import Tokenizer, train_tokenizer
+from charlm.torch_engine import TorchEngine
 
 LETTERS = "abcdefgh "
 
@@ -35,7 +36,7 @@ def random_texts(n: int, longest: int, seed: int = 0) -> list[str]:
 
 def by_the_equations(model: RecurrentLM, text: TokenizedText) -> NDArray[np.float64]:
     """log P of each target, one sequence after another, in double precision."""
-    weights, values = reference_weights(model), []
+    weights, values = TorchEngine(model).reference(), []
     for begin, end in itertools.pairwise(text.starts.tolist()):
         inputs, targets = text.inputs[begin:end].numpy(), text.targets[begin:end].numpy()
         log_probs, _ = equations.forward(model.config.cell, weights, inputs[None])
@@ -60,7 +61,7 @@ def test_ranks_count_what_is_likelier() -> None:
     text = text_of_lengths([1, 40, 3, 3, 20])
     log_probs, ranks = token_log_probs(model, text, ranks=True)
     assert ranks is not None
-    weights = reference_weights(model)
+    weights = TorchEngine(model).reference()
     expected = []
     for begin, end in itertools.pairwise(text.starts.tolist()):
         table, _ = equations.forward("lstm", weights, text.inputs[None, begin:end].numpy())
@@ -77,7 +78,7 @@ def test_equal_logits_share_the_best_rank() -> None:
     with torch.no_grad():
         model.softmax.weight.zero_()
         model.softmax.bias.fill_(2.5)
-    (score,) = score_texts(model, tokenizer, ["abba"], per_token=True)
+    (score,) = score_texts(TorchEngine(model), tokenizer, ["abba"], per_token=True)
     assert score.tokens is not None
     assert [token.rank for token in score.tokens] == [1] * 5
     assert score.perplexity == pytest.approx(tokenizer.vocab_size, rel=1e-6)
@@ -118,7 +119,7 @@ def test_a_total_is_the_sum_of_its_tokens() -> None:
     model, tokenizer = letters_model()
     texts = random_texts(60, 80)
     for text, score in zip(
-        texts, score_texts(model, tokenizer, texts, per_token=True), strict=True
+        texts, score_texts(TorchEngine(model), tokenizer, texts, per_token=True), strict=True
     ):
         assert score.text == text
         assert score.tokens is not None
@@ -140,7 +141,7 @@ def test_sums_are_in_double_precision() -> None:
     """Forty thousand tokens add up as exactly as fsum adds them: no float32 running sum."""
     model, tokenizer = letters_model()
     text = "".join(np.random.default_rng(0).choice(list(LETTERS), 40_000))
-    (score,) = score_texts(model, tokenizer, [text], per_token=True)
+    (score,) = score_texts(TorchEngine(model), tokenizer, [text], per_token=True)
     assert score.tokens is not None
     log_probs = [token.log_prob for token in score.tokens]
     exact = math.fsum(log_probs)
@@ -156,7 +157,7 @@ def test_a_score_depends_on_the_text_alone(monkeypatch: pytest.MonkeyPatch) -> N
     """
     model, tokenizer = letters_model(cell="gru", num_layers=2)
     texts = [*random_texts(190, 60), *random_texts(10, 900, seed=1)]
-    together = score_texts(model, tokenizer, texts)
+    together = score_texts(TorchEngine(model), tokenizer, texts)
 
     def check(scores: list[TextScore]) -> None:
         for score, expected in zip(scores, together, strict=True):
@@ -166,30 +167,30 @@ def test_a_score_depends_on_the_text_alone(monkeypatch: pytest.MonkeyPatch) -> N
             difference = abs(score.total_log_prob - expected.total_log_prob)
             assert difference <= 1e-5 * score.num_tokens
 
-    check([score_texts(model, tokenizer, [text])[0] for text in texts])
+    check([score_texts(TorchEngine(model), tokenizer, [text])[0] for text in texts])
     order = np.random.default_rng(2).permutation(len(texts))
-    shuffled = score_texts(model, tokenizer, [texts[i] for i in order])
+    shuffled = score_texts(TorchEngine(model), tokenizer, [texts[i] for i in order])
     check([shuffled[i] for i in np.argsort(order)])
-    twice = score_texts(model, tokenizer, texts + texts)
+    twice = score_texts(TorchEngine(model), tokenizer, texts + texts)
     check(twice[: len(texts)])
     check(twice[len(texts) :])
-    check(score_texts(model, tokenizer, texts, per_token=True))
+    check(score_texts(TorchEngine(model), tokenizer, texts, per_token=True))
     for window, tokens in ((7, 50), (64, 64), (10_000, 10_000), (256, 1)):
-        monkeypatch.setattr(scoring, "_WINDOW", window)
-        monkeypatch.setattr(scoring, "_TOKENS", tokens)
-        check(score_texts(model, tokenizer, texts))
-    monkeypatch.setattr(scoring, "_LOGITS", 3 * tokenizer.vocab_size)  # three places at a time
-    check(score_texts(model, tokenizer, texts, per_token=True))
+        monkeypatch.setattr(evaluation, "_WINDOW", window)
+        monkeypatch.setattr(evaluation, "_TOKENS", tokens)
+        check(score_texts(TorchEngine(model), tokenizer, texts))
+    monkeypatch.setattr(evaluation, "_LOGITS", 3 * tokenizer.vocab_size)  # three places at a time
+    check(score_texts(TorchEngine(model), tokenizer, texts, per_token=True))
 
 
 def test_a_very_long_text_is_read_as_one() -> None:
     """Past many windows a score is still that of the whole text before it, by the equations."""
     model = tiny_model(cell="rnn-tanh")
-    text = text_of_lengths([3 * scoring._WINDOW + 5])
+    text = text_of_lengths([3 * evaluation._WINDOW + 5])
     log_probs, _ = token_log_probs(model, text)
     np.testing.assert_allclose(log_probs, by_the_equations(model, text), rtol=0, atol=1e-5)
     # The state does cross from window to window: a window read on its own differs.
-    start = scoring._WINDOW
+    start = evaluation._WINDOW
     tail = text.targets[start:].numpy()
     alone, _ = token_log_probs(model, from_ids([tail], 7))
     assert abs(alone[0] - log_probs[start]) > 1e-3
@@ -198,8 +199,8 @@ def test_a_very_long_text_is_read_as_one() -> None:
 def test_an_empty_text_scores_its_end() -> None:
     """The probability of no text is that of <EOS> at once; it has no bits per character."""
     model, tokenizer = letters_model()
-    (score,) = score_texts(model, tokenizer, [""], per_token=True)
-    weights = reference_weights(model)
+    (score,) = score_texts(TorchEngine(model), tokenizer, [""], per_token=True)
+    weights = TorchEngine(model).reference()
     first, _ = equations.forward("lstm", weights, np.array([[tokenizer.vocab_size]]))
     assert score.total_log_prob == pytest.approx(first[0, 0, tokenizer.eos_id], abs=1e-5)
     assert score.num_tokens == 1
@@ -207,8 +208,8 @@ def test_an_empty_text_scores_its_end() -> None:
     assert score.bits_per_character is None
     assert score.tokens is not None
     assert [token.piece for token in score.tokens] == ["<EOS>"]
-    assert score_texts(model, tokenizer, []) == []
-    (end,) = score_texts(model, tokenizer, ["", "ab", ""], per_token=False)[2:]
+    assert score_texts(TorchEngine(model), tokenizer, []) == []
+    (end,) = score_texts(TorchEngine(model), tokenizer, ["", "ab", ""], per_token=False)[2:]
     assert end.total_log_prob == pytest.approx(score.total_log_prob, abs=1e-5)
     assert end.tokens is None
 
@@ -216,7 +217,9 @@ def test_an_empty_text_scores_its_end() -> None:
 def test_unknown_tokens_are_scored_as_unk_and_counted() -> None:
     """A character outside the vocabulary is <UNK>: it has <UNK>'s probability and is counted."""
     model, tokenizer = letters_model()
-    one, other, known = score_texts(model, tokenizer, ["axe", "aze", "abe"], per_token=True)
+    one, other, known = score_texts(
+        TorchEngine(model), tokenizer, ["axe", "aze", "abe"], per_token=True
+    )
     assert (one.num_oov, other.num_oov, known.num_oov) == (1, 1, 0)
     assert one.total_log_prob == pytest.approx(other.total_log_prob, abs=1e-6)
     assert one.tokens is not None
@@ -226,7 +229,7 @@ def test_unknown_tokens_are_scored_as_unk_and_counted() -> None:
 def test_a_score_shows_what_no_float_holds() -> None:
     """The probability of a long text is shown though it underflows, with the right exponent."""
     model, tokenizer = letters_model()
-    (score,) = score_texts(model, tokenizer, ["abcdefgh " * 300])
+    (score,) = score_texts(TorchEngine(model), tokenizer, ["abcdefgh " * 300])
     assert math.exp(score.total_log_prob) == 0
     assert score.probability == metrics.scientific(score.total_log_prob)
     exponent = int(score.probability.split("e")[1])
@@ -282,14 +285,16 @@ def test_scoring_leaves_no_graph_and_no_random_number() -> None:
     model, tokenizer = letters_model(dropout=0.5, num_layers=2)
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     before = torch.get_rng_state()
-    first = score_texts(model, tokenizer, ["abc", "defg"])
-    assert score_texts(model, tokenizer, ["abc", "defg"]) == first
+    first = score_texts(TorchEngine(model), tokenizer, ["abc", "defg"])
+    assert score_texts(TorchEngine(model), tokenizer, ["abc", "defg"]) == first
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(weights[name], t) for name, t in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     plain, _ = letters_model(num_layers=2)
     plain.load_state_dict(weights)
-    for score, expected in zip(first, score_texts(plain, tokenizer, ["abc", "defg"]), strict=True):
+    for score, expected in zip(
+        first, score_texts(TorchEngine(plain), tokenizer, ["abc", "defg"]), strict=True
+    ):
         assert dataclasses.replace(score) == expected
 
 
@@ -300,7 +305,7 @@ def test_tokens_of_every_level_cover_the_text(level: str) -> None:
     tokenizer = train_tokenizer(corpus, level=level)
     model = tiny_model(vocab_size=tokenizer.vocab_size)
     tokenized = tokenize(tokenizer, corpus)
-    scores = score_texts(model, tokenizer, corpus, per_token=True)
+    scores = score_texts(TorchEngine(model), tokenizer, corpus, per_token=True)
     assert sum(score.num_tokens for score in scores) == tokenized.num_tokens
     for score in scores:
         assert score.tokens is not None

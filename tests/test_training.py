@@ -13,14 +13,16 @@ import torch
 from helpers_training import EOS, quick_training, text_of_lengths, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm import equations
 from charlm.batching import TokenizedText, from_ids, num_windows, read_window
 from charlm.config import CELLS, ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError
-from charlm.sampling import reference_weights
-from charlm.scoring import token_log_probs
+from charlm.evaluation import token_log_probs
+from charlm.model import to_arrays
+from charlm.torch_engine import TorchEngine
 from charlm.training import (
     MOST_SKIPPED,
     Step,
@@ -30,8 +32,8 @@ from charlm.training import (
     learning_rate,
     new_state,
     restore_state,
+    state_arrays,
     state_counters,
-    state_tensors,
     tokens_per_second,
     train_steps,
     weights_for_use,
@@ -49,7 +51,7 @@ def parameters(state: TrainingState) -> list[Tensor]:
 
 def equal(one: list[Tensor], other: list[Tensor]) -> bool:
     """Bit for bit."""
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def run(
@@ -131,7 +133,7 @@ def test_the_first_loss_is_that_of_the_equations(cell: str) -> None:
     config = quick_training(learning_rate=0.0, end_learning_rate=0.0, batch_size=3)
     model = dataclasses.replace(MODEL, cell=cell, num_layers=2)
     state = new_state(model, config)
-    weights = reference_weights(state.model)
+    weights = TorchEngine(state.model).reference()
     groups = groups_of_epoch(TEXT, config, 0)
     steps = list(train_steps(state, config, TEXT))
     at = 0
@@ -387,7 +389,7 @@ def test_bf16_trains(cell: str) -> None:
     assert not any(step.skipped for step in rounded)
     assert rounded[-1].loss < 0.97 * rounded[0].loss
     assert all(p.dtype == torch.float32 for p in state.model.parameters())
-    assert all(t.dtype == torch.float32 for t in state_tensors(state).values())
+    assert all(t.dtype == np.float32 for t in state_arrays(state).values())
 
 
 # Bit for bit
@@ -421,15 +423,15 @@ class Snapshot(NamedTuple):
     """What a checkpoint holds: numbers as JSON text, the tensors and the weights for use."""
 
     counters: str
-    tensors: dict[str, Tensor]
-    weights: dict[str, Tensor]
+    tensors: dict[str, NDArray[np.float32]]
+    weights: dict[str, NDArray[np.float32]]
 
 
 def snapshot(state: TrainingState) -> Snapshot:
     """A copy of a state as it would be saved now."""
     with weights_for_use(state) as model:
-        weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    tensors = {name: tensor.clone() for name, tensor in state_tensors(state).items()}
+        weights = {name: array.copy() for name, array in to_arrays(model).items()}
+    tensors = {name: tensor.copy() for name, tensor in state_arrays(state).items()}
     return Snapshot(json.dumps(state_counters(state)), tensors, weights)
 
 
@@ -469,7 +471,7 @@ def test_a_saved_run_goes_on_bit_for_bit(variant: str) -> None:
             (snapshot(later).weights, final.weights),
         ):
             assert kept.keys() == expected.keys()
-            assert all(torch.equal(kept[name], expected[name]) for name in kept)
+            assert all(np.array_equal(kept[name], expected[name]) for name in kept)
 
 
 def test_saving_disturbs_nothing() -> None:
@@ -509,8 +511,8 @@ def test_what_does_not_fit_is_refused() -> None:
         tensors = {k: v for k, v in good.tensors.items() if k != name}
         with pytest.raises(CheckpointError, match="does not fit"):
             restore_state(new_state(MODEL, config), good.weights, tensors, counters)
-    for bad in (torch.zeros(4, 9), torch.zeros(8), torch.zeros(1, 4, 8)):
-        tensors = {**good.tensors, "recurrent.0.0": bad}
+    for shape in ((4, 9), (8,), (1, 4, 8)):
+        tensors = {**good.tensors, "recurrent.0.0": np.zeros(shape, dtype=np.float32)}
         with pytest.raises(CheckpointError, match=r"training\.safetensors"):
             restore_state(new_state(MODEL, config), good.weights, tensors, counters)
 
@@ -600,9 +602,9 @@ def test_a_gradient_that_is_not_finite_changes_nothing(value: float) -> None:
     assert not math.isfinite(step.grad_norm)
     assert (state.step, state.updates, state.skipped_in_a_row) == (at + 1, updates, 1)
     after = snapshot(state)
-    assert all(torch.equal(after.weights[name], before.weights[name]) for name in before.weights)
+    assert all(np.array_equal(after.weights[name], before.weights[name]) for name in before.weights)
     for name, tensor in before.tensors.items():
-        assert name.startswith("recurrent") or torch.equal(after.tensors[name], tensor)
+        assert name.startswith("recurrent") or np.array_equal(after.tensors[name], tensor)
     for key, entry in state.optimizer.state_dict()["state"].items():
         assert all(torch.equal(entry[name], moments[key][name]) for name in entry)
     # What was carried cannot be trusted: the run goes on at the beginning of another group.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from charlm.cli.model import ModelOption
-from charlm.cli.terminal import out, out_json, say, say_loading
+from charlm.cli.terminal import out, out_json, say
 
 
 def info_cli(
@@ -18,14 +18,13 @@ def info_cli(
     \b
     charlm info --model poems
     """
-    say_loading()
     from charlm import checkpoint
-    from charlm.model import num_parameters
 
     loaded = checkpoint.load(checkpoint.find(model))
-    config, info = loaded.model.config, loaded.info
+    config, info = loaded.config, loaded.info
+    parameters = sum(array.size for array in loaded.weights.values())
     if json:
-        out_json({"path": str(loaded.path), "parameters": num_parameters(loaded.model), **info})
+        out_json({"path": str(loaded.path), "parameters": parameters, **info})
         return
     rows = {
         "path": loaded.path,
@@ -35,7 +34,7 @@ def info_cli(
         "model": f"{config.num_layers} x {config.hidden_size} {config.cell}, embedding "
         f"{config.embedding_size}, {config.output_layers} output layers, dropout "
         f"{config.dropout:g}{', tied weights' if config.tie_weights else ''}",
-        "parameters": f"{num_parameters(loaded.model):,}",
+        "parameters": f"{parameters:,}",
     }
     best = info.get("best_loss_nats_per_token")
     if isinstance(best, float):

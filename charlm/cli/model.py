@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.terminal import say, say_loading
+from charlm.cli.terminal import say
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
@@ -21,10 +21,10 @@ ModelOption = Annotated[
 
 def load_model(model: str | None) -> "LanguageModel":
     """Load it; where none was named, say on stderr which one was taken."""
-    say_loading()
     from charlm import api
 
     loaded = api.load(model)
     if model is None:
-        say(f"model: {loaded.path.parent.name} (step {loaded.step:,})")
+        step = loaded.checkpoint.step
+        say(f"model: {loaded.checkpoint.path.parent.name} (step {step:,})")
     return loaded

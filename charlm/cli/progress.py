@@ -77,6 +77,7 @@ class Display:
         """A few tokens drawn from the model as it is now, if the last were some time ago."""
         from charlm.config import SamplingConfig
         from charlm.sampling import Sampler
+        from charlm.torch_engine import TorchEngine
         from charlm.training import weights_for_use
 
         if time.perf_counter() - self.sampled_at < _SAMPLE_EVERY_SECONDS:
@@ -84,7 +85,8 @@ class Display:
         self.sampled_at = time.perf_counter()
         config = SamplingConfig(max_tokens=_SAMPLE_TOKENS, seed=self.state.step)
         with weights_for_use(self.state) as model:
-            (drawn,) = Sampler(model, self.settled.material.tokenizer).sample(1, config)
+            sampler = Sampler(TorchEngine(model), self.settled.material.tokenizer)
+            (drawn,) = sampler.sample(1, config)
         return safe_text(drawn.text.replace("\n", " / "))
 
     def line(self) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from charlm.cli.input import read_utf8
 from charlm.cli.model import ModelOption, load_model
-from charlm.cli.terminal import out, out_json
+from charlm.cli.terminal import out, out_json, say_loading
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -69,10 +69,13 @@ def sample_cli(
         stop=tuple(stop or ()),
         seed=seed,
     )
+    if not loaded.is_small(loaded.most_tokens(n, config)):
+        say_loading()
     if stream:
         _stream(loaded, config, n, text)
         return
-    for drawn in loaded.sampler.sample(n, config, prompt=text, novel=novel, batch_size=batch_size):
+    sampler = loaded.sampler(n, config)
+    for drawn in sampler.sample(n, config, prompt=text, novel=novel, batch_size=batch_size):
         if json:
             out_json(fields(drawn))
         else:
@@ -82,7 +85,7 @@ def sample_cli(
 
 def separator(loaded: "LanguageModel") -> str:
     """What stands between sequences: a blank line where one can hold several lines."""
-    return "\n" if loaded.split_on == "line" else "\n\n"
+    return "\n" if loaded.checkpoint.split_on == "line" else "\n\n"
 
 
 def read_prompt(prompt: str | None, prompt_file: Path | None) -> str:
@@ -115,7 +118,7 @@ def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: s
     What is not settled yet is held back: the bytes of half a character, and whatever could be
     the beginning of a stop string.
     """
-    sampler = loaded.sampler
+    sampler = loaded.sampler(n, config)
     prompt_ids = loaded.tokenizer.encode_prompt(prompt).tolist()
     ids: list[int] = []
     written = 0

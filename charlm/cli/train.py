@@ -297,7 +297,8 @@ def _fit(
 def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
     """Name the next commands, and end with the validation loss of the best step, exactly."""
     from charlm import checkpoint, metrics
-    from charlm.scoring import token_log_probs
+    from charlm.evaluation import token_log_probs
+    from charlm.model import from_arrays
 
     best = checkpoint.load(checkpoint.best_step(path))
     name = f" --model {path.name}"
@@ -306,7 +307,7 @@ def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
     if valid is None:
         out("best validation loss: none, no text was held out\n")
         return
-    nats = -float(token_log_probs(best.model, valid)[0].sum())
+    nats = -float(token_log_probs(from_arrays(best.config, best.weights), valid)[0].sum())
     bits = metrics.bits_per(-nats, settled.material.about["valid"]["characters"])
     out(
         f"best validation loss: {nats / valid.num_tokens:.4f} nats per token, "

@@ -1,0 +1,55 @@
+"""What can run a trained model: the NumPy engine for small jobs, the torch engine for large ones.
+
+Both take and give NumPy arrays, and agree to 1e-5 nats; importing torch alone takes longer than
+most small jobs do. Letters: B rows, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from charlm.config import ModelConfig
+from charlm.equations import ModelWeights
+
+Ids: TypeAlias = npt.NDArray[np.integer[Any]]
+Logits: TypeAlias = npt.NDArray[np.float32]
+
+
+class Decoder(Protocol):
+    """One step at a time. A state is the engine's own; only the decoder that made it reads it."""
+
+    def init_state(self, batch_size: int) -> Any:
+        """a<0> = 0 for batch_size rows."""
+
+    def step(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
+        """Logits (B, V) of the token after ids (B,), and the new state."""
+
+    def select(self, state: Any, rows: Ids) -> Any:
+        """A state of these rows, each as often as it is named."""
+
+    def restart(self, state: Any, rows: Ids, start: Any) -> None:
+        """Set these rows, in place, to the one row of ``start``."""
+
+
+class Engine(Protocol):
+    """A trained model that can be run."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The shape of the model."""
+
+    def token_log_probs(
+        self, sequences: Sequence[Ids], *, ranks: bool = False
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
+        """log P (nats) of each token of sequences that end in <EOS>, one after another (N,).
+
+        With ``ranks`` also the rank (N,) of each, 1 for the likeliest type at its place.
+        """
+
+    def decoder(self) -> Decoder:
+        """What steps the model."""
+
+    def reference(self) -> ModelWeights:
+        """The weights in double precision, for the readable equations."""

@@ -1,0 +1,45 @@
+"""The torch engine: batched passes for scoring, packed steps for sampling; for large jobs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from charlm.batching import from_ids
+from charlm.config import ModelConfig
+from charlm.decoding import TorchDecoder
+from charlm.engine import Ids
+from charlm.equations import ModelWeights
+from charlm.evaluation import token_log_probs
+from charlm.model import RecurrentLM, to_arrays
+from charlm.weights import model_weights
+
+
+class TorchEngine:
+    """Runs a RecurrentLM, whose weights must not change after. See engine.py for the methods."""
+
+    def __init__(self, model: RecurrentLM) -> None:
+        self.model = model
+        self._decoder: TorchDecoder | None = None
+
+    @property
+    def config(self) -> ModelConfig:
+        """The shape of the model."""
+        return self.model.config
+
+    def token_log_probs(
+        self, sequences: Sequence[Ids], *, ranks: bool = False
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
+        """log P (N,) and ranks (N,) of every token, one sequence after another."""
+        ids = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
+        return token_log_probs(self.model, from_ids(ids, self.config.vocab_size), ranks=ranks)
+
+    def decoder(self) -> TorchDecoder:
+        """What steps the model, its weights packed on first use."""
+        if self._decoder is None:
+            self._decoder = TorchDecoder(self.model)
+        return self._decoder
+
+    def reference(self) -> ModelWeights:
+        """The weights in double precision."""
+        return model_weights(self.config, to_arrays(self.model))

@@ -1,0 +1,92 @@
+"""The parameters of a model as NumPy arrays: their names and shapes, and what they mean.
+
+This is what a checkpoint holds and what every engine is built from; nothing here needs torch.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from charlm.config import ModelConfig
+from charlm.equations import NUM_GATES, LayerWeights, ModelWeights
+
+Arrays = Mapping[str, npt.NDArray[np.float32]]
+
+FUSED = ("lstm", "gru", "rnn-tanh", "rnn-relu")  # the cells that torch has kernels for
+
+
+def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The name and shape of every parameter of a model, as RecurrentLM.state_dict() has them."""
+    hidden, embedding = config.hidden_size, config.embedding_size
+    gates = NUM_GATES[config.cell] * hidden
+    found: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size + 1, embedding)}
+    for layer in range(config.num_layers):
+        below = embedding if layer == 0 else hidden
+        for name, shape in zip(
+            layer_names(config.cell, layer),
+            ((gates, below), (gates, hidden), (gates,), (gates,), (3, hidden)),
+            strict=True,
+        ):
+            if name is not None:
+                found[name] = shape
+    for index in range(config.output_layers):
+        found[f"output.{index}.weight"] = (hidden, hidden)
+        found[f"output.{index}.bias"] = (hidden,)
+    width = embedding if config.tie_weights else hidden
+    if width != hidden:
+        found["projection.weight"] = (width, hidden)
+    if not config.tie_weights:
+        found["softmax.weight"] = (config.vocab_size, width)
+    found["softmax.bias"] = (config.vocab_size,)
+    return found
+
+
+def layer_names(cell: str, layer: int) -> tuple[str, str, str, str | None, str | None]:
+    """The names of a layer's parameters in the order of LayerWeights; None where it has none."""
+    prefix = f"layers.{layer}."
+    if cell in FUSED:
+        weight_ih, weight_hh, bias_ih, bias_hh = (
+            f"{prefix}rnn.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        return weight_ih, weight_hh, bias_ih, bias_hh, None
+    peephole = f"{prefix}peephole" if cell == "lstm-peephole" else None
+    return f"{prefix}weight_ih", f"{prefix}weight_hh", f"{prefix}bias_ih", None, peephole
+
+
+def model_weights(
+    config: ModelConfig, arrays: Arrays, dtype: type[np.floating] = np.float64
+) -> ModelWeights:
+    """The parameters as equations.py reads them, in single or double precision.
+
+    A projection before the softmax is multiplied into it: two products without a nonlinearity
+    between them are one.
+    """
+
+    def array(name: str) -> npt.NDArray[np.floating]:
+        return np.asarray(arrays[name], dtype=dtype)
+
+    layers = []
+    for layer in range(config.num_layers):
+        names = layer_names(config.cell, layer)
+        required, optional = names[:3], names[3:]
+        layers.append(
+            LayerWeights(
+                *(array(name) for name in required),
+                *(None if name is None else array(name) for name in optional),
+            )
+        )
+    embedding = array("embedding.weight")
+    softmax = embedding[:-1] if config.tie_weights else array("softmax.weight")
+    if "projection.weight" in arrays:
+        softmax = softmax @ array("projection.weight")
+    return ModelWeights(
+        embedding=embedding,
+        layers=tuple(layers),
+        output=tuple(
+            (array(f"output.{index}.weight"), array(f"output.{index}.bias"))
+            for index in range(config.output_layers)
+        ),
+        softmax_weight=softmax,
+        softmax_bias=array("softmax.bias"),
+    )

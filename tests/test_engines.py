@@ -1,0 +1,116 @@
+"""charlm.numpy_engine, charlm.torch_engine, charlm.weights: the same model, run in two ways."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run
+
+from charlm import api
+from charlm.config import CELLS, ModelConfig, SamplingConfig
+from charlm.corpus import sequence_hashes
+from charlm.model import RecurrentLM, to_arrays
+from charlm.numpy_engine import NumpyEngine
+from charlm.sampling import Sampler
+from charlm.scoring import score_texts
+from charlm.torch_engine import TorchEngine
+from charlm.weights import shapes
+
+SHAPES: list[dict[str, object]] = [
+    {},
+    {"num_layers": 3},
+    {"tie_weights": True},
+    {"tie_weights": True, "embedding_size": 16},
+    {"output_layers": 2, "num_layers": 2},
+]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_shapes_are_those_of_the_network(cell: str, shape: dict[str, object]) -> None:
+    """weights.shapes names exactly the parameters of RecurrentLM, with their shapes."""
+    config = ModelConfig(vocab_size=9, cell=cell, hidden_size=16, **{"embedding_size": 8, **shape})
+    state = RecurrentLM(config).state_dict()
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == shapes(config)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_both_engines_score_alike(cell: str, shape: dict[str, object]) -> None:
+    """log P of every token agrees to 1e-5 nats, and so do the ranks of what is no near tie.
+
+    The weights are such that a recurrence forgets: one that does not would magnify rounding.
+    """
+    tokenizer = tokenizer_of()
+    model = model_of(tokenizer.vocab_size, cell=cell, std=0.2, **shape)
+    engines = NumpyEngine(model.config, to_arrays(model)), TorchEngine(model)
+    texts = [*TEXTS, "", "x", "unseen: ÄÖÜ", " ".join(TEXTS) * 4]
+    scores = [score_texts(engine, tokenizer, texts, per_token=True) for engine in engines]
+    for one, other in zip(*scores, strict=True):
+        assert one.tokens is not None
+        assert other.tokens is not None
+        for mine, theirs in zip(one.tokens, other.tokens, strict=True):
+            assert mine.piece == theirs.piece
+            assert mine.log_prob == pytest.approx(theirs.log_prob, abs=1e-5)
+            assert abs(mine.rank - theirs.rank) <= 1
+        assert one.total_log_prob == pytest.approx(sum(t.log_prob for t in one.tokens))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("level", ["char", "word", "subword"])
+def test_both_engines_draw_the_same_text(cell: str, level: str) -> None:
+    """A seed stands for a text, whichever engine draws it and however many at once."""
+    tokenizer = tokenizer_of(level)
+    model = model_of(tokenizer.vocab_size, cell=cell, num_layers=2, std=0.4)
+    config = SamplingConfig(seed=5, max_tokens=30, top_p=0.95)
+    texts = []
+    for engine, batch_size in itertools.product(
+        (NumpyEngine(model.config, to_arrays(model)), TorchEngine(model)), (3, 256)
+    ):
+        sampler = Sampler(engine, tokenizer, sequence_hashes(TEXTS))
+        drawn = sampler.sample(12, config, prompt="the ", batch_size=batch_size)
+        texts.append([sample.text for sample in drawn])
+    assert texts[0] == texts[1] == texts[2] == texts[3]
+    assert len(set(texts[0])) > 1
+
+
+def test_large_vocabularies_are_read_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making the logits of a long text bit by bit changes no score."""
+    tokenizer = tokenizer_of()
+    model = model_of(tokenizer.vocab_size)
+    engine = NumpyEngine(model.config, to_arrays(model))
+    before = score_texts(engine, tokenizer, TEXTS)
+    monkeypatch.setattr("charlm.numpy_engine._LOGITS", 3 * tokenizer.vocab_size)
+    for one, other in zip(before, score_texts(engine, tokenizer, TEXTS), strict=True):
+        assert one.total_log_prob == pytest.approx(other.total_log_prob, abs=1e-5)
+
+
+def test_small_jobs_do_without_torch(tmp_path: Path) -> None:
+    """Scoring a sentence and drawing a few never import torch; a large job does."""
+    run = trained_run(tmp_path / "run", material=material_of(), num_steps=3)
+    code = (
+        "import sys, charlm\n"
+        f"lm = charlm.load({str(run)!r})\n"
+        "lm.score('the cat sat')\n"
+        "lm.sample(n=3, max_tokens=20)\n"
+        "print('torch' in sys.modules)\n"
+        "lm.score_all(['the cat sat on the mat'] * 1000)\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_the_choice_of_engine_changes_nothing(tmp_path: Path) -> None:
+    """A LanguageModel gives what the engine it did not take would have given."""
+    run = trained_run(tmp_path / "run", material=material_of(), num_steps=3)
+    lm = api.load(run)  # torch has been imported here, so it is taken
+    engine = NumpyEngine(lm.config, lm.checkpoint.weights)
+    (other,) = score_texts(engine, lm.tokenizer, ["the cat"])
+    assert lm.score("the cat").total_log_prob == pytest.approx(other.total_log_prob, abs=1e-5)
+    config = SamplingConfig(seed=3, max_tokens=40)
+    drawn = Sampler(engine, lm.tokenizer).sample(5, config)
+    assert [s.text for s in drawn] == [s.text for s in lm.sample(5, seed=3, max_tokens=40)]
+    assert lm.num_parameters == sum(p.numel() for p in lm.model.parameters())
