@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 from charlm.config import ModelConfig, TrainingConfig
 
 DEFAULT_SECONDS = 180.0
-MOST_EPOCHS = 30.0  # where neither time, steps nor epochs are asked for
+# More passes than these did not lower the held-out loss any further, whatever the dropout.
+MOST_EPOCHS = {"char": 40.0, "word": 12.0, "subword": 16.0}
+
+
+_PRODUCTS_A_SECOND = 3e11  # roughly, of two cores: only to guess how many passes there will be
 
 
 class Recipe(NamedTuple):
@@ -36,7 +40,7 @@ def choose(
     """
     mean_length = num_tokens / max(1, num_sequences)
     short = mean_length < 24
-    hidden = _hidden_size(level, num_tokens, seconds, short)
+    hidden = model.get("hidden_size") or _hidden_size(level, num_tokens, seconds, short)
     chosen_model = {
         "vocab_size": vocab_size,
         "hidden_size": hidden,
@@ -45,12 +49,13 @@ def choose(
         "tie_weights": level != "char",
         **model,
     }
+    batch_size = 8 if num_tokens < 30_000 else 16
     chosen_training = {
         "num_steps": 1,
-        "batch_size": 14 if short and level == "char" else 32,
+        "batch_size": batch_size,
         "bptt_length": 64 if level == "char" else 35,
-        "learning_rate": 4e-3,
-        "weight_decay": 0.05 if short else 0.01,
+        "learning_rate": 2e-3 if batch_size < 16 else 4e-3 if short else 3e-3,
+        "weight_decay": 0.05 if short or level != "char" or num_tokens < 300_000 else 0.01,
         **training,
     }
     chosen_training.setdefault("end_learning_rate", chosen_training["learning_rate"] * 0.02)
@@ -72,7 +77,10 @@ def _hidden_size(level: str, num_tokens: int, seconds: float, short: bool) -> in
         return 256
     if level != "char":
         return 320 if seconds < 400 else 400
-    return 320 if seconds < 400 else 448
+    for below, hidden in ((60, 256), (120, 384), (400, 448), (1200, 640)):
+        if seconds < below:
+            return hidden
+    return 768
 
 
 def _embedding_size(level: str, vocab_size: int, hidden: int, short: bool) -> int:
@@ -84,10 +92,11 @@ def _embedding_size(level: str, vocab_size: int, hidden: int, short: bool) -> in
 
 
 def _dropout(level: str, num_tokens: int, seconds: float, hidden: int) -> float:
-    """More passes over the text want more of it."""
-    passes = seconds * 1e10 / (6 * 4 * hidden * (hidden + 64)) / num_tokens
-    base = 0.3 if level != "char" else 0.1
-    return round(min(0.5, base + 0.1 * max(0.0, math.log2(max(passes, 1) / 8)) / 2), 2)
+    """More passes over the text want more of it: 0.3 at 11 passes, 0.1 more for twice as many."""
+    tokens = seconds * _PRODUCTS_A_SECOND / (6 * 4 * hidden * (hidden + 64))
+    passes = min(tokens / max(1, num_tokens), MOST_EPOCHS[level])
+    rate = 0.1 * math.log2(max(passes, 1)) - 0.05 + (0.15 if level != "char" else 0.0)
+    return round(min(0.5, max(0.05, rate)), 2)
 
 
 def _minutes(seconds: float) -> str:

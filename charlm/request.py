@@ -238,10 +238,9 @@ def fix_steps(
     per_epoch = sum(
         num_windows(group, config.bptt_length) for group in groups_of_epoch(text, config, 0)
     )
-    seconds = request.seconds
-    limit = None
+    seconds, most_epochs = request.seconds, recipe.MOST_EPOCHS[request.level]
     if request.steps is None and request.epochs is None and seconds is None:
-        seconds, limit = recipe.DEFAULT_SECONDS, recipe.MOST_EPOCHS
+        seconds = recipe.DEFAULT_SECONDS
     trial = min(5.0, max(0.5, _CALIBRATION_SHARE * (seconds or 60.0)))
     precision, rate = request.precision, None
     if precision is None and seconds is None:
@@ -261,8 +260,9 @@ def fix_steps(
         tokens = rate * max(0.0, seconds - trial) * (1 - _VALIDATION_SHARE)
         left = max(1, round(tokens / text.num_tokens * per_epoch))
         num_steps, why = done + left, f"{rate:,.0f} tokens a second for {seconds:g} s"
-        if limit is not None and num_steps > limit * per_epoch:
-            num_steps, why = max(1, round(limit * per_epoch)), f"{limit:g} epochs are enough"
+        if not done and num_steps > most_epochs * per_epoch:
+            num_steps = max(1, round(most_epochs * per_epoch))
+            why = f"more than {most_epochs:g} epochs seldom help; --epochs asks for more"
     valid_tokens = material.valid.num_tokens if material.valid is not None else 0
     affordable = (
         _VALIDATION_SHARE

@@ -53,6 +53,11 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
+        if self.received is not None:
+            raise Interrupted(self.received)
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         first = self.received is None
         self.received = number

@@ -67,9 +67,7 @@ def train_cli(
     ] = None,
     time_budget: Annotated[
         str | None,
-        typer.Option(
-            "--time", help="Train for so long: 90s, 10m, 1h.  [default: 3m, at most 30 epochs]"
-        ),
+        typer.Option("--time", help="Train for so long at most: 90s, 10m, 1h.  [default: 3m]"),
     ] = None,
     epochs: Annotated[
         float | None, typer.Option(help="Train for so many passes over the text.")
@@ -223,12 +221,13 @@ def train(
 ) -> None:
     """Train, showing progress, until the budget is spent or a signal comes."""
     say("charlm: starting")  # something to look at while torch is being imported
-    from charlm.checkpoint import check_name
-    from charlm.request import Request, settle
-    from charlm.run import Run
-    from charlm.training import new_state
-
     with Signals() as signals:
+        from charlm.checkpoint import check_name
+        from charlm.request import Request, settle
+        from charlm.run import Run
+        from charlm.training import new_state
+
+        signals.check()  # an import may swallow what a signal raises in it
         if resume:
             with Run(_existing(name)) as run:
                 settled, state = _continued(run, asked, model, training, budget, say)
