@@ -133,9 +133,10 @@ def test_the_same_request_settles_the_same_twice(
     assert not same(other, first)  # others are held out
 
 
-def test_a_time_gives_steps_by_measuring(corpus: Path) -> None:
+def test_a_time_gives_steps_by_measuring(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for seconds, speed is measured for a moment; the run gets about as long as asked."""
     said: list[str] = []
+    monkeypatch.setitem(recipe.MOST_EPOCHS, "char", 1e9)  # else a text so small is read enough
     settled = settle(asked(corpus, seconds=1.0, precision="fp32"), said.append)
     assert settled.training.precision == "fp32"
     assert settled.training.num_steps >= 1
