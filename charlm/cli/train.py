@@ -1,41 +1,13 @@
 """charlm train."""
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from charlm.cli.border import Signals
-from charlm.cli.terminal import out, say
-from charlm.errors import CharlmError, CheckpointError, UsageError
-
-if TYPE_CHECKING:
-    from charlm.config import ModelConfig, TrainingConfig
-    from charlm.request import Request, Settled
-    from charlm.run import Run
-    from charlm.training import TrainingState
-
-_MODEL_OPTIONS = {
-    "cell": "cell",
-    "layers": "num_layers",
-    "hidden": "hidden_size",
-    "embedding": "embedding_size",
-    "output_layers": "output_layers",
-    "dropout": "dropout",
-    "tie_weights": "tie_weights",
-}
-_TRAINING_OPTIONS = {
-    "batch_size": "batch_size",
-    "bptt_length": "bptt_length",
-    "learning_rate": "learning_rate",
-    "weight_decay": "weight_decay",
-    "max_grad_norm": "max_grad_norm",
-    "patience": "patience",
-}
-_OPTION_OF = {field: name for name, field in (_MODEL_OPTIONS | _TRAINING_OPTIONS).items()}
-_READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
-ROOT = Path("checkpoints")
+from charlm.cli.terminal import say
+from charlm.cli.training import MODEL_OPTIONS, TRAINING_OPTIONS, train
+from charlm.errors import CharlmError, UsageError
 
 
 def train_cli(
@@ -160,8 +132,8 @@ def train_cli(
     """
     arguments = dict(locals())
     budget = seconds(time_budget) if time_budget is not None else None
-    model = _given(arguments, _MODEL_OPTIONS)
-    training = _given(arguments, _TRAINING_OPTIONS)
+    model = _given(arguments, MODEL_OPTIONS)
+    training = _given(arguments, TRAINING_OPTIONS)
     texts = _corpus(corpus, demo, resume)
     fields: dict[str, Any] = {
         "corpus": texts,
@@ -208,201 +180,6 @@ def seconds(text: str) -> float:
     return value
 
 
-def train(
-    asked: dict[str, Any],
-    model: dict[str, Any],
-    training: dict[str, Any],
-    *,
-    budget: tuple[float | None, float | None, int | None] = (None, None, None),
-    name: str | None = None,
-    resume: bool = False,
-    say: Callable[[str], None] = say,
-    quiet: bool = False,
-) -> None:
-    """Train, showing progress, until the budget is spent or a signal comes."""
-    say("charlm: starting")  # something to look at while torch is being imported
-    with Signals() as signals:
-        from charlm.checkpoint import check_name
-        from charlm.request import Request, settle
-        from charlm.run import Run
-        from charlm.training import new_state
-
-        signals.check()  # an import may swallow what a signal raises in it
-        if resume:
-            with Run(_existing(name)) as run:
-                settled, state = _continued(run, asked, model, training, budget, say)
-                signals.patient = True
-                _fit(run, settled, state, signals, say, quiet)
-            return
-        seconds, epochs, steps = budget
-        request = Request(
-            **{**asked, "device": _device(asked.get("device"))},
-            model=model,
-            training=training,
-            seconds=seconds,
-            epochs=epochs,
-            steps=steps,
-        )
-        if name is not None:
-            Run(ROOT / check_name(name)).check_new()
-        settled = settle(request, say)
-        state = new_state(settled.model, settled.training, request.device)
-        signals.patient = True  # from here on there is something to save, after a step at least
-        path = ROOT / name if name is not None else _free(request.corpus)
-        with Run(path) as run:
-            run.begin(
-                {
-                    "request": request.to_json(),
-                    "model": settled.model.to_json(),
-                    "training": settled.training.to_json(),
-                    "fingerprint": settled.material.about["fingerprint"],
-                }
-            )
-            _fit(run, settled, state, signals, say, quiet)
-
-
-def _fit(
-    run: "Run",
-    settled: "Settled",
-    state: "TrainingState",
-    signals: Signals,
-    say: Callable[[str], None],
-    quiet: bool,
-) -> None:
-    """Train to the end or to a signal, and say what came of it."""
-    from charlm.cli.progress import show
-    from charlm.model import num_parameters
-    from charlm.run import fit
-
-    say(f"run: {run.path}, {num_parameters(state.model):,} parameters; Ctrl-C saves and stops")
-    events = fit(
-        run,
-        state,
-        settled.training,
-        settled.material,
-        should_stop=lambda: signals.received is not None,
-    )
-    show(events, state, settled, quiet=quiet)
-    signals.patient = False
-    if signals.received is not None:
-        say(
-            f"stopped at step {state.step:,} of {settled.training.num_steps:,}, saved. "
-            f"Go on with: charlm train --resume --name {run.path.name}"
-        )
-        raise SystemExit(128 + signals.received)
-    _report(run.path, settled, say)
-
-
-def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
-    """Name the next commands, and end with the validation loss of the best step, exactly."""
-    from charlm import checkpoint, metrics
-    from charlm.evaluation import token_log_probs
-    from charlm.model import from_arrays
-
-    best = checkpoint.load(checkpoint.best_step(path))
-    name = f" --model {path.name}"
-    say(f'next: charlm sample{name} --n 20   or   charlm score{name} "a sentence"')
-    valid = settled.material.valid
-    if valid is None:
-        out("best validation loss: none, no text was held out\n")
-        return
-    nats = -float(token_log_probs(from_arrays(best.config, best.weights), valid)[0].sum())
-    bits = metrics.bits_per(-nats, settled.material.about["valid"]["characters"])
-    out(
-        f"best validation loss: {nats / valid.num_tokens:.4f} nats per token, "
-        f"{bits:.4f} bits per character (step {best.step})\n"
-    )
-
-
-def _existing(name: str | None) -> Path:
-    """The run to go on with: the one named, or the one last written to."""
-    from charlm import checkpoint
-
-    there = checkpoint.runs(ROOT)
-    if name is not None:
-        path = ROOT / checkpoint.check_name(name)
-        if path not in there:
-            names = ", ".join(run.name for run in there) or "none"
-            raise CheckpointError(f"there is no run {path} to go on with. Those there: {names}.")
-        return path
-    if not there:
-        raise CheckpointError(f"there is no run below {ROOT}/ to go on with.")
-    return there[0]
-
-
-def _continued(
-    run: "Run",
-    asked: dict[str, Any],
-    model: dict[str, Any],
-    training: dict[str, Any],
-    budget: tuple[float | None, float | None, int | None],
-    say: Callable[[str], None],
-) -> tuple["Settled", "TrainingState"]:
-    """The texts read again, compared with those of the run, and its state put back.
-
-    Raises UsageError saying what differs if something is asked that the run was not begun with.
-    """
-    import dataclasses
-
-    from charlm import checkpoint
-    from charlm.config import ModelConfig, TrainingConfig
-    from charlm.request import Request, Settled, fix_steps, material_of, read_texts
-
-    began = run.asked()
-    request = Request.from_json(began.get("request"))
-    model_config = ModelConfig.from_json(began.get("model"))
-    config = TrainingConfig.from_json(began.get("training"))
-    _refuse_changes(request, model_config, config, asked, model, training)
-    again = {key: asked[key] for key in _READ_AGAIN if asked.get(key)}
-    device = _device(asked.get("device", request.device))
-    request = dataclasses.replace(request, **again, device=device)
-    texts = read_texts(request, say)
-    if texts.fingerprint != began.get("fingerprint"):
-        raise UsageError(
-            f"the text of {', '.join((*request.corpus, *request.valid))} is not the one that "
-            f"{run.path} was begun with. Give the same text, or begin a new run."
-        )
-    state = run.restore(model_config, config, request.device)
-    tokenizer = checkpoint.load(run.path / checkpoint.step_name(state.step)).tokenizer
-    material = material_of(texts, tokenizer)
-    seconds, epochs, steps = budget
-    if budget != (None, None, None):
-        request = dataclasses.replace(request, seconds=seconds, epochs=epochs, steps=steps)
-        request = dataclasses.replace(request, precision=config.precision)
-        config = fix_steps(request, model_config, config, material, say, done=state.step)
-        run.extend(config)
-    if state.step >= config.num_steps:
-        raise UsageError(
-            f"{run.path} is finished: {state.step:,} steps. To train it further give a larger "
-            "budget with --steps, --epochs or --time."
-        )
-    say(f"going on from step {state.step:,} of {config.num_steps:,}")
-    return Settled(material, model_config, config), state
-
-
-def _refuse_changes(
-    request: "Request",
-    model_config: "ModelConfig",
-    config: "TrainingConfig",
-    asked: dict[str, Any],
-    model: dict[str, Any],
-    training: dict[str, Any],
-) -> None:
-    """Raise UsageError if an option is given that the run was begun without or with another."""
-    began = {**request.to_json(), "precision": config.precision}
-    pairs = [(name, began[name], value) for name, value in asked.items() if name not in _READ_AGAIN]
-    pairs += [(_OPTION_OF[name], model_config.to_json()[name], model[name]) for name in model]
-    pairs += [(_OPTION_OF[name], config.to_json()[name], training[name]) for name in training]
-    changes = [
-        f"--{name.replace('_', '-')} is {'not given' if before is None else before} there, "
-        f"{value} here"
-        for name, before, value in pairs
-        if before != value and name != "device"
-    ]
-    if changes:
-        raise UsageError(f"--resume goes on as the run was begun: {'; '.join(changes)}.")
-
-
 def _given(arguments: dict[str, Any], options: dict[str, str]) -> dict[str, Any]:
     """The config fields that were named on the command line."""
     return {
@@ -434,34 +211,3 @@ def bundled(name: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise CharlmError(f"this installation lacks the bundled text {name}.")
-
-
-def _free(corpus: Iterable[str]) -> Path:
-    """A name that no run has yet, after the first file of the corpus."""
-    first = next(iter(corpus))
-    stem = "stdin" if first == "-" else Path(first).name.split(".")[0]
-    stem = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in stem)
-    stem = stem.strip("-_")[:80] or "run"
-    stem = f"run-{stem}" if stem.startswith("step-") else stem  # that is how steps are named
-    path, number = ROOT / stem, 2
-    while path.exists():
-        path, number = ROOT / f"{stem}-{number}", number + 1
-    return path
-
-
-def _device(wanted: str | None) -> str:
-    """cpu, cuda or mps; auto takes a GPU where there is one. Raises UsageError."""
-    import torch
-
-    there: dict[str, Callable[[], bool]] = {
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-        "cpu": lambda: True,
-    }
-    if wanted in (None, "auto"):
-        return "cuda" if there["cuda"]() else "cpu"
-    if wanted not in there:
-        raise UsageError(f"device must be auto, cpu, cuda or mps, got {wanted!r}.")
-    if not there[wanted]():
-        raise UsageError(f"there is no {wanted} device here; --device cpu always works.")
-    return wanted
