@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from charlm.config import ModelConfig, TrainingConfig
 
 DEFAULT_SECONDS = 180.0
+_LITTLE = 300_000  # tokens
 _SHORT = 24  # tokens: below this a text is a list of names or the like
 # More passes than these did not lower the held-out loss any further, whatever the dropout.
 MOST_EPOCHS = {"char": 40.0, "word": 12.0, "subword": 16.0}
@@ -46,7 +47,9 @@ def choose(
         "vocab_size": vocab_size,
         "hidden_size": hidden,
         "embedding_size": _embedding_size(level, vocab_size, hidden, short),
-        "dropout": _dropout(level, num_tokens, seconds, hidden, most_epochs(level, mean_length)),
+        "dropout": _dropout(
+            level, num_tokens, seconds, hidden, most_epochs(level, num_tokens, mean_length)
+        ),
         "tie_weights": level != "char",
         **model,
     }
@@ -56,7 +59,7 @@ def choose(
         "batch_size": batch_size,
         "bptt_length": 64 if level == "char" else 35,
         "learning_rate": 2e-3 if batch_size < 16 else 4e-3 if short else 3e-3,
-        "weight_decay": 0.05 if short or level != "char" or num_tokens < 300_000 else 0.01,
+        "weight_decay": 0.05 if short or level != "char" or num_tokens < _LITTLE else 0.01,
         **training,
     }
     chosen_training.setdefault("end_learning_rate", chosen_training["learning_rate"] * 0.02)
@@ -70,17 +73,19 @@ def choose(
     return Recipe(model_config, TrainingConfig(**chosen_training), why)
 
 
-def most_epochs(level: str, mean_length: float) -> float:
-    """Passes that are enough; names and other short sequences are learned by heart sooner."""
-    names = level == "char" and mean_length < _SHORT
-    return MOST_EPOCHS[level] / 2 if names else MOST_EPOCHS[level]
+def most_epochs(level: str, num_tokens: int, mean_length: float) -> float:
+    """Passes that are enough; little text and lists of names are learned by heart sooner."""
+    share = 1.0
+    if level == "char" and num_tokens < _LITTLE:
+        share = 0.5 if mean_length < _SHORT else 0.7
+    return share * MOST_EPOCHS[level]
 
 
 def _hidden_size(level: str, num_tokens: int, seconds: float, short: bool) -> int:
     """More text and more time carry more units."""
     if num_tokens < 30_000:
         return 192
-    if short or num_tokens < 300_000:
+    if short or num_tokens < _LITTLE:
         return 256
     if level != "char":
         return 320 if seconds < 400 else 400

@@ -239,7 +239,10 @@ def fix_steps(
         num_windows(group, config.bptt_length) for group in groups_of_epoch(text, config, 0)
     )
     seconds = request.seconds
-    most_epochs = recipe.most_epochs(request.level, text.num_tokens / (len(text.starts) - 1))
+    num_sequences = len(text.starts) - 1
+    most_epochs = recipe.most_epochs(
+        request.level, text.num_tokens, text.num_tokens / num_sequences
+    )
     if request.steps is None and request.epochs is None and seconds is None:
         seconds = recipe.DEFAULT_SECONDS
     trial = min(5.0, max(0.5, _CALIBRATION_SHARE * (seconds or 60.0)))

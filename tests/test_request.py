@@ -156,14 +156,14 @@ def test_time_is_added_to_the_steps_already_done(corpus: Path, done: int) -> Non
 def test_without_a_budget_a_tiny_text_is_read_so_often_and_no_more(
     corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a tiny text the default is no three minutes but so many passes, half for short lines."""
+    """Of a tiny text the default is no three minutes but so many passes, fewer of little text."""
     monkeypatch.setattr(recipe, "DEFAULT_SECONDS", 30.0)  # a shorter measuring
     settled = settle(asked(corpus, precision="fp32", training={"batch_size": 1}), quiet)
     per_epoch = sum(
         num_windows(group, settled.training.bptt_length)
         for group in groups_of_epoch(settled.material.text, settled.training, 0)
     )
-    assert settled.training.num_steps == round(recipe.MOST_EPOCHS["char"] / 2 * per_epoch)
+    assert settled.training.num_steps == round(0.5 * recipe.MOST_EPOCHS["char"] * per_epoch)
 
 
 def test_precision_is_as_asked_or_one_there_is(corpus: Path) -> None:
