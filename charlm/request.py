@@ -309,5 +309,5 @@ def faster_precision(
         for precision in ("fp32", "bf16")
     }
     # Rounding costs a little quality: bf16 has to earn it.
-    best = "bf16" if rates["bf16"] > 1.1 * rates["fp32"] else "fp32"
+    best = "bf16" if rates["bf16"] > 1.05 * rates["fp32"] else "fp32"
     return best, rates[best]
