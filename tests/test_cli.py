@@ -664,7 +664,7 @@ def test_resume_repeats_the_command_or_gives_only_the_name(empty: Path) -> None:
         (["--hidden", "9"], "--hidden is 8 there, 9 here"),
         (["--level", "word"], "--level is char there, word here"),
         (["--seed", "1"], "--seed is 0 there, 1 here"),
-        (["--batch-size", "5"], "--batch-size is 32 there, 5 here"),
+        (["--batch-size", "5"], "--batch-size is 8 there, 5 here"),
         (["--min-count", "2"], "--min-count is not given there, 2 here"),
         (["--lowercase"], "--lowercase is False there, True here"),
         (["--cell", "gru", "--layers", "2"], "--layers is 1 there, 2 here"),
