@@ -1,13 +1,15 @@
 """Sampling against the plain loop that steps nn.LSTM."""
 
+import numpy as np
 import torch
 
 from bench import machine
 from bench.baselines import PlainLM, plain_sample
 from charlm.config import ModelConfig, SamplingConfig
-from charlm.decoding import Decoder
+from charlm.decoding import TorchDecoder
 from charlm.model import RecurrentLM
 from charlm.sampling import Sampler
+from charlm.torch_engine import TorchEngine
 
 
 class Letters:
@@ -18,9 +20,9 @@ class Letters:
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = vocab_size
 
-    def encode_prompt(self, _: str) -> torch.Tensor:
+    def encode_prompt(self, _: str) -> np.ndarray:
         """No prompt."""
-        return torch.empty(0, dtype=torch.int32)
+        return np.empty(0, dtype=np.int32)
 
     def decode(self, ids: list[int]) -> str:
         """One character a token."""
@@ -46,10 +48,10 @@ def main() -> None:
         model = RecurrentLM(shape).eval()
         with torch.no_grad():
             model.softmax.bias[1] = -100  # no <EOS>: every row runs to its end
-        sampler = Sampler(model, Letters(vocab))  # type: ignore[arg-type]
+        sampler = Sampler(TorchEngine(model), Letters(vocab))  # type: ignore[arg-type]
         config = SamplingConfig(max_tokens=length)
         plain = PlainLM(vocab, embedding, hidden, layers).eval()
-        decoder = Decoder(model)
+        decoder = TorchDecoder(model)
         whole, stepped, baseline = machine.in_turn(
             [
                 lambda: list(sampler.sample(batch, config, batch_size=batch)),
@@ -99,8 +101,8 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def _steps(decoder: Decoder, batch: int, length: int) -> None:
-    ids = torch.zeros(batch, dtype=torch.long)
+def _steps(decoder: TorchDecoder, batch: int, length: int) -> None:
+    ids = np.zeros(batch, dtype=np.int64)
     state = decoder.init_state(batch)
     for _ in range(length):
         _, state = decoder.step(ids, state)

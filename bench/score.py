@@ -8,8 +8,8 @@ from bench import machine
 from bench.baselines import PlainLM
 from charlm.batching import from_ids
 from charlm.config import ModelConfig
+from charlm.evaluation import token_log_probs
 from charlm.model import RecurrentLM
-from charlm.scoring import token_log_probs
 
 TOKENS = 60_000
 
