@@ -17,6 +17,7 @@ from charlm.config import SamplingConfig
 PROBABILITY_ERROR = 2e-6
 LOGIT_ERROR = 1e-4
 _LOWEST_TEMPERATURE = 1e-30  # logits divided by less are past single precision
+_LEAST_LEFT = 1e-3  # of a distribution, beside <UNK>, before it is computed anew
 _BLOCK = 64  # types summed at once when the running sum is searched
 _HEAD = 512  # top-p looks among so many of the likeliest types first
 
@@ -41,31 +42,47 @@ def draw(
 ) -> Drawn:
     """Draw from the softmax of logits (B, V) with uniform (B,) in [0, 1)."""
     rows = np.arange(len(logits))
-    top = logits.max(axis=1, keepdims=True)
-    shifted = logits - top  # (B, V), at most 0
-    log_total = np.log(np.exp(shifted).sum(axis=1, dtype=np.float64))
-    heat = max(config.temperature, _LOWEST_TEMPERATURE) if config.temperature else 1.0
-    scaled = shifted.copy() if heat == 1 else shifted / heat
-    if banned is not None:
-        scaled[:, banned] = -np.inf
+    shifted = logits - logits.max(axis=1, keepdims=True)  # (B, V), at most 0
+    exps = np.exp(shifted)
+    log_total = np.log(exps.sum(axis=1, dtype=np.float64))
     if config.temperature == 0:
-        ids = scaled.argmax(axis=1)
-        rivals = scaled.copy()
-        rivals[rows, ids] = -np.inf
-        doubtful = scaled[rows, ids] - rivals.max(axis=1) < LOGIT_ERROR
+        ids, doubtful = _likeliest(shifted, banned)
     else:
-        logit_error = LOGIT_ERROR / min(heat, 1)
-        error = PROBABILITY_ERROR / min(heat, 1)
+        heat = max(config.temperature, _LOWEST_TEMPERATURE)
+        error, logit_error = PROBABILITY_ERROR / min(heat, 1), LOGIT_ERROR / min(heat, 1)
         doubtful = np.zeros(len(logits), dtype=bool)
-        if config.top_k is not None:
-            doubtful |= _keep_top_k(scaled, config.top_k, logit_error)
-        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        share_left = 1.0 if banned is None else 1 - float((exps[:, banned] / exps.sum(1)).max())
+        if heat == 1 and config.top_k is None and share_left > _LEAST_LEFT:
+            weights = exps  # what most draws need has been computed already
+            if banned is not None:
+                weights[:, banned] = 0
+        else:
+            scaled = shifted / heat
+            if banned is not None:
+                scaled[:, banned] = -np.inf
+            if config.top_k is not None:
+                doubtful |= _keep_top_k(scaled, config.top_k, logit_error)
+            weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         if config.top_p is not None and config.top_p < 1:
             doubtful |= _keep_top_p(weights, config.top_p, error, logit_error)
         ids, near = _search(weights, uniform, error)
         doubtful |= near
     log_probs = shifted[rows, ids] - log_total
     return Drawn(ids, log_probs.astype(np.float64), doubtful)
+
+
+def _likeliest(
+    shifted: NDArray[np.floating], banned: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The likeliest type (B,) that is not banned; whether another is as likely but for rounding."""
+    rows, left = np.arange(len(shifted)), shifted.copy()
+    if banned is not None:
+        left[:, banned] = -np.inf
+    ids = left.argmax(axis=1)
+    best = left[rows, ids]
+    left[rows, ids] = -np.inf
+    close: NDArray[np.bool_] = best - left.max(axis=1) < LOGIT_ERROR
+    return ids, close
 
 
 def _keep_top_k(scaled: NDArray[np.floating], k: int, error: float) -> NDArray[np.bool_]:
@@ -128,23 +145,21 @@ def _search(
     """
     batch, vocab_size = weights.shape
     rows = np.arange(batch)
-    padded = np.zeros((batch, -(-vocab_size // _BLOCK) * _BLOCK), dtype=weights.dtype)
-    padded[:, :vocab_size] = weights
-    blocks = padded.reshape(batch, -1, _BLOCK)
-    sums = np.cumsum(blocks.sum(axis=2, dtype=np.float64), axis=1)  # (B, blocks)
-    total = sums[:, -1]
+    starts = np.arange(0, vocab_size, _BLOCK)
+    sums = np.cumsum(np.add.reduceat(weights, starts, axis=1), axis=1, dtype=np.float64)
+    total = sums[:, -1]  # (B,), of sums (B, blocks)
     goal = uniform * total
-    block = np.minimum((sums <= goal[:, None]).sum(axis=1), sums.shape[1] - 1)
+    block = np.minimum((sums <= goal[:, None]).sum(axis=1), len(starts) - 1)
     before = np.where(block > 0, sums[rows, block - 1], 0.0)
-    inner = before[:, None] + np.cumsum(blocks[rows, block], axis=1, dtype=np.float64)
+    types = block[:, None] * _BLOCK + np.arange(_BLOCK)  # (B, _BLOCK), the last block runs over
+    there = np.minimum(types, vocab_size - 1)
+    within = np.where(types < vocab_size, weights[rows[:, None], there], 0)
+    inner = before[:, None] + np.cumsum(within, axis=1, dtype=np.float64)
     place = (inner <= goal[:, None]).sum(axis=1)
     overrun = place >= _BLOCK  # rounding left the goal past the last weight
-    ids = block * _BLOCK + np.minimum(place, _BLOCK - 1)
-    ids = np.where(
-        overrun | (padded[rows, np.minimum(ids, padded.shape[1] - 1)] == 0),
-        _last_positive(weights),
-        ids,
-    )
+    ids = there[rows, np.minimum(place, _BLOCK - 1)]
+    impossible = np.flatnonzero(overrun | (weights[rows, ids] == 0))
+    ids[impossible] = _last_positive(weights[impossible])
     distance = np.abs(inner - goal[:, None]).min(axis=1)
     near = np.minimum(distance, np.minimum(np.abs(goal - before), total - goal)) < error * total
     return ids.astype(np.int64), near | overrun
