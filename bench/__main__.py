@@ -1,8 +1,12 @@
-"""python -m bench train|sample|score|startup|all: figures of this machine, as ratios in one run."""
+"""Figures of this machine, as ratios in one run.
+
+python -m bench [train|sample|score|startup|all], python -m bench growth, and
+python -m bench quality DIR [NAME ...] (see quality.py).
+"""
 
 import sys
 
-from bench import machine, sample, score, startup, train
+from bench import growth, machine, quality, sample, score, startup, train
 
 PARTS = {"train": train.main, "sample": sample.main, "score": score.main, "startup": startup.main}
 
@@ -10,9 +14,18 @@ PARTS = {"train": train.main, "sample": sample.main, "score": score.main, "start
 def main() -> None:
     """Run the parts that are named."""
     wanted = sys.argv[1:] or ["all"]
+    if wanted[0] == "quality":
+        print(machine.describe(), flush=True)
+        quality.main(wanted[1:])
+        return
+    if wanted[0] == "growth":
+        print(machine.describe(), flush=True)
+        growth.main()
+        return
     names = list(PARTS) if wanted == ["all"] else wanted
     if unknown := [name for name in names if name not in PARTS]:
-        raise SystemExit(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}, all")
+        there = ", ".join((*PARTS, "all", "growth", "quality"))
+        raise SystemExit(f"no such part: {', '.join(unknown)}; there are {there}")
     print(machine.describe())
     for name in names:
         print(f"\n## {name}\n")

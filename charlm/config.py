@@ -67,9 +67,9 @@ class ModelConfig(_Checked):
     """The shape of a RecurrentLM.
 
     vocab_size counts every type the tokenizer knows, <UNK> and <EOS> included. dropout acts
-    between recurrent layers and on what the output network reads. output_layers is the number
-    of hidden layers of the network that stands on the recurrent stack at each step. With
-    tie_weights the embedding is also the softmax matrix.
+    between recurrent layers and on what the output network reads, input_dropout on what the
+    first layer reads. output_layers is the number of hidden layers of the network that stands on
+    the recurrent stack at each step. With tie_weights the embedding is also the softmax matrix.
     """
 
     vocab_size: int
@@ -79,6 +79,7 @@ class ModelConfig(_Checked):
     hidden_size: int = 320
     output_layers: int = 0
     dropout: float = 0.0
+    input_dropout: float = 0.0
     tie_weights: bool = False
 
     def __post_init__(self) -> None:
@@ -89,6 +90,7 @@ class ModelConfig(_Checked):
         self._check("hidden_size", int, 1, 65_536)
         self._check("output_layers", int, 0, 16)
         self._check("dropout", float, 0.0, 0.95)
+        self._check("input_dropout", float, 0.0, 0.95)
         self._check_flag("tie_weights")
 
 
@@ -99,7 +101,10 @@ class TrainingConfig(_Checked):
     The run is a function of these fields, the model's shape and the training text: the learning
     rate rises over warmup_steps to learning_rate and falls by a cosine to end_learning_rate at
     num_steps. batch_size counts sequences, bptt_length and segment_length tokens,
-    average_decay is that of the running mean of the weights (0 is off).
+    average_decay is that of the running mean of the weights (0 is off). With sampled_types the
+    softmax of a step sums over the frequent_types most frequent types and so many of the others,
+    drawn anew (0 is off: over all). validate_tokens limits what a quick validation reads (0 is
+    all that is held out).
     """
 
     num_steps: int
@@ -114,8 +119,11 @@ class TrainingConfig(_Checked):
     beta2: float = 0.99
     max_grad_norm: float = 1.0
     average_decay: float = 0.0
+    frequent_types: int = 0
+    sampled_types: int = 0
     precision: str = "fp32"
     validate_every: int = 500
+    validate_tokens: int = 0
     patience: int = 0
     seed: int = 0
 
@@ -132,8 +140,11 @@ class TrainingConfig(_Checked):
         self._check("beta2", float, 0.0, 0.9999999)
         self._check("max_grad_norm", float, 1e-12, 1e12)
         self._check("average_decay", float, 0.0, 0.9999999)
+        self._check("frequent_types", int, 0, 10_000_000)
+        self._check("sampled_types", int, 0, 10_000_000)
         self._check_choice("precision", PRECISIONS)
         self._check("validate_every", int, 1, 10**12)
+        self._check("validate_tokens", int, 0, 10**12)
         self._check("patience", int, 0, 10**6)
         self._check("seed", int, 0, 2**63 - 1)
 

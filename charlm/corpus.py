@@ -5,11 +5,12 @@ A corpus is a list of sequences; a sequence is what <EOS> ends: a line, a paragr
 
 import gzip
 import hashlib
+import io
 import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,27 +64,73 @@ def read_documents(
     return documents
 
 
+class Line(NamedTuple):
+    """A line without its end, and the bytes of its file up to there (0 where that is unknown)."""
+
+    text: str
+    end: int
+
+
+def read_lines(
+    path: str | Path, *, encoding: str = "utf-8", errors: str = "strict"
+) -> Iterator[Line]:
+    """The lines of a file, a ``.gz`` file, the files below a directory or stdin (``-``).
+
+    Lines end at LF or CRLF; a last one without an end counts. No more than a line is in memory.
+    Raises TextError as read_documents does, when it comes to the line.
+    """
+    if str(path) == "-":
+        yield from _lines_of("standard input", sys.stdin.buffer, encoding, errors)
+        return
+    for file in _files(Path(path)):
+        try:
+            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+                yield from _lines_of(str(file), stream, encoding, errors)
+        except (OSError, EOFError, zlib.error) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise TextError(f"cannot read {file}: {reason}.") from None
+
+
+def _lines_of(name: str, stream: Any, encoding: str, errors: str) -> Iterator[Line]:
+    number = end = 0
+    try:
+        if "\n".encode(encoding) != b"\n":  # UTF-16 and the like: no line of bytes is a line
+            texts = io.TextIOWrapper(stream, encoding, errors, newline="\n")
+            try:
+                for text in texts:
+                    yield Line(_without_end(text), 0)
+            finally:
+                texts.detach()  # the stream is not ours to close
+            return
+        for raw in stream:
+            number += 1
+            if number == 1:
+                _refuse_utf16(name, raw, encoding)
+            text = raw.decode(encoding, errors)
+            end += len(raw)
+            yield Line(_without_end(text.removeprefix("\ufeff") if number == 1 else text), end)
+    except UnicodeDecodeError as error:
+        at = end + error.start
+        raise TextError(_not_text(name, encoding, error.object[error.start], at, number)) from None
+    except LookupError as error:
+        raise UsageError(f"{error}.") from None
+    except UnicodeError as error:
+        raise TextError(f"{name} is not {encoding}: {error}.") from None
+
+
 def decode(name: str, data: bytes, encoding: str = "utf-8", errors: str = "strict") -> Document:
     """Decode bytes, refusing what is not text in that encoding; one leading BOM is dropped.
 
     Raises TextError naming the byte offset, the line and the likely cure; UsageError for an
     encoding that does not exist.
     """
-    is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and is_utf8:
-        raise TextError(
-            f"{name} looks like UTF-16, not UTF-8. Say --encoding utf-16 to read it as that."
-        )
+    _refuse_utf16(name, data, encoding)
     try:
         text = data.decode(encoding, errors)
     except UnicodeDecodeError as error:
         at = error.start + len(data) - len(error.object)  # utf-8-sig counts after its mark
         line = data.count(b"\n", 0, at) + 1
-        raise TextError(
-            f"{name} is not {encoding}: byte 0x{data[at]:02x} at offset {at} "
-            f"(line {line}). Say which encoding it is (--encoding cp1252, for example) or replace "
-            "what cannot be read (--errors replace)."
-        ) from None
+        raise TextError(_not_text(name, encoding, data[at], at, line)) from None
     except LookupError as error:
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
@@ -91,6 +138,22 @@ def decode(name: str, data: bytes, encoding: str = "utf-8", errors: str = "stric
     if text.startswith("\ufeff"):
         return Document(name, text[1:], (f"{name}: dropped the byte order mark at its start",))
     return Document(name, text)
+
+
+def _refuse_utf16(name: str, data: bytes, encoding: str) -> None:
+    is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and is_utf8:
+        raise TextError(
+            f"{name} looks like UTF-16, not UTF-8. Say --encoding utf-16 to read it as that."
+        )
+
+
+def _not_text(name: str, encoding: str, byte: int, at: int, line: int) -> str:
+    return (
+        f"{name} is not {encoding}: byte 0x{byte:02x} at offset {at} (line {line}). Say which "
+        "encoding it is (--encoding cp1252, for example) or replace what cannot be read "
+        "(--errors replace)."
+    )
 
 
 def choose_split(texts: Iterable[str]) -> str:
@@ -209,6 +272,10 @@ def _read_bytes(path: Path) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise TextError(f"cannot read {path}: {reason}.") from None
+
+
+def _without_end(line: str) -> str:
+    return _without_cr(line.removesuffix("\n"))
 
 
 def _without_cr(line: str) -> str:

@@ -2,8 +2,9 @@
 
 ``torch.nn.LSTM`` called for a single step repacks its weights at every call. Here the first
 layer's input product is folded into the embedding table (a step then begins with a look-up), the
-biases that can be added beforehand are, and a step is one product a layer and side, without
-autograd. Letters as in model.py; G is the number of gates of the cell.
+biases that can be added beforehand are, and [below, previous] is one product a layer wherever
+the cell only adds the two, without autograd. Letters as in model.py; G is the number of gates of
+the cell.
 """
 
 from collections.abc import Callable
@@ -17,16 +18,28 @@ from torch import Tensor
 from charlm.engine import Ids, Logits
 from charlm.equations import NUM_STATES, LayerWeights
 from charlm.model import RecurrentLM, State
+from charlm.products import Product
 
 
 class _Layer(NamedTuple):
-    """The weights of a layer as a step wants them."""
+    """The products of a layer as a step wants them.
 
-    weight_ih: Tensor  # (I, G*H)
-    weight_hh: Tensor  # (H, G*H)
-    bias: Tensor  # (G*H,) all that can be added to the input's product
+    The input of the first layer comes multiplied already. In other layers of cells that add the
+    two sides, previous is the product with [below, previous], and below is None.
+    """
+
+    first: bool
+    below: Product | None  # (B, I) -> (B, G*H), bias included
+    previous: tuple[Product, ...]  # (B, H) -> (B, G*H); reset-before: its gates, its candidate
     candidate_bias: Tensor | None  # (H,) of the fused GRU, added inside its reset gate
     peephole: Tensor | None  # (3, H)
+
+    def gates(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Both sides added (B, G*H): x is the input, multiplied already in the first layer."""
+        (product,) = self.previous
+        if self.first:
+            return product.plus(hidden, x)
+        return product(torch.cat((x, hidden), 1))
 
 
 class TorchDecoder:
@@ -36,17 +49,15 @@ class TorchDecoder:
     def __init__(self, model: RecurrentLM) -> None:
         self.config = model.config
         self.device = model.embedding.weight.device
-        self._layers = tuple(_pack(weights, self.config.cell) for weights in model.layer_weights())
-        first = self._layers[0]
+        stack, cell = model.layer_weights(), self.config.cell
+        self._layers = tuple(_pack(w, cell, first=depth == 0) for depth, w in enumerate(stack))
         # The embedding of a token is only ever read through the first layer's input matrix.
-        self._table = torch.addmm(first.bias, model.embedding.weight, first.weight_ih)  # (V+1, G*H)
-        self._output = tuple(
-            (weight.t().contiguous(), bias.clone()) for weight, bias in model.output_weights()
-        )
+        self._table = F.linear(model.embedding.weight, stack[0].weight_ih, _bias(stack[0], cell))
+        self._output = tuple(Product(weight, bias) for weight, bias in model.output_weights())
         softmax = model.softmax_weight
         if model.projection is not None:  # two products without a nonlinearity between are one
             softmax = softmax @ model.projection.weight
-        self._softmax = softmax.t().contiguous(), model.softmax.bias.clone()
+        self._softmax = Product(softmax, model.softmax.bias)
         self._step = _STEPS[self.config.cell]
 
     def init_state(self, batch_size: int) -> State:
@@ -65,16 +76,13 @@ class TorchDecoder:
         at = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(self.device)
         x = self._table[at]  # (B, G*H): the input's product, bias included
         after = []
-        for depth, (layer, before) in enumerate(zip(self._layers, state, strict=True)):
-            if depth:
-                x = torch.addmm(layer.bias, x, layer.weight_ih)
+        for layer, before in zip(self._layers, state, strict=True):
             new = self._step(x, before, layer)
             after.append(new)
             x = new[0]
-        for weight, bias in self._output:
-            x = F.relu(torch.addmm(bias, x, weight))
-        weight, bias = self._softmax
-        logits: Logits = torch.addmm(bias, x, weight).cpu().numpy()
+        for product in self._output:
+            x = F.relu(product(x))
+        logits: Logits = self._softmax(x).cpu().numpy()
         return logits, tuple(after)
 
     def select(self, state: State, rows: Ids) -> State:
@@ -91,31 +99,43 @@ class TorchDecoder:
                 tensor[index] = value
 
 
-def _pack(weights: LayerWeights[Tensor], cell: str) -> _Layer:
-    bias, candidate_bias = weights.bias_ih, None
+def _bias(weights: LayerWeights[Tensor], cell: str) -> Tensor:
+    """All (G*H,) that can be added to the input's product."""
+    if weights.bias_hh is None:
+        return weights.bias_ih
+    if cell != "gru":
+        return weights.bias_ih + weights.bias_hh
+    bias = weights.bias_ih.clone()
+    reset_and_update = 2 * weights.weight_hh.shape[1]
+    bias[:reset_and_update] += weights.bias_hh[:reset_and_update]
+    return bias
+
+
+def _pack(weights: LayerWeights[Tensor], cell: str, first: bool) -> _Layer:
+    bias, size = _bias(weights, cell), weights.weight_hh.shape[1]
+    adds = cell not in ("gru", "gru-reset-before")
+    below = None if first or adds else Product(weights.weight_ih, bias)
+    candidate_bias = None
     if cell == "gru":
         assert weights.bias_hh is not None
-        reset_and_update = 2 * weights.weight_hh.shape[1]
-        bias = bias.clone()
-        bias[:reset_and_update] += weights.bias_hh[:reset_and_update]
-        candidate_bias = weights.bias_hh[reset_and_update:].clone()
-    elif weights.bias_hh is not None:
-        bias = bias + weights.bias_hh
-    return _Layer(
-        weights.weight_ih.t().contiguous(),
-        weights.weight_hh.t().contiguous(),
-        bias,
-        candidate_bias,
-        weights.peephole,
-    )
+        candidate_bias = weights.bias_hh[2 * size :].clone()
+    if cell == "gru-reset-before":
+        parts = torch.split(weights.weight_hh, [2 * size, size])
+        previous = tuple(Product(part) for part in parts)
+    elif adds and not first:
+        previous = (Product(torch.cat((weights.weight_ih, weights.weight_hh), 1), bias),)
+    else:
+        previous = (Product(weights.weight_hh),)
+    return _Layer(first, below, previous, candidate_bias, weights.peephole)
 
 
-# Each step: x (B, G*H), the product of the input with its bias; the state before; the weights.
+# Each step: x, the input (B, I), in the first layer its product (B, G*H) with the bias; the state
+# before; the layer.
 
 
 def _lstm(x: Tensor, state: tuple[Tensor, ...], layer: _Layer) -> tuple[Tensor, ...]:
     hidden, cell = state
-    gates = torch.addmm(x, hidden, layer.weight_hh)
+    gates = layer.gates(x, hidden)
     size = hidden.shape[1]
     update, forget = gates[:, : 2 * size].sigmoid_().chunk(2, 1)
     candidate = gates[:, 2 * size : 3 * size].tanh_()
@@ -127,7 +147,7 @@ def _lstm(x: Tensor, state: tuple[Tensor, ...], layer: _Layer) -> tuple[Tensor, 
 def _lstm_peephole(x: Tensor, state: tuple[Tensor, ...], layer: _Layer) -> tuple[Tensor, ...]:
     hidden, cell = state
     assert layer.peephole is not None
-    update, forget, candidate, output = torch.addmm(x, hidden, layer.weight_hh).chunk(4, 1)
+    update, forget, candidate, output = layer.gates(x, hidden).chunk(4, 1)
     update = torch.sigmoid(update + layer.peephole[0] * cell)
     forget = torch.sigmoid(forget + layer.peephole[1] * cell)
     cell = torch.addcmul(forget * cell, update, torch.tanh(candidate))
@@ -138,8 +158,8 @@ def _lstm_peephole(x: Tensor, state: tuple[Tensor, ...], layer: _Layer) -> tuple
 def _gru(x: Tensor, state: tuple[Tensor, ...], layer: _Layer) -> tuple[Tensor, ...]:
     (hidden,) = state
     assert layer.candidate_bias is not None
-    below = x.chunk(3, 1)
-    previous = torch.mm(hidden, layer.weight_hh).chunk(3, 1)
+    below = (x if layer.below is None else layer.below(x)).chunk(3, 1)
+    previous = layer.previous[0](hidden).chunk(3, 1)
     reset = torch.sigmoid(below[0] + previous[0])
     keep = torch.sigmoid(below[1] + previous[1])
     candidate = torch.tanh(below[2] + reset * (previous[2] + layer.candidate_bias))
@@ -148,25 +168,26 @@ def _gru(x: Tensor, state: tuple[Tensor, ...], layer: _Layer) -> tuple[Tensor, .
 
 def _gru_reset_before(x: Tensor, state: tuple[Tensor, ...], layer: _Layer) -> tuple[Tensor, ...]:
     (hidden,) = state
+    below = x if layer.below is None else layer.below(x)
     size = hidden.shape[1]
-    gates = torch.addmm(x[:, : 2 * size], hidden, layer.weight_hh[:, : 2 * size]).sigmoid_()
-    reset, update = gates.chunk(2, 1)
-    candidate = torch.addmm(x[:, 2 * size :], reset * hidden, layer.weight_hh[:, 2 * size :])
+    of_gates, of_candidate = layer.previous
+    reset, update = of_gates(hidden).add_(below[:, : 2 * size]).sigmoid_().chunk(2, 1)
+    candidate = of_candidate(reset * hidden).add_(below[:, 2 * size :])
     return (torch.lerp(hidden, candidate.tanh_(), update),)
 
 
 def _gru_minimal(x: Tensor, state: tuple[Tensor, ...], layer: _Layer) -> tuple[Tensor, ...]:
     (hidden,) = state
-    update, candidate = torch.addmm(x, hidden, layer.weight_hh).chunk(2, 1)
+    update, candidate = layer.gates(x, hidden).chunk(2, 1)
     return (torch.lerp(hidden, torch.tanh(candidate), torch.sigmoid(update)),)
 
 
 def _rnn_tanh(x: Tensor, state: tuple[Tensor, ...], layer: _Layer) -> tuple[Tensor, ...]:
-    return (torch.addmm(x, state[0], layer.weight_hh).tanh_(),)
+    return (layer.gates(x, state[0]).tanh_(),)
 
 
 def _rnn_relu(x: Tensor, state: tuple[Tensor, ...], layer: _Layer) -> tuple[Tensor, ...]:
-    return (torch.addmm(x, state[0], layer.weight_hh).relu_(),)
+    return (layer.gates(x, state[0]).relu_(),)
 
 
 _STEPS: dict[str, Callable[[Tensor, tuple[Tensor, ...], _Layer], tuple[Tensor, ...]]] = {

@@ -19,6 +19,7 @@ LOGIT_ERROR = 1e-4
 _LOWEST_TEMPERATURE = 1e-30  # logits divided by less are past single precision
 _LEAST_LEFT = 1e-3  # of a distribution, beside <UNK>, before it is computed anew
 _BLOCK = 64  # types summed at once when the running sum is searched
+_FEW = 512  # so many are not worth two searches
 _HEAD = 512  # top-p looks among so many of the likeliest types first
 
 
@@ -145,19 +146,22 @@ def _search(
     """
     batch, vocab_size = weights.shape
     rows = np.arange(batch)
-    starts = np.arange(0, vocab_size, _BLOCK)
+    block_size = _BLOCK if vocab_size > _FEW else vocab_size
+    starts = np.arange(0, vocab_size, block_size)
     sums = np.cumsum(np.add.reduceat(weights, starts, axis=1), axis=1, dtype=np.float64)
     total = sums[:, -1]  # (B,), of sums (B, blocks)
     goal = uniform * total
     block = np.minimum((sums <= goal[:, None]).sum(axis=1), len(starts) - 1)
     before = np.where(block > 0, sums[rows, block - 1], 0.0)
-    types = block[:, None] * _BLOCK + np.arange(_BLOCK)  # (B, _BLOCK), the last block runs over
-    there = np.minimum(types, vocab_size - 1)
-    within = np.where(types < vocab_size, weights[rows[:, None], there], 0)
+    within = weights  # (B, block_size)
+    if len(starts) > 1:
+        types = block[:, None] * block_size + np.arange(block_size)  # the last block runs over
+        there = np.minimum(types, vocab_size - 1)
+        within = np.where(types < vocab_size, weights[rows[:, None], there], 0)
     inner = before[:, None] + np.cumsum(within, axis=1, dtype=np.float64)
     place = (inner <= goal[:, None]).sum(axis=1)
-    overrun = place >= _BLOCK  # rounding left the goal past the last weight
-    ids = there[rows, np.minimum(place, _BLOCK - 1)]
+    overrun = place >= block_size  # rounding left the goal past the last weight
+    ids = np.minimum(block * block_size + np.minimum(place, block_size - 1), vocab_size - 1)
     impossible = np.flatnonzero(overrun | (weights[rows, ids] == 0))
     ids[impossible] = _last_positive(weights[impossible])
     distance = np.abs(inner - goal[:, None]).min(axis=1)

@@ -17,7 +17,8 @@ from charlm.batching import (
     group_rows,
     read_windows,
 )
-from charlm.model import RecurrentLM, State, flatten_targets, narrow_state, sum_cross_entropy
+from charlm.model import RecurrentLM, State, flatten_targets, narrow_state
+from charlm.products import Product
 
 _WINDOW = 256  # tokens of a row read in one call of the network
 _TOKENS = 16_384  # tokens of a batch, padding included
@@ -33,6 +34,7 @@ def token_log_probs(
     Sequences of like length are read together; long ones in windows with the state carried over,
     so memory does not grow with the length of a text.
     """
+    softmax = Product(model.softmax_weight, model.softmax.bias)
     log_probs = np.empty(text.num_tokens)
     all_ranks = np.empty(text.num_tokens, dtype=np.int64) if ranks else None
     rows = Rows(text.starts[:-1], text.starts[1:], text.starts[:-1])
@@ -40,7 +42,7 @@ def token_log_probs(
         offset = 0
         state = model.init_state(len(group.begin))
         for window in read_windows(text, group, _WINDOW):
-            values, places, state = _score_window(model, window, state, ranks)
+            values, places, state = _score_window(model, softmax, window, state, ranks)
             batch, width = window.targets.shape
             live = (window.targets != PADDING).numpy()
             at = (group.begin[:batch, None] + offset + np.arange(width))[live]
@@ -52,27 +54,38 @@ def token_log_probs(
 
 
 def _score_window(
-    model: RecurrentLM, window: Window, state: State, ranks: bool
+    model: RecurrentLM, softmax: Product, window: Window, state: State, ranks: bool
 ) -> tuple[Tensor, Tensor | None, State]:
     """log P and ranks (T, B) of the targets of a window, and the state after it."""
     device = model.embedding.weight.device
     batch, width = window.inputs.shape
     hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
     vectors = hidden.reshape(-1, hidden.shape[-1])  # (T * B, H)
-    targets = window.targets.t().reshape(-1, 1).clamp(min=0).to(device)
-    step = max(1, _LOGITS // model.config.vocab_size)
-    values, places = [], []
-    for at in range(0, len(vectors), step):
-        logits = model.logits(vectors[at : at + step]).float()  # (M, V)
-        chosen = logits.gather(1, targets[at : at + step])  # (M, 1)
-        values.append((chosen - logits.logsumexp(1, keepdim=True)).squeeze(1).cpu())
-        if ranks:
-            places.append((logits > chosen).sum(1).add_(1).cpu())
+    targets = window.targets.t().reshape(-1).clamp(min=0).to(device)
+    values, places = _target_log_probs(model.features(vectors), softmax, targets, ranks)
     return (
-        torch.cat(values).view(width, batch),
-        torch.cat(places).view(width, batch) if ranks else None,
+        values.cpu().view(width, batch),
+        places.cpu().view(width, batch) if places is not None else None,
         state,
     )
+
+
+def _target_log_probs(
+    features: Tensor, softmax: Product, targets: Tensor, ranks: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """log P (N,) of targets (N,) given what the softmax reads (N, D), and ranks (N,) if asked.
+
+    The scores of all types are made for some positions at a time and kept for none.
+    """
+    portion = max(1, _LOGITS // softmax.num_outputs)
+    values, places = [], []
+    for at in range(0, len(features), portion):
+        logits = softmax(features[at : at + portion])  # (M, V)
+        chosen = logits.gather(1, targets[at : at + portion, None])  # (M, 1)
+        values.append((chosen - logits.logsumexp(1, keepdim=True)).squeeze(1))
+        if ranks:
+            places.append((logits > chosen).sum(1).add_(1))
+    return torch.cat(values), torch.cat(places) if ranks else None
 
 
 @torch.inference_mode()
@@ -83,16 +96,24 @@ def mean_loss(
     batch_size: int,
     bptt_length: int,
     segment_length: int,
+    most_tokens: int = 0,
 ) -> float:
     """Mean nats per target of a text, read as in training: the quick figure of a run's progress.
 
     Long sequences are cut into pieces that are read side by side, each after a warm-up on the
-    window before it; ``token_log_probs`` is the exact figure.
+    window before it. Of a text of more than most_tokens tokens (0 is no limit) about so many are
+    read, in pieces from all over it. ``token_log_probs`` is the exact figure.
     """
     device = model.embedding.weight.device
+    softmax = Product(model.softmax_weight, model.softmax.bias)
     rows = cut_rows(
         text.starts, segment_length=segment_length, batch_size=batch_size, warm_up=bptt_length
     )
+    if 0 < most_tokens < text.num_tokens:
+        share = most_tokens / text.num_tokens
+        number = max(1, round(share * len(rows.begin)))
+        spread = (np.arange(number) + 0.5) * len(rows.begin) / number
+        rows = rows.take(spread.astype(np.int64))
     groups = group_rows(
         rows, tokens_per_window=batch_size * bptt_length, bptt_length=bptt_length, rng=None
     )
@@ -104,5 +125,6 @@ def mean_loss(
             hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
             if window.num_targets:
                 vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
-                total += float(sum_cross_entropy(model.logits(vectors), targets))
-    return total / text.num_tokens
+                values, _ = _target_log_probs(model.features(vectors), softmax, targets)
+                total -= float(values.double().sum())
+    return total / int((rows.end - rows.counted).sum())

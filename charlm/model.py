@@ -67,6 +67,15 @@ class RecurrentLM(nn.Module):
             return self.embedding.weight[: self.config.vocab_size]
         return self.softmax.weight
 
+    def softmax_rows(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (M, D) of the softmax matrix and biases (M,) of the types ``ids`` (M,).
+
+        The gradient of the matrix is sparse: it has these rows alone.
+        """
+        tied = self.config.tie_weights
+        weight = self.embedding.weight if tied else self.softmax.weight
+        return F.embedding(ids, weight, sparse=True), self.softmax.bias[ids]
+
     def layer_weights(self) -> tuple[LayerWeights[Tensor], ...]:
         """The weights of the recurrent stack, bottom first, as equations.py orders them."""
         return tuple(cast(RecurrentLayer, layer).weights() for layer in self.layers)
@@ -97,22 +106,25 @@ class RecurrentLM(nn.Module):
         inputs: (B, T) ids, each below V or V itself for the zero vector. Returns (T, B, H) and
         the state after the last input. In training mode dropout draws from ``generator``.
         """
-        x = self.embedding(inputs.t())  # (T, B, E)
-        after = []
+        rate = self.config.dropout
+        x = self._dropout(self.embedding(inputs.t()), self.config.input_dropout, generator)
+        after = []  # x is (T, B, E) here
         for depth, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
             if depth:
-                x = self._dropout(x, generator)
+                x = self._dropout(x, rate, generator)
             x, new = layer(x, before)  # (T, B, H)
             after.append(new)
-        return self._dropout(x, generator), tuple(after)
+        return self._dropout(x, rate, generator), tuple(after)
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """What the softmax reads: (..., H) -> (..., D)."""
+        for linear in self.output:
+            hidden = F.relu(linear(hidden))
+        return hidden if self.projection is None else self.projection(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every type: (..., H) -> (..., V)."""
-        for linear in self.output:
-            hidden = F.relu(linear(hidden))
-        if self.projection is not None:
-            hidden = self.projection(hidden)
-        return F.linear(hidden, self.softmax_weight, self.softmax.bias)
+        return F.linear(self.features(hidden), self.softmax_weight, self.softmax.bias)
 
     def forward(
         self, inputs: Tensor, state: State, generator: torch.Generator | None = None
@@ -121,13 +133,12 @@ class RecurrentLM(nn.Module):
         hidden, state = self.hidden(inputs, state, generator)
         return self.logits(hidden).transpose(0, 1), state
 
-    def _dropout(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _dropout(self, x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
         """Dropout with one mask for all steps of the window (Gal & Ghahramani 2016).
 
         x: (T, B, H). The mask is (B, H): as cheap as it is stronger than one drawn anew for
         every step.
         """
-        rate = self.config.dropout
         if not self.training or rate == 0:
             return x
         keep = torch.empty(x.shape[1:], device=x.device, dtype=x.dtype)
@@ -161,11 +172,6 @@ def narrow_state(state: State, batch_size: int) -> State:
 def num_parameters(model: nn.Module) -> int:
     """How many numbers the model learns."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def sum_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in nats, summed over the targets; logits (M, V), targets (M,)."""
-    return F.cross_entropy(logits.float(), targets, reduction="sum")
 
 
 def flatten_targets(hidden: Tensor, targets: Tensor, padding: int) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,8 @@ from charlm.training import groups_of_epoch, tokens_per_second
 _VALIDATION_SHARE = 0.05  # of the time, at most, goes into the quick validations
 _MOST_VALIDATIONS = 40
 _CALIBRATION_SHARE = 0.03
+_FEWEST_VALIDATIONS = 8
+_FEW_TOKENS = 20_000  # what is held out is always read as a whole if it is no more
 _CHEAPER_FORWARD = 0.35  # what a token costs in validation, against one in training
 
 ERRORS = ("strict", "replace")
@@ -46,6 +48,7 @@ class Request:
     vocab_size: int | None = None
     min_count: int | None = None
     lowercase: bool = False
+    pretokenized: bool = False
     subword_model: str = "unigram"
     seconds: float | None = None
     epochs: float | None = None
@@ -167,11 +170,7 @@ def material_of(texts: Texts, tokenizer: Tokenizer) -> Material:
     counts, held = corpora.count(texts.train), corpora.count(texts.valid)
     known = None
     if texts.split_on != "file":
-        known = corpora.sequence_hashes(
-            texts.train
-            if not getattr(tokenizer, "lowercase", False)
-            else [text.lower() for text in texts.train]
-        )
+        known = corpora.sequence_hashes(map(tokenizer.normalise, texts.train))
     return Material(
         tokenizer=tokenizer,
         text=tokenize(tokenizer, texts.train),
@@ -195,6 +194,7 @@ def settle(request: Request, say: Say) -> Settled:
         vocab_size=request.vocab_size,
         min_count=request.min_count,
         lowercase=request.lowercase,
+        pretokenized=request.pretokenized,
         subword_model=request.subword_model,
     )
     for note in tokenizer.notes:
@@ -268,18 +268,19 @@ def fix_steps(
             num_steps = max(1, round(most_epochs * per_epoch))
             why = f"more than {most_epochs:g} epochs seldom help; --epochs asks for more"
     valid_tokens = material.valid.num_tokens if material.valid is not None else 0
-    affordable = (
-        _VALIDATION_SHARE
-        * num_steps
-        / per_epoch
-        * text.num_tokens
-        / max(1.0, _CHEAPER_FORWARD * valid_tokens)
-    )
-    validations = int(min(_MOST_VALIDATIONS, max(4, affordable)))
+    affordable = _VALIDATION_SHARE * num_steps / per_epoch * text.num_tokens
+    affordable /= _validation_cost(model, config)  # tokens that may be read in all
+    validations = int(min(_MOST_VALIDATIONS, affordable / max(1, valid_tokens)))
+    validate_tokens = 0
+    if validations < _FEWEST_VALIDATIONS:
+        validations = _FEWEST_VALIDATIONS
+        if affordable / validations < valid_tokens > _FEW_TOKENS:
+            validate_tokens = max(_FEW_TOKENS, int(affordable / validations))
     config = dataclasses.replace(
         config,
         num_steps=num_steps,
         validate_every=max(1, -(-num_steps // validations)),
+        validate_tokens=validate_tokens,
         warmup_steps=min(config.warmup_steps, max(1, num_steps // 10)),
     )
     say(
@@ -287,6 +288,16 @@ def fix_steps(
         f"{request.device} ({platform.machine()})"
     )
     return config
+
+
+def _validation_cost(model: ModelConfig, config: TrainingConfig) -> float:
+    """What reading a token costs, against training on it: all types have to be scored."""
+    width = model.embedding_size if model.tie_weights else model.hidden_size
+    recurrent = 8 * model.num_layers * model.hidden_size**2
+    types = config.frequent_types + config.sampled_types if config.sampled_types else None
+    whole = recurrent + width * model.vocab_size
+    trained = recurrent + width * min(types or model.vocab_size, model.vocab_size)
+    return _CHEAPER_FORWARD * whole / trained
 
 
 def likely_precision(model: ModelConfig, device: str) -> str:

@@ -268,6 +268,7 @@ def _validate(
                 batch_size=max(64, config.batch_size),
                 bptt_length=config.bptt_length,
                 segment_length=config.segment_length,
+                most_tokens=config.validate_tokens,
             )
     else:
         loss = train_loss

@@ -237,6 +237,6 @@ class Sampler:
         """Whether a text is, word for word, a sequence of the training text."""
         if self.known is None:
             return None
-        hashed = np.uint64(sequence_hash(text))
+        hashed = np.uint64(sequence_hash(self.tokenizer.normalise(text)))
         at = int(np.searchsorted(self.known, hashed))
         return at < len(self.known) and bool(self.known[at] == hashed)

@@ -35,8 +35,8 @@ from charlm.model import (
     detach_state,
     flatten_targets,
     narrow_state,
-    sum_cross_entropy,
 )
+from charlm.softmax import TypeSampler, cross_entropy
 from charlm.weights import Arrays
 
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
@@ -147,10 +147,11 @@ def train_steps(
     Whenever a Step has been yielded the state is whole and may be saved. Raises DivergedError
     after 10 steps in a row whose gradient is not finite; the weights are then those before them.
     """
+    types = _type_sampler(state.model, config, text)
     while state.step < config.num_steps:
         groups = groups_of_epoch(text, config, state.epoch)
         while state.group < len(groups) and state.step < config.num_steps:
-            yield _train_window(state, config, text, groups[state.group])
+            yield _train_window(state, config, text, types, groups[state.group])
         if state.group == len(groups):
             state.epoch, state.group = state.epoch + 1, 0
 
@@ -167,8 +168,27 @@ def groups_of_epoch(text: TokenizedText, config: TrainingConfig, epoch: int) -> 
     )
 
 
+def _type_sampler(
+    model: RecurrentLM, config: TrainingConfig, text: TokenizedText
+) -> TypeSampler | None:
+    """What draws the types of a step's softmax; None where it sums over all of them."""
+    vocab_size = model.config.vocab_size
+    if not 0 < config.frequent_types + config.sampled_types < vocab_size:
+        return None
+    if not config.sampled_types:
+        return None
+    frequencies = torch.bincount(text.targets, minlength=vocab_size)
+    return TypeSampler(
+        frequencies.to(model.embedding.weight.device), config.frequent_types, config.sampled_types
+    )
+
+
 def _train_window(
-    state: TrainingState, config: TrainingConfig, text: TokenizedText, group: Rows
+    state: TrainingState,
+    config: TrainingConfig,
+    text: TokenizedText,
+    types: TypeSampler | None,
+    group: Rows,
 ) -> Step:
     """One window: forward, backward, update; the state then points at the next."""
     window = read_window(text, group, state.window, config.bptt_length)
@@ -176,7 +196,7 @@ def _train_window(
     if before is None:
         before = state.model.init_state(len(window.inputs))
     rate = learning_rate(state.step, config)
-    loss, norm, after = _update(state, config, window, before, rate)
+    loss, norm, after = _update(state, config, window, types, before, rate)
     finite = math.isfinite(loss) and math.isfinite(norm)
     state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
     if state.skipped_in_a_row >= MOST_SKIPPED:
@@ -198,23 +218,40 @@ def _train_window(
 
 
 def _update(
-    state: TrainingState, config: TrainingConfig, window: Window, before: State, rate: float
+    state: TrainingState,
+    config: TrainingConfig,
+    window: Window,
+    types: TypeSampler | None,
+    before: State,
+    rate: float,
 ) -> tuple[float, float, State]:
     """Loss (nats per target), gradient norm and the state after; updates unless not finite."""
     model = state.model
     device = model.embedding.weight.device
     model.train()
+    generator = step_generator(config.seed, state.step, device)
+    # A window reads few of many embeddings: their gradient is made of those rows alone.
+    model.embedding.sparse = types is not None
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         hidden, after = model.hidden(
-            window.inputs.to(device),
-            narrow_state(before, len(window.inputs)),
-            dropout_generator(config.seed, state.step, device),
+            window.inputs.to(device), narrow_state(before, len(window.inputs)), generator
         )
         vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
-        loss = sum_cross_entropy(model.logits(vectors), targets) / window.num_targets
+        features = model.features(vectors)
+        if types is None:
+            loss = cross_entropy(features, model.softmax_weight, model.softmax.bias, targets)
+        else:
+            drawn = types.draw(targets, generator)
+            loss = cross_entropy(
+                features, *model.softmax_rows(drawn.ids), drawn.targets, drawn.log_weights
+            )
+        loss = loss / window.num_targets
+    before_it = [parameter.grad for parameter in model.parameters()] if types else []
     for parameter in model.parameters():
         parameter.grad = None
     loss.backward()  # type: ignore[no-untyped-call]
+    for parameter, buffer in zip(model.parameters(), before_it, strict=bool(types)):
+        _make_dense(parameter, buffer)
     norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm))
     value = float(loss.detach())
     if math.isfinite(value) and math.isfinite(norm):
@@ -229,8 +266,16 @@ def _update(
     return value, norm, after
 
 
-def dropout_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
-    """The random numbers of one step's dropout, a function of (seed, step)."""
+def _make_dense(parameter: nn.Parameter, buffer: Tensor | None) -> None:
+    """Spread a gradient of rows over a whole matrix, in the memory that the last step's had."""
+    grad = parameter.grad
+    if grad is not None and grad.is_sparse:
+        dense = torch.zeros_like(parameter) if buffer is None else buffer.zero_()
+        parameter.grad = dense.index_add_(0, grad._indices()[0], grad._values())
+
+
+def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The random numbers of one step, dropout's and others', a function of (seed, step)."""
     generator = torch.Generator(device)
     # An odd multiplier keeps neighbouring steps and seeds apart in 63 bits.
     return generator.manual_seed((seed * 0x9E3779B97F4A7C15 + step) % 2**63)

@@ -1,9 +1,11 @@
 """Tiny texts and tiny models for the tests of the training rooms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from charlm.batching import TokenizedText, from_ids
 from charlm.config import ModelConfig, TrainingConfig
@@ -49,3 +51,21 @@ def quick_training(**fields: object) -> TrainingConfig:
         "warmup_steps": 3,
     }
     return TrainingConfig(**{**defaults, **fields})  # type: ignore[arg-type]
+
+
+class LargestTensor(TorchDispatchMode):
+    """Within it, how many numbers the largest tensor has that torch makes or is given to fill."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call the operator and look at what it gave."""
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return out

@@ -396,6 +396,35 @@ def test_train_with_options_of_all_sorts(empty: Path) -> None:
     assert expected_training.items() <= info["training"].items()
 
 
+def test_train_on_words_that_are_cut_already(empty: Path) -> None:
+    """--pretokenized takes words as they stand between spaces, and `<unk>` as the unknown one.
+
+    A drawn line is known for one of the training text however that spaced its words.
+    """
+    (empty / "cut.txt").write_text("  it  do n't\t<unk> \u2003 rain . \n" * 40, encoding="utf-8")
+    options = ("--level", "word", "--pretokenized", "--steps", "60", "--learning-rate", "0.02")
+    result = good("train", "cut.txt", *options, "--hidden", "16")
+    (tokens,) = lines_of_json(good("tokenize", " it do n't  <unk> don't rain .", "--json").out)
+    assert tokens["pieces"] == ["it", "do", "n't", "<UNK>", "<UNK>", "rain", "."]
+    assert "vocabulary: 7 types" in result.err
+    assert tokens["decoded"] == "it do n't \ufffd \ufffd rain ."
+    one, other = lines_of_json(
+        good("score", "it do n't <unk> rain .", "it  do n't <unk> rain . ", "--json").out
+    )
+    assert one["tokens"] == 7
+    assert one["total_log_prob_nats"] == pytest.approx(other["total_log_prob_nats"], abs=1e-5)
+    for prompt in ("it do n't <unk>", " it  do\tn't <unk> "):
+        (drawn,) = lines_of_json(
+            good("sample", "--temperature", "0", "--json", "--prompt", prompt).out
+        )
+        assert drawn["text"] == f"{prompt.removesuffix(' ')} rain ."
+        assert drawn["in_training_text"]
+    (other,) = lines_of_json(
+        good("sample", "--temperature", "0", "--json", "--prompt", "it do do n't <unk>").out
+    )
+    assert not other["in_training_text"]
+
+
 def test_train_for_a_time(empty: Path) -> None:
     """--time becomes a number of steps that is written down."""
     result = good("train", "corpus.txt", "--time", "0.5s", "--hidden", "8")
@@ -426,6 +455,7 @@ REFUSED: list[tuple[int, list[str], str]] = [
     (2, ["train", "corpus.txt", "--seed", "-1"], "seed"),
     (2, ["train", "corpus.txt", "--valid-share", "1"], "below 1"),
     (2, ["train", "corpus.txt", "--vocab-size", "0"], "vocab_size"),
+    (2, ["train", "corpus.txt", "--pretokenized"], "pretokenized is for word level"),
     (3, ["train", "corpus.txt", "--min-count", "100000"], "min_count"),
     (3, ["train", "missing.txt"], "there is no file missing.txt"),
     (3, ["train", "corpus.txt", "--valid", "missing.txt"], "there is no file missing.txt"),
@@ -667,6 +697,7 @@ def test_resume_repeats_the_command_or_gives_only_the_name(empty: Path) -> None:
         (["--batch-size", "5"], "--batch-size is 8 there, 5 here"),
         (["--min-count", "2"], "--min-count is not given there, 2 here"),
         (["--lowercase"], "--lowercase is False there, True here"),
+        (["--pretokenized"], "--pretokenized is False there, True here"),
         (["--cell", "gru", "--layers", "2"], "--layers is 1 there, 2 here"),
         (["--split-on", "file"], "the text of "),
         (["other.txt"], "the text of other.txt is not the one that checkpoints/run was begun"),
@@ -702,7 +733,7 @@ def test_diverged_training_is_told(empty: Path, monkeypatch: pytest.MonkeyPatch)
     """Numbers that are not finite end a training with 5 and a cure."""
     from charlm import training
 
-    def update(state: Any, config: Any, window: Any, before: Any, rate: float) -> Any:
+    def update(_: Any, config: Any, window: Any, types: Any, before: Any, rate: float) -> Any:
         return float("nan"), float("nan"), before
 
     monkeypatch.setattr(training, "_update", update)

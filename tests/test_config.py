@@ -35,6 +35,9 @@ trainings = st.builds(
     segment_length=st.integers(2048, 10**9),
     learning_rate=st.floats(0, 100),
     average_decay=st.floats(0, 0.999),
+    frequent_types=st.integers(0, 10**7),
+    sampled_types=st.integers(0, 10**7),
+    validate_tokens=st.integers(0, 10**12),
     precision=st.sampled_from(PRECISIONS),
     seed=st.integers(0, 2**63 - 1),
 )

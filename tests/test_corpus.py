@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import io
 import sys
+import tempfile
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -301,3 +303,86 @@ def test_known_sequences_are_found_again(sequences: list[str], other: str) -> No
         hashed = np.uint64(corpus.sequence_hash(text))
         at = int(np.searchsorted(hashes, hashed))
         assert (at < len(hashes) and hashes[at] == hashed) == (text in sequences)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    lines=st.lists(st.text(st.characters(exclude_characters="\n\r"), max_size=8)),
+    end=st.sampled_from(["\n", "\r\n"]),
+    closed=st.booleans(),
+    encoding=st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-32"]),
+)
+def test_lines_are_read_one_at_a_time(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[str],
+    end: str,
+    closed: bool,
+    encoding: str,
+) -> None:
+    """Every line without its end, empty ones too; a last one counts with or without an end."""
+    lines = [line.encode("utf-8", "replace").decode().removeprefix("\ufeff") for line in lines]
+    path = tmp_path_factory.mktemp("lines") / "text"
+    text = end.join(lines) + (end if closed and lines else "")
+    path.write_bytes(text.encode(encoding))
+    expected = lines if closed or not lines or lines[-1] else lines[:-1]
+    read = list(corpus.read_lines(path, encoding=encoding))
+    assert [line.text for line in read] == expected
+    if encoding == "utf-8":
+        assert [line.end for line in read][-1:] == ([path.stat().st_size] if read else [])
+
+
+def test_lines_of_gz_and_of_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are read as the file itself would be, a byte order mark left out."""
+    plain, packed = tmp_path / "a.txt", tmp_path / "a.gz"
+    plain.write_bytes(b"\xef\xbb\xbfone\n\ntwo")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert [line.text for line in corpus.read_lines(plain)] == ["one", "", "two"]
+    assert list(corpus.read_lines(packed)) == list(corpus.read_lines(plain))
+    with plain.open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert list(corpus.read_lines("-")) == list(corpus.read_lines(plain))
+        assert not stdin.buffer.closed
+    assert [line.text for line in corpus.read_lines(tmp_path)] == ["one", "", "two"] * 2
+
+
+def test_lines_before_a_broken_one_are_given() -> None:
+    """The error comes where the line is, with its number and offset."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"fine\nalso fine\nbr\xffken\n")
+        file.flush()
+        lines = corpus.read_lines(file.name)
+        assert [next(lines).text, next(lines).text] == ["fine", "also fine"]
+        with pytest.raises(TextError, match=r"byte 0xff at offset 17 \(line 3\)"):
+            next(lines)
+        assert [line.text for line in corpus.read_lines(file.name, errors="replace")][
+            2
+        ] == "br\ufffdken"
+
+
+def test_what_has_no_lines_is_refused(tmp_path: Path) -> None:
+    """No file, an empty directory, a damaged .gz, UTF-16 read as UTF-8, an unknown encoding."""
+    (tmp_path / "bad.gz").write_bytes(gzip.compress(b"text " * 100)[:-9])
+    (tmp_path / "wide").write_text("a", encoding="utf-16")
+    (tmp_path / "empty").mkdir()
+    for name, says in (
+        ("none", "no file"),
+        ("empty", "no file"),
+        ("bad.gz", "cannot read"),
+        ("wide", "UTF-16"),
+    ):
+        with pytest.raises(TextError, match=says):
+            list(corpus.read_lines(tmp_path / name))
+    with pytest.raises(UsageError):
+        list(corpus.read_lines(tmp_path / "wide", encoding="no-such"))
+
+
+def test_lines_need_no_more_memory_than_a_line(tmp_path: Path) -> None:
+    """8 MB of short lines are read within a small part of that."""
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"a short line\n" * 600_000)
+    tracemalloc.start()
+    number = sum(1 for _ in corpus.read_lines(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert number == 600_000
+    assert peak < 1_000_000

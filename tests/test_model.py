@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers_training import quick_training, text_of_lengths, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,6 @@ from charlm.model import (
     flatten_targets,
     narrow_state,
     num_parameters,
-    sum_cross_entropy,
 )
 from charlm.torch_engine import TorchEngine
 from charlm.training import new_state, train_steps
@@ -137,7 +137,7 @@ def test_no_gradient_crosses_a_detached_state(cell: str) -> None:
         if detached:
             state = detach_state(state)
         logits, _ = model(second, state)
-        loss = sum_cross_entropy(logits[0], torch.tensor([6, 5, 1]))
+        loss = F.cross_entropy(logits[0], torch.tensor([6, 5, 1]), reduction="sum")
         (gradient,) = torch.autograd.grad(loss, model.embedding.weight)
         return gradient
 
@@ -264,6 +264,29 @@ def test_untied_weights_are_two() -> None:
     assert model.softmax_weight is model.softmax.weight
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_of_the_softmax_are_its_matrix(shape: dict[str, int]) -> None:
+    """Scores are features times softmax_rows, of some types as of all; its gradient has their rows.
+
+    A type that is asked for twice has the gradient of both.
+    """
+    model = tiny_model(dtype=torch.float64, **shape)
+    hidden = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([6, 0, 3, 3])
+    weight, bias = model.softmax_rows(ids)
+    features = model.features(hidden)
+    assert features.shape == (5, weight.shape[1])
+    torch.testing.assert_close(features @ weight.t() + bias, model.logits(hidden)[:, ids])
+    torch.testing.assert_close(
+        features @ model.softmax_weight.t() + model.softmax.bias, model.logits(hidden)
+    )
+    upstream = torch.arange(4.0, dtype=torch.float64)[:, None] + 1
+    matrix = model.embedding.weight if model.config.tie_weights else model.softmax.weight
+    (gradient,) = torch.autograd.grad((weight * upstream).sum(), matrix)
+    assert gradient.is_sparse
+    assert gradient.to_dense()[:, 0].tolist() == [2, 0, 0, 7, 0, 0, 1, 0][: len(matrix)]
+
+
 def test_parameters_are_counted_by_hand() -> None:
     """2 layers of 8 units over 6 inputs, 7 types: each matrix once, tied or not."""
     embedding = 8 * 6
@@ -286,7 +309,7 @@ def test_a_new_model_knows_next_to_nothing(cell: str, tied: bool) -> None:
     ids = random_ids(8, 20, vocab_size=60)
     with torch.no_grad():
         logits, _ = model(ids[:, :-1], model.init_state(8))
-    loss = float(sum_cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())) / (8 * 19)
+    loss = float(F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()))
     assert abs(loss - np.log(60)) < 0.35
 
 
@@ -310,11 +333,3 @@ def test_flattening_keeps_each_vector_beside_its_target() -> None:
     assert kept.tolist() == [10, 11, 12, 14]
     vectors, kept = flatten_targets(hidden, torch.tensor([[0, 2, 4], [1, 3, 5]]), PADDING)
     assert vectors[:, 0].tolist() == kept.tolist()
-
-
-def test_the_loss_is_a_sum_over_targets_in_nats() -> None:
-    """Two targets of probability 1/2 and 1/4 cost ln 8, in single precision even from half."""
-    logits = torch.tensor([[0.5, 0.5], [0.25, 0.75]]).log()
-    loss = sum_cross_entropy(logits.bfloat16(), torch.tensor([0, 0]))
-    assert loss.dtype == torch.float32
-    assert float(sum_cross_entropy(logits, torch.tensor([0, 0]))) == pytest.approx(np.log(8))

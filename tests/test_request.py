@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm import recipe
-from charlm.batching import num_windows
-from charlm.config import CELLS, LEVELS
+from charlm.batching import TokenizedText, from_ids, num_windows
+from charlm.config import CELLS, LEVELS, ModelConfig, TrainingConfig
 from charlm.corpus import sequence_hash
 from charlm.errors import CharlmError, CheckpointError, TextError, UsageError
 from charlm.request import (
@@ -27,6 +27,8 @@ from charlm.request import (
     read_texts,
     settle,
 )
+from charlm.run import Material
+from charlm.tokenizers import train_tokenizer
 from charlm.training import groups_of_epoch
 
 LINES = [f"{a} {b}" for a in ("red", "blue", "green", "grey") for b in ("cat", "dog", "fox", "owl")]
@@ -168,6 +170,46 @@ def test_without_a_budget_a_tiny_text_is_read_so_often_and_no_more(
     assert settled.training.num_steps == 20 * per_epoch
 
 
+MANY = from_ids([np.full(1000, 2, dtype=np.int32)] * 50, 50_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(held=st.integers(1, 2_000_000), num_steps=st.integers(1, 20_000), sampled=st.booleans())
+def test_validations_cost_little_or_read_little(held: int, num_steps: int, sampled: bool) -> None:
+    """At least five times what is held out is read, in part where it is much for the budget.
+
+    In part means at least 20,000 tokens; what is less is always read as a whole. Eight times
+    that apart, reading takes about a twentieth of the time of training.
+    """
+    material = Material(
+        tokenizer=train_tokenizer(["a"], level="char"),
+        text=MANY,
+        valid=TokenizedText(MANY.targets, MANY.inputs, np.array([0, held])),
+        known=None,
+        split_on="line",
+        about={},
+    )
+    model = ModelConfig(vocab_size=50_000, hidden_size=64, tie_weights=True)
+    types = {"frequent_types": 4000, "sampled_types": 2000} if sampled else {}
+    config = fix_steps(
+        Request(corpus=("a",), steps=num_steps, precision="fp32"),
+        model,
+        TrainingConfig(num_steps=1, **types),
+        material,
+        quiet,
+    )
+    validations = -(-num_steps // config.validate_every)
+    assert min(num_steps, 5) <= validations <= 40
+    if config.validate_tokens:
+        assert 20_000 <= config.validate_tokens < held
+    windows = sum(num_windows(g, config.bptt_length) for g in groups_of_epoch(MANY, config, 0))
+    trained = num_steps / windows * MANY.num_tokens
+    read = validations * (config.validate_tokens or held)
+    # Reading a token costs a third of training on it, and more where training scores few types.
+    cost = 0.35 * (50_000 / 6000 if sampled else 1)
+    assert read <= 8 * 20_000 or cost * read < 0.06 * trained
+
+
 def test_precision_is_as_asked_or_one_there_is(corpus: Path) -> None:
     """A precision asked for is kept; measured or guessed, it is one of the two."""
     for precision in ("fp32", "bf16"):
@@ -257,6 +299,22 @@ def test_files_know_no_novelty(tmp_path: Path) -> None:
     assert set(lower.material.known) == {sequence_hash("aa bb"), sequence_hash("cc aa")}
 
 
+def test_known_sequences_are_kept_as_the_tokens_keep_them(tmp_path: Path) -> None:
+    """Words cut already know their sequences by single spaces; otherwise every space counts."""
+    path = tmp_path / "corpus.txt"
+    path.write_text(" aa  bb\naa bb \naa\u2003bb\nCc \t aa\n" * 3, encoding="utf-8")
+    fields = {"split_on": "line", "level": "word", "steps": 1, "min_count": 1}
+    cut = settle(asked(path, pretokenized=True, **fields), quiet).material.known
+    assert cut is not None
+    assert set(cut) == {sequence_hash("aa bb"), sequence_hash("Cc aa")}
+    lower = settle(asked(path, pretokenized=True, lowercase=True, **fields), quiet).material.known
+    assert lower is not None
+    assert set(lower) == {sequence_hash("aa bb"), sequence_hash("cc aa")}
+    exact = settle(asked(path, **fields), quiet).material.known
+    assert exact is not None
+    assert len(exact) == 4
+
+
 @pytest.mark.parametrize("content", ["", "\n \n\t\r\n"])
 def test_a_blank_corpus_is_refused(tmp_path: Path, content: str) -> None:
     """No text to train on, or to validate on, is a TextError."""
@@ -316,17 +374,29 @@ def test_line_ends_do_not_change_the_fingerprint(corpus: Path) -> None:
 @given(
     level=st.sampled_from(LEVELS),
     split_on=st.sampled_from([None, "line", "paragraph", "file"]),
+    pretokenized=st.booleans(),
     budget=st.sampled_from([{}, {"seconds": 2.5}, {"epochs": 0.5}, {"steps": 9}]),
     model=st.fixed_dictionaries({}, optional={"cell": st.sampled_from(CELLS)}),
     seed=st.integers(0, 2**40),
 )
 def test_a_request_comes_back_from_json(
-    level: str, split_on: str | None, budget: dict[str, Any], model: dict[str, Any], seed: int
+    level: str,
+    split_on: str | None,
+    pretokenized: bool,
+    budget: dict[str, Any],
+    model: dict[str, Any],
+    seed: int,
 ) -> None:
     """Through JSON text a request comes back equal, its files named so that they stay the same."""
     path = str(Path("some.txt").absolute())
     request = Request(
-        corpus=(path, "-"), level=level, split_on=split_on, model=model, seed=seed, **budget
+        corpus=(path, "-"),
+        level=level,
+        split_on=split_on,
+        pretokenized=pretokenized,
+        model=model,
+        seed=seed,
+        **budget,
     )
     assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
     relative = dataclasses.replace(request, corpus=("some.txt", "-"))
@@ -386,10 +456,13 @@ def test_the_recipe_never_fails(
         training={},
     )
     assert chosen.model.vocab_size == vocab_size
-    assert 0 <= chosen.model.dropout <= 0.5
+    assert 0 <= chosen.model.dropout <= 0.6
+    assert 0 <= chosen.model.input_dropout <= 0.3
     assert 64 <= chosen.model.hidden_size <= 1024
     assert chosen.model.embedding_size <= chosen.model.hidden_size
     assert 0 < chosen.training.end_learning_rate < chosen.training.learning_rate
+    types = chosen.training.frequent_types + chosen.training.sampled_types
+    assert types == 0 or 0 < chosen.training.sampled_types < types < vocab_size
     assert "\n" not in chosen.why
     assert str(chosen.model.hidden_size) in chosen.why
 
@@ -460,6 +533,36 @@ def test_more_text_asks_for_no_smaller_model(seconds: float) -> None:
         assert chosen[0].dropout >= chosen[-1].dropout
 
 
+@pytest.mark.parametrize("vocab_size", [3, 100, 4096, 5000, 50_000, 10**6])
+@pytest.mark.parametrize("num_tokens", [10_000, 10**7])
+def test_many_types_are_sampled_where_there_is_much_text(vocab_size: int, num_tokens: int) -> None:
+    """At most half of them and some thousands, more than half of these the frequent ones.
+
+    Few types, or types of little text, are summed over as a whole; what is asked for is done.
+    """
+
+    def types(**training: int) -> tuple[int, int]:
+        chosen = recipe.choose(
+            level="word",
+            vocab_size=vocab_size,
+            num_tokens=num_tokens,
+            num_sequences=1,
+            seconds=60,
+            model={},
+            training=training,
+        ).training
+        return chosen.frequent_types, chosen.sampled_types
+
+    frequent, sampled = types()
+    if vocab_size < 1000 or num_tokens < 100_000:
+        assert (frequent, sampled) == (0, 0)
+    else:
+        assert 0 < sampled < frequent
+        assert frequent + sampled < min(vocab_size / 2, 10_000)
+    assert types(sampled_types=0)[1] == 0
+    assert types(frequent_types=5, sampled_types=7) == (5, 7)
+
+
 def test_what_makes_no_sense_is_refused_before_training(corpus: Path) -> None:
     """A size out of range, or a vocabulary too small to hold a type, is the caller's mistake."""
     for fields in (
@@ -469,6 +572,8 @@ def test_what_makes_no_sense_is_refused_before_training(corpus: Path) -> None:
         {"vocab_size": 2},
         {"min_count": 0},
         {"lowercase": True},
+        {"pretokenized": True},
+        {"pretokenized": True, "level": "subword"},
         {"valid_share": 1.0},
         {"encoding": "klingon"},
         {"precision": "fp8"},

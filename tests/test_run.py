@@ -267,6 +267,30 @@ def test_what_is_saved_is_what_was_validated(tmp_path: Path) -> None:
     assert loaded.info["training"] == config.to_json()
 
 
+@pytest.mark.parametrize("validate_tokens", [0, 30, 10**6])
+def test_validations_read_no_more_than_asked(tmp_path: Path, validate_tokens: int) -> None:
+    """With validate_tokens a validation is mean_loss of so many tokens, else of all held out."""
+    held = ["the cat ran to the dog", "a dog", "to be or not", "the mat", "ran ran ran", "sat on"]
+    material = material_of(valid=held)
+    assert material.valid is not None
+    config = training_config(num_steps=4, validate_every=2, validate_tokens=validate_tokens)
+    state, events = train(tmp_path / "run", material, model_config(material), config)
+    figures = [
+        runs.mean_loss(
+            state.model.eval(),
+            material.valid,
+            batch_size=64,
+            bptt_length=8,
+            segment_length=8,
+            most_tokens=most,
+        )
+        for most in (validate_tokens, 0)
+    ]
+    *_, last = (event for event in events if isinstance(event, Validated))
+    assert last.loss == figures[0]
+    assert (figures[0] == figures[1]) == (validate_tokens != 30)
+
+
 def test_the_log_is_json_lines(tmp_path: Path) -> None:
     """A line a validation: strict JSON without NaN, each step once, the mean loss a target."""
     material = material_of(valid=HELD)

@@ -3,18 +3,22 @@
 import dataclasses
 import itertools
 import math
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from helpers_training import EOS, text_of_lengths, tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charlm import equations, evaluation, metrics
-from charlm.batching import TokenizedText, from_ids, tokenize
+from charlm.batching import PADDING, Rows, TokenizedText, from_ids, group_rows, tokenize
 from charlm.config import CELLS
 from charlm.evaluation import mean_loss, token_log_probs
-from charlm.model import RecurrentLM
+from charlm.model import RecurrentLM, flatten_targets
 from charlm.scoring import TextScore, score_texts
 from charlm.tokenizers import Tokenizer, train_tokenizer
 from charlm.torch_engine import TorchEngine
@@ -278,6 +282,89 @@ def test_mean_loss_warms_up_before_it_counts() -> None:
     pieces = [text.targets[at : at + 10].numpy() for at in range(0, 4000, 10)]
     blind = -token_log_probs(model, from_ids(pieces, 7))[0].mean()
     assert abs(quick - exact.mean()) < 0.1 * abs(blind - exact.mean())
+
+
+@pytest.mark.parametrize("lengths", [[3000, 40, 1200, 7], [1, 9, 33, 90, 5, 90]])
+def test_a_limit_that_is_none_changes_nothing(
+    lengths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mean_loss of at most 0, as many or more tokens than there are is that of the whole text.
+
+    And it is the same, but for rounding, however many logits are made at a time.
+    """
+    model, text = tiny_model(num_layers=2, output_layers=1), text_of_lengths(lengths)
+    sizes = {"batch_size": 8, "bptt_length": 16, "segment_length": 64}
+    whole = mean_loss(model, text, **sizes)
+    for most in (0, text.num_tokens, text.num_tokens + 1, 10**12):
+        assert mean_loss(model, text, **sizes, most_tokens=most) == whole
+    assert mean_loss(model, text, **sizes, most_tokens=text.num_tokens // 2) != whole
+    monkeypatch.setattr(evaluation, "_LOGITS", 3 * 7)
+    assert mean_loss(model, text, **sizes) == pytest.approx(whole, rel=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40),
+    share=st.floats(0, 1, exclude_min=True),
+    batch_size=st.integers(1, 20),
+)
+def test_a_limited_mean_loss_is_that_of_what_it_reads(
+    lengths: list[int], share: float, batch_size: int
+) -> None:
+    """Of sequences that are not cut, the share asked for is read, from all over the text.
+
+    The figure is the exact mean over their tokens, each counted once.
+    """
+    model, text = tiny_model(), text_of_lengths(lengths)
+    most = max(1, int(share * text.num_tokens))
+    rows: list[Rows] = []
+
+    def noted(of: Rows, **options: Any) -> list[Rows]:
+        rows.append(of)
+        return group_rows(of, **options)
+
+    with mock.patch.object(evaluation, "group_rows", noted):
+        quick = mean_loss(
+            model,
+            text,
+            batch_size=batch_size,
+            bptt_length=8,
+            segment_length=60,
+            most_tokens=most,
+        )
+    (read,) = rows
+    chosen = np.searchsorted(text.starts, read.begin)
+    assert (text.starts[chosen] == read.begin).all()
+    assert (text.starts[chosen + 1] == read.end).all()
+    if most == text.num_tokens:
+        assert chosen.tolist() == list(range(len(lengths)))
+    else:
+        assert len(chosen) == max(1, round(most / text.num_tokens * len(lengths)))
+        assert len({*chosen.tolist()}) == len(chosen)
+        every = len(lengths) / len(chosen)
+        gaps = np.diff([-every / 2, *chosen, len(lengths) - 1 + every / 2])
+        assert ((gaps > every - 1.01) & (gaps < every + 1.01)).all()
+    log_probs = token_log_probs(model, text)[0]
+    parts = [log_probs[text.starts[i] : text.starts[i + 1]] for i in chosen]
+    assert quick == pytest.approx(-np.concatenate(parts).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("most", [500, 2000, 7000])
+def test_a_limited_mean_loss_is_near_the_whole(most: int) -> None:
+    """Of a text alike everywhere, one sequence or many, a part gives the figure within 5 %.
+
+    About so many tokens count as were asked for.
+    """
+    model = tiny_model()
+    for lengths in ([9000], [3000, 2000, 40, 1200, 7, 2800], [30] * 300):
+        text = text_of_lengths(lengths)
+        sizes = {"batch_size": 8, "bptt_length": 16, "segment_length": 64}
+        whole = mean_loss(model, text, **sizes)
+        with mock.patch.object(evaluation, "flatten_targets", wraps=flatten_targets) as flatten:
+            part = mean_loss(model, text, **sizes, most_tokens=most)
+        counted = sum(int((call.args[1] != PADDING).sum()) for call in flatten.call_args_list)
+        assert counted == pytest.approx(most, rel=0.2)
+        assert part == pytest.approx(whole, rel=0.05)
 
 
 def test_scoring_leaves_no_graph_and_no_random_number() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import TextError
+from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.word import DEFAULT_VOCAB_SIZE, WordTokenizer, _ChunkIds
 
 # Characters among which every rule of splitting meets every other.
@@ -224,3 +225,124 @@ def test_a_long_chunk_without_spaces():
     assert peak < 40e6
     known = "a" + ".b" * 5
     assert split(known) == ["a", *["￭.￭", "b"] * 5]
+
+
+# Words that somebody has cut already
+
+
+SPACES = " \n\t\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u2028\u2029\u3000"
+CUT = st.text(st.sampled_from(f"aB.<>İς\u0301\u200b\ufeff {SPACES}"))
+cut_text = CUT | st.text(st.characters(exclude_categories=()))
+
+
+def cut(*texts, **options):
+    """A tokenizer that knows all types of texts that are cut already."""
+    return learned(*texts, pretokenized=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("do n't  stop .", ["do", "n't", "stop", "."]),
+        (" (see p.3) \t中文 1,000 ", ["(see", "p.3)", "中文", "1,000"]),
+        ("a\n\n b \n", ["a", "\n", "\n", "b", "\n"]),
+        ("a\r\nb\rc", ["a", "\n", "b", "c"]),
+        ("a\u2028b\x1cc\x85d\xa0e\u3000f", ["a", "b", "c", "d", "e", "f"]),
+        ("zero\u200bwidth \ufeffmark", ["zero\u200bwidth", "\ufeffmark"]),
+        ("￭a a￭", ["￭a", "a￭"]),
+    ],
+)
+def test_golden_cuts(text, pieces):
+    """Where the text is cut already, a token is what stands between white space, or a line end."""
+    tokenizer = cut(text)
+    assert tokenizer.pieces(tokenizer.encode(text)) == pieces
+
+
+@given(text=cut_text, lowercase=st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_a_cut_text_comes_back_normalised(text, lowercase):
+    """decode(encode(x)) == normalise(x): its lines, in each one space between two words."""
+    text = text.replace("<unk>", "unk")
+    tokenizer = cut(text, "some other text", lowercase=lowercase)
+    lines = (text.lower() if lowercase else text).split("\n")
+    expected = "\n".join(" ".join(line.split()) for line in lines)
+    assert tokenizer.normalise(text) == expected
+    assert tokenizer.decode(tokenizer.encode(text)) == expected
+
+
+@given(text=cut_text)
+@settings(max_examples=200, deadline=None)
+def test_the_vocabulary_of_a_cut_text_is_its_words(text):
+    """The types are the different words and, where there are lines, the line end; not <unk>."""
+    tokenizer = cut(f"{text} <unk> word")
+    types = tokenizer.pieces(range(2, tokenizer.vocab_size))
+    assert len(set(types)) == len(types)
+    ends = {"\n"} if "\n" in text else set()
+    assert set(types) == ({*text.split(), "word"} | ends) - {"<unk>"}
+
+
+@given(words=st.lists(st.sampled_from(["<unk>", "<UNK>", "a", "<unk>.", "<eos>", "\n"])))
+@settings(max_examples=100, deadline=None)
+def test_unk_in_a_cut_text_is_the_unknown_word(words):
+    """`<unk>` alone between spaces has the id of <UNK>; whatever else looks like it has its own."""
+    text = " ".join(words)
+    tokenizer = cut("a <UNK> <unk>. <eos> \n")
+    ids = tokenizer.encode(text).tolist()
+    assert [i == tokenizer.unk_id for i in ids] == [word == "<unk>" for word in words]
+    assert tokenizer.eos_id not in ids
+    assert tokenizer.decode(ids) == tokenizer.normalise(
+        " ".join("\ufffd" if word == "<unk>" else word for word in words)
+    )
+    assert "<unk>" not in tokenizer.pieces(range(tokenizer.vocab_size))
+    # In lower case <UNK> is <unk> too; where nothing is cut, neither is anything but text.
+    lower = cut("a <unk>. <eos> \n", lowercase=True).encode(text).tolist()
+    assert [i == 0 for i in lower] == [word in ("<unk>", "<UNK>") for word in words]
+    assert 0 not in learned("<unk> <UNK> a <unk>. <eos>", text).encode(text)
+
+
+def test_where_rare_words_are_unk_already_none_is_too_rare():
+    """By default a word must occur twice, but once where `<unk>` stands in the text."""
+
+    def words(*texts, **options):
+        tokenizer = WordTokenizer.train(texts, pretokenized=True, **options)
+        assert tokenizer.notes == () or "min_count lowered" in tokenizer.notes[0]
+        return tokenizer.pieces(range(2, tokenizer.vocab_size))
+
+    assert words("a b a") == ["a"]
+    assert words("a b a", "<unk>") == ["a", "b"]
+    assert words("a b a <unk>.") == ["a"]
+    assert words("a b a <UNK>", lowercase=True) == ["a", "b"]
+    assert words("a b a <unk> <unk> <unk>", min_count=2) == ["a"]
+    assert words("<unk> <unk> <unk> a b a", vocab_size=3) == ["a"]
+    assert words("b a") == ["a", "b"]  # with a note
+    assert cut("b a <unk>").notes == ()
+    assert WordTokenizer.train(["a <unk> b"], pretokenized=True).notes == ()
+    for texts in (["<unk> <unk>"], [" \t\u2028"], []):
+        with pytest.raises(TextError):
+            WordTokenizer.train(texts, pretokenized=True)
+    # Where the text is not cut, <unk> is no word that tells of others.
+    assert WordTokenizer.train(["a b a <unk>"]).pieces([2]) == ["a"]
+    assert WordTokenizer.train(["a b a <unk>"]).vocab_size == 3
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("pretokenized", [False, True])
+def test_flags_are_kept_in_the_file(lowercase, pretokenized):
+    """A saved tokenizer reads texts as it did: as they are or cut, in lower case or not."""
+    text = "The cat 's  the\tCat's <unk>\n"
+    saved = learned(text, lowercase=lowercase, pretokenized=pretokenized)
+    loaded = tokenizer_from_files(saved.to_files())
+    assert (loaded.lowercase, loaded.pretokenized) == (lowercase, pretokenized)
+    assert loaded.to_files() == saved.to_files()
+    for each in (text, "THE  cat", "cat's <UNK>"):
+        assert loaded.encode(each).tolist() == saved.encode(each).tolist()
+        assert loaded.normalise(each) == saved.normalise(each)
+    assert (0 in loaded.encode(text)) == pretokenized
+
+
+@pytest.mark.parametrize("prompt", ["the", "the ", "the  ", "the\t", " the\u3000 "])
+def test_spaces_around_a_cut_prompt_do_not_matter(prompt):
+    """However a prompt ends, the next word brings one space; a line end stays."""
+    tokenizer = cut("the cat\n")
+    assert tokenizer.encode_prompt(prompt).tolist() == tokenizer.encode("the").tolist()
+    assert tokenizer.encode_prompt(f"{prompt}\n ").tolist() == tokenizer.encode("the\n").tolist()

@@ -5,11 +5,14 @@ import dataclasses
 import itertools
 import json
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers_training import EOS, quick_training, text_of_lengths, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,23 +20,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm import equations
-from charlm.batching import TokenizedText, from_ids, num_windows, read_window
+from charlm.batching import PADDING, TokenizedText, Window, from_ids, num_windows, read_window
 from charlm.config import CELLS, ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError
-from charlm.evaluation import token_log_probs
-from charlm.model import to_arrays
+from charlm.evaluation import mean_loss, token_log_probs
+from charlm.model import RecurrentLM, flatten_targets, narrow_state, to_arrays
+from charlm.softmax import Sample, TypeSampler
 from charlm.torch_engine import TorchEngine
 from charlm.training import (
     MOST_SKIPPED,
     Step,
     TrainingState,
-    dropout_generator,
     groups_of_epoch,
     learning_rate,
     new_state,
     restore_state,
     state_arrays,
     state_counters,
+    step_generator,
     tokens_per_second,
     train_steps,
     weights_for_use,
@@ -194,12 +198,12 @@ def test_a_run_leaves_the_global_random_numbers_alone() -> None:
     assert not equal(parameters(one), parameters(third))
 
 
-def test_dropout_of_a_step_is_a_function_of_seed_and_step() -> None:
+def test_the_numbers_of_a_step_are_a_function_of_seed_and_step() -> None:
     """Every (seed, step) has random numbers of its own, and they come back when asked again."""
     device = torch.device("cpu")
 
     def numbers(seed: int, step: int) -> tuple[float, ...]:
-        return tuple(torch.rand(4, generator=dropout_generator(seed, step, device)).tolist())
+        return tuple(torch.rand(4, generator=step_generator(seed, step, device)).tolist())
 
     drawn = {numbers(seed, step) for seed in range(15) for step in range(15)}
     assert len(drawn) == 225
@@ -404,6 +408,11 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"average_decay": 0.99, "seed": 7, "batch_size": 2},
     ),
     "bf16": ({"cell": "gru-reset-before", "dropout": 0.1}, {"precision": "bf16"}),
+    "sampled": (
+        {"dropout": 0.2, "tie_weights": True},
+        {"average_decay": 0.9, "frequent_types": 2, "sampled_types": 3},
+    ),
+    "sampled bf16": ({"cell": "gru"}, {"precision": "bf16", "sampled_types": 2, "seed": 3}),
 }
 
 
@@ -573,6 +582,190 @@ def test_without_an_average_the_weights_for_use_are_the_weights() -> None:
         assert equal(parameters(state), raw)
         assert not used.training
     assert not state.model.training
+
+
+# A sample of the types
+
+
+WORDS = text_of_lengths([30, 3, 9, 26, 5, 40, 17, 2], vocab_size=60)
+SAMPLED = {"batch_size": 2, "frequent_types": 8, "sampled_types": 6, "max_grad_norm": 1e9}
+
+
+class SampledStep(NamedTuple):
+    """What went into a step, the model before it among it, and what came out."""
+
+    model: RecurrentLM
+    hidden: Tensor
+    window: Window
+    sample: Sample
+    step: Step
+    gradients: dict[str, Tensor]
+
+
+def sampled_steps(model: ModelConfig, config: TrainingConfig) -> Iterator[SampledStep]:
+    """The steps of a run on WORDS, looked into; they are of one epoch."""
+    state, samples, draw = new_state(model, config), [], TypeSampler.draw
+
+    def noted(*arguments: Any) -> Sample:
+        samples.append(draw(*arguments))
+        return samples[-1]
+
+    steps = train_steps(state, config, WORDS)
+    groups = groups_of_epoch(WORDS, config, 0)
+    while state.step < config.num_steps:
+        window = read_window(WORDS, groups[state.group], state.window, config.bptt_length)
+        batch = len(window.inputs)
+        before = copy.deepcopy(state.model).train()
+        before.zero_grad()
+        before.embedding.sparse = False
+        carried = narrow_state(state.recurrent or before.init_state(batch), batch)
+        generator = step_generator(config.seed, state.step, torch.device("cpu"))
+        hidden, _ = before.hidden(window.inputs, carried, generator)
+        with mock.patch.object(TypeSampler, "draw", noted):
+            step = next(steps)
+        gradients = {
+            name: parameter.grad.clone()
+            for name, parameter in state.model.named_parameters()
+            if parameter.grad is not None
+        }
+        yield SampledStep(before, hidden, window, samples[-1], step, gradients)
+    assert state.epoch == 0
+    assert len(samples) == config.num_steps
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "untied": {},
+    "tied": {"tie_weights": True, "embedding_size": 8},
+    "tied by a projection": {"tie_weights": True, "output_layers": 1},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_sampled_gradients_are_those_of_the_weighted_sum(shape: dict[str, Any]) -> None:
+    """Loss and every gradient are those of all scores weighted, by dense back-propagation.
+
+    The frequent types and a position's own target weigh 1, each of the 6 drawn of the other 52
+    stands for as many as there are to each, and what is not in the sample weighs nothing.
+    """
+    model = dataclasses.replace(MODEL, vocab_size=60, dropout=0.2, num_layers=2, **shape)
+    config = quick_training(num_steps=6, **SAMPLED)
+    frequent = torch.bincount(WORDS.targets, minlength=60).argsort(descending=True, stable=True)[:8]
+    drawn = set()
+    for past in sampled_steps(model, config):
+        stands_for = torch.zeros(60)
+        stands_for[past.sample.ids[past.sample.log_weights > -math.inf]] = 52 / 6
+        drawn.add(frozenset(stands_for.nonzero()[:, 0].tolist()))
+        stands_for[frequent] = 1
+        assert stands_for.sum() == pytest.approx(60)
+        vectors, targets = flatten_targets(past.hidden, past.window.targets, PADDING)
+        own = F.one_hot(targets, 60).bool()
+        scores = past.model.logits(vectors)  # (N, 60)
+        total = torch.where(own, 1, stands_for) * scores.exp()
+        loss = (total.sum(1).log() - scores[own]).mean()
+        loss.backward()
+        assert past.step.loss == pytest.approx(loss.item(), rel=1e-5)
+        expected = {name: p.grad for name, p in past.model.named_parameters()}
+        assert past.gradients.keys() == expected.keys()
+        for name, gradient in past.gradients.items():
+            assert not gradient.is_sparse
+            torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
+    assert len(drawn) == 6  # anew at every step
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_rows_neither_read_nor_in_the_sample_stay(shape: dict[str, Any]) -> None:
+    """Types that a step did not meet have no gradient in it, whatever the step before met."""
+    model = dataclasses.replace(MODEL, vocab_size=60, **shape)
+    spared = 0
+    for past in sampled_steps(model, quick_training(num_steps=6, **SAMPLED)):
+        read = {*past.window.inputs.flatten().tolist()} - {60}
+        scored = {*past.sample.ids.tolist()}
+        expected = {"softmax.bias": scored, "embedding.weight": read}
+        if past.model.config.tie_weights:
+            expected["embedding.weight"] = read | scored
+        else:
+            expected["softmax.weight"] = scored
+        for name, types in expected.items():
+            gradient = past.gradients[name].reshape(-1, past.gradients[name][0].numel())
+            moved = {*gradient.any(1).nonzero()[:, 0].tolist()}
+            # What is read only beyond the last target of a row has no gradient.
+            assert moved == types if name == "softmax.bias" else moved <= types
+            assert len(moved) > len(types) / 2
+            spared += 60 - len(moved)
+    assert spared > 100
+
+
+def test_a_sample_of_all_types_is_none() -> None:
+    """Where frequent and drawn types make up the vocabulary, or none are drawn, nothing is drawn.
+
+    A run is then, to the bit, the run without; with one type less it is another.
+    """
+    plain, state = run(MODEL, quick_training(), TEXT)
+    for frequent, sampled in ((3, 4), (0, 7), (7, 1), (4, 10**7), (5, 0)):
+        config = quick_training(frequent_types=frequent, sampled_types=sampled)
+        steps, same = run(MODEL, config, TEXT)
+        assert steps == plain
+        assert equal(parameters(same), parameters(state))
+    for frequent, sampled in ((3, 3), (0, 6), (5, 1)):
+        config = quick_training(frequent_types=frequent, sampled_types=sampled)
+        steps, other = run(MODEL, config, TEXT)
+        assert steps[0].num_targets == plain[0].num_targets
+        assert not equal(parameters(other), parameters(state))
+
+
+def test_sampled_training_learns_the_plain_softmax() -> None:
+    """The loss over all types falls as far, within 6 %, as in training that sums over them all.
+
+    Words that often follow others are frequent; a sum that took the drawn for the whole of them
+    would lose 10 %.
+    """
+    rng = np.random.default_rng(0)
+    zipf = 1 / np.arange(1, 119)
+    follows = [
+        rng.choice(np.arange(2, 120), size=3, replace=False, p=zipf / zipf.sum())
+        for _ in range(120)
+    ]
+    sequences = []
+    for _ in range(120):
+        ids = [int(rng.integers(2, 120))]
+        while len(ids) < 24:
+            ids.append(int(rng.choice(follows[ids[-1]], p=[0.6, 0.3, 0.1])))
+        sequences.append(np.array([*ids, EOS], dtype=np.int32))
+    text, held = from_ids(sequences[:100], 120), from_ids(sequences[100:], 120)
+    model = ModelConfig(vocab_size=120, embedding_size=24, hidden_size=24, tie_weights=True)
+    config = quick_training(
+        num_steps=400, batch_size=16, bptt_length=25, segment_length=25, learning_rate=2e-2
+    )
+
+    def loss(state: TrainingState) -> float:
+        with weights_for_use(state) as trained:
+            return -float(token_log_probs(trained, held)[0].mean())
+
+    _, full = run(model, config, text)
+    few = dataclasses.replace(config, frequent_types=10, sampled_types=20)
+    _, sampled = run(model, few, text)
+    assert loss(full) < 0.4 * loss(new_state(model, config))
+    assert loss(sampled) < 1.06 * loss(full)
+
+
+def test_scores_sum_over_all_types() -> None:
+    """After sampled training, scores and the quick figure are the full softmax of the equations."""
+    config = quick_training(frequent_types=2, sampled_types=2)
+    _, state = run(MODEL, config, TEXT)
+    weights = TorchEngine(state.model).reference()
+    expected = []
+    for begin, end in itertools.pairwise(TEXT.starts.tolist()):
+        inputs, targets = TEXT.inputs[begin:end].numpy(), TEXT.targets[begin:end].numpy()
+        log_probs, _ = equations.forward("lstm", weights, inputs[None])
+        expected += equations.token_log_probs(log_probs, targets[None])[0].tolist()
+    with (
+        mock.patch.object(TypeSampler, "draw", side_effect=AssertionError),
+        weights_for_use(state) as trained,
+    ):
+        log_probs, _ = token_log_probs(trained, TEXT)
+        quick = mean_loss(trained, TEXT, batch_size=4, bptt_length=8, segment_length=200)
+    np.testing.assert_allclose(log_probs, expected, rtol=0, atol=1e-5)
+    assert quick == pytest.approx(-np.mean(expected), abs=1e-5)
 
 
 # Numbers that are not finite

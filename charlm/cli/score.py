@@ -8,11 +8,13 @@ from unicodedata import category
 
 import typer
 
+from charlm.cli.meter import Meter
 from charlm.cli.model import ModelOption, load_model
 from charlm.cli.terminal import number, out, out_json, safe_text, say
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
+    from charlm.corpus import Line
     from charlm.scoring import TextScore
 
 _BATCH_TEXTS = 4096
@@ -59,33 +61,28 @@ def score_cli(
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
-    batches = [list(texts)] if texts else _batches(_lines(file or "-", encoding, errors))
     loaded = load_model(model)
     writer = Writer(unit=unit, per_token=per_token, json=json, tsv=tsv, ranked=bool(texts))
-    for batch in batches:
-        writer.write(loaded.score_all(batch, per_token=per_token))
-        sys.stdout.flush()
+    if texts:
+        writer.write(loaded.score_all(list(texts), per_token=per_token))
+        return
+    file = file or "-"
+    from charlm.corpus import read_lines
+
+    with Meter(file) as meter:
+        for batch in _batches(read_lines(file, encoding=encoding, errors=errors)):
+            writer.write(loaded.score_all([line.text for line in batch], per_token=per_token))
+            sys.stdout.flush()
+            meter.update(len(batch), batch[-1].end)
 
 
-def _lines(file: str, encoding: str, errors: str) -> Iterator[str]:
-    """The lines of a file without their ends; a last line without one counts."""
-    from charlm.corpus import read_documents
-
-    for document in read_documents([file], encoding=encoding, errors=errors):
-        for note in document.notes:
-            say(note)
-        if document.text:
-            for line in document.text.removesuffix("\n").split("\n"):
-                yield line.removesuffix("\r")
-
-
-def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
+def _batches(lines: "Iterator[Line]") -> "Iterator[list[Line]]":
     """Lines in portions that fit in memory."""
-    batch: list[str] = []
+    batch: list[Line] = []
     characters = 0
     for line in lines:
         batch.append(line)
-        characters += len(line)
+        characters += len(line.text)
         if len(batch) >= _BATCH_TEXTS or characters >= _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0

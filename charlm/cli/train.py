@@ -66,6 +66,9 @@ def train_cli(
     dropout: Annotated[
         float | None, typer.Option(help="Between layers and on the output.  [default: by text]")
     ] = None,
+    input_dropout: Annotated[
+        float | None, typer.Option(help="On what the first layer reads.  [default: by text]")
+    ] = None,
     tie_weights: Annotated[
         bool | None,
         typer.Option(
@@ -82,6 +85,10 @@ def train_cli(
     ] = None,
     lowercase: Annotated[
         bool, typer.Option("--lowercase", help="Words in lower case (word level).")
+    ] = False,
+    pretokenized: Annotated[
+        bool,
+        typer.Option("--pretokenized", help="The text is cut already: words stand between spaces."),
     ] = False,
     subword_model: Annotated[
         str | None, typer.Option(help="unigram or bpe (subword level).  [default: unigram]")
@@ -146,6 +153,7 @@ def train_cli(
         "vocab_size": vocab_size,
         "min_count": min_count,
         "lowercase": lowercase or None,
+        "pretokenized": pretokenized or None,
         "subword_model": subword_model,
         "seed": seed,
         "precision": precision,

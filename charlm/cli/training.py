@@ -22,6 +22,7 @@ MODEL_OPTIONS = {
     "embedding": "embedding_size",
     "output_layers": "output_layers",
     "dropout": "dropout",
+    "input_dropout": "input_dropout",
     "tie_weights": "tie_weights",
 }
 TRAINING_OPTIONS = {

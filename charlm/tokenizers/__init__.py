@@ -23,19 +23,21 @@ def train_tokenizer(
     vocab_size: int | None = None,
     min_count: int | None = None,
     lowercase: bool = False,
+    pretokenized: bool = False,
     subword_model: str = "unigram",
 ) -> Tokenizer:
     """A tokenizer for the training split, given as its sequences; each is read once.
 
     vocab_size counts <UNK> and <EOS>; None is no limit at char level, 50,000 at word level and
     4,000 at subword level. min_count (char and word level) leaves rarer types out; None is 1 at
-    char and 2 at word level. lowercase is for words, subword_model (unigram or bpe) for
-    subwords. The same texts and options give the same tokenizer.
+    char and 2 at word level. lowercase and pretokenized (words are what stands between spaces)
+    are for words, subword_model (unigram or bpe) for subwords. The same texts and options give
+    the same tokenizer.
 
     Raises UsageError for an option that makes no sense for the level, TextError if the texts
     hold nothing to learn from.
     """
-    _check_options(level, vocab_size, min_count, lowercase, subword_model)
+    _check_options(level, vocab_size, min_count, lowercase, pretokenized, subword_model)
     if level == "char":
         from charlm.tokenizers.character import CharacterTokenizer
 
@@ -46,7 +48,11 @@ def train_tokenizer(
         from charlm.tokenizers.word import WordTokenizer
 
         return WordTokenizer.train(
-            texts, vocab_size=vocab_size, min_count=min_count, lowercase=lowercase
+            texts,
+            vocab_size=vocab_size,
+            min_count=min_count,
+            lowercase=lowercase,
+            pretokenized=pretokenized,
         )
     from charlm.tokenizers.subword import SubwordTokenizer
 
@@ -81,6 +87,7 @@ def _check_options(
     vocab_size: int | None,
     min_count: int | None,
     lowercase: bool,
+    pretokenized: bool,
     subword_model: str,
 ) -> None:
     """Refuse options that are out of range or mean nothing at the level: UsageError."""
@@ -93,8 +100,9 @@ def _check_options(
         )
     if min_count is not None and (level == "subword" or min_count < 1):
         raise UsageError("min_count must be at least 1, and means nothing at subword level.")
-    if lowercase and level != "word":
-        raise UsageError(f"lowercase is for word level, not {level} level.")
+    for name, wanted in (("lowercase", lowercase), ("pretokenized", pretokenized)):
+        if wanted and level != "word":
+            raise UsageError(f"{name} is for word level, not {level} level.")
     if subword_model not in SUBWORD_MODELS:
         choices = ", ".join(SUBWORD_MODELS)
         raise UsageError(f"subword_model must be one of {choices}, got {subword_model!r}.")

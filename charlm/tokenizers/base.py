@@ -45,6 +45,9 @@ class Tokenizer(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What training decided that its caller may want to hear; empty once loaded."""
 
+    def normalise(self, text: str) -> str:
+        """The text as far as the tokens keep it: decode(encode(text)) if every type is known."""
+
     def encode(self, text: str) -> IdArray:
         """The ids (N,) of a text. <EOS> is never added."""
 

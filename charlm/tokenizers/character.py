@@ -46,6 +46,10 @@ class CharacterTokenizer:
             vocabulary=Vocabulary.from_counts(counts, vocab_size=vocab_size, min_count=min_count)
         )
 
+    def normalise(self, text: str) -> str:
+        """The text itself: characters keep all of it."""
+        return text
+
     def encode(self, text: str) -> IdArray:
         """The ids (N,) of the N characters of a text."""
         return self._id_of[code_points(text)]

@@ -104,6 +104,10 @@ class SubwordTokenizer:
         tokenizer.notes = tuple(_notes(len(rare), wanted, tokenizer.vocab_size))
         return tokenizer
 
+    def normalise(self, text: str) -> str:
+        """The text, lone surrogates as U+FFFD: bytes stand in for what has no piece."""
+        return _without_surrogates(text)
+
     def encode(self, text: str) -> IdArray:
         """The ids (N,) of the N pieces and bytes of a text."""
         parts = iter(_without_surrogates(text).split(_SPACE_MARK))

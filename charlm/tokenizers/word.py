@@ -6,6 +6,10 @@ Where two tokens touch in the text, the joining is marked on punctuation rather 
 ``(see p.`` is "2(", "0see", "0p", "1.". White space other than a lone space between two other
 characters is a token of its own, one per character, and no implicit space stands beside it.
 
+A text that somebody has cut already (``pretokenized``) is taken at its word: a token is what
+stands between two spaces, or the end of a line, and ``<unk>`` is the unknown word. How many
+spaces there were is then forgotten.
+
 What a letter is depends on the Unicode version of the Python that runs.
 """
 
@@ -34,6 +38,8 @@ _JOIN_RIGHT = 2
 
 # A run of other characters, or white space that is not a lone space between two of them.
 _CHUNK = re.compile(r"\S+|(?!(?<=\S) (?=\S))\s")
+_PIECE = re.compile(r"\n|\S+")  # of a text cut already
+_UNKNOWN = "0<unk>"
 _TYPE = re.compile(r"0\s|[0-3]\S+")
 
 # Ideographs and kana, which are written without spaces; each is a token.
@@ -48,7 +54,7 @@ _INNER = "'’\u200c\u200d"  # kept inside a word: apostrophes and the (non-)joi
 class WordTokenizer:
     """Words, numbers, punctuation and white space <-> ids.
 
-    decode(encode(text)) is the text (lowercased with ``lowercase``) wherever every type is known.
+    decode(encode(text)) is normalise(text) wherever every type is known.
     """
 
     level = "word"
@@ -56,13 +62,19 @@ class WordTokenizer:
     eos_id = EOS_ID
 
     def __init__(
-        self, *, vocabulary: Vocabulary, lowercase: bool = False, notes: tuple[str, ...] = ()
+        self,
+        *,
+        vocabulary: Vocabulary,
+        lowercase: bool = False,
+        pretokenized: bool = False,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.notes = notes
         self.vocab_size = len(vocabulary)
         self._vocabulary = vocabulary
         self.lowercase = lowercase
-        self._chunk_ids = _ChunkIds(vocabulary)
+        self.pretokenized = pretokenized
+        self._chunk_ids = _ChunkIds(vocabulary, pretokenized)
         self._surfaces = (UNK_TEXT, "", *(kind[1:] for kind in vocabulary.types))
         # <EOS> and white space take no space on either side.
         flags = [0, _JOIN_LEFT | _JOIN_RIGHT, *map(_spacing_flags, vocabulary.types)]
@@ -77,27 +89,40 @@ class WordTokenizer:
         vocab_size: int | None = None,
         min_count: int | None = None,
         lowercase: bool = False,
+        pretokenized: bool = False,
     ) -> Self:
         """The tokenizer of the types of ``texts``, cut as Vocabulary.from_counts cuts.
 
         None stands for DEFAULT_VOCAB_SIZE and DEFAULT_MIN_COUNT; the latter gives way, with a
-        note, where no type occurs so often. Raises TextError if no type is left.
+        note, where no type occurs so often, and to 1 where rare words are ``<unk>`` already.
+        Raises TextError if no type is left.
         """
-        counts = count_types(map(str.lower, texts) if lowercase else texts)
+        counts = count_types(map(str.lower, texts) if lowercase else texts, pretokenized)
         notes: tuple[str, ...] = ()
+        unknown = counts.pop(_UNKNOWN, 0) if pretokenized else 0
         if min_count is None:
-            min_count = DEFAULT_MIN_COUNT
+            min_count = 1 if unknown else DEFAULT_MIN_COUNT
             if counts and max(counts.values()) < min_count:
                 notes = (f"min_count lowered from {min_count} to 1: no word occurs twice",)
                 min_count = 1
         vocabulary = Vocabulary.from_counts(
             counts, vocab_size=vocab_size or DEFAULT_VOCAB_SIZE, min_count=min_count
         )
-        return cls(vocabulary=vocabulary, lowercase=lowercase, notes=notes)
+        return cls(
+            vocabulary=vocabulary, lowercase=lowercase, pretokenized=pretokenized, notes=notes
+        )
+
+    def normalise(self, text: str) -> str:
+        """Lower case with ``lowercase``; single spaces, none at the ends, with ``pretokenized``."""
+        if self.lowercase:
+            text = text.lower()
+        if self.pretokenized:
+            text = "\n".join(" ".join(line.split()) for line in text.split("\n"))
+        return text
 
     def encode(self, text: str) -> IdArray:
         """The ids (N,) of the N tokens of a text."""
-        chunks = _chunks(text.lower() if self.lowercase else text)
+        chunks = _chunks(text.lower() if self.lowercase else text, self.pretokenized)
         ids = chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
         return np.fromiter(ids, dtype=np.int32)
 
@@ -130,9 +155,13 @@ class WordTokenizer:
         return [shown[i] for i in checked_ids(ids, self.vocab_size).tolist()]
 
     def to_files(self) -> dict[str, bytes]:
-        """One file, tokenizer.json: the types in the order of their ids, and ``lowercase``."""
-        types = self._vocabulary.to_json()
-        return {HEADER_NAME: write_header(self.level, lowercase=self.lowercase, types=types)}
+        """One file, tokenizer.json: the types in the order of their ids, and the two flags."""
+        fields = {
+            "lowercase": self.lowercase,
+            "pretokenized": self.pretokenized,
+            "types": self._vocabulary.to_json(),
+        }
+        return {HEADER_NAME: write_header(self.level, **fields)}
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
@@ -140,11 +169,12 @@ class WordTokenizer:
 
         Raises CheckpointError if they are not those of a word vocabulary.
         """
-        check_fields(fields, {"lowercase": bool, "types": list})
+        check_fields(fields, {"lowercase": bool, "pretokenized": bool, "types": list})
         vocabulary = Vocabulary.from_json(fields["types"])
         if not all(map(_TYPE.fullmatch, vocabulary.types)):
             raise CheckpointError(f"{HEADER_NAME} is damaged: a type is not a flag and a word.")
-        return cls(vocabulary=vocabulary, lowercase=fields["lowercase"])
+        flags = {name: fields[name] for name in ("lowercase", "pretokenized")}
+        return cls(vocabulary=vocabulary, **flags)
 
     def _spellings(self, ids: Ids) -> Iterator[str]:
         """For each id two strings: the implicit space before it, if any, and its surface."""
@@ -161,12 +191,13 @@ class _ChunkIds(dict[str, list[int]]):
     MAX_CHUNKS = 100_000
     MAX_LENGTH = 50  # characters; a longer chunk hardly comes twice
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, pretokenized: bool) -> None:
         super().__init__()
         self._id_of = vocabulary.id_of
+        self._types = _whole if pretokenized else _types
 
     def __missing__(self, chunk: str) -> list[int]:
-        ids = list(map(self._id_of, _types(chunk)))
+        ids = list(map(self._id_of, self._types(chunk)))
         if len(chunk) <= self.MAX_LENGTH:
             if len(self) >= self.MAX_CHUNKS:
                 self.clear()
@@ -174,21 +205,26 @@ class _ChunkIds(dict[str, list[int]]):
         return ids
 
 
-def count_types(texts: Iterable[str]) -> Counter[str]:
+def count_types(texts: Iterable[str], pretokenized: bool = False) -> Counter[str]:
     """How often each type occurs in the texts."""
     chunk_counts: Counter[str] = Counter()
     for text in texts:
-        chunk_counts.update(_chunks(text))
+        chunk_counts.update(_chunks(text, pretokenized))
     counts: Counter[str] = Counter()
     for chunk, count in chunk_counts.items():
-        for kind in _types(chunk):
+        for kind in _whole(chunk) if pretokenized else _types(chunk):
             counts[kind] += count
     return counts
 
 
-def _chunks(text: str) -> Iterator[str]:
+def _chunks(text: str, pretokenized: bool) -> Iterator[str]:
     """The text without its implicit spaces, cut where no token can touch another."""
-    return map(itemgetter(0), _CHUNK.finditer(text))
+    return map(itemgetter(0), (_PIECE if pretokenized else _CHUNK).finditer(text))
+
+
+def _whole(chunk: str) -> Iterator[str]:
+    """The type of a chunk that is one token."""
+    yield f"0{chunk}"
 
 
 def _types(chunk: str) -> Iterator[str]:

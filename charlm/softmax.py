@@ -1,0 +1,138 @@
+"""The loss of the softmax layer, made with its gradients in one go, for all types or for a sample.
+
+A product with the softmax matrix costs as much as all the rest of the network where the
+vocabulary is large, and its scores fill memory. So they are made a portion of positions at a
+time and turned into gradients while they are in the cache; and where the vocabulary is large,
+training sums over a sample of the types only (Jean et al. 2015, "On Using Very Large Target
+Vocabulary for Neural Machine Translation"). The most frequent types are in every sample with
+weight 1; of the others each is in it with the same probability pi and then stands for 1/pi of
+its kind, so the sum over the sample is an unbiased estimate of the sum over all types. What is
+learned is a plain softmax: nothing but training knows of it.
+
+Letters: N positions, D the width that the softmax reads, V vocabulary, M types of a sample.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+_SCORES = 2**21  # made at a time: they stay in the cache
+
+
+class Sample(NamedTuple):
+    """The types that a step computes scores of."""
+
+    ids: Tensor  # (M,)
+    log_weights: Tensor  # (M,) what each stands for in the sum; -inf for a target not drawn
+    targets: Tensor  # (N,) where each position's target is among them
+
+
+class TypeSampler:
+    """Draws types: the ``head`` most frequent of them always, ``size`` of the others each time.
+
+    frequencies (V,) say how often each type occurs in the training text.
+    """
+
+    def __init__(self, frequencies: Tensor, head: int, size: int) -> None:
+        order = torch.argsort(frequencies, descending=True, stable=True)
+        self._head, self._tail = order[:head], order[head:]
+        self._size = size
+        self._place = torch.empty_like(order)  # of a type among those of the sample
+        self._drawn = torch.zeros(len(order), dtype=torch.bool, device=order.device)
+
+    def draw(self, targets: Tensor, generator: torch.Generator | None) -> Sample:
+        """A sample that holds every target (N,)."""
+        device = targets.device
+        mixed = torch.randperm(len(self._tail), generator=generator, device=device)
+        ids = torch.cat((self._head, self._tail[mixed[: self._size]]))
+        self._drawn.zero_()[ids] = True
+        others = torch.unique(targets[~self._drawn[targets]])
+        log_weights = torch.zeros(len(ids) + len(others), device=device)
+        log_weights[len(self._head) : len(ids)] = math.log(len(self._tail) / self._size)
+        log_weights[len(ids) :] = float("-inf")
+        ids = torch.cat((ids, others))
+        self._place[ids] = torch.arange(len(ids), device=device)
+        return Sample(ids, log_weights, self._place[targets])
+
+
+def cross_entropy(
+    vectors: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    log_weights: Tensor | None = None,
+) -> Tensor:
+    """-log P of the targets in nats, summed.
+
+    vectors (N, D), weight (V, D), bias (V,), targets (N,); of a sample of types the rows of it
+    alone (M in place of V), with its log_weights and targets. Products run in autocast's dtype.
+    """
+    device = vectors.device.type
+    autocast = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if autocast else weight.dtype
+    if log_weights is None and len(vectors) * len(weight) <= _SCORES:  # one portion, kept
+        return F.cross_entropy(F.linear(vectors, weight, bias), targets, reduction="sum")
+    function: Any = _CrossEntropy
+    total: Tensor = function.apply(vectors, weight, bias, targets, log_weights, dtype)
+    return total
+
+
+class _CrossEntropy(Function):
+    """Scores, loss and gradients, a portion of the positions at a time; no score is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        vectors: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        log_weights: Tensor | None,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """The summed loss ()."""
+        narrow = weight.to(dtype)
+        d_vectors = torch.empty_like(vectors, dtype=dtype)
+        d_weight, d_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        total = bias.new_zeros(())
+        portion = min(len(vectors), max(1, _SCORES // len(weight)))
+        products = vectors.new_empty(portion, len(weight), dtype=dtype)
+        buffer = bias.new_empty(portion, len(weight))
+        for at in range(0, len(vectors), portion):
+            some = vectors[at : at + portion].to(dtype)  # (n, D)
+            target = targets[at : at + portion, None]  # (n, 1)
+            product, scores = products[: len(some)], buffer[: len(some)]  # (n, M)
+            torch.mm(some, narrow.t(), out=product)
+            torch.add(product, bias, out=scores)
+            own = scores.gather(1, target)
+            if log_weights is not None:  # a target counts once, whatever it would stand for
+                scores.add_(log_weights).scatter_(1, target, own)
+            largest = scores.amax(1, keepdim=True)
+            norm = scores.sub_(largest).exp_().sum(1, keepdim=True)
+            total += (norm.log() + largest - own).sum()
+            # Softmax minus one-hot is the gradient of the scores.
+            scores.div_(norm).scatter_add_(1, target, torch.full_like(own, -1))
+            d_bias += scores.sum(0)
+            product.copy_(scores)
+            torch.mm(product, narrow, out=d_vectors[at : at + portion])
+            d_weight += product.t() @ some
+        ctx.dtype = vectors.dtype
+        ctx.save_for_backward(d_vectors, d_weight, d_bias)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of vectors, weight and bias."""
+        d_vectors, d_weight, d_bias = ctx.saved_tensors
+        gradients = (
+            d_vectors.to(ctx.dtype) * grad_total,
+            d_weight * grad_total,
+            d_bias * grad_total,
+        )
+        return *gradients, None, None, None
