@@ -245,7 +245,10 @@ def test_what_has_no_probability_is_never_drawn(
     )
     uniform = uniform[uniform < 1]
     drawn = draw(np.repeat(logits[None], len(uniform), 0), uniform, config, banned)
-    assert (expected[drawn.ids] > 0).all()
+    assert (logits[drawn.ids] > -1e4).all()
+    assert (drawn.ids != banned).all()
+    # Which of equal types top-p keeps last is a matter of rounding, and then said to be.
+    assert ((expected[drawn.ids] > 0) | drawn.doubtful).all()
 
 
 @pytest.mark.parametrize("vocab_size", [64, 65, 128, 1000])
