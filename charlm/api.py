@@ -9,6 +9,7 @@ from charlm import checkpoint
 from charlm.config import SamplingConfig
 from charlm.engine import Engine
 from charlm.numpy_engine import NumpyEngine
+from charlm.prediction import NextTokens, next_tokens
 from charlm.sampling import Sample, Sampler
 from charlm.scoring import TextScore, score_texts
 
@@ -16,14 +17,16 @@ if TYPE_CHECKING:
     from charlm.model import RecurrentLM
 
 # A job is small if NumPy is done with it before torch would have been imported. What a token
-# costs: each weight is read and used once, and each layer takes a dozen calls.
+# costs: each weight is read and used once, and each layer takes a dozen calls. A prompt is read
+# by the layers alone, and torch, which must take its tokens one by one too, saves little of that.
 _SMALL_SECONDS = 0.5
 _SECONDS_PER_WEIGHT = 2e-10
 _SECONDS_PER_LAYER = 6e-5
+_SAVED_READING = 0.1
 
 
 class LanguageModel:
-    """A model with its tokenizer: scores texts and draws new ones.
+    """A model with its tokenizer: scores texts, draws new ones, tells what may come next.
 
     >>> lm = charlm.load("checkpoints/prose")                          # doctest: +SKIP
     >>> lm.score("The apple and pear salad").total_log_prob            # doctest: +SKIP
@@ -62,11 +65,20 @@ class LanguageModel:
     ) -> list[Sample]:
         """Draw n sequences; options are the fields of SamplingConfig (seed, temperature, …)."""
         config = SamplingConfig(**options)
-        return list(self.sampler(n, config).sample(n, config, prompt=prompt, novel=novel))
+        sampler = self.sampler(n, config, prompt)
+        return list(sampler.sample(n, config, prompt=prompt, novel=novel))
 
-    def sampler(self, n: int, config: SamplingConfig) -> Sampler:
+    def next_tokens(self, prefix: str = "", top: int | None = 20) -> NextTokens:
+        """The types likeliest to come after a prefix, None for all, and how sure the model is.
+
+        Raises UsageError if top is negative.
+        """
+        engine = self._engine(self._kind(1, prefix))
+        return next_tokens(engine, self.tokenizer, prefix, top=top)
+
+    def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Sampler:
         """What draws, fit for a job of that size; the text does not depend on which it is."""
-        kind = self._kind(self.most_tokens(n, config))
+        kind = self._kind(self.most_tokens(n, config), prompt)
         if kind not in self._samplers:
             engine = self._engine(kind)
             self._samplers[kind] = Sampler(engine, self.tokenizer, self.checkpoint.known)
@@ -81,15 +93,18 @@ class LanguageModel:
             usual = config.max_tokens
         return n * min(config.max_tokens, usual)
 
-    def is_small(self, tokens: int) -> bool:
-        """Whether a job of so many tokens is done before torch would have been imported."""
-        each = self.num_parameters * _SECONDS_PER_WEIGHT
-        each += self.config.num_layers * _SECONDS_PER_LAYER
-        return tokens * each < _SMALL_SECONDS
+    def is_small(self, tokens: int, prompt: str = "") -> bool:
+        """Whether a job of so many tokens after a prompt is done without torch as soon as with."""
+        weights = self.checkpoint.weights
+        of_layers = sum(weights[name].size for name in weights if name.startswith("layers."))
+        calls = self.config.num_layers * _SECONDS_PER_LAYER
+        seconds = tokens * (self.num_parameters * _SECONDS_PER_WEIGHT + calls)
+        seconds += len(prompt) * (of_layers * _SECONDS_PER_WEIGHT + calls) * _SAVED_READING
+        return seconds < _SMALL_SECONDS
 
-    def _kind(self, tokens: int) -> str:
-        """The engine for a job of so many tokens."""
-        return "torch" if "torch" in sys.modules or not self.is_small(tokens) else "numpy"
+    def _kind(self, tokens: int, prompt: str = "") -> str:
+        """The engine for a job of so many tokens after a prompt."""
+        return "torch" if "torch" in sys.modules or not self.is_small(tokens, prompt) else "numpy"
 
     def _engine(self, kind: str) -> Engine:
         """The engine, made on first use."""

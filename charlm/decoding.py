@@ -17,6 +17,7 @@ from torch import Tensor
 
 from charlm.engine import Ids, Logits
 from charlm.equations import NUM_STATES, LayerWeights
+from charlm.evaluation import read
 from charlm.model import RecurrentLM, State
 from charlm.products import Product
 
@@ -48,6 +49,7 @@ class TorchDecoder:
     @torch.inference_mode()
     def __init__(self, model: RecurrentLM) -> None:
         self.config = model.config
+        self._model = model
         self.device = model.embedding.weight.device
         stack, cell = model.layer_weights(), self.config.cell
         self._layers = tuple(_pack(w, cell, first=depth == 0) for depth, w in enumerate(stack))
@@ -69,6 +71,10 @@ class TorchDecoder:
             )
             for _ in self._layers
         )
+
+    def read(self, ids: Ids) -> State:
+        """The state of one row that has read ids (T,): the fused kernels do that faster."""
+        return read(self._model, ids)
 
     @torch.inference_mode()
     def step(self, ids: Ids, state: State) -> tuple[Logits, State]:

@@ -20,8 +20,8 @@ Logits: TypeAlias = npt.NDArray[np.float32]
 class Decoder(Protocol):
     """One step at a time. A state is the engine's own; only the decoder that made it reads it."""
 
-    def init_state(self, batch_size: int) -> Any:
-        """a<0> = 0 for batch_size rows."""
+    def read(self, ids: Ids) -> Any:
+        """The state of one row that has read ids (T,), from a<0> = 0 on."""
 
     def step(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
         """Logits (B, V) of the token after ids (B,), and the new state."""
@@ -47,6 +47,9 @@ class Engine(Protocol):
 
         With ``ranks`` also the rank (N,) of each, 1 for the likeliest type at its place.
         """
+
+    def next_logits(self, ids: Ids) -> Logits:
+        """Logits (V,) of the token after a sequence that begins with ids (T,)."""
 
     def decoder(self) -> Decoder:
         """What steps the model."""

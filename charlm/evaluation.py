@@ -1,4 +1,4 @@
-"""Teacher-forced passes of a RecurrentLM over given texts: log P of every token, mean loss.
+"""Passes of a RecurrentLM over given texts: log P of every token, mean loss, the state after it.
 
 Letters as in model.py; N tokens in all.
 """
@@ -17,6 +17,7 @@ from charlm.batching import (
     group_rows,
     read_windows,
 )
+from charlm.engine import Ids
 from charlm.model import RecurrentLM, State, flatten_targets, narrow_state
 from charlm.products import Product
 
@@ -51,6 +52,24 @@ def token_log_probs(
                 all_ranks[at] = places.t().numpy()[live]
             offset += width
     return log_probs, all_ranks
+
+
+@torch.inference_mode()
+def read(model: RecurrentLM, ids: Ids) -> State:
+    """The state of one row that has read ids (T,), a window at a time: nothing is predicted.
+
+    Without dropout, also where the model is being trained.
+    """
+    state = model.init_state(1)
+    for at in range(0, len(ids), _WINDOW):
+        window = torch.from_numpy(np.asarray(ids[at : at + _WINDOW], dtype=np.int64))
+        x = model.embedding(window.to(model.embedding.weight.device))[:, None]  # (T, 1, E)
+        after = []
+        for layer, before in zip(model.layers, state, strict=True):
+            x, new = layer(x, before)  # (T, 1, H)
+            after.append(new)
+        state = tuple(after)
+    return state
 
 
 def _score_window(

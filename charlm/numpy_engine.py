@@ -45,6 +45,13 @@ class NumpyEngine:
                     places.append((predicted > chosen[:, None]).sum(axis=1) + 1)
         return np.concatenate(log_probs), np.concatenate(places) if ranks else None
 
+    def next_logits(self, ids: Ids) -> Logits:
+        """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""
+        inputs = np.concatenate(([self.config.vocab_size], ids))
+        rows, _ = self.step(inputs[-1:], self.read(inputs[:-1]))  # (1, V)
+        logits: Logits = rows[0]
+        return logits
+
     def decoder(self) -> "NumpyEngine":
         """What steps the model."""
         return self
@@ -53,9 +60,10 @@ class NumpyEngine:
         """The weights in double precision."""
         return model_weights(self.config, self._arrays)
 
-    def init_state(self, batch_size: int) -> State:
-        """a<0> = 0 for batch_size rows."""
-        return equations.init_state(self.config.cell, self._weights, batch_size)
+    def read(self, ids: Ids) -> State:
+        """The state of one row that has read ids (T,)."""
+        state = equations.init_state(self.config.cell, self._weights, 1)
+        return self._hidden(ids[None], state)[1] if len(ids) else state
 
     def step(self, ids: Ids, state: State) -> tuple[Logits, State]:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""

@@ -10,7 +10,6 @@ equations (equations.py), and so the same seed gives the same text, alone or in 
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from charlm.drawing import draw
 from charlm.engine import Engine
 from charlm.errors import CharlmError, UsageError
 from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.prompt import Prompt
 
 BATCH_SIZE = 256
 MOST_ATTEMPTS = 100  # at a sequence that is not in the training text
@@ -93,9 +93,9 @@ class Sampler:
                 "this model cannot tell what is novel: it was trained on whole files, not on lines "
                 "or paragraphs."
             )
-        prompt_ids = self.tokenizer.encode_prompt(prompt).tolist()
-        context = [self.tokenizer.vocab_size, *prompt_ids]
-        first, start = context[-1], self._read(context[:-1])
+        begun = Prompt(self.tokenizer, prompt)
+        context = [self.tokenizer.vocab_size, *begun.ids]
+        first, start = context[-1], self.decoder.read(np.array(context[:-1], dtype=np.int64))
         waiting = iter(range(n))
         lanes = [_Lane(i, config.seed) for i in itertools.islice(waiting, batch_size)]
         inputs = np.full(len(lanes), first, dtype=np.int64)
@@ -111,7 +111,7 @@ class Sampler:
                 if on_token is not None:
                     on_token(lane.index, token)
                 inputs[row] = token
-                done = self._finish(lane, config, prompt, prompt_ids)
+                done = self._finish(lane, config, begun)
                 if done is None:
                     continue
                 if novel and done.in_training_text:
@@ -169,11 +169,9 @@ class Sampler:
         lane.exact = (len(ids), state)
         return equations.predict(self._reference, top[:, -1])
 
-    def _finish(
-        self, lane: _Lane, config: SamplingConfig, prompt: str, prompt_ids: list[int]
-    ) -> Sample | None:
+    def _finish(self, lane: _Lane, config: SamplingConfig, prompt: Prompt) -> Sample | None:
         """The sample a lane has become, or None if it goes on."""
-        cut = self._stop(lane.ids, config.stop, prompt, prompt_ids) if config.stop else None
+        cut = self._stop(lane.ids, config.stop, prompt) if config.stop else None
         if lane.ids[-1] == self.tokenizer.eos_id:
             ended = "eos"
         elif cut is not None:
@@ -182,7 +180,7 @@ class Sampler:
             ended = "max_tokens"
         else:
             return None
-        text = prompt + (self.continuation(prompt, prompt_ids, lane.ids) if cut is None else cut)
+        text = prompt.text + (prompt.continuation(lane.ids) if cut is None else cut)
         return Sample(
             index=lane.index,
             text=text,
@@ -192,19 +190,17 @@ class Sampler:
             in_training_text=self.stands_in_training(text),
         )
 
-    def _stop(
-        self, ids: list[int], stops: tuple[str, ...], prompt: str, prompt_ids: list[int]
-    ) -> str | None:
+    def _stop(self, ids: list[int], stops: tuple[str, ...], prompt: Prompt) -> str | None:
         """What was drawn before the first stop string, or None if there is none in it.
 
         First the last tokens alone are looked at (a token has at least a byte), after the
         prompt's last one, which may bring the first of them its space.
         """
         tail = 4 * max(map(len, stops)) + 4
-        near = self.tokenizer.decode((prompt_ids[-1:] + ids)[-tail:])
+        near = self.tokenizer.decode((prompt.ids[-1:] + ids)[-tail:])
         if not any(stop in near for stop in stops):
             return None
-        text = self.continuation(prompt, prompt_ids, ids)
+        text = prompt.continuation(ids)
         found = [at for stop in stops if (at := text.find(stop)) >= 0]
         return text[: min(found)] if found else None  # within the prompt it does not count
 
@@ -216,22 +212,6 @@ class Sampler:
                 "temperature."
             )
         return _Lane(lane.index, seed, lane.attempt + 1)
-
-    def _read(self, ids: list[int]) -> Any:
-        """The state (1, H) after reading ids."""
-        state = self.decoder.init_state(1)
-        for token in ids:
-            _, state = self.decoder.step(np.array([token]), state)
-        return state
-
-    def continuation(self, prompt: str, prompt_ids: list[int], ids: list[int]) -> str:
-        """The text that drawn ids add after a prompt."""
-        before = self.tokenizer.decode(prompt_ids)
-        text = self.tokenizer.decode(prompt_ids + ids)[len(before) :]
-        # A prompt's last space was left to the first token drawn (encode_prompt).
-        if prompt.endswith(" ") and not before.endswith(" ") and text.startswith(" "):
-            return text[1:]
-        return text
 
     def stands_in_training(self, text: str) -> bool | None:
         """Whether a text is, word for word, a sequence of the training text."""

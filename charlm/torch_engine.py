@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from charlm.batching import from_ids
 from charlm.config import ModelConfig
 from charlm.decoding import TorchDecoder
-from charlm.engine import Ids
+from charlm.engine import Ids, Logits
 from charlm.equations import ModelWeights
-from charlm.evaluation import token_log_probs
+from charlm.evaluation import read, token_log_probs
 from charlm.model import RecurrentLM, to_arrays
 from charlm.weights import model_weights
 
@@ -33,6 +34,13 @@ class TorchEngine:
         """log P (N,) and ranks (N,) of every token, one sequence after another."""
         ids = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
         return token_log_probs(self.model, from_ids(ids, self.config.vocab_size), ranks=ranks)
+
+    @torch.inference_mode()
+    def next_logits(self, ids: Ids) -> Logits:
+        """Logits (V,) of the token after a sequence that begins with ids (T,)."""
+        state = read(self.model, np.concatenate(([self.config.vocab_size], ids)))
+        logits: Logits = self.model.logits(state[-1][0])[0].cpu().numpy()
+        return logits
 
     def decoder(self) -> TorchDecoder:
         """What steps the model, its weights packed on first use."""

@@ -53,6 +53,7 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
         import io, sys
         from charlm.cli import main
         for arguments in (["--version"], ["-h"], [], ["train", "-h"], ["score", "--help"], ["x"],
+                          ["next", "-h"], ["next", "--top", "-1"], ["next", "--json", "--tsv"],
                           ["sample", "--n", "x"], ["train"], ["train", "--time", "x"]):
             sys.argv = ["charlm", *arguments]
             try:
@@ -156,6 +157,19 @@ def test_a_closed_terminal_saves(folder: Path, tmp_path: Path) -> None:
         terminal.close()
         assert terminal.end() == 129
     assert list((tmp_path / "checkpoints" / "long").glob("step-*/manifest.json"))
+
+
+def test_what_comes_next_fits_the_terminal(folder: Path) -> None:
+    """A table with bars within 80 columns, and no escapes."""
+    with Terminal("next", "ba", "--all", "--model", "small", at=folder) as terminal:
+        assert terminal.end() == 0
+    header, *rows, last = terminal.seen.decode().split("\r\n")[:-1]
+    assert header.split() == ["rank", "P", "(%)", "log", "P", "(nats)", "token"]
+    assert len(rows) == 20  # the letters of the corpus, <UNK> and <EOS>
+    assert all("█" in row for row in rows[:3])
+    assert max(map(len, (header, *rows, last))) <= 80
+    assert re.fullmatch(r"entropy \d\.\d{3} bits, perplexity [\d.]+, 20 types", last)
+    assert not re.search("[\x00-\x1f\x7f-\x9f]", "".join((header, *rows, last)))
 
 
 @pytest.fixture

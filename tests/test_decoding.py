@@ -81,6 +81,24 @@ def test_agrees_after_many_steps(cell: str) -> None:
     torch.testing.assert_close(far, forward(model, inputs)[:, -100:], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("num_steps", [0, 1, 255, 600])
+def test_reading_is_stepping(cell: str, num_steps: int) -> None:
+    """A prompt read in windows leaves the state that steps leave, without dropout in training."""
+    model = model_of(VOCAB_SIZE, cell=cell, num_layers=2, std=0.2, dropout=0.5).train()
+    decoder = TorchDecoder(model)
+    ids = inputs_for(1, num_steps + 1)[:, :num_steps]
+    state = decoder.init_state(1)
+    for column in ids.t():
+        _, state = decoder.step(column.numpy(), state)
+    after = decoder.read(ids[0].numpy())
+    assert model.training
+    for layer, expected in zip(after, state, strict=True):
+        for one, other in zip(layer, expected, strict=True):
+            assert not one.requires_grad
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("batch_size", [0, 1, 2, 17, 300])
 def test_takes_batches_of_any_size(batch_size: int) -> None:
     """What a row gets does not depend on how many stand beside it."""

@@ -3,7 +3,23 @@
 import sys
 from pathlib import Path
 
-from charlm.errors import TextError
+from charlm.errors import TextError, UsageError
+
+
+def read_beginning(text: str | None, file: str | Path | None, *, name: str, ways: str) -> str:
+    """What a text begins with: given as it is, or read from a file or (``-``) stdin, or nothing.
+
+    The last newline of what is read is not part of it. Raises UsageError if both of the two
+    ``ways`` are used, TextError if it cannot be read or is not UTF-8.
+    """
+    if text is not None and file is not None:
+        raise UsageError(f"give {ways}, not both.")
+    source = "-" if text == "-" else file
+    if source is not None:
+        return read_utf8(source).removesuffix("\n")
+    if text is not None and any("\ud800" <= char <= "\udfff" for char in text):
+        raise TextError(f"the {name} is not UTF-8.")
+    return text or ""
 
 
 def read_utf8(source: str | Path) -> str:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.input import read_utf8
+from charlm.cli.input import read_beginning
 from charlm.cli.model import ModelOption, load_model
 from charlm.cli.terminal import out, out_json, say_loading
-from charlm.errors import TextError, UsageError
+from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
@@ -57,7 +57,7 @@ def sample_cli(
     """
     if stream and (json or novel):
         raise UsageError("--stream cannot be taken back: leave out --json and --novel with it.")
-    text = read_prompt(prompt, prompt_file)
+    text = read_beginning(prompt, prompt_file, name="prompt", ways="--prompt or --prompt-file")
     loaded = load_model(model)
     from charlm.config import SamplingConfig
 
@@ -69,12 +69,12 @@ def sample_cli(
         stop=tuple(stop or ()),
         seed=seed,
     )
-    if not loaded.is_small(loaded.most_tokens(n, config)):
+    if not loaded.is_small(loaded.most_tokens(n, config), text):
         say_loading()
     if stream:
         _stream(loaded, config, n, text)
         return
-    sampler = loaded.sampler(n, config)
+    sampler = loaded.sampler(n, config, text)
     for drawn in sampler.sample(n, config, prompt=text, novel=novel, batch_size=batch_size):
         if json:
             out_json(fields(drawn))
@@ -86,19 +86,6 @@ def sample_cli(
 def separator(loaded: "LanguageModel") -> str:
     """What stands between sequences: a blank line where one can hold several lines."""
     return "\n" if loaded.checkpoint.split_on == "line" else "\n\n"
-
-
-def read_prompt(prompt: str | None, prompt_file: Path | None) -> str:
-    """The prompt from the option, a file or stdin. A file's last newline is not part of it."""
-    if prompt_file is not None:
-        if prompt is not None:
-            raise UsageError("give --prompt or --prompt-file, not both.")
-        return read_utf8(prompt_file).removesuffix("\n")
-    if prompt == "-":
-        return read_utf8(prompt).removesuffix("\n")
-    if prompt is not None and any("\ud800" <= char <= "\udfff" for char in prompt):
-        raise TextError("the prompt is not UTF-8.")
-    return prompt or ""
 
 
 def fields(drawn: "Sample") -> dict[str, object]:
@@ -118,15 +105,17 @@ def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: s
     What is not settled yet is held back: the bytes of half a character, and whatever could be
     the beginning of a stop string.
     """
-    sampler = loaded.sampler(n, config)
-    prompt_ids = loaded.tokenizer.encode_prompt(prompt).tolist()
+    from charlm.tokenizers.prompt import Prompt
+
+    sampler = loaded.sampler(n, config, prompt)
+    begun = Prompt(loaded.tokenizer, prompt)
     ids: list[int] = []
     written = 0
 
     def on_token(_: int, token: int) -> None:
         nonlocal written
         ids.append(token)
-        text = sampler.continuation(prompt, prompt_ids, ids)
+        text = begun.continuation(ids)
         settled = text.rstrip("\ufffd")
         held = max((held_back(settled, stop) for stop in config.stop), default=0)
         out(settled[written : len(settled) - held])

@@ -4,13 +4,13 @@ import math
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
-from unicodedata import category
 
 import typer
 
+from charlm.cli.form import JsonOption, TsvOption, UnitOption, cell, check_form
 from charlm.cli.meter import Meter
 from charlm.cli.model import ModelOption, load_model
-from charlm.cli.terminal import number, out, out_json, safe_text, say
+from charlm.cli.terminal import number, out, out_json, safe_text, say, visible
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def score_cli(
         str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
     ] = "strict",
     model: ModelOption = None,
-    unit: Annotated[str, typer.Option(help="Of log-probabilities: nats, bits or log10.")] = "nats",
+    unit: UnitOption = "nats",
     per_token: Annotated[
         bool, typer.Option("--per-token", help="A line for each token: surprisal, rank, sum.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="JSON Lines, full precision.")] = False,
-    tsv: Annotated[bool, typer.Option("--tsv", help="Tab-separated, full precision.")] = False,
+    json: JsonOption = False,
+    tsv: TsvOption = False,
 ) -> None:
     """The probability of texts, the end of each included.
 
@@ -49,12 +49,7 @@ def score_cli(
     charlm score --per-token "The apple and pair salad"
     charlm score --file sentences.txt --tsv
     """
-    from charlm.metrics import UNITS
-
-    if unit not in UNITS:
-        raise UsageError(f"--unit must be nats, bits or log10, got {unit!r}.")
-    if json and tsv:
-        raise UsageError("give --json or --tsv, not both.")
+    check_form(unit, json=json, tsv=tsv)
     if texts and file is not None:
         raise UsageError("give texts or --file, not both.")
     if not texts and file is None:
@@ -158,7 +153,7 @@ class Writer:
             number(value) if isinstance(value, float) else "" if value is None else str(value)
             for value in fields.values()
         ]
-        out("\t".join([*cells, _cell(text)]) + "\n")
+        out("\t".join([*cells, cell(text)]) + "\n")
 
     def _tokens(self, score: "TextScore") -> None:
         """A block a text, or with --tsv one table with the text's number in front."""
@@ -180,7 +175,7 @@ class Writer:
             running += token.log_prob
             values = (token.log_prob / self.nats, token.surprisal, token.rank, running / self.nats)
             if self.tsv:
-                cells = (str(self.number), _cell(token.piece), *map(repr, values))
+                cells = (str(self.number), cell(token.piece), *map(repr, values))
                 out("\t".join(cells) + "\n")
             else:
                 out("{:14.4f} {:17.3f} {:6d} {:14.4f}".format(*values))
@@ -217,19 +212,6 @@ def rank(scores: "list[TextScore]") -> list[int]:
     """The place of each, 1 for the likeliest; equals share a place."""
     ordered = sorted((score.total_log_prob for score in scores), reverse=True)
     return [ordered.index(score.total_log_prob) + 1 for score in scores]
-
-
-def visible(piece: str) -> str:
-    """A token that can be seen: white space by its name."""
-    names = {" ": "␣", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return names.get(piece) or safe_text(piece)
-
-
-def _cell(text: str) -> str:
-    """A text in one TSV cell: backslash, control characters and lone bytes are escaped."""
-    for char, escape in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
-        text = text.replace(char, escape)
-    return safe_text(text, keep="".join(c for c in set(text) if category(c) not in ("Cc", "Cs")))
 
 
 def _quoted(score: "TextScore") -> str:

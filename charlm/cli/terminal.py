@@ -51,6 +51,40 @@ def safe_text(text: str, keep: str = "") -> str:
     )
 
 
+def visible(piece: str) -> str:
+    """A token that can be seen: white space by its name."""
+    names = {" ": "␣", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    if piece.isspace():
+        return names.get(piece) or "".join(map(_escaped, piece))
+    return safe_text(piece)
+
+
+def width(text: str) -> int:
+    """The columns that a text takes on a terminal at most."""
+    return sum(map(_char_width, text))
+
+
+def cut(text: str, columns: int) -> str:
+    """The text if it fits in so many columns (1 or more), else its beginning and an ellipsis."""
+    if width(text) <= columns:
+        return text
+    kept, left = "", columns - 1
+    for char in text:
+        left -= _char_width(char)
+        if left < 0:
+            break
+        kept += char
+    return f"{kept}…"
+
+
+def _char_width(char: str) -> int:
+    if char == "\ufe0f":  # makes an emoji, twice as wide, of the character before
+        return 1
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
 _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 
 

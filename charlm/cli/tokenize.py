@@ -6,8 +6,7 @@ import typer
 
 from charlm.cli.input import read_utf8
 from charlm.cli.model import ModelOption
-from charlm.cli.score import visible
-from charlm.cli.terminal import out, out_json, safe_text, say, say_loading
+from charlm.cli.terminal import out, out_json, safe_text, say, say_loading, visible
 
 
 def tokenize_cli(

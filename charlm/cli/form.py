@@ -1,0 +1,30 @@
+"""The forms that figures are written in: a unit, JSON Lines, cells between tabs."""
+
+from typing import Annotated
+from unicodedata import category
+
+import typer
+
+from charlm.cli.terminal import safe_text
+from charlm.errors import UsageError
+
+UnitOption = Annotated[str, typer.Option(help="Of log-probabilities: nats, bits or log10.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines, full precision.")]
+TsvOption = Annotated[bool, typer.Option("--tsv", help="Tab-separated, full precision.")]
+
+
+def check_form(unit: str, *, json: bool, tsv: bool) -> None:
+    """Raise UsageError if the unit is none, or if two forms are asked for."""
+    from charlm.metrics import UNITS
+
+    if unit not in UNITS:
+        raise UsageError(f"--unit must be nats, bits or log10, got {unit!r}.")
+    if json and tsv:
+        raise UsageError("give --json or --tsv, not both.")
+
+
+def cell(text: str) -> str:
+    """A text in one TSV cell: backslash, control characters and lone bytes are escaped."""
+    for char, escape in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(char, escape)
+    return safe_text(text, keep="".join(c for c in set(text) if category(c) not in ("Cc", "Cs")))
