@@ -12,6 +12,7 @@ from charlm.numpy_engine import NumpyEngine
 from charlm.prediction import NextTokens, next_tokens
 from charlm.sampling import Sample, Sampler
 from charlm.scoring import TextScore, score_texts
+from charlm.unknown import unknown_of
 
 if TYPE_CHECKING:
     from charlm.model import RecurrentLM
@@ -36,6 +37,7 @@ class LanguageModel:
         self.checkpoint = loaded
         self.config = loaded.config
         self.tokenizer = loaded.tokenizer
+        self.unknown = unknown_of(loaded.tokenizer, loaded.speller)
         self._engines: dict[str, Engine] = {}
         self._samplers: dict[str, Sampler] = {}
 
@@ -51,14 +53,26 @@ class LanguageModel:
         """How many numbers the model has learned."""
         return sum(array.size for array in self.checkpoint.weights.values())
 
-    def score(self, text: str, *, per_token: bool = False) -> TextScore:
-        """log P(text), <EOS> included, in nats."""
-        return self.score_all([text], per_token=per_token)[0]
+    def score(self, text: str, *, per_token: bool = False, closed: bool = False) -> TextScore:
+        """log P(text), <EOS> included, in nats.
 
-    def score_all(self, texts: Sequence[str], *, per_token: bool = False) -> list[TextScore]:
+        Every text has a probability: what is not in the vocabulary is <UNK> and spelled
+        (unknown.py). ``closed`` leaves the spelling out.
+        """
+        return self.score_all([text], per_token=per_token, closed=closed)[0]
+
+    def score_all(
+        self, texts: Sequence[str], *, per_token: bool = False, closed: bool = False
+    ) -> list[TextScore]:
         """Score many texts at once, in order; faster than one by one, and the same."""
         kind = self._kind(sum(len(text) + 1 for text in texts))
-        return score_texts(self._engine(kind), self.tokenizer, texts, per_token=per_token)
+        return score_texts(
+            self._engine(kind),
+            self.tokenizer,
+            texts,
+            unknown=None if closed else self.unknown,
+            per_token=per_token,
+        )
 
     def sample(
         self, n: int = 1, *, prompt: str = "", novel: bool = False, **options: Any

@@ -8,6 +8,7 @@
             model.json       shape, level, split, versions
             model.safetensors
             tokenizer.json   (and tokenizer.model of a subword model)
+            speller.json, speller.safetensors   of a word model: what <UNK> can be
             known.safetensors      hashes of the training sequences
             training.json, training.safetensors
             manifest.json    SHA-256 and size of every file above
@@ -39,6 +40,7 @@ from charlm.config import SPLITS, ModelConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
+from charlm.unknown import Speller
 from charlm.weights import Arrays, shapes
 
 FORMAT = 1
@@ -48,9 +50,9 @@ _LARGEST_JSON = 64 * 2**20
 _LARGEST_TENSORS = 16 * 2**30
 _MODEL_FILES = ("model.json", "model.safetensors")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
-_FILES = frozenset(
-    (*_MODEL_FILES, *_TOKENIZER_FILES, "known.safetensors", "training.json", "training.safetensors")
-)
+_SPELLER_FILES = ("speller.json", "speller.safetensors")
+_INFERENCE_FILES = (*_MODEL_FILES, *_TOKENIZER_FILES, *_SPELLER_FILES, "known.safetensors")
+_FILES = frozenset((*_INFERENCE_FILES, "training.json", "training.safetensors"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class Checkpoint:
     config: ModelConfig
     weights: Arrays
     tokenizer: Tokenizer
+    speller: Speller | None
     split_on: str
     known: NDArray[np.uint64] | None
     info: dict[str, Any]
@@ -216,7 +219,7 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError naming the file that is missing, damaged or not what it should be.
     """
     names, saved = _manifest(path)
-    wanted = names & {*_MODEL_FILES, *_TOKENIZER_FILES, "known.safetensors"}
+    wanted = names & {*_INFERENCE_FILES}
     files = _read_files(path, wanted)
     info = _parse(path / "model.json", _file(path, files, "model.json"))
     try:
@@ -241,6 +244,7 @@ def load(path: Path) -> Checkpoint:
         )
     weights = path / "model.safetensors"
     arrays = read_arrays(weights, _file(path, files, "model.safetensors"))
+    speller = speller_of_files(path, files) if "speller.json" in files else None
     known = None
     if "known.safetensors" in files:
         known = _known_from_bytes(path / "known.safetensors", files["known.safetensors"])
@@ -250,10 +254,22 @@ def load(path: Path) -> Checkpoint:
         config=config,
         weights=check_weights(weights, config, arrays),
         tokenizer=tokenizer,
+        speller=speller,
         split_on=split_on,
         known=known,
         info=info,
     )
+
+
+def speller_of_files(path: Path, files: Mapping[str, bytes]) -> Speller:
+    """The speller of a step, from its two files. Raises CheckpointError naming one of them."""
+    name = path / "speller.safetensors"
+    speller = Speller.from_json(
+        _parse(path / "speller.json", files["speller.json"]),
+        read_arrays(name, _file(path, files, "speller.safetensors")),
+    )
+    check_weights(name, speller.config, speller.weights)
+    return speller
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

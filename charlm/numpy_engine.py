@@ -29,21 +29,46 @@ class NumpyEngine:
     def token_log_probs(
         self, sequences: Sequence[Ids], *, ranks: bool = False
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
-        """log P (N,) and ranks (N,) of every token, one sequence after another."""
-        log_probs, places = [], []
-        portion = max(1, _LOGITS // self.config.vocab_size)
-        for ids in sequences:
-            state = None
-            inputs = np.concatenate(([self.config.vocab_size], ids[:-1]))
-            for at in range(0, len(ids), portion):
-                span = slice(at, at + portion)
-                top, state = self._hidden(inputs[None, span], state)
-                predicted = equations.predict(self._weights, top[0])  # (T, V)
-                chosen = predicted[np.arange(len(predicted)), ids[span]]
-                log_probs.append(chosen.astype(np.float64))
-                if ranks:
-                    places.append((predicted > chosen[:, None]).sum(axis=1) + 1)
-        return np.concatenate(log_probs), np.concatenate(places) if ranks else None
+        """log P (N,) and ranks (N,) of every token, one sequence after another.
+
+        Sequences of equal length are read side by side.
+        """
+        starts = np.cumsum([0, *map(len, sequences)])
+        log_probs = np.empty(starts[-1])
+        places = np.empty(starts[-1], dtype=np.int64) if ranks else None
+        of_length: dict[int, list[int]] = {}
+        for index, ids in enumerate(sequences):
+            of_length.setdefault(len(ids), []).append(index)
+        for length, all_rows in of_length.items():
+            portion = max(1, _LOGITS // (self.config.vocab_size * length))
+            for first in range(0, len(all_rows), portion):
+                rows = all_rows[first : first + portion]
+                ids = np.stack([sequences[row] for row in rows])  # (B, T)
+                at = starts[rows][:, None] + np.arange(length)
+                self._score(ids, at, log_probs, places)
+        return log_probs, places
+
+    def _score(
+        self,
+        ids: Ids,
+        at: npt.NDArray[np.int64],
+        log_probs: npt.NDArray[np.float64],
+        places: npt.NDArray[np.int64] | None,
+    ) -> None:
+        """Write log P and ranks of ids (B, T) to the places ``at`` (B, T)."""
+        batch, length = ids.shape
+        begin = np.full((batch, 1), self.config.vocab_size)
+        inputs = np.concatenate((begin, ids[:, :-1]), axis=1)
+        portion = max(1, _LOGITS // (self.config.vocab_size * batch))
+        state = None
+        for first in range(0, length, portion):
+            span = slice(first, first + portion)
+            top, state = self._hidden(inputs[:, span], state)
+            predicted = equations.predict(self._weights, top)  # (B, T, V)
+            chosen = np.take_along_axis(predicted, ids[:, span, None].astype(np.int64), axis=2)
+            log_probs[at[:, span]] = chosen[:, :, 0]
+            if places is not None:
+                places[at[:, span]] = (predicted > chosen).sum(axis=2) + 1
 
     def next_logits(self, ids: Ids) -> Logits:
         """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""

@@ -2,7 +2,8 @@
 
 import dataclasses
 import platform
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -14,9 +15,12 @@ from charlm.batching import TokenizedText, num_windows, tokenize
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.run import Material
+from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.training import groups_of_epoch, tokens_per_second
+from charlm.unknown import Speller, Unknown, unknown_of
 
 _VALIDATION_SHARE = 0.05  # of the time, at most, goes into the quick validations
 _MOST_VALIDATIONS = 40
@@ -165,24 +169,52 @@ def read_texts(request: Request, say: Say) -> Texts:
     return Texts(train, valid, split_on)
 
 
-def material_of(texts: Texts, tokenizer: Tokenizer) -> Material:
-    """The texts as ids, with what the checkpoints will say of them."""
-    counts, held = corpora.count(texts.train), corpora.count(texts.valid)
+def material_of(texts: Texts, tokenizer: Tokenizer, speller: Speller | None) -> Material:
+    """The texts as ids, with what the checkpoints will say of them.
+
+    Of each side that is its size, and the nats that its unknown words and characters add to what
+    <UNK> costs.
+    """
+    unknown = unknown_of(tokenizer, speller)
+    sizes = {
+        side: {
+            **corpora.count(sequences)._asdict(),
+            "unknown_nats": _spelling_nats(tokenizer, unknown, sequences),
+        }
+        for side, sequences in (("train", texts.train), ("valid", texts.valid))
+    }
     known = None
     if texts.split_on != "file":
         known = corpora.sequence_hashes(map(tokenizer.normalise, texts.train))
     return Material(
         tokenizer=tokenizer,
+        speller=speller,
         text=tokenize(tokenizer, texts.train),
         valid=tokenize(tokenizer, texts.valid) if texts.valid else None,
         known=known,
         split_on=texts.split_on,
-        about={
-            "fingerprint": texts.fingerprint,
-            "train": counts._asdict(),
-            "valid": held._asdict(),
-        },
+        about={"fingerprint": texts.fingerprint, **sizes},
     )
+
+
+def _spelling_nats(tokenizer: Tokenizer, unknown: Unknown | None, texts: Iterable[str]) -> float:
+    """-log P, in all, of what stands for <UNK> in texts, given that it is <UNK>."""
+    kinds = [kind for text in texts for kind in tokenizer.unknown(text)]
+    return -float(unknown.log_probs(kinds).sum()) if unknown is not None and kinds else 0.0
+
+
+def speller_of(tokenizer: Tokenizer, texts: Texts, seed: int, say: Say) -> Speller | None:
+    """The speller of a word model, trained now; None at other levels."""
+    if not isinstance(tokenizer, WordTokenizer):
+        return None
+    begun = time.perf_counter()
+    counts = count_types(map(tokenizer.normalise, texts.train), tokenizer.pretokenized)
+    speller = train_speller(counts, tokenizer, seed)
+    say(
+        "speller: a character model of the rare words spells what is unknown "
+        f"({time.perf_counter() - begun:.0f} s)"
+    )
+    return speller
 
 
 def settle(request: Request, say: Say) -> Settled:
@@ -199,7 +231,14 @@ def settle(request: Request, say: Say) -> Settled:
     )
     for note in tokenizer.notes:
         say(note)
-    material = material_of(texts, tokenizer)
+    begun = time.perf_counter()
+    speller = speller_of(tokenizer, texts, request.seed, say)
+    if speller is not None and request.steps is None and request.epochs is None:
+        # It is part of what the time is for.
+        seconds = request.seconds or recipe.DEFAULT_SECONDS
+        left = max(0.5 * seconds, seconds - (time.perf_counter() - begun))
+        request = dataclasses.replace(request, seconds=left)
+    material = material_of(texts, tokenizer, speller)
     text = material.text
     unknown = int((text.targets == tokenizer.unk_id).sum())
     say(

@@ -32,6 +32,7 @@ from charlm.training import (
     train_steps,
     weights_for_use,
 )
+from charlm.unknown import Speller
 
 SAVE_EVERY_SECONDS = 60.0
 
@@ -58,11 +59,12 @@ Event: TypeAlias = Step | Validated | Saved
 class Material:
     """What a run is about: the texts as ids, and what its checkpoints carry beside the weights.
 
-    known are the hashes of the training sequences, None where they are files; about is what
-    model.json tells of the text and the way it was split.
+    known are the hashes of the training sequences, None where they are files; speller is a word
+    model's; about is what model.json tells of the text and the way it was split.
     """
 
     tokenizer: Tokenizer
+    speller: Speller | None = None
     text: TokenizedText
     valid: TokenizedText | None
     known: NDArray[np.uint64] | None
@@ -160,6 +162,9 @@ class Run:
             "training.json": checkpoint.to_json(state_counters(state)),
             "training.safetensors": checkpoint.arrays_to_bytes(state_arrays(state)),
         }
+        if material.speller is not None:
+            files["speller.json"] = checkpoint.to_json(material.speller.to_json())
+            files["speller.safetensors"] = checkpoint.arrays_to_bytes(material.speller.weights)
         if material.known is not None:
             files["known.safetensors"] = checkpoint.known_to_bytes(material.known)
         path = checkpoint.save_step(self.path, state.step, files)

@@ -12,6 +12,7 @@ import numpy as np
 from charlm import metrics
 from charlm.engine import Engine
 from charlm.tokenizers.base import Tokenizer
+from charlm.unknown import Unknown
 
 
 class TokenScore(NamedTuple):
@@ -29,7 +30,11 @@ class TokenScore(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextScore:
-    """What the model says of a text. Logarithms are natural; <EOS> is among the tokens."""
+    """What the model says of a text. Logarithms are natural; <EOS> is among the tokens.
+
+    num_oov are the tokens outside the vocabulary; unless the score is closed, the probability of
+    what stands there is in the sums.
+    """
 
     text: str
     total_log_prob: float
@@ -54,14 +59,28 @@ class TextScore:
 
 
 def score_texts(
-    engine: Engine, tokenizer: Tokenizer, texts: Sequence[str], *, per_token: bool = False
+    engine: Engine,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    unknown: Unknown | None = None,
+    per_token: bool = False,
 ) -> list[TextScore]:
-    """Score texts, in order. What a text gets does not depend on the others beside it."""
+    """Score texts, in order. What a text gets does not depend on the others beside it.
+
+    With ``unknown`` what stands for <UNK> is spelled out and its probability is in the sums;
+    without, <UNK> is one symbol, whatever it stands for.
+    """
     if not texts:
         return []
     eos = np.array([tokenizer.eos_id], dtype=np.int32)
     sequences = [np.concatenate((tokenizer.encode(text), eos)) for text in texts]
     log_probs, ranks = engine.token_log_probs(sequences, ranks=per_token)
+    if unknown is not None:
+        places = np.flatnonzero(np.concatenate(sequences) == tokenizer.unk_id)
+        if len(places):
+            spelled = [kind for text in texts for kind in tokenizer.unknown(text)]
+            log_probs[places] += unknown.log_probs(spelled)
     scores, at = [], 0
     for text, ids in zip(texts, sequences, strict=True):
         span = slice(at, at + len(ids))

@@ -259,7 +259,13 @@ def test_held_out_text_is_not_in_the_vocabulary_either(tmp_path: Path) -> None:
     assert material.valid is not None
     assert material.tokenizer.vocab_size == 18 + 2
     assert material.valid.targets.tolist() == [0, 1, 0, 1]
-    assert material.about["valid"] == {"sequences": 2, "characters": 2, "bytes": 2, "words": 2}
+    assert material.about["valid"] == {
+        "sequences": 2,
+        "characters": 2,
+        "bytes": 2,
+        "words": 2,
+        "unknown_nats": pytest.approx(2 * math.log(0x110000 - 0x800 - 18)),
+    }
     assert material.about["train"]["sequences"] == 18
 
 

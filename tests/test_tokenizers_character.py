@@ -16,7 +16,7 @@ any_text = st.text(st.characters(exclude_categories=()))
 
 def test_golden_ids():
     """Ids go by count, then by code point, after <UNK> and <EOS>."""
-    tokenizer = CharacterTokenizer.train(["hello", "ho"])
+    tokenizer = CharacterTokenizer.train(["hello", "ho"], min_count=1)
     assert tokenizer.vocab_size == 6
     assert tokenizer.encode("hello ho").tolist() == [2, 5, 3, 3, 4, 0, 2, 4]
     assert tokenizer.pieces([2, 3, 4, 5]) == ["h", "l", "o", "e"]
@@ -81,3 +81,14 @@ def test_encoding_runs_at_array_speed():
         seconds.append(time.perf_counter() - start)
     assert len(ids) == len(text)
     assert len(text) / min(seconds) > 30e6
+
+
+def test_characters_that_occur_once_are_unknown():
+    """So that <UNK> is learned; said in a note, and not done where nothing occurs twice."""
+    tokenizer = CharacterTokenizer.train(["hello", "ho"])
+    assert tokenizer.pieces(range(tokenizer.vocab_size)) == ["<UNK>", "<EOS>", "h", "l", "o"]
+    assert tokenizer.encode("hello").tolist() == [2, 0, 3, 3, 4]
+    assert "1 of the characters occur once" in tokenizer.notes[0]
+    tokenizer = CharacterTokenizer.train(["abc"])
+    assert tokenizer.vocab_size == 5
+    assert tokenizer.notes == ()

@@ -37,7 +37,7 @@ ODD_TEXTS = [
 ]
 SURROGATES = "high \ud83d low \ude00 \ud83d\ude00 end"
 KINDS = {
-    "char": {"level": "char"},
+    "char": {"level": "char", "min_count": 1},
     "word": {"level": "word", "min_count": 1},
     "pretokenized": {"level": "word", "min_count": 1, "pretokenized": True},
     "unigram": {"level": "subword"},
@@ -100,6 +100,44 @@ def test_what_comes_back_is_the_normalised_text(kind, text):
     assert tokenizer.decode(tokenizer.encode(known)) == normalised
     assert tokenizer.normalise(normalised) == normalised
     np.testing.assert_array_equal(tokenizer.encode(normalised), tokenizer.encode(known))
+
+
+@any_kind
+@given(text=any_text)
+@settings(max_examples=150, deadline=None)
+def test_offsets_point_into_the_very_text(kind, text):
+    """Ranges are in order and in the text, leave out nothing but white space, and spell the types.
+
+    The ids are encode's. What is unknown is listed in order, and is what stands at its range.
+    """
+    tokenizer = TRAINED[kind]
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    np.testing.assert_array_equal(ids, tokenizer.encode(text))
+    assert len(offsets) == len(ids)
+    covered = np.zeros(len(text), dtype=bool)
+    before = 0
+    for begin, end in offsets:
+        assert 0 <= begin < end <= len(text)
+        assert begin >= before or kind in ("unigram", "bpe")  # bytes share a character
+        before = end
+        covered[begin:end] = True
+    left = "".join(char for char, there in zip(text, covered, strict=True) if not there)
+    assert left.strip() == ""
+    assert left == "" or tokenizer.level == "word"
+    surfaces = [text[begin:end] for begin, end in offsets]
+    unknown = [s for s, i in zip(surfaces, ids.tolist(), strict=True) if i == tokenizer.unk_id]
+    flag = 1 if tokenizer.level == "word" else 0
+    assert [kind[flag:] for kind in tokenizer.unknown(text)] == unknown
+
+
+@pytest.mark.parametrize("text", ["İstanbul ÀÉ ΣΑΣ İİ", "İ", "aİb İ.İ"])
+def test_offsets_survive_lower_case_of_another_length(text):
+    """Where a capital becomes two characters, ranges still point into the text as it was given."""
+    tokenizer = train_tokenizer(["a b ."], level="word", min_count=1, lowercase=True)
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    assert len(ids) == len(offsets)
+    covered = "".join(text[begin:end] for begin, end in offsets)
+    assert covered == text.replace(" ", "")
 
 
 @any_kind

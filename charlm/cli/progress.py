@@ -26,10 +26,11 @@ class Display:
     """Turns events into figures: bits per character, characters a second, time left."""
 
     def __init__(self, state: "TrainingState", settled: "Settled") -> None:
-        characters: int = settled.material.about["train"]["characters"]
+        material = settled.material
         self.state = state
         self.settled = settled
-        self.characters_per_token = characters / settled.material.text.num_tokens
+        characters: int = material.about["train"]["characters"]
+        self.characters_per_token = characters / material.text.num_tokens
         self.loss: float | None = None
         self.valid = state.best_loss
         self.begun = time.perf_counter()
@@ -37,11 +38,15 @@ class Display:
         self.steps_before = state.step
         self.sampled_at = self.begun
 
-    def bits(self, nats_per_token: float | None) -> str:
-        """Bits per character of a loss in nats per token."""
-        if nats_per_token is None:
+    def bits(self, nats_per_token: float | None, side: str = "train") -> str:
+        """Bits per character of a loss in nats per token, spellings of the unknown included."""
+        material = self.settled.material
+        text = material.valid if side == "valid" and material.valid is not None else material.text
+        about: dict[str, float] = material.about["train" if text is material.text else "valid"]
+        if nats_per_token is None or not about["characters"]:
             return "-"
-        return f"{nats_per_token / NATS_PER_BIT / self.characters_per_token:.3f}"
+        nats = nats_per_token * text.num_tokens + about["unknown_nats"]
+        return f"{nats / NATS_PER_BIT / about['characters']:.3f}"
 
     def note(self, event: "Event") -> None:
         """Take in what happened."""
@@ -93,7 +98,7 @@ class Display:
         """All figures in one plain line."""
         return (
             f"step {self.state.step:,}/{self.settled.training.num_steps:,}  "
-            f"train {self.bits(self.loss)}  valid {self.bits(self.valid)} bits/char  "
+            f"train {self.bits(self.loss)}  valid {self.bits(self.valid, 'valid')} bits/char  "
             f"{self.rate:,.0f} char/s  {self.left} left"
         )
 
@@ -142,7 +147,7 @@ def _show_live(events: Iterable["Event"], display: Display) -> None:
                 task,
                 completed=display.state.step,
                 train=display.bits(display.loss),
-                valid=display.bits(display.valid),
+                valid=display.bits(display.valid, "valid"),
                 rate=f"{display.rate:,.0f}",
                 left=display.left,
             )

@@ -38,6 +38,9 @@ def score_cli(
     per_token: Annotated[
         bool, typer.Option("--per-token", help="A line for each token: surprisal, rank, sum.")
     ] = False,
+    closed: Annotated[
+        bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
+    ] = False,
     json: JsonOption = False,
     tsv: TsvOption = False,
 ) -> None:
@@ -58,15 +61,17 @@ def score_cli(
         file = "-"
     loaded = load_model(model)
     writer = Writer(unit=unit, per_token=per_token, json=json, tsv=tsv, ranked=bool(texts))
+    writer.open = not closed and loaded.unknown is not None
     if texts:
-        writer.write(loaded.score_all(list(texts), per_token=per_token))
+        writer.write(loaded.score_all(list(texts), per_token=per_token, closed=closed))
         return
     file = file or "-"
     from charlm.corpus import read_lines
 
     with Meter(file) as meter:
         for batch in _batches(read_lines(file, encoding=encoding, errors=errors)):
-            writer.write(loaded.score_all([line.text for line in batch], per_token=per_token))
+            lines = [line.text for line in batch]
+            writer.write(loaded.score_all(lines, per_token=per_token, closed=closed))
             sys.stdout.flush()
             meter.update(len(batch), batch[-1].end)
 
@@ -93,6 +98,7 @@ class Writer:
 
         self.unit, self.nats = unit, UNITS[unit]
         self.per_token, self.json, self.tsv, self.ranked = per_token, json, tsv, ranked
+        self.open = True  # what is unknown is spelled, so that texts can be compared
         self.first = True
         self.number = 0
 
@@ -199,7 +205,7 @@ class Writer:
     def _verdict(self, scores: "list[TextScore]") -> None:
         sys.stdout.flush()  # before what goes to stderr
         best, second = sorted(scores, key=lambda s: -s.total_log_prob)[:2]
-        if best.num_oov != second.num_oov:
+        if best.num_oov != second.num_oov and not self.open:
             say("mind the OOV column: what is unknown counts as <UNK>, which can be anything")
         difference = best.total_log_prob - second.total_log_prob
         if difference == 0:

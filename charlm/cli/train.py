@@ -81,7 +81,7 @@ def train_cli(
     ] = None,
     min_count: Annotated[
         int | None,
-        typer.Option(help="Rarer types become <UNK>.  [default: 1 for char, 2 for word]"),
+        typer.Option(help="Rarer types become <UNK> (char, word level).  [default: 2]"),
     ] = None,
     lowercase: Annotated[
         bool, typer.Option("--lowercase", help="Words in lower case (word level).")

@@ -137,7 +137,8 @@ def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
         out("best validation loss: none, no text was held out\n")
         return
     nats = -float(token_log_probs(from_arrays(best.config, best.weights), valid)[0].sum())
-    bits = metrics.bits_per(-nats, settled.material.about["valid"]["characters"])
+    held = settled.material.about["valid"]
+    bits = metrics.bits_per(-nats - held["unknown_nats"], held["characters"])
     out(
         f"best validation loss: {nats / valid.num_tokens:.4f} nats per token, "
         f"{bits:.4f} bits per character (step {best.step})\n"
@@ -193,8 +194,8 @@ def _continued(
             f"{run.path} was begun with. Give the same text, or begin a new run."
         )
     state = run.restore(model_config, config, request.device)
-    tokenizer = checkpoint.load(run.path / checkpoint.step_name(state.step)).tokenizer
-    material = material_of(texts, tokenizer)
+    saved = checkpoint.load(run.path / checkpoint.step_name(state.step))
+    material = material_of(texts, saved.tokenizer, saved.speller)
     seconds, epochs, steps = budget
     if budget != (None, None, None):
         request = dataclasses.replace(request, seconds=seconds, epochs=epochs, steps=steps)

@@ -29,8 +29,8 @@ def train_tokenizer(
     """A tokenizer for the training split, given as its sequences; each is read once.
 
     vocab_size counts <UNK> and <EOS>; None is no limit at char level, 50,000 at word level and
-    4,000 at subword level. min_count (char and word level) leaves rarer types out; None is 1 at
-    char and 2 at word level. lowercase and pretokenized (words are what stands between spaces)
+    4,000 at subword level. min_count (char and word level) leaves rarer types out; None is 2, so
+    that <UNK> is trained. lowercase and pretokenized (words are what stands between spaces)
     are for words, subword_model (unigram or bpe) for subwords. The same texts and options give
     the same tokenizer.
 
@@ -41,9 +41,7 @@ def train_tokenizer(
     if level == "char":
         from charlm.tokenizers.character import CharacterTokenizer
 
-        return CharacterTokenizer.train(
-            texts, vocab_size=vocab_size, min_count=1 if min_count is None else min_count
-        )
+        return CharacterTokenizer.train(texts, vocab_size=vocab_size, min_count=min_count)
     if level == "word":
         from charlm.tokenizers.word import WordTokenizer
 

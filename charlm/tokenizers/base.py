@@ -51,6 +51,20 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> IdArray:
         """The ids (N,) of a text. <EOS> is never added."""
 
+    def encode_with_offsets(self, text: str) -> tuple[IdArray, list[tuple[int, int]]]:
+        """The ids (N,) of a text, and for each the half-open range it has in that very text.
+
+        Ranges follow one another; at word level spaces may lie between them, and at subword
+        level the bytes of one character share its range.
+        """
+
+    def unknown(self, text: str) -> list[str]:
+        """What stands in the text wherever encode gives <UNK>, in order.
+
+        A character at char level; at word level a type, the flag of its joins in front; at
+        subword level there is nothing unknown.
+        """
+
     def encode_prompt(self, text: str) -> IdArray:
         """The ids (N,) of a text that is to be continued.
 

@@ -16,6 +16,9 @@ _NUM_CODE_POINTS = 0x110000
 _BLOCK_CHARACTERS = 1 << 20  # texts are counted together in blocks of about this many characters
 
 
+DEFAULT_MIN_COUNT = 2  # so that the model meets <UNK> while it learns
+
+
 class CharacterTokenizer:
     """Characters <-> ids. Lossless for text whose characters are all known."""
 
@@ -35,16 +38,26 @@ class CharacterTokenizer:
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], *, vocab_size: int | None = None, min_count: int = 1
+        cls, texts: Iterable[str], *, vocab_size: int | None = None, min_count: int | None = None
     ) -> Self:
         """The tokenizer of the characters of ``texts``, cut as Vocabulary.from_counts cuts.
 
-        Raises TextError if no character is left.
+        min_count None is DEFAULT_MIN_COUNT, or 1 where no character occurs so often. Raises
+        TextError if no character is left.
         """
         counts = count_characters(texts)
-        return cls(
-            vocabulary=Vocabulary.from_counts(counts, vocab_size=vocab_size, min_count=min_count)
-        )
+        notes: tuple[str, ...] = ()
+        if min_count is None:
+            min_count = DEFAULT_MIN_COUNT if max(counts.values(), default=0) > 1 else 1
+            once = sum(count < min_count for count in counts.values())
+            if once:
+                note = (
+                    f"{once} of the characters occur once and become <UNK>, so that the model "
+                    "learns what is rare (--min-count 1 keeps them)"
+                )
+                notes = (note,)
+        vocabulary = Vocabulary.from_counts(counts, vocab_size=vocab_size, min_count=min_count)
+        return cls(vocabulary=vocabulary, notes=notes)
 
     def normalise(self, text: str) -> str:
         """The text itself: characters keep all of it."""
@@ -53,6 +66,14 @@ class CharacterTokenizer:
     def encode(self, text: str) -> IdArray:
         """The ids (N,) of the N characters of a text."""
         return self._id_of[code_points(text)]
+
+    def encode_with_offsets(self, text: str) -> tuple[IdArray, list[tuple[int, int]]]:
+        """The ids (N,) of a text, and the range of each character."""
+        return self.encode(text), [(i, i + 1) for i in range(len(text))]
+
+    def unknown(self, text: str) -> list[str]:
+        """The characters that have no id, in order."""
+        return [text[i] for i in np.flatnonzero(self.encode(text) == UNK_ID).tolist()]
 
     def encode_prompt(self, text: str) -> IdArray:
         """The same as encode: no character brings a space of its own."""

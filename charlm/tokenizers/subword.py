@@ -117,6 +117,16 @@ class SubwordTokenizer:
             ids += self._encode_part(part)
         return np.array(ids, dtype=np.int32)
 
+    def encode_with_offsets(self, text: str) -> tuple[IdArray, list[tuple[int, int]]]:
+        """The ids (N,) of a text, and for each the range of the characters it is part of."""
+        ids = self.encode(text)
+        return ids, self.decode_with_offsets(ids)[1]  # a lone surrogate is U+FFFD: as long
+
+    def unknown(self, text: str) -> list[str]:
+        """Nothing: bytes spell whatever has no piece."""
+        del text
+        return []
+
     def encode_prompt(self, text: str) -> IdArray:
         """As encode, but without one trailing space, which the next piece will bring."""
         return self.encode(text[:-1] if len(text) > 1 and text.endswith(" ") else text)

@@ -81,6 +81,11 @@ class WordTokenizer:
         self._joins_left = [bool(flag & _JOIN_LEFT) for flag in flags]
         self._joins_right = [bool(flag & _JOIN_RIGHT) for flag in flags]
 
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of the vocabulary, a joining flag in front of each; type i has the id i + 2."""
+        return self._vocabulary.types
+
     @classmethod
     def train(
         cls,
@@ -125,6 +130,26 @@ class WordTokenizer:
         chunks = _chunks(text.lower() if self.lowercase else text, self.pretokenized)
         ids = chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
         return np.fromiter(ids, dtype=np.int32)
+
+    def encode_with_offsets(self, text: str) -> tuple[IdArray, list[tuple[int, int]]]:
+        """The ids (N,) of a text, and the range of each surface in it."""
+        source = text.lower() if self.lowercase else text
+        offsets = []
+        for match in _matches(source, self.pretokenized):
+            at = match.start()
+            for kind in self._chunk_ids.types(match[0]):
+                offsets.append((at, at + len(kind) - 1))
+                at = offsets[-1][1]
+        if len(source) != len(text):  # in lower case a character may become two
+            owner = np.repeat(np.arange(len(text)), [len(char.lower()) for char in text]).tolist()
+            offsets = [(owner[begin], owner[end - 1] + 1) for begin, end in offsets]
+        return self.encode(text), offsets
+
+    def unknown(self, text: str) -> list[str]:
+        """The types that have no id, in order."""
+        chunks = _chunks(text.lower() if self.lowercase else text, self.pretokenized)
+        types = chain.from_iterable(map(self._chunk_ids.types, chunks))
+        return [kind for kind in types if self._vocabulary.id_of(kind) == UNK_ID]
 
     def encode_prompt(self, text: str) -> IdArray:
         """As encode, but without a lone trailing space, which the next word will bring.
@@ -194,10 +219,10 @@ class _ChunkIds(dict[str, list[int]]):
     def __init__(self, vocabulary: Vocabulary, pretokenized: bool) -> None:
         super().__init__()
         self._id_of = vocabulary.id_of
-        self._types = _whole if pretokenized else _types
+        self.types = _whole if pretokenized else _types
 
     def __missing__(self, chunk: str) -> list[int]:
-        ids = list(map(self._id_of, self._types(chunk)))
+        ids = list(map(self._id_of, self.types(chunk)))
         if len(chunk) <= self.MAX_LENGTH:
             if len(self) >= self.MAX_CHUNKS:
                 self.clear()
@@ -219,7 +244,11 @@ def count_types(texts: Iterable[str], pretokenized: bool = False) -> Counter[str
 
 def _chunks(text: str, pretokenized: bool) -> Iterator[str]:
     """The text without its implicit spaces, cut where no token can touch another."""
-    return map(itemgetter(0), (_PIECE if pretokenized else _CHUNK).finditer(text))
+    return map(itemgetter(0), _matches(text, pretokenized))
+
+
+def _matches(text: str, pretokenized: bool) -> Iterator[re.Match[str]]:
+    return (_PIECE if pretokenized else _CHUNK).finditer(text)
 
 
 def _whole(chunk: str) -> Iterator[str]:

@@ -1,0 +1,81 @@
+"""How a speller is made: a small character model, trained on the rare words of a text.
+
+What a word that was never seen looks like is best told by the words that were seen once: so each
+type counts the less the more often it occurs (Good & Turing's thought; Kneser & Ney's, who count
+types and not tokens).
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.batching import from_ids, num_windows, tokenize
+from charlm.config import ModelConfig, TrainingConfig
+from charlm.evaluation import token_log_probs
+from charlm.model import RecurrentLM, to_arrays
+from charlm.tokenizers.base import NUM_SPECIALS
+from charlm.tokenizers.character import CharacterTokenizer
+from charlm.tokenizers.word import WordTokenizer
+from charlm.training import groups_of_epoch, new_state, train_steps
+from charlm.unknown import Speller
+
+_MOST_TYPES = 20_000
+_CHARACTERS = 600_000  # to be read in all: a few seconds
+_MOST_EPOCHS = 20.0
+_FEWEST_EPOCHS = 3.0
+
+
+def train_speller(counts: Mapping[str, int], tokenizer: WordTokenizer, seed: int) -> Speller:
+    """The speller of a word model, from how often each type occurs in its training text.
+
+    A function of its arguments; takes some seconds.
+    """
+    rng = np.random.default_rng((seed, 1))
+    kinds = sorted(counts)
+    chance = 1 / np.array([counts[kind] for kind in kinds])
+    rare = np.flatnonzero(rng.random(len(kinds)) < chance)
+    if len(rare) > _MOST_TYPES:
+        rare = np.sort(rng.choice(rare, _MOST_TYPES, replace=False))
+    words = [kinds[i] for i in rare] or kinds
+    characters = CharacterTokenizer.train(words)
+    text = tokenize(characters, words)
+    shape = ModelConfig(
+        vocab_size=characters.vocab_size, hidden_size=128, embedding_size=32, dropout=0.2
+    )
+    config = TrainingConfig(
+        num_steps=1, batch_size=16, weight_decay=0.05, end_learning_rate=8e-5, seed=seed
+    )
+    epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, _CHARACTERS / text.num_tokens))
+    groups = groups_of_epoch(text, config, 0)
+    steps = max(1, round(epochs * sum(num_windows(g, config.bptt_length) for g in groups)))
+    config = TrainingConfig.from_json(
+        {**config.to_json(), "num_steps": steps, "warmup_steps": min(50, max(1, steps // 10))}
+    )
+    state = new_state(shape, config)
+    for _ in train_steps(state, config, text):
+        pass
+    model = state.model.eval()
+    log_known = _log_sum(_spelled(model, characters, tokenizer))
+    weights = {name: array.copy() for name, array in to_arrays(model).items()}
+    return Speller(config=shape, weights=weights, tokenizer=characters, log_known=log_known)
+
+
+def _spelled(
+    model: RecurrentLM, characters: CharacterTokenizer, tokenizer: WordTokenizer
+) -> NDArray[np.float64]:
+    """log P (V - 2,) that the speller gives to the types of the vocabulary."""
+    eos = np.array([characters.eos_id], dtype=np.int32)
+    ids = [np.concatenate((characters.encode(kind), eos)) for kind in tokenizer.types]
+    assert len(ids) == tokenizer.vocab_size - NUM_SPECIALS
+    log_probs, _ = token_log_probs(model, from_ids(ids, characters.vocab_size))
+    starts = np.cumsum([0, *map(len, ids[:-1])])
+    return np.add.reduceat(log_probs, starts)
+
+
+def _log_sum(log_probs: NDArray[np.float64]) -> float:
+    """The logarithm of the sum, kept below 0: some room is always left."""
+    largest = float(log_probs.max())
+    total = largest + math.log(float(np.exp(log_probs - largest).sum()))
+    return min(total, math.log1p(-1e-6))

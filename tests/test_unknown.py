@@ -1,0 +1,228 @@
+"""Laws of the open vocabulary: every string has a probability, and they add up to one."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import LEVELS, TEXTS, material_of, model_of, trained_run
+
+import charlm
+from charlm import checkpoint
+from charlm.batching import tokenize
+from charlm.errors import CheckpointError, UsageError
+from charlm.model import to_arrays
+from charlm.numpy_engine import NumpyEngine
+from charlm.scoring import score_texts
+from charlm.spelling import train_speller
+from charlm.tokenizers import train_tokenizer
+from charlm.tokenizers.character import CharacterTokenizer
+from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.torch_engine import TorchEngine
+from charlm.unknown import NUM_SCALARS, NothingUnknown, Speller, UnknownCharacters, unknown_of
+
+STRANGE = ["xyzzy", "你好 😀", "\0\x1b[31m", "the xyzzy sat, 9!", "é" * 40, "", "\ud800 b"]
+
+
+@pytest.fixture(scope="module")
+def speller() -> Speller:
+    """A speller trained for a moment on the words of a few texts."""
+    return spelled(train_tokenizer(TEXTS, level="word"))
+
+
+def spelled(tokenizer: Any, texts: list[str] = TEXTS) -> Speller:
+    """A speller of the texts' words."""
+    assert isinstance(tokenizer, WordTokenizer)
+    return train_speller(count_types(texts), tokenizer, seed=3)
+
+
+def random_speller(characters: str, log_known: float = -1.0) -> Speller:
+    """A speller of a few characters whose weights are random."""
+    tokenizer = CharacterTokenizer.train([characters], min_count=1)
+    model = model_of(tokenizer.vocab_size, std=0.3)
+    return Speller(
+        config=model.config,
+        weights={name: array.copy() for name, array in to_arrays(model).items()},
+        tokenizer=tokenizer,
+        log_known=log_known,
+    )
+
+
+@given(known=st.sets(st.characters(), min_size=1, max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_unknown_characters_share_all_of_unk(known: set[str]) -> None:
+    """As many shares as there are scalar values outside the vocabulary, all alike, make 1."""
+    tokenizer = CharacterTokenizer.train(["".join(sorted(known))], min_count=1)
+    unknown = UnknownCharacters(tokenizer)
+    shares = np.exp(unknown.log_probs(["x", "\U0010ffff"]))
+    assert shares[0] == shares[1]
+    scalars = sum(not "\ud800" <= character <= "\udfff" for character in known)
+    assert shares[0] * (NUM_SCALARS - scalars) == pytest.approx(1, rel=1e-12)
+    assert unknown.log_probs([]).shape == (0,)
+
+
+def test_spellings_add_up_to_one() -> None:
+    """All strings of up to n characters, and all beginnings of longer ones, have probability 1."""
+    speller = random_speller("01a")
+    frontier, ended = [""], 0.0
+    characters = ["0", "1", "a", "\u2603"]  # the last stands for all that are not known
+    many = NUM_SCALARS - 3
+    for _ in range(4):
+        log_probs = speller.spelled(frontier)
+        copies = np.array([many ** text.count("\u2603") for text in frontier], dtype=float)
+        ended += float((np.exp(log_probs) * copies).sum())
+        frontier = [text + character for text in frontier for character in characters]
+    # What has not ended yet: P(the first four characters), whatever follows.
+    tokenizer, engine = speller.tokenizer, NumpyEngine(speller.config, speller.weights)
+    ids = [tokenizer.encode(text) for text in frontier]
+    beginnings = engine.token_log_probs(ids)[0].reshape(len(frontier), 4).sum(axis=1)
+    assert ended + float(np.exp(beginnings).sum()) == pytest.approx(1, abs=1e-5)
+    assert 0.01 < ended < 0.99
+
+
+def test_what_known_words_would_get_is_shared_over_the_others(speller: Speller) -> None:
+    """log_known is the sum over the vocabulary; the rest is renormalised to 1."""
+    tokenizer = train_tokenizer(TEXTS, level="word")
+    assert isinstance(tokenizer, WordTokenizer)
+    known = np.exp(speller.spelled(tokenizer.types)).sum()
+    assert math.exp(speller.log_known) == pytest.approx(known, rel=1e-4)
+    kinds = ["0xyzzy", "1!", "0catting"]
+    np.testing.assert_allclose(
+        np.exp(speller.log_probs(kinds)),
+        np.exp(speller.spelled(kinds)) / (1 - known),
+        rtol=1e-4,
+    )
+
+
+def test_a_spelling_does_not_depend_on_its_neighbours(speller: Speller) -> None:
+    """Alone, among others, asked for twice: the same."""
+    kinds = ["0xyzzy", "0a", "0xyzzy", "2\u2603", "0" + "long" * 30]
+    together = speller.log_probs(kinds)
+    again = Speller.from_json(speller.to_json(), speller.weights)
+    alone = [float(again.log_probs([kind])[0]) for kind in kinds]
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(together, speller.log_probs(kinds))
+
+
+def test_words_like_those_seen_are_likelier() -> None:
+    """A speller learns what rare words look like, not what frequent ones do."""
+    rare = [f"{a}{b}{c}ing" for a in "bcdfg" for b in "aeiou" for c in "lmnprst"]
+    texts = [*rare, *["zzz"] * 500, *["ing ing"] * 20]
+    speller = spelled(train_tokenizer(texts, level="word"), texts)
+    seen, unlike, frequent = speller.spelled(["0balting", "0qjxkvw", "0zzz"])
+    assert seen > unlike + 5
+    assert seen > frequent
+
+
+def test_the_same_text_and_seed_make_the_same_speller(speller: Speller) -> None:
+    """Bit for bit."""
+    again = spelled(train_tokenizer(TEXTS, level="word"))
+    assert again.log_known == speller.log_known
+    for name, array in speller.weights.items():
+        np.testing.assert_array_equal(array, again.weights[name])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_string_has_a_probability(level: str, speller: Speller) -> None:
+    """Open is closed and the spelling of what is unknown; tokens add up; both engines agree."""
+    vocab_size = 300 if level == "subword" else None
+    tokenizer = train_tokenizer(TEXTS, level=level, vocab_size=vocab_size)
+    model = model_of(tokenizer.vocab_size, std=0.2)
+    unknown = unknown_of(tokenizer, speller if level == "word" else None)
+    assert unknown is not None
+    engines = [TorchEngine(model), NumpyEngine(model.config, to_arrays(model))]
+    results = [
+        score_texts(engine, tokenizer, STRANGE, unknown=unknown, per_token=True)
+        for engine in engines
+    ]
+    closed = score_texts(engines[0], tokenizer, STRANGE)
+    for text, one, other, symbol in zip(STRANGE, *results, closed, strict=True):
+        assert math.isfinite(one.total_log_prob)
+        assert one.total_log_prob == pytest.approx(other.total_log_prob, abs=1e-3)
+        kinds = tokenizer.unknown(text)
+        assert len(kinds) == one.num_oov
+        spelling = float(unknown.log_probs(kinds).sum())
+        assert one.total_log_prob == pytest.approx(symbol.total_log_prob + spelling, rel=1e-6)
+        assert one.tokens is not None
+        total = math.fsum(token.log_prob for token in one.tokens)
+        assert total == pytest.approx(one.total_log_prob, rel=1e-9)
+    assert any(score.num_oov for score in closed) == (level != "subword")
+
+
+def test_nothing_is_unknown_at_subword_level() -> None:
+    """Asking is a mistake."""
+    assert NothingUnknown().log_probs([]).shape == (0,)
+    with pytest.raises(UsageError):
+        NothingUnknown().log_probs(["x"])
+
+
+def test_a_checkpoint_keeps_its_speller(tmp_path: Path, speller: Speller) -> None:
+    """Saved and loaded it says the same; without one a word model has closed scores alone."""
+    texts = [*TEXTS, "a rare word"]
+    material = material_of(texts, level="word")
+    with_one = dataclasses.replace(material, speller=speller)
+    trained_run(tmp_path / "open", material=with_one)
+    trained_run(tmp_path / "closed", material=material)
+    lm = charlm.load(tmp_path / "open")
+    kinds = ["0xyzzy", "0\u2603"]
+    assert lm.unknown is not None
+    np.testing.assert_array_equal(lm.unknown.log_probs(kinds), speller.log_probs(kinds))
+    assert lm.score("a xyzzy").total_log_prob < lm.score("a xyzzy", closed=True).total_log_prob - 5
+    assert lm.score("a cat").total_log_prob == lm.score("a cat", closed=True).total_log_prob
+    other = charlm.load(tmp_path / "closed")
+    assert other.unknown is None
+    assert other.score("a xyzzy") == other.score("a xyzzy", closed=True)
+
+
+def damaged(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Headers that no speller wrote."""
+    changes: list[tuple[str, Any]] = [
+        ("log_known_nats", 0.5),
+        ("log_known_nats", 0.0),
+        ("log_known_nats", None),
+        ("log_known_nats", float("nan")),
+        ("model", {}),
+        ("model", None),
+        ("characters", []),
+        ("characters", "abc"),
+        ("characters", ["ab"]),
+        ("characters", [*values["characters"], "☃"]),
+    ]
+    without = [{k: v for k, v in values.items() if k != name} for name in values]
+    return without + [{**values, name: value} for name, value in changes]
+
+
+def test_a_damaged_speller_is_refused(tmp_path: Path, speller: Speller) -> None:
+    """Whatever is wrong in its files, it is a CheckpointError."""
+    for values in damaged(speller.to_json()):
+        with pytest.raises(CheckpointError):
+            Speller.from_json(values, speller.weights)
+    files = {
+        "speller.json": json.dumps(speller.to_json()).encode(),
+        "speller.safetensors": checkpoint.arrays_to_bytes(speller.weights),
+    }
+    wrong = {**speller.weights, "softmax.bias": np.zeros(3, dtype=np.float32)}
+    for name, data in (
+        ("speller.safetensors", checkpoint.arrays_to_bytes(wrong)),
+        ("speller.safetensors", b"none"),
+        ("speller.json", b"{}"),
+    ):
+        with pytest.raises(CheckpointError):
+            checkpoint.speller_of_files(tmp_path, {**files, name: data})
+    with pytest.raises(CheckpointError, match=r"speller\.safetensors"):
+        checkpoint.speller_of_files(tmp_path, {"speller.json": files["speller.json"]})
+
+
+def test_what_is_spelled_is_what_the_targets_hold() -> None:
+    """As many unknown types as there are <UNK> among the ids of a text, at every level."""
+    for level in LEVELS:
+        vocab_size = 300 if level == "subword" else None
+        tokenizer = train_tokenizer(TEXTS, level=level, vocab_size=vocab_size)
+        targets = tokenize(tokenizer, STRANGE).targets
+        kinds = [kind for text in STRANGE for kind in tokenizer.unknown(text)]
+        assert int((targets == tokenizer.unk_id).sum()) == len(kinds)
