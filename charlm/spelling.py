@@ -19,7 +19,7 @@ from charlm.tokenizers.base import NUM_SPECIALS
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.word import WordTokenizer
 from charlm.training import groups_of_epoch, new_state, train_steps
-from charlm.unknown import Speller
+from charlm.unknown import Speller, UnknownCharacters
 
 _MOST_TYPES = 20_000
 _CHARACTERS = 600_000  # to be read in all: a few seconds
@@ -70,6 +70,8 @@ def _spelled(
     ids = [np.concatenate((characters.encode(kind), eos)) for kind in tokenizer.types]
     assert len(ids) == tokenizer.vocab_size - NUM_SPECIALS
     log_probs, _ = token_log_probs(model, from_ids(ids, characters.vocab_size))
+    # A word of the vocabulary can hold a character that the speller does not know.
+    log_probs[np.concatenate(ids) == characters.unk_id] += UnknownCharacters(characters).log_share
     starts = np.cumsum([0, *map(len, ids[:-1])])
     return np.add.reduceat(log_probs, starts)
 
