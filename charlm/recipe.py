@@ -52,7 +52,7 @@ def choose(
     weights = 4 * hidden * (hidden + embedding) + width * (sum(sample.values()) or vocab_size)
     passes = 0.92 * seconds * _PRODUCTS_A_SECOND / (6 * weights * max(1, num_tokens))
     passes = min(passes, most_epochs(level, num_tokens, mean_length))
-    dropout, input_dropout = _dropouts(level, passes, little)
+    dropout, input_dropout = _dropouts(level, passes, little, short and hidden > 256)
     chosen_model = {
         "vocab_size": vocab_size,
         "hidden_size": hidden,
@@ -100,7 +100,9 @@ def _hidden_size(level: str, num_tokens: int, seconds: float, short: bool) -> in
     """More text and more time carry more units."""
     if num_tokens < 30_000:
         return 192
-    if short or num_tokens < _LITTLE:
+    if short:
+        return 512 if seconds >= 90 else 256
+    if num_tokens < _LITTLE:
         return 256
     if level != "char":
         return 320 if seconds < 400 else 512 if num_tokens > _MUCH else 400
@@ -118,15 +120,18 @@ def _embedding_size(level: str, vocab_size: int, hidden: int, short: bool) -> in
     return 32 if short else 64
 
 
-def _dropouts(level: str, passes: float, little: bool) -> tuple[float, float]:
+def _dropouts(level: str, passes: float, little: bool, large: bool) -> tuple[float, float]:
     """More passes over the text want more of it, and from a dozen on some on the input too.
 
-    bench/RESULTS.md: 0.3 was best at 11 passes; 0.6, with 0.3 on the input, at 20.
+    ``large`` is a net that a list of names could not fill without it. bench/RESULTS.md: 0.3 was
+    best at 11 passes; 0.6, with 0.3 on the input, at 20; for names 0.5, with 0.1.
     """
     doublings = math.log2(max(passes, 1))
     rate = 0.16 * doublings - 0.25
     if level != "char":
         return round(min(0.5, max(0.05, rate + 0.15)), 2), 0.2 if not little else 0.0
+    if little and large:
+        return round(min(0.5, max(0.05, rate + 0.06)), 2), 0.1 if passes > 13 else 0.0
     if little:
         return round(min(0.5, max(0.05, rate)), 2), 0.0
     many = max(0.0, 0.35 * (doublings - math.log2(11)))
