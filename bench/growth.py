@@ -112,12 +112,14 @@ def _reading(megabytes: float, level: str) -> str:
 
 def _read(path: str, level: str) -> None:
     """What the process of ``_reading`` does."""
-    from charlm.request import Request, material_of, read_texts
+    from charlm.request import Request, material_of, read_texts, speller_of
     from charlm.tokenizers import train_tokenizer
 
     begun = time.perf_counter()
     texts = read_texts(Request(corpus=(path,), level=level), lambda _: None)
-    material = material_of(texts, train_tokenizer(texts.train, level=level))
+    tokenizer = train_tokenizer(texts.train, level=level)
+    speller = speller_of(tokenizer, texts, 0, lambda _: None)
+    material = material_of(texts, tokenizer, speller)
     seconds = time.perf_counter() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{seconds:.1f} s, {peak:,.0f} MB, {material.text.num_tokens:,} tokens")

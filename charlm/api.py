@@ -53,26 +53,41 @@ class LanguageModel:
         """How many numbers the model has learned."""
         return sum(array.size for array in self.checkpoint.weights.values())
 
-    def score(self, text: str, *, per_token: bool = False, closed: bool = False) -> TextScore:
-        """log P(text), <EOS> included, in nats.
+    def score(self, text: str, **options: Any) -> TextScore:
+        """log P(text), <EOS> included, in nats; options as for score_all.
 
         Every text has a probability: what is not in the vocabulary is <UNK> and spelled
-        (unknown.py). ``closed`` leaves the spelling out.
+        (unknown.py).
         """
-        return self.score_all([text], per_token=per_token, closed=closed)[0]
+        return self.score_all([text], **options)[0]
 
     def score_all(
-        self, texts: Sequence[str], *, per_token: bool = False, closed: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        context: str = "",
+        per_token: bool = False,
+        words: bool = False,
+        closed: bool = False,
     ) -> list[TextScore]:
-        """Score many texts at once, in order; faster than one by one, and the same."""
-        kind = self._kind(sum(len(text) + 1 for text in texts))
-        return score_texts(
+        """Score many texts at once, in order; faster than one by one, and the same.
+
+        A ``context`` stands before each and is not scored. per_token and words ask for more than
+        the sums. ``closed`` leaves the spelling of <UNK> out.
+        """
+        distinct = list(dict.fromkeys(texts))
+        kind = self._kind(sum(len(context) + len(text) + 1 for text in distinct))
+        scores = score_texts(
             self._engine(kind),
             self.tokenizer,
-            texts,
+            distinct,
             unknown=None if closed else self.unknown,
+            context=context,
             per_token=per_token,
+            words=words,
         )
+        of_text = dict(zip(distinct, scores, strict=True))
+        return [of_text[text] for text in texts]
 
     def sample(
         self, n: int = 1, *, prompt: str = "", novel: bool = False, **options: Any

@@ -6,6 +6,9 @@ A corpus is a list of sequences; a sequence is what <EOS> ends: a line, a paragr
 import gzip
 import hashlib
 import io
+import os
+import select
+import stat
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +20,7 @@ import numpy as np
 from charlm.errors import TextError, UsageError
 
 VALID_SHARE = 0.1
+_CHUNK_BYTES = 1 << 16
 _FEWEST_TO_HOLD_OUT = 5  # with fewer sequences than this, none is held out
 
 
@@ -65,10 +69,15 @@ def read_documents(
 
 
 class Line(NamedTuple):
-    """A line without its end, and the bytes of its file up to there (0 where that is unknown)."""
+    """A line without its end, and the bytes of its file up to there (0 where that is unknown).
+
+    Where it is no text in its encoding, ``problem`` says so, and bytes that could not be read are
+    lone surrogates (PEP 383), so that they can be written as they were.
+    """
 
     text: str
     end: int
+    problem: str | None = None
 
 
 def read_lines(
@@ -78,6 +87,21 @@ def read_lines(
 
     Lines end at LF or CRLF; a last one without an end counts. No more than a line is in memory.
     Raises TextError as read_documents does, when it comes to the line.
+    """
+    for line in stream_lines(path, encoding=encoding, errors=errors):
+        if line is not None:
+            if line.problem is not None:
+                raise TextError(line.problem)
+            yield line
+
+
+def stream_lines(
+    path: str | Path, *, encoding: str = "utf-8", errors: str = "strict"
+) -> Iterator[Line | None]:
+    """As read_lines, but lines that are no text are yielded as well, and say so.
+
+    None comes where stdin has no more to give at the moment: whoever collects lines should deal
+    with those at hand before asking for more.
     """
     if str(path) == "-":
         yield from _lines_of("standard input", sys.stdin.buffer, encoding, errors)
@@ -91,7 +115,7 @@ def read_lines(
             raise TextError(f"cannot read {file}: {reason}.") from None
 
 
-def _lines_of(name: str, stream: Any, encoding: str, errors: str) -> Iterator[Line]:
+def _lines_of(name: str, stream: Any, encoding: str, errors: str) -> Iterator[Line | None]:
     number = end = 0
     try:
         if "\n".encode(encoding) != b"\n":  # UTF-16 and the like: no line of bytes is a line
@@ -102,20 +126,59 @@ def _lines_of(name: str, stream: Any, encoding: str, errors: str) -> Iterator[Li
             finally:
                 texts.detach()  # the stream is not ours to close
             return
-        for raw in stream:
+        for raw in _raw_lines(stream):
+            if raw is None:
+                yield None
+                continue
             number += 1
             if number == 1:
                 _refuse_utf16(name, raw, encoding)
-            text = raw.decode(encoding, errors)
+            problem = None
+            try:
+                text = raw.decode(encoding, errors)
+            except UnicodeDecodeError as error:
+                at = end + error.start
+                problem = _not_text(name, encoding, error.object[error.start], at, number)
+                text = raw.decode(encoding, "surrogateescape")
             end += len(raw)
-            yield Line(_without_end(text.removeprefix("\ufeff") if number == 1 else text), end)
-    except UnicodeDecodeError as error:
-        at = end + error.start
-        raise TextError(_not_text(name, encoding, error.object[error.start], at, number)) from None
+            text = _without_end(text.removeprefix("\ufeff") if number == 1 else text)
+            yield Line(text, end, problem)
     except LookupError as error:
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
         raise TextError(f"{name} is not {encoding}: {error}.") from None
+
+
+def _raw_lines(stream: Any) -> Iterator[bytes | None]:
+    """The lines of a stream of bytes; None where a reader of a pipe would have to wait."""
+    if not _is_pipe(stream):
+        yield from stream
+        return
+    begun: list[bytes] = []  # of a line whose end has not come yet
+    while True:
+        if not select.select([stream], [], [], 0)[0]:
+            yield None
+        chunk = stream.read1(_CHUNK_BYTES)  # what is there; nothing stays behind in a buffer
+        if not chunk:
+            break
+        *whole, rest = chunk.split(b"\n")
+        for line in whole:
+            yield b"".join((*begun, line, b"\n"))
+            begun.clear()
+        if rest:
+            begun.append(rest)
+    if begun:
+        yield b"".join(begun)
+
+
+def _is_pipe(stream: Any) -> bool:
+    """Whether what reads a stream may have to wait for it, and can be told so."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (AttributeError, OSError):  # bytes in memory
+        return False
+    waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
+    return waits and os.name == "posix" and hasattr(stream, "read1")
 
 
 def decode(name: str, data: bytes, encoding: str = "utf-8", errors: str = "strict") -> Document:

@@ -5,7 +5,7 @@ most small jobs do. Letters: B rows, V vocabulary.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,18 @@ from charlm.equations import ModelWeights
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 Logits: TypeAlias = npt.NDArray[np.float32]
+
+
+class Details(NamedTuple):
+    """What else there is to say of each of N tokens, at its place.
+
+    ranks: 1 for the likeliest type. entropies: of the distribution that it was drawn from, in
+    nats. opening: log P (nats) that the token is one of the types asked about.
+    """
+
+    ranks: npt.NDArray[np.int64]  # (N,)
+    entropies: npt.NDArray[np.float64]  # (N,)
+    opening: npt.NDArray[np.float64] | None  # (N,)
 
 
 class Decoder(Protocol):
@@ -41,11 +53,12 @@ class Engine(Protocol):
         """The shape of the model."""
 
     def token_log_probs(
-        self, sequences: Sequence[Ids], *, ranks: bool = False
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
+        self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
+    ) -> tuple[npt.NDArray[np.float64], Details | None]:
         """log P (nats) of each token of sequences that end in <EOS>, one after another (N,).
 
-        With ``ranks`` also the rank (N,) of each, 1 for the likeliest type at its place.
+        With ``details`` also what else there is to say of each; openers (K,) are the ids whose
+        probability, taken together, is asked for.
         """
 
     def next_logits(self, ids: Ids) -> Logits:
@@ -56,3 +69,9 @@ class Engine(Protocol):
 
     def reference(self) -> ModelWeights:
         """The weights in double precision, for the readable equations."""
+
+
+def empty_details(num_tokens: int, openers: Ids | None) -> Details:
+    """Room for the details of so many tokens."""
+    opening = None if openers is None else np.empty(num_tokens)
+    return Details(np.empty(num_tokens, dtype=np.int64), np.empty(num_tokens), opening)

@@ -17,7 +17,7 @@ from charlm.batching import (
     group_rows,
     read_windows,
 )
-from charlm.engine import Ids
+from charlm.engine import Details, Ids, empty_details
 from charlm.model import RecurrentLM, State, flatten_targets, narrow_state
 from charlm.products import Product
 
@@ -28,30 +28,37 @@ _LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
 
 @torch.inference_mode()
 def token_log_probs(
-    model: RecurrentLM, text: TokenizedText, *, ranks: bool = False
-) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
-    """log P of each target (N,) in nats, and if asked the rank (N,) of each.
+    model: RecurrentLM,
+    text: TokenizedText,
+    *,
+    details: bool = False,
+    openers: Ids | None = None,
+) -> tuple[NDArray[np.float64], Details | None]:
+    """log P of each target (N,) in nats, and if asked what else there is to say of each.
 
     Sequences of like length are read together; long ones in windows with the state carried over,
     so memory does not grow with the length of a text.
     """
     softmax = Product(model.softmax_weight, model.softmax.bias)
     log_probs = np.empty(text.num_tokens)
-    all_ranks = np.empty(text.num_tokens, dtype=np.int64) if ranks else None
+    more = empty_details(text.num_tokens, openers) if details else None
+    asked = None if openers is None else torch.from_numpy(np.asarray(openers, dtype=np.int64))
     rows = Rows(text.starts[:-1], text.starts[1:], text.starts[:-1])
     for group in group_rows(rows, tokens_per_window=_TOKENS, bptt_length=_WINDOW, rng=None):
         offset = 0
         state = model.init_state(len(group.begin))
         for window in read_windows(text, group, _WINDOW):
-            values, places, state = _score_window(model, softmax, window, state, ranks)
+            columns, state = _score_window(model, softmax, window, state, details, asked)
             batch, width = window.targets.shape
             live = (window.targets != PADDING).numpy()
             at = (group.begin[:batch, None] + offset + np.arange(width))[live]
-            log_probs[at] = values.t().numpy()[live]
-            if all_ranks is not None and places is not None:
-                all_ranks[at] = places.t().numpy()[live]
+            values = [column.t().numpy()[live] for column in columns]
+            log_probs[at] = values[0]
+            if more is not None:
+                for kept, value in zip(more, values[1:], strict=False):
+                    kept[at] = value  # type: ignore[index]
             offset += width
-    return log_probs, all_ranks
+    return log_probs, more
 
 
 @torch.inference_mode()
@@ -73,38 +80,50 @@ def read(model: RecurrentLM, ids: Ids) -> State:
 
 
 def _score_window(
-    model: RecurrentLM, softmax: Product, window: Window, state: State, ranks: bool
-) -> tuple[Tensor, Tensor | None, State]:
-    """log P and ranks (T, B) of the targets of a window, and the state after it."""
+    model: RecurrentLM,
+    softmax: Product,
+    window: Window,
+    state: State,
+    details: bool,
+    openers: Tensor | None,
+) -> tuple[list[Tensor], State]:
+    """log P and details, each (T, B), of the targets of a window, and the state after it."""
     device = model.embedding.weight.device
     batch, width = window.inputs.shape
     hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
     vectors = hidden.reshape(-1, hidden.shape[-1])  # (T * B, H)
     targets = window.targets.t().reshape(-1).clamp(min=0).to(device)
-    values, places = _target_log_probs(model.features(vectors), softmax, targets, ranks)
-    return (
-        values.cpu().view(width, batch),
-        places.cpu().view(width, batch) if places is not None else None,
-        state,
-    )
+    columns = _target_log_probs(model.features(vectors), softmax, targets, details, openers)
+    return [column.cpu().view(width, batch) for column in columns], state
 
 
 def _target_log_probs(
-    features: Tensor, softmax: Product, targets: Tensor, ranks: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """log P (N,) of targets (N,) given what the softmax reads (N, D), and ranks (N,) if asked.
+    features: Tensor,
+    softmax: Product,
+    targets: Tensor,
+    details: bool = False,
+    openers: Tensor | None = None,
+) -> list[Tensor]:
+    """log P (N,) of targets (N,) given what the softmax reads (N, D); with details three more.
 
     The scores of all types are made for some positions at a time and kept for none.
     """
     portion = max(1, _LOGITS // softmax.num_outputs)
-    values, places = [], []
+    columns = []
     for at in range(0, len(features), portion):
         logits = softmax(features[at : at + portion])  # (M, V)
         chosen = logits.gather(1, targets[at : at + portion, None])  # (M, 1)
-        values.append((chosen - logits.logsumexp(1, keepdim=True)).squeeze(1))
-        if ranks:
-            places.append((logits > chosen).sum(1).add_(1))
-    return torch.cat(values), torch.cat(places) if ranks else None
+        normaliser = logits.logsumexp(1, keepdim=True)
+        column = [(chosen - normaliser).squeeze(1)]
+        if details:
+            column.append((logits > chosen).sum(1).add_(1))
+            if openers is not None:
+                together = logits[:, openers].logsumexp(1, keepdim=True)
+                column.append((together - normaliser).squeeze(1))
+            log_probs = logits.sub_(normaliser)
+            column.insert(2, -(log_probs.exp() * log_probs).sum(1))
+        columns.append(column)
+    return [torch.cat(parts) for parts in zip(*columns, strict=True)]
 
 
 @torch.inference_mode()
@@ -144,6 +163,6 @@ def mean_loss(
             hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
             if window.num_targets:
                 vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
-                values, _ = _target_log_probs(model.features(vectors), softmax, targets)
+                (values,) = _target_log_probs(model.features(vectors), softmax, targets)
                 total -= float(values.double().sum())
     return total / int((rows.end - rows.counted).sum())

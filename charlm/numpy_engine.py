@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from charlm import equations
 from charlm.config import ModelConfig
-from charlm.engine import Ids, Logits
+from charlm.engine import Details, Ids, Logits, empty_details
 from charlm.weights import Arrays, model_weights
 
 _LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
@@ -27,15 +27,15 @@ class NumpyEngine:
         self._weights = model_weights(config, arrays, np.float32)
 
     def token_log_probs(
-        self, sequences: Sequence[Ids], *, ranks: bool = False
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
-        """log P (N,) and ranks (N,) of every token, one sequence after another.
+        self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
+    ) -> tuple[npt.NDArray[np.float64], Details | None]:
+        """log P (N,) of every token, one sequence after another, and details.
 
         Sequences of equal length are read side by side.
         """
         starts = np.cumsum([0, *map(len, sequences)])
         log_probs = np.empty(starts[-1])
-        places = np.empty(starts[-1], dtype=np.int64) if ranks else None
+        more = empty_details(starts[-1], openers) if details else None
         of_length: dict[int, list[int]] = {}
         for index, ids in enumerate(sequences):
             of_length.setdefault(len(ids), []).append(index)
@@ -45,17 +45,18 @@ class NumpyEngine:
                 rows = all_rows[first : first + portion]
                 ids = np.stack([sequences[row] for row in rows])  # (B, T)
                 at = starts[rows][:, None] + np.arange(length)
-                self._score(ids, at, log_probs, places)
-        return log_probs, places
+                self._score(ids, at, log_probs, more, openers)
+        return log_probs, more
 
     def _score(
         self,
         ids: Ids,
         at: npt.NDArray[np.int64],
         log_probs: npt.NDArray[np.float64],
-        places: npt.NDArray[np.int64] | None,
+        more: Details | None,
+        openers: Ids | None,
     ) -> None:
-        """Write log P and ranks of ids (B, T) to the places ``at`` (B, T)."""
+        """Write log P and details of ids (B, T) to the places ``at`` (B, T)."""
         batch, length = ids.shape
         begin = np.full((batch, 1), self.config.vocab_size)
         inputs = np.concatenate((begin, ids[:, :-1]), axis=1)
@@ -67,8 +68,12 @@ class NumpyEngine:
             predicted = equations.predict(self._weights, top)  # (B, T, V)
             chosen = np.take_along_axis(predicted, ids[:, span, None].astype(np.int64), axis=2)
             log_probs[at[:, span]] = chosen[:, :, 0]
-            if places is not None:
-                places[at[:, span]] = (predicted > chosen).sum(axis=2) + 1
+            if more is not None:
+                more.ranks[at[:, span]] = (predicted > chosen).sum(axis=2) + 1
+                more.entropies[at[:, span]] = -(np.exp(predicted) * predicted).sum(axis=2)
+                if more.opening is not None:
+                    asked = predicted[:, :, openers]
+                    more.opening[at[:, span]] = np.logaddexp.reduce(asked, axis=2)
 
     def next_logits(self, ids: Ids) -> Logits:
         """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""

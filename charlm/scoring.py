@@ -3,24 +3,35 @@
 log P(y<1> … y<T>) = Σt log P(y<t> given y<1> … y<t-1>), <EOS> included. Sums are in float64.
 """
 
+import bisect
 import dataclasses
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charlm import metrics
-from charlm.engine import Engine
+from charlm.engine import Details, Engine
 from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.ids import IdArray
 from charlm.unknown import Unknown
+from charlm.words import WordScore, word_scores
 
 
 class TokenScore(NamedTuple):
-    """One token of a scored text; rank 1 is the likeliest type at its place."""
+    """One token of a scored text, and the half-open range that it has in it.
+
+    rank 1 is the likeliest type at its place; entropy, in bits, is how unsure the model was there.
+    """
 
     piece: str
     log_prob: float
     rank: int
+    entropy: float
+    start: int
+    end: int
 
     @property
     def surprisal(self) -> float:
@@ -33,7 +44,7 @@ class TextScore:
     """What the model says of a text. Logarithms are natural; <EOS> is among the tokens.
 
     num_oov are the tokens outside the vocabulary; unless the score is closed, the probability of
-    what stands there is in the sums.
+    what stands there is in the sums. tokens and words are there if they were asked for.
     """
 
     text: str
@@ -41,6 +52,7 @@ class TextScore:
     num_tokens: int
     num_oov: int
     tokens: tuple[TokenScore, ...] | None = None
+    words: tuple[WordScore, ...] | None = None
 
     @property
     def perplexity(self) -> float:
@@ -64,40 +76,89 @@ def score_texts(
     texts: Sequence[str],
     *,
     unknown: Unknown | None = None,
+    context: str = "",
     per_token: bool = False,
+    words: bool = False,
 ) -> list[TextScore]:
     """Score texts, in order. What a text gets does not depend on the others beside it.
 
     With ``unknown`` what stands for <UNK> is spelled out and its probability is in the sums;
-    without, <UNK> is one symbol, whatever it stands for.
+    without, <UNK> is one symbol, whatever it stands for. A ``context`` stands before each text
+    and is read but not scored; no <EOS> comes after it, and a token that reaches from it into the
+    text is one of the text's.
     """
     if not texts:
         return []
-    eos = np.array([tokenizer.eos_id], dtype=np.int32)
-    sequences = [np.concatenate((tokenizer.encode(text), eos)) for text in texts]
-    log_probs, ranks = engine.token_log_probs(sequences, ranks=per_token)
+    cuts = [_cut(tokenizer, context, text, offsets=per_token or words) for text in texts]
+    sequences = [cut.ids for cut in cuts]
+    openers = tokenizer.openers() if words else None
+    log_probs, details = engine.token_log_probs(
+        sequences, details=per_token or words, openers=openers
+    )
     if unknown is not None:
         places = np.flatnonzero(np.concatenate(sequences) == tokenizer.unk_id)
         if len(places):
-            spelled = [kind for text in texts for kind in tokenizer.unknown(text)]
+            spelled = [kind for text in texts for kind in tokenizer.unknown(context + text)]
             log_probs[places] += unknown.log_probs(spelled)
     scores, at = [], 0
-    for text, ids in zip(texts, sequences, strict=True):
-        span = slice(at, at + len(ids))
+    for text, cut in zip(texts, cuts, strict=True):
+        span = slice(at + cut.before, at + len(cut.ids))
         at = span.stop
-        tokens = None
-        if ranks is not None:
-            triples = zip(
-                tokenizer.pieces(ids), log_probs[span].tolist(), ranks[span].tolist(), strict=True
-            )
-            tokens = tuple(TokenScore(*triple) for triple in triples)
-        scores.append(
-            TextScore(
-                text=text,
-                total_log_prob=float(log_probs[span].sum()),
-                num_tokens=len(ids),
-                num_oov=int((ids == tokenizer.unk_id).sum()),
-                tokens=tokens,
-            )
+        ids = cut.ids[cut.before :]
+        score = TextScore(
+            text=text,
+            total_log_prob=float(log_probs[span].sum()),
+            num_tokens=len(ids),
+            num_oov=int((ids == tokenizer.unk_id).sum()),
         )
+        if details is not None:
+            tokens = _tokens(tokenizer, ids, log_probs[span], details, span, cut.offsets)
+            if openers is not None and details.opening is not None:
+                opens = np.isin(ids, openers)
+                found = word_scores(
+                    text, log_probs[span], details.opening[span], opens, cut.offsets
+                )
+                score = dataclasses.replace(score, words=found)
+            score = dataclasses.replace(score, tokens=tokens if per_token else None)
+        scores.append(score)
     return scores
+
+
+class _Cut(NamedTuple):
+    """A text, its context in front, as ids with <EOS>; ``before`` of them are the context's.
+
+    offsets are the ranges in the text of the ids that are its own.
+    """
+
+    ids: IdArray
+    before: int
+    offsets: list[tuple[int, int]]
+
+
+def _cut(tokenizer: Tokenizer, context: str, text: str, *, offsets: bool) -> _Cut:
+    eos = np.array([tokenizer.eos_id], dtype=np.int32)
+    if not (context or offsets):
+        return _Cut(np.concatenate((tokenizer.encode(text), eos)), 0, [])
+    ids, ranges = tokenizer.encode_with_offsets(context + text)
+    skipped = len(context)
+    before = bisect.bisect_right(ranges, skipped, key=operator.itemgetter(1))
+    own = [(max(0, start - skipped), end - skipped) for start, end in ranges[before:]]
+    return _Cut(np.concatenate((ids, eos)), before, [*own, (len(text), len(text))])
+
+
+def _tokens(
+    tokenizer: Tokenizer,
+    ids: IdArray,
+    log_probs: NDArray[np.float64],
+    details: Details,
+    span: slice,
+    offsets: list[tuple[int, int]],
+) -> tuple[TokenScore, ...]:
+    """A score for each of a text's own ids."""
+    entropies = details.entropies[span] / metrics.NATS_PER_BIT
+    columns = (log_probs, details.ranks[span], entropies.clip(min=0))
+    starts, ends = zip(*offsets, strict=True)
+    lists = (column.tolist() for column in columns)
+    return tuple(
+        map(TokenScore._make, zip(tokenizer.pieces(ids), *lists, starts, ends, strict=True))
+    )

@@ -9,7 +9,7 @@ import torch
 from charlm.batching import from_ids
 from charlm.config import ModelConfig
 from charlm.decoding import TorchDecoder
-from charlm.engine import Ids, Logits
+from charlm.engine import Details, Ids, Logits
 from charlm.equations import ModelWeights
 from charlm.evaluation import read, token_log_probs
 from charlm.model import RecurrentLM, to_arrays
@@ -29,11 +29,12 @@ class TorchEngine:
         return self.model.config
 
     def token_log_probs(
-        self, sequences: Sequence[Ids], *, ranks: bool = False
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
-        """log P (N,) and ranks (N,) of every token, one sequence after another."""
+        self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
+    ) -> tuple[npt.NDArray[np.float64], Details | None]:
+        """log P (N,) of every token, one sequence after another, and details."""
         ids = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
-        return token_log_probs(self.model, from_ids(ids, self.config.vocab_size), ranks=ranks)
+        text = from_ids(ids, self.config.vocab_size)
+        return token_log_probs(self.model, text, details=details, openers=openers)
 
     @torch.inference_mode()
     def next_logits(self, ids: Ids) -> Logits:

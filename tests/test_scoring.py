@@ -53,9 +53,9 @@ def test_every_token_has_the_probability_of_the_equations(cell: str) -> None:
     """log P of each token is that of the NumPy reference, <EOS> and first token included."""
     model = tiny_model(cell=cell, num_layers=2, output_layers=1, tie_weights=True)
     text = text_of_lengths([1, 2, 30, 7, 300, 7, 1])
-    log_probs, ranks = token_log_probs(model, text)
+    log_probs, details = token_log_probs(model, text)
     assert log_probs.dtype == np.float64
-    assert ranks is None
+    assert details is None
     np.testing.assert_allclose(log_probs, by_the_equations(model, text), rtol=0, atol=1e-5)
 
 
@@ -63,15 +63,15 @@ def test_ranks_count_what_is_likelier() -> None:
     """Rank 1 is the likeliest type of all at its place, and V the least likely."""
     model = tiny_model()
     text = text_of_lengths([1, 40, 3, 3, 20])
-    log_probs, ranks = token_log_probs(model, text, ranks=True)
-    assert ranks is not None
+    log_probs, details = token_log_probs(model, text, details=True)
+    assert details is not None
     weights = TorchEngine(model).reference()
     expected = []
     for begin, end in itertools.pairwise(text.starts.tolist()):
         table, _ = equations.forward("lstm", weights, text.inputs[None, begin:end].numpy())
         for row, target in zip(table[0], text.targets[begin:end].tolist(), strict=True):
             expected.append(1 + sum(p > row[target] for p in row))
-    assert ranks.tolist() == expected
+    assert details.ranks.tolist() == expected
     assert set(expected) > {1, 7}
     np.testing.assert_array_equal(token_log_probs(model, text)[0], log_probs)
 

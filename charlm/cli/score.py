@@ -1,24 +1,52 @@
 """charlm score."""
 
-import math
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from charlm.cli.form import JsonOption, TsvOption, UnitOption, cell, check_form
+from charlm.cli import nbest
+from charlm.cli.figures import Wanted, Writer, rank, say_verdict
+from charlm.cli.form import JsonOption, TsvOption, UnitOption, check_form
 from charlm.cli.meter import Meter
 from charlm.cli.model import ModelOption, load_model
-from charlm.cli.terminal import number, out, out_json, safe_text, say, visible
-from charlm.errors import UsageError
+from charlm.cli.records import Columns, Form, JsonLines, PlainLines, Record, batches, read
+from charlm.cli.terminal import out_line, say
+from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.corpus import Line
+    from charlm.api import LanguageModel
     from charlm.scoring import TextScore
 
-_BATCH_TEXTS = 4096
-_BATCH_CHARACTERS = 2**20
+_ON_ERROR = ("stop", "keep", "drop")
+
+
+class Bounds(NamedTuple):
+    """What a text must be like to be kept: in a range of perplexity and of bits per character."""
+
+    min_perplexity: float | None
+    max_perplexity: float | None
+    min_bits: float | None
+    max_bits: float | None
+    invert: bool
+
+    @property
+    def are_set(self) -> bool:
+        """Whether anything is to be dropped."""
+        return any(bound is not None for bound in self[:4])
+
+    def keep(self, score: "TextScore") -> bool:
+        """Whether a text is. A figure that it has not, an empty text's bits, bars nothing."""
+        pairs = (
+            (score.perplexity, self.min_perplexity, self.max_perplexity),
+            (score.bits_per_character, self.min_bits, self.max_bits),
+        )
+        inside = all(
+            value is None or ((low is None or value >= low) and (high is None or value <= high))
+            for value, low, high in pairs
+        )
+        return inside is not self.invert
 
 
 def score_cli(
@@ -29,20 +57,54 @@ def score_cli(
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="Score each line of a file; - is stdin.")
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8",
-    errors: Annotated[
-        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
-    ] = "strict",
     model: ModelOption = None,
+    context: Annotated[
+        str, typer.Option(help="What stands before each text; it is not scored.")
+    ] = "",
     unit: UnitOption = "nats",
-    per_token: Annotated[
-        bool, typer.Option("--per-token", help="A line for each token: surprisal, rank, sum.")
+    per_token: Annotated[bool, typer.Option("--per-token", help="A line for each token.")] = False,
+    words: Annotated[
+        bool, typer.Option("--words", help="A line for each word, its ending made sure of.")
     ] = False,
     closed: Annotated[
         bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
     ] = False,
     json: JsonOption = False,
     tsv: TsvOption = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Lines are JSON objects; results go in as fields.")
+    ] = False,
+    field: Annotated[str, typer.Option(help="The field that is the text, with --jsonl.")] = "text",
+    column: Annotated[
+        str | None,
+        typer.Option(help="Lines are columns between tabs: the text's number or name."),
+    ] = None,
+    header: Annotated[
+        bool, typer.Option("--header", help="The first line names the columns.")
+    ] = False,
+    prefix: Annotated[str, typer.Option(help="In front of the names of results.")] = "",
+    min_perplexity: Annotated[
+        float | None, typer.Option(help="Keep texts of so much per token or more.")
+    ] = None,
+    max_perplexity: Annotated[float | None, typer.Option(help="Or of so much or less.")] = None,
+    min_bits: Annotated[
+        float | None, typer.Option(help="Keep texts of so many bits per character or more.")
+    ] = None,
+    max_bits: Annotated[float | None, typer.Option(help="Or of so many or less.")] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", "-v", help="Keep the others instead.")
+    ] = False,
+    on_error: Annotated[
+        str, typer.Option(help="What becomes of broken lines: stop, keep or drop.")
+    ] = "stop",
+    n_best: Annotated[
+        bool, typer.Option("--nbest", help="Lines are id, text, score: rank those of an id.")
+    ] = False,
+    weight: Annotated[float, typer.Option(help="Of log P in the total, with --nbest.")] = 1.0,
+    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8",
+    errors: Annotated[
+        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
+    ] = "strict",
 ) -> None:
     """The probability of texts, the end of each included.
 
@@ -50,193 +112,162 @@ def score_cli(
     charlm score "The apple and pear salad"
     charlm score "recognise speech" "wreck a nice beach"
     charlm score --per-token "The apple and pair salad"
+    charlm score --context "The apple and" " pear salad" " pair salad"
     charlm score --file sentences.txt --tsv
+    charlm score --file sentences.txt --max-perplexity 50
+    charlm score --jsonl --field text --file records.jsonl
+    charlm score --column 2 --file table.tsv
+    charlm score --nbest --weight 0.5 --file hypotheses.tsv
     """
     check_form(unit, json=json, tsv=tsv)
     if texts and file is not None:
         raise UsageError("give texts or --file, not both.")
+    if on_error not in _ON_ERROR:
+        raise UsageError(f"--on-error must be stop, keep or drop, got {on_error!r}.")
+    records = jsonl or column is not None or n_best
+    if jsonl and column is not None:
+        raise UsageError("give --jsonl or --column, not both.")
+    if n_best and column is not None:
+        raise UsageError("--nbest takes the columns id, text, score: leave out --column.")
+    if records and texts:
+        raise UsageError("--jsonl, --column and --nbest are for files: give --file, or a pipe.")
+    if records and (json or (tsv and jsonl)):
+        raise UsageError("results go into the records: leave out --json and --tsv.")
+    if (per_token or words) and records and not jsonl:
+        raise UsageError("--per-token and --words do not fit in columns: use --jsonl.")
+    if per_token and words and not (json or jsonl):
+        raise UsageError("give --per-token or --words, or both with --json.")
+    bounds = Bounds(min_perplexity, max_perplexity, min_bits, max_bits, invert)
+    if invert and not bounds.are_set:
+        raise UsageError("give --invert a bound to turn round: --max-perplexity, for example.")
+    if bounds.are_set and n_best:
+        raise UsageError("--nbest ranks; it does not drop: leave out the bounds.")
     if not texts and file is None:
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
     loaded = load_model(model)
-    writer = Writer(unit=unit, per_token=per_token, json=json, tsv=tsv, ranked=bool(texts))
-    writer.open = not closed and loaded.unknown is not None
+    wanted = Wanted(unit, per_token, words, prefix)
+    job = _Job(loaded, wanted, context, closed, on_error)
+    writer = Writer(wanted, json=json, tsv=tsv)
     if texts:
-        writer.write(loaded.score_all(list(texts), per_token=per_token, closed=closed))
+        scores = job.score(list(texts))
+        kept = [score for score in scores if not bounds.are_set or bounds.keep(score)]
+        places = rank([score.total_log_prob for score in kept]) if len(kept) > 1 else None
+        for index, score in enumerate(kept):
+            writer.write(score, places[index] if places else None)
+        if places and not (json or tsv or per_token or words):
+            say_verdict(kept, is_open=job.is_open)
         return
     file = file or "-"
-    from charlm.corpus import read_lines
+    form: Form
+    names = wanted.names()
+    if n_best:
+        names += [prefix + name for name in nbest.NAMES]
+        form = nbest.form_of(field if jsonl else None, names)
+    elif jsonl:
+        form = JsonLines(field, names)
+    elif column is not None:
+        form = Columns(column, names, header=header)
+    else:
+        form = PlainLines()
+    from charlm.corpus import stream_lines
 
     with Meter(file) as meter:
-        for batch in _batches(read_lines(file, encoding=encoding, errors=errors)):
-            lines = [line.text for line in batch]
-            writer.write(loaded.score_all(lines, per_token=per_token, closed=closed))
-            sys.stdout.flush()
-            meter.update(len(batch), batch[-1].end)
-
-
-def _batches(lines: "Iterator[Line]") -> "Iterator[list[Line]]":
-    """Lines in portions that fit in memory."""
-    batch: list[Line] = []
-    characters = 0
-    for line in lines:
-        batch.append(line)
-        characters += len(line.text)
-        if len(batch) >= _BATCH_TEXTS or characters >= _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-class Writer:
-    """Scores in the form that was asked for."""
-
-    def __init__(self, *, unit: str, per_token: bool, json: bool, tsv: bool, ranked: bool) -> None:
-        from charlm.metrics import UNITS
-
-        self.unit, self.nats = unit, UNITS[unit]
-        self.per_token, self.json, self.tsv, self.ranked = per_token, json, tsv, ranked
-        self.open = True  # what is unknown is spelled, so that texts can be compared
-        self.first = True
-        self.number = 0
-
-    def write(self, scores: "list[TextScore]") -> None:
-        """Write the scores of one portion of texts, in order."""
-        places = rank(scores) if self.ranked and len(scores) > 1 else None
-        for index, score in enumerate(scores):
-            self.number += 1
-            place = places[index] if places else None
-            if self.json:
-                out_json(self.fields(score, place))
-            elif self.per_token:
-                self._tokens(score)
-            elif self.tsv:
-                self._tsv(score, place)
-            else:
-                self._line(score, place)
-        if places and not (self.json or self.tsv or self.per_token):
-            self._verdict(scores)
-
-    def fields(self, score: "TextScore", place: int | None) -> dict[str, Any]:
-        """A score as JSON."""
-        fields: dict[str, Any] = {
-            "text": score.text,
-            f"total_log_prob_{self.unit}": score.total_log_prob / self.nats,
-            "probability": score.probability,
-            "tokens": score.num_tokens,
-            "oov_tokens": score.num_oov,
-            "characters": len(score.text),
-            "perplexity_per_token": _finite(score.perplexity),
-            "bits_per_character": score.bits_per_character,
-        }
-        if place is not None:
-            fields["rank"] = place
-        if score.tokens is not None:
-            running = 0.0
-            fields["per_token"] = []
-            for token in score.tokens:
-                running += token.log_prob
-                fields["per_token"].append(
-                    {
-                        "token": token.piece,
-                        f"log_prob_{self.unit}": token.log_prob / self.nats,
-                        "surprisal_bits": token.surprisal,
-                        "rank": token.rank,
-                        f"running_total_{self.unit}": running / self.nats,
-                    }
-                )
-        return fields
-
-    def _tsv(self, score: "TextScore", place: int | None) -> None:
-        fields = self.fields(score, place)
-        text = fields.pop("text")
-        if self.first:
-            out("\t".join([*fields, "text"]) + "\n")
-            self.first = False
-        cells = [
-            number(value) if isinstance(value, float) else "" if value is None else str(value)
-            for value in fields.values()
-        ]
-        out("\t".join([*cells, cell(text)]) + "\n")
-
-    def _tokens(self, score: "TextScore") -> None:
-        """A block a text, or with --tsv one table with the text's number in front."""
-        assert score.tokens is not None
-        if self.tsv:
-            if self.first:
-                columns = ("text", "token", f"log_prob_{self.unit}", "surprisal_bits", "rank")
-                out("\t".join((*columns, f"running_total_{self.unit}")) + "\n")
-                self.first = False
+        read_in = read(stream_lines(file, encoding=encoding, errors=errors), form)
+        sound = job.sound(read_in)
+        if isinstance(form, nbest.Hypotheses):
+            for group in nbest.groups(sound, form):
+                job.write_ranked(group, form, weight)
+                meter.update(len(group), group[-1].end)
         else:
-            out(
-                f"{'' if self.first else chr(10)}{safe_text(score.text)}\n"
-                f"{'log P (' + self.unit + ')':>14} {'surprisal (bits)':>17} {'rank':>6} "
-                f"{'sum (' + self.unit + ')':>14}  token\n"
-            )
-            self.first = False
-        running = 0.0
-        for token in score.tokens:
-            running += token.log_prob
-            values = (token.log_prob / self.nats, token.surprisal, token.rank, running / self.nats)
-            if self.tsv:
-                cells = (str(self.number), cell(token.piece), *map(repr, values))
-                out("\t".join(cells) + "\n")
-            else:
-                out("{:14.4f} {:17.3f} {:6d} {:14.4f}".format(*values))
-                out(f"  {visible(token.piece)}\n")
+            plain = isinstance(form, PlainLines)
+            shows = json or tsv or per_token or words or not bounds.are_set
+            for batch in batches(sound):
+                job.write(batch, form, bounds, writer if plain and shows else None)
+                meter.update(len(batch), batch[-1].end)
+    job.say_counts(bounds)
 
-    def _line(self, score: "TextScore", place: int | None) -> None:
-        if self.first:
-            out(
-                f"{'rank ' if place else ''}{'log P (' + self.unit + ')':>14} {'P':>10} "
-                f"{'ppl/token':>10} {'bits/char':>10} {'tokens':>7} {'OOV':>4}  text\n"
-            )
-            self.first = False
-        bits = score.bits_per_character
-        out(
-            f"{f'{place:>4} ' if place else ''}{score.total_log_prob / self.nats:14.4f} "
-            f"{score.probability:>10} {_short(score.perplexity):>10} "
-            f"{_short(bits):>10} {score.num_tokens:7d} {score.num_oov:4d}  "
-            f"{safe_text(score.text)}\n"
+
+class _Job:
+    """The lines of a file on their way through the model."""
+
+    def __init__(
+        self, loaded: "LanguageModel", wanted: Wanted, context: str, closed: bool, on_error: str
+    ) -> None:
+        self._loaded, self._wanted = loaded, wanted
+        self._context, self._closed = context, closed
+        self._on_error = on_error
+        self._texts = self._kept = self._broken = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is unknown is spelled, so that any two texts can be compared."""
+        return not self._closed and self._loaded.unknown is not None
+
+    def score(self, texts: list[str]) -> "list[TextScore]":
+        """The scores of texts."""
+        return self._loaded.score_all(
+            texts,
+            context=self._context,
+            per_token=self._wanted.per_token,
+            words=self._wanted.words,
+            closed=self._closed,
         )
 
-    def _verdict(self, scores: "list[TextScore]") -> None:
-        sys.stdout.flush()  # before what goes to stderr
-        best, second = sorted(scores, key=lambda s: -s.total_log_prob)[:2]
-        if best.num_oov != second.num_oov and not self.open:
-            say("mind the OOV column: what is unknown counts as <UNK>, which can be anything")
-        difference = best.total_log_prob - second.total_log_prob
-        if difference == 0:
-            say(f"likeliest: {_quoted(best)} and {_quoted(second)}, equally likely")
-        else:
-            say(f"likeliest: {_quoted(best)}, {_times(difference)} times as likely as the next")
+    def sound(self, records: "Iterator[Record | None]") -> "Iterator[Record | None]":
+        """The records without the broken ones that are to be dropped.
 
+        Raises TextError at the first if that is what was asked for, when those before it have
+        been dealt with.
+        """
+        for record in records:
+            if record is not None and record.problem is not None:
+                if self._on_error == "stop":
+                    yield None  # what was read before it
+                    raise TextError(record.problem)
+                self._broken += 1
+                say(record.problem)
+                if self._on_error == "drop":
+                    continue
+            yield record
 
-def rank(scores: "list[TextScore]") -> list[int]:
-    """The place of each, 1 for the likeliest; equals share a place."""
-    ordered = sorted((score.total_log_prob for score in scores), reverse=True)
-    return [ordered.index(score.total_log_prob) + 1 for score in scores]
+    def write(self, batch: list[Record], form: Form, bounds: Bounds, writer: Writer | None) -> None:
+        """Score a portion of records and write those that are to be kept."""
+        scores = iter(self.score([r.text for r in batch if r.text is not None]))
+        for record in batch:
+            if record.text is None:
+                if writer is not None and record.problem is not None:
+                    writer.write_broken(record.line, record.problem)
+                else:
+                    out_line(form.written(record, {}))
+                continue
+            score = next(scores)
+            self._texts += 1
+            if bounds.are_set and not bounds.keep(score):
+                continue
+            self._kept += 1
+            if writer is not None:
+                writer.write(score)
+            else:
+                out_line(form.written(record, self._wanted.results(score)))
+        sys.stdout.flush()
 
+    def write_ranked(self, group: list[Record], form: nbest.Hypotheses, weight: float) -> None:
+        """Score a group of hypotheses and write them best first."""
+        if group[0].text is None:
+            out_line(form.written(group[0], {}))
+            return
+        scores = self.score([record.text or "" for record in group])
+        for record, _, results in nbest.ranked(group, scores, form, self._wanted, weight):
+            out_line(form.written(record, results))
+        sys.stdout.flush()
 
-def _quoted(score: "TextScore") -> str:
-    return f'"{safe_text(score.text)}"'
-
-
-def _times(nats: float) -> str:
-    """exp(nats) for a person to read."""
-    from charlm.metrics import scientific
-
-    return scientific(nats) if nats > math.log(1e6) else f"{float(f'{math.exp(nats):.3g}'):,g}"
-
-
-def _finite(value: float) -> float | None:
-    return value if value < float("inf") else None
-
-
-def _short(value: float | None) -> str:
-    """A figure for a person to read."""
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if value < 10_000 else f"{value:.2e}"
+    def say_counts(self, bounds: Bounds) -> None:
+        """What was dropped and what was broken, if there was any."""
+        sys.stdout.flush()
+        if bounds.are_set:
+            say(f"kept {self._kept:,} of {self._texts:,} texts")
+        if self._broken:
+            verb = {"keep": "kept as they were", "drop": "dropped"}[self._on_error]
+            say(f"broken lines, {verb}: {self._broken:,}")

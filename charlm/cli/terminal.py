@@ -30,6 +30,18 @@ def out(text: str) -> None:
     sys.stdout.write(safe_text(text, keep="\n\t") if sys.stdout.isatty() else text)
 
 
+def out_line(line: str) -> None:
+    """A line of data on stdout; bytes that were no text (PEP 383) go out as they came in."""
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        if not sys.stdout.isatty():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")
+            return
+    out(f"{line}\n")
+
+
 def out_json(values: Mapping[str, Any]) -> None:
     """One JSON object on a line of its own; what could drive a terminal stands there escaped."""
     line = json.dumps(values, ensure_ascii=False, allow_nan=False)

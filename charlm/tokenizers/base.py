@@ -65,6 +65,12 @@ class Tokenizer(Protocol):
         subword level there is nothing unknown.
         """
 
+    def openers(self) -> IdArray:
+        """The ids (K,) of the types that come only once a word has ended.
+
+        They are white space, what brings white space with it, and <EOS>.
+        """
+
     def encode_prompt(self, text: str) -> IdArray:
         """The ids (N,) of a text that is to be continued.
 

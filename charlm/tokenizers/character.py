@@ -75,6 +75,13 @@ class CharacterTokenizer:
         """The characters that have no id, in order."""
         return [text[i] for i in np.flatnonzero(self.encode(text) == UNK_ID).tolist()]
 
+    def openers(self) -> IdArray:
+        """The ids (K,) of white space and <EOS>."""
+        spaces = [
+            i for i, kind in enumerate(self._vocabulary.types, NUM_SPECIALS) if kind.isspace()
+        ]
+        return np.array([EOS_ID, *spaces], dtype=np.int32)
+
     def encode_prompt(self, text: str) -> IdArray:
         """The same as encode: no character brings a space of its own."""
         return self.encode(text)

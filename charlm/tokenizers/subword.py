@@ -127,6 +127,11 @@ class SubwordTokenizer:
         del text
         return []
 
+    def openers(self) -> IdArray:
+        """The ids (K,) of the pieces that begin with white space, and <EOS>."""
+        opens = (text.decode("utf-8", "ignore")[:1].isspace() for text in self._spellings)
+        return np.array([EOS_ID, *(i for i, is_one in enumerate(opens) if is_one)], dtype=np.int32)
+
     def encode_prompt(self, text: str) -> IdArray:
         """As encode, but without one trailing space, which the next piece will bring."""
         return self.encode(text[:-1] if len(text) > 1 and text.endswith(" ") else text)

@@ -25,7 +25,14 @@ from typing import Any, Self
 import numpy as np
 
 from charlm.errors import CheckpointError
-from charlm.tokenizers.base import EOS_ID, EOS_PIECE, UNK_ID, UNK_PIECE, UNK_TEXT
+from charlm.tokenizers.base import (
+    EOS_ID,
+    EOS_PIECE,
+    NUM_SPECIALS,
+    UNK_ID,
+    UNK_PIECE,
+    UNK_TEXT,
+)
 from charlm.tokenizers.files import HEADER_NAME, check_fields, write_header
 from charlm.tokenizers.ids import IdArray, Ids, checked_ids
 from charlm.tokenizers.vocabulary import Vocabulary
@@ -150,6 +157,15 @@ class WordTokenizer:
         chunks = _chunks(text.lower() if self.lowercase else text, self.pretokenized)
         types = chain.from_iterable(map(self._chunk_ids.types, chunks))
         return [kind for kind in types if self._vocabulary.id_of(kind) == UNK_ID]
+
+    def openers(self) -> IdArray:
+        """The ids (K,) of white space, of what a space stands before, and <EOS>.
+
+        <UNK> is taken for a word, as when it is decoded.
+        """
+        types = enumerate(self.types, NUM_SPECIALS)
+        opening = (i for i, kind in types if kind[1:].isspace() or not self._joins_left[i])
+        return np.array([UNK_ID, EOS_ID, *opening], dtype=np.int32)
 
     def encode_prompt(self, text: str) -> IdArray:
         """As encode, but without a lone trailing space, which the next word will bring.

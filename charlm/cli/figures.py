@@ -1,0 +1,214 @@
+"""The figures of a text in the form that was asked for."""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from charlm.cli.form import cell
+from charlm.cli.records import as_cell
+from charlm.cli.terminal import out, out_json, safe_text, say, visible
+
+if TYPE_CHECKING:
+    from charlm.scoring import TextScore
+
+_SUMS = (
+    "total_log_prob",
+    "probability",
+    "tokens",
+    "oov_tokens",
+    "characters",
+    "perplexity_per_token",
+    "bits_per_character",
+)
+
+
+class Wanted(NamedTuple):
+    """What is asked for: the unit of log-probabilities, and more than the sums or not."""
+
+    unit: str
+    per_token: bool = False
+    words: bool = False
+    prefix: str = ""
+
+    @property
+    def nats(self) -> float:
+        """The unit in nats."""
+        from charlm.metrics import UNITS
+
+        return UNITS[self.unit]
+
+    def names(self) -> list[str]:
+        """The names of the results, in order."""
+        names = [f"{name}_{self.unit}" if name == "total_log_prob" else name for name in _SUMS]
+        names += ["per_token"] * self.per_token + ["per_word"] * self.words
+        return [self.prefix + name for name in names]
+
+    def results(self, score: "TextScore") -> dict[str, Any]:
+        """The results of a text by their names."""
+        values: list[Any] = [
+            score.total_log_prob / self.nats,
+            score.probability,
+            score.num_tokens,
+            score.num_oov,
+            len(score.text),
+            _finite(score.perplexity),
+            score.bits_per_character,
+        ]
+        if self.per_token:
+            values.append(list(self.token_rows(score)))
+        if self.words:
+            values.append(list(self.word_rows(score)))
+        return dict(zip(self.names(), values, strict=True))
+
+    def token_rows(self, score: "TextScore") -> Iterator[dict[str, Any]]:
+        """A row for each token."""
+        running = 0.0
+        for token in score.tokens or ():
+            running += token.log_prob
+            yield {
+                "token": token.piece,
+                "start": token.start,
+                "end": token.end,
+                f"log_prob_{self.unit}": token.log_prob / self.nats + 0.0,
+                "surprisal_bits": token.surprisal,
+                "rank": token.rank,
+                "entropy_bits": token.entropy,
+                f"running_total_{self.unit}": running / self.nats + 0.0,
+            }
+
+    def word_rows(self, score: "TextScore") -> Iterator[dict[str, Any]]:
+        """A row for each word, the last of them the end of the text."""
+        running = 0.0
+        words = score.words or ()
+        for index, word in enumerate(words, start=1):
+            running += word.log_prob
+            yield {
+                "word": word.text if index < len(words) else "<EOS>",
+                "start": word.start,
+                "end": word.end,
+                "tokens": word.num_tokens,
+                f"log_prob_{self.unit}": word.log_prob / self.nats + 0.0,
+                "surprisal_bits": word.surprisal,
+                f"running_total_{self.unit}": running / self.nats + 0.0,
+            }
+
+
+class Writer:
+    """Writes the scores of texts, one portion after another."""
+
+    def __init__(self, wanted: Wanted, *, json: bool, tsv: bool) -> None:
+        self.wanted = wanted
+        self.json, self.tsv = json, tsv
+        self._first = True
+        self._number = 0
+
+    def write(self, score: "TextScore", place: int | None = None) -> None:
+        """Write a score; ``place`` is its rank among several."""
+        self._number += 1
+        if self.json:
+            ranked = {} if place is None else {"rank": place}
+            out_json({"text": score.text, **self.wanted.results(score), **ranked})
+        elif self.wanted.per_token or self.wanted.words:
+            self._rows(score)
+        elif self.tsv:
+            ranked = {} if place is None else {"rank": place}
+            self._row({**self.wanted.results(score), **ranked}, score.text)
+        else:
+            self._line(score, place)
+        self._first = False
+
+    def write_broken(self, line: str, problem: str) -> None:
+        """A line in the place of one that could not be read."""
+        self._number += 1
+        if self.json:
+            out_json({"text": safe_text(line), "problem": problem})
+        elif self.tsv and not (self.wanted.per_token or self.wanted.words):
+            self._row(dict.fromkeys(self.wanted.names()), line)
+        self._first = False
+
+    def _row(self, results: dict[str, Any], text: str) -> None:
+        if self._first:
+            out("\t".join([*results, "text"]) + "\n")
+        out("\t".join([*map(as_cell, results.values()), cell(text)]) + "\n")
+
+    def _rows(self, score: "TextScore") -> None:
+        """A block a text, or with --tsv one table with the text's number in front."""
+        wanted = self.wanted
+        rows = list(wanted.word_rows(score) if wanted.words else wanted.token_rows(score))
+        if self.tsv:
+            if self._first:
+                out("\t".join(("text", *rows[0])) + "\n")
+            for row in rows:
+                out("\t".join((str(self._number), *map(as_cell, row.values()))) + "\n")
+            return
+        logs = f"{'log P (' + wanted.unit + ')':>14} {'surprisal (bits)':>17}"
+        sums = f"{'sum (' + wanted.unit + ')':>14}"
+        head = (
+            f"{logs} {sums}  word" if wanted.words else f"{logs} {'rank':>6} {'entropy':>8} {sums}"
+        )
+        head += "" if wanted.words else "  token"
+        out(f"{'' if self._first else chr(10)}{safe_text(score.text)}\n{head}\n")
+        for row in rows:
+            log_prob, running = row[f"log_prob_{wanted.unit}"], row[f"running_total_{wanted.unit}"]
+            out(f"{log_prob:14.4f} {row['surprisal_bits']:17.3f} ")
+            if wanted.words:
+                out(f"{running:14.4f}  {safe_text(row['word'])}\n")
+            else:
+                out(f"{row['rank']:6d} {row['entropy_bits']:8.3f} {running:14.4f}")
+                out(f"  {visible(row['token'])}\n")
+
+    def _line(self, score: "TextScore", place: int | None) -> None:
+        if self._first:
+            out(
+                f"{'rank ' if place else ''}{'log P (' + self.wanted.unit + ')':>14} {'P':>10} "
+                f"{'ppl/token':>10} {'bits/char':>10} {'tokens':>7} {'OOV':>4}  text\n"
+            )
+        bits = score.bits_per_character
+        out(
+            f"{f'{place:>4} ' if place else ''}{score.total_log_prob / self.wanted.nats:14.4f} "
+            f"{score.probability:>10} {short(score.perplexity):>10} "
+            f"{short(bits):>10} {score.num_tokens:7d} {score.num_oov:4d}  "
+            f"{safe_text(score.text)}\n"
+        )
+
+
+def rank(log_probs: Sequence[float]) -> list[int]:
+    """The place of each, 1 for the likeliest; equals share a place."""
+    ordered = sorted(log_probs, reverse=True)
+    return [ordered.index(value) + 1 for value in log_probs]
+
+
+def say_verdict(scores: "Sequence[TextScore]", *, is_open: bool) -> None:
+    """Which of several texts is the likeliest, and by how much."""
+    sys.stdout.flush()  # before what goes to stderr
+    best, second = sorted(scores, key=lambda s: -s.total_log_prob)[:2]
+    if best.num_oov != second.num_oov and not is_open:
+        say("mind the OOV column: what is unknown counts as <UNK>, which can be anything")
+    difference = best.total_log_prob - second.total_log_prob
+    if difference == 0:
+        say(f"likeliest: {_quoted(best)} and {_quoted(second)}, equally likely")
+    else:
+        say(f"likeliest: {_quoted(best)}, {_times(difference)} times as likely as the next")
+
+
+def short(value: float | None) -> str:
+    """A figure for a person to read."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if value < 10_000 else f"{value:.2e}"
+
+
+def _quoted(score: "TextScore") -> str:
+    return f'"{safe_text(score.text)}"'
+
+
+def _times(nats: float) -> str:
+    """exp(nats) for a person to read."""
+    from charlm.metrics import scientific
+
+    return scientific(nats) if nats > math.log(1e6) else f"{float(f'{math.exp(nats):.3g}'):,g}"
+
+
+def _finite(value: float) -> float | None:
+    return value if value < float("inf") else None

@@ -1,0 +1,87 @@
+"""From the probabilities of tokens to those of words, for people who measure surprisal.
+
+Where tokens carry the white space before a word, or are characters, the product of a word's
+tokens is not the word's probability: whether the word ends there is only decided by the token
+after it. Pimentel & Meister 2024 ("How to compute the probability of a word", eq. 9): multiply by
+the probability that a word ends after these tokens, and divide by the probability that one ended
+before them. Words and the end of the text then multiply to the probability of the text.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.metrics import surprisal_bits
+
+
+class WordScore(NamedTuple):
+    """A word and the range it has in the text, white space left out; at last the end, empty.
+
+    log_prob is in nats; the white space before a word is part of what was predicted.
+    """
+
+    text: str
+    log_prob: float
+    start: int
+    end: int
+    num_tokens: int
+
+    @property
+    def surprisal(self) -> float:
+        """-log2 p, in bits."""
+        return surprisal_bits(self.log_prob)
+
+
+def word_scores(
+    text: str,
+    log_probs: NDArray[np.float64],
+    opening: NDArray[np.float64],
+    opens: NDArray[np.bool_],
+    offsets: Sequence[tuple[int, int]],
+) -> tuple[WordScore, ...]:
+    """The words of a text from its N tokens, the last of which is <EOS>.
+
+    log_probs (N,) are theirs; opening (N,) is log P, at each place, of the types that can only
+    come once a word has ended, and opens (N,) tells the tokens that are such a type. What lies
+    between two of those counts as one word, however a tokenizer cuts it.
+    """
+    firsts = [0]  # the first token of each word, and of the end
+    has_word = False
+    for index, (start, end) in enumerate(offsets[:-1]):
+        gap = offsets[index - 1][1] if index else 0
+        begins = text[gap:start] != "" or text[start : start + 1].isspace()
+        if has_word and begins and opens[index]:
+            firsts.append(index)
+            has_word = False
+        has_word = has_word or not text[start:end].isspace()
+    if has_word:
+        firsts.append(len(offsets) - 1)
+    return tuple(
+        _word(text, log_probs, opening, offsets, first, after)
+        for first, after in zip(firsts, [*firsts[1:], len(offsets)], strict=True)
+    )
+
+
+def _word(
+    text: str,
+    log_probs: NDArray[np.float64],
+    opening: NDArray[np.float64],
+    offsets: Sequence[tuple[int, int]],
+    first: int,
+    after: int,
+) -> WordScore:
+    """The word of the tokens from ``first`` to before ``after``."""
+    log_prob = float(log_probs[first:after].sum())
+    if first > 0:
+        log_prob -= float(opening[first])
+    is_end = after == len(offsets)
+    if not is_end:
+        log_prob += float(opening[after])
+    begin, end = offsets[first][0], offsets[after - 1][1]
+    covered = text[begin:end]
+    if is_end:
+        begin, covered = end, ""
+    begin += len(covered) - len(covered.lstrip())
+    return WordScore(covered.strip(), log_prob, begin, begin + len(covered.strip()), after - first)
