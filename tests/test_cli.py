@@ -1078,7 +1078,7 @@ def test_broken_lines_are_told_and_dealt_with_as_asked(here: Path) -> None:
 
 
 def test_hypotheses_are_ranked_within_their_group(here: Path) -> None:
-    """The total is the score and the weighted log P; groups keep their order, lines their fields."""
+    """The total is the score and the weighted log P; groups stay in order, lines keep fields."""
     data = b"a\tthe bear\t-1\na\tzzzz\t-1\na\tthe jay\t5\nb\tzzzz\nb\tthe bear\n"
     out = good("score", "--nbest", "--weight", "0.5", "-m", "trained", stdin=data).out
     rows = [line.split("\t") for line in out.splitlines()]
