@@ -127,6 +127,14 @@ class SubwordTokenizer:
         del text
         return []
 
+    def divide(self, text: str) -> tuple[str, str]:
+        """A text is divided before its last stretch, which is all that more text can change."""
+        part = text[text.rfind(_SPACE_MARK) + 1 :]
+        begin = len(text)
+        for match in _STRETCH.finditer(part):
+            begin = len(text) - len(part) + match.start()
+        return text[:begin], text[begin:]
+
     def encode_prompt(self, text: str) -> IdArray:
         """As encode, but without one trailing space, which the next piece will bring."""
         return self.encode(text[:-1] if len(text) > 1 and text.endswith(" ") else text)

@@ -151,6 +151,13 @@ class WordTokenizer:
         types = chain.from_iterable(map(self._chunk_ids.types, chunks))
         return [kind for kind in types if self._vocabulary.id_of(kind) == UNK_ID]
 
+    def divide(self, text: str) -> tuple[str, str]:
+        """A text is divided before its last chunk; what is lower case depends on no other."""
+        last = text.rsplit(None, 1)[-1:]
+        begin = text.rindex(last[0]) if last else 0
+        implicit = begin > 1 and text[begin - 1] == " " and not text[begin - 2].isspace()
+        return text[: begin - implicit], text[begin:]
+
     def encode_prompt(self, text: str) -> IdArray:
         """As encode, but without a lone trailing space, which the next word will bring.
 
