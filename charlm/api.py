@@ -94,7 +94,7 @@ class LanguageModel:
         return summarise(
             pieces,
             self.tokenizer,
-            lambda tokens: self._engine(self._kind(tokens)),
+            self.engine_for,
             unknown=None if closed else self.unknown,
         )
 
@@ -143,6 +143,10 @@ class LanguageModel:
     def _kind(self, tokens: int, prompt: str = "") -> str:
         """The engine for a job of so many tokens after a prompt."""
         return "torch" if "torch" in sys.modules or not self.is_small(tokens, prompt) else "numpy"
+
+    def engine_for(self, tokens: int) -> Engine:
+        """The engine that will be done first with so many tokens."""
+        return self._engine(self._kind(tokens))
 
     def _engine(self, kind: str) -> Engine:
         """The engine, made on first use."""
