@@ -74,6 +74,11 @@ class Summary:
         return _share(-self.total_log_prob + 0.0, self.tokens)
 
     @property
+    def closed_cross_entropy(self) -> float | None:
+        """The same with <UNK> as one symbol, whatever it stands for: what training minimises."""
+        return _share(-self.closed_log_prob + 0.0, self.tokens)
+
+    @property
     def bits_per_character(self) -> float | None:
         """All bits, those of <EOS> included, shared over the characters."""
         return metrics.bits_per(self.total_log_prob, self.characters)

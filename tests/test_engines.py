@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run
 
 from charlm import api
@@ -76,6 +79,23 @@ def test_both_engines_draw_the_same_text(cell: str, level: str) -> None:
     assert len(set(texts[0])) > 1
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@given(lengths=st.lists(st.integers(0, 9), max_size=6))
+@settings(max_examples=15, deadline=None)
+def test_a_sequence_read_in_pieces_is_the_sequence(cell: str, lengths: list[int]) -> None:
+    """One pass over a sequence is any chunking of it with the state carried over."""
+    model = model_of(9, cell=cell, num_layers=2, std=0.3)
+    ids = np.random.default_rng(0).integers(9, size=sum(lengths) + 1)
+    cuts = np.cumsum(lengths)
+    for engine in (NumpyEngine(model.config, to_arrays(model)), TorchEngine(model)):
+        state, pieces = None, []
+        for piece in np.split(ids, cuts):
+            log_probs, state = engine.read_on(piece, state)
+            pieces.append(log_probs)
+        whole = engine.token_log_probs([ids])[0]
+        np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=0, atol=1e-5)
+
+
 def test_large_vocabularies_are_read_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making the logits of a long text bit by bit changes no score."""
     tokenizer = tokenizer_of()
@@ -85,6 +105,9 @@ def test_large_vocabularies_are_read_in_portions(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("charlm.numpy_engine._LOGITS", 3 * tokenizer.vocab_size)
     for one, other in zip(before, score_texts(engine, tokenizer, TEXTS), strict=True):
         assert one.total_log_prob == pytest.approx(other.total_log_prob, abs=1e-5)
+    ids = tokenizer.encode(TEXTS[0])
+    whole = engine.token_log_probs([ids])[0]
+    np.testing.assert_allclose(engine.read_on(ids)[0], whole, rtol=0, atol=1e-5)
 
 
 def test_small_jobs_do_without_torch(tmp_path: Path) -> None:

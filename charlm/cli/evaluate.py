@@ -118,7 +118,7 @@ def fields(summary: "Summary", unit: str) -> dict[str, Any]:
     """The figures as JSON: null where one is not defined, or larger than a float."""
     from charlm.metrics import UNITS
 
-    entropy = summary.cross_entropy
+    entropy, closed = summary.cross_entropy, summary.closed_cross_entropy
     figures: dict[str, Any] = {
         "vocabulary": "closed" if summary.spelling_log_prob is None else "open",
         "sequences": summary.sequences,
@@ -131,6 +131,9 @@ def fields(summary: "Summary", unit: str) -> dict[str, Any]:
         "oov_words": summary.oov_words,
         f"total_log_prob_{unit}": summary.total_log_prob / UNITS[unit],
         f"cross_entropy_{unit}_per_token": None if entropy is None else entropy / UNITS[unit],
+        f"cross_entropy_{unit}_per_token_closed_vocabulary": (
+            None if closed is None else closed / UNITS[unit]
+        ),
     }
     for per, perplexity in (
         ("token", summary.perplexity_per_token),
@@ -174,10 +177,13 @@ def table(summary: "Summary", unit: str) -> Iterator[str]:
     said = "" if rate is None else f"{rate:.2%} of the tokens without <EOS>"
     yield _row("OOV tokens", f"{summary.oov_tokens:,}", said)
     yield ""
-    entropy = summary.cross_entropy
+    spells = summary.spelling_log_prob is not None and summary.oov_tokens > 0
     yield _row("log P", f"{summary.total_log_prob / UNITS[unit]:,.3f}", unit)
-    scaled = None if entropy is None else entropy / UNITS[unit]
-    yield _row("cross-entropy", _short(scaled, 4), f"{unit} per token")
+    entropies = [("cross-entropy", summary.cross_entropy)]
+    entropies += [("  <UNK> unspelled", summary.closed_cross_entropy)] if spells else []
+    for name, entropy in entropies:
+        scaled = None if entropy is None else entropy / UNITS[unit]
+        yield _row(name, _short(scaled, 4), f"{unit} per token")
     yield ""
     yield _row("perplexity", "per token", f"{'per word':>14}")
     for oovs, eos, name in (
@@ -191,19 +197,13 @@ def table(summary: "Summary", unit: str) -> Iterator[str]:
             of_tokens = summary.perplexity_per_token(oovs=oovs, eos=eos)
             yield _row(f"  {name}", _short(of_tokens), f"{_short(of_words):>14}")
     yield ""
-    is_open = summary.spelling_log_prob is not None
     yield _row("bits", "per character", f"{'per byte':>14}")
-    if is_open and summary.oov_tokens:
-        of_byte = _short(summary.bits_per_byte, 4)
-        bits, symbol = summary.bits_per_character, summary.closed_bits_per_character
-        yield _row("  of everything", _short(bits, 4), f"{of_byte:>14}")
+    bits, symbol = summary.bits_per_character, summary.closed_bits_per_character
+    yield _row("  of everything", _short(bits, 4), f"{_short(summary.bits_per_byte, 4):>14}")
+    if spells and bits is not None and symbol is not None:
         yield _row("  <UNK> unspelled", _short(symbol, 4))
-        if bits is not None and symbol is not None:
-            yield _row("  spelling adds", _short(bits - symbol, 4))
-    else:
-        of_byte = _short(summary.bits_per_byte, 4)
-        yield _row("  of everything", _short(summary.bits_per_character, 4), f"{of_byte:>14}")
-    if not is_open and summary.oov_tokens:
+        yield _row("  spelling adds", _short(bits - symbol, 4))
+    if summary.oov_tokens and not spells:
         yield ""
         yield "what is unknown counts as <UNK>, which can be anything: these figures are"
         yield "not to be compared with those of a model that knows more or fewer tokens"
