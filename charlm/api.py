@@ -1,17 +1,19 @@
 """LanguageModel: a trained model as a Python object."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm import checkpoint
 from charlm.config import SamplingConfig
+from charlm.corpus import Piece
 from charlm.engine import Engine
 from charlm.numpy_engine import NumpyEngine
 from charlm.prediction import NextTokens, next_tokens
 from charlm.sampling import Sample, Sampler
 from charlm.scoring import TextScore, score_texts
+from charlm.summary import Summary, summarise
 from charlm.unknown import unknown_of
 
 if TYPE_CHECKING:
@@ -89,6 +91,28 @@ class LanguageModel:
         of_text = dict(zip(distinct, scores, strict=True))
         return [of_text[text] for text in texts]
 
+    def evaluate(self, texts: Iterable[str], *, closed: bool = False) -> Summary:
+        """All figures of a text, given as its sequences: perplexities, bits per character.
+
+        They may come from a generator; memory does not grow with their number.
+        """
+        *_, summary = self.evaluate_pieces(map(Piece, texts), closed=closed)
+        return summary
+
+    def evaluate_pieces(
+        self, pieces: Iterable[Piece], *, closed: bool = False
+    ) -> Iterator[Summary]:
+        """The same of sequences in pieces (corpus.read_sequences): the figures so far, and so on.
+
+        The last summary is that of the whole.
+        """
+        return summarise(
+            pieces,
+            self.tokenizer,
+            self.engine_for,
+            unknown=None if closed else self.unknown,
+        )
+
     def sample(
         self, n: int = 1, *, prompt: str = "", novel: bool = False, **options: Any
     ) -> list[Sample]:
@@ -134,6 +158,10 @@ class LanguageModel:
     def _kind(self, tokens: int, prompt: str = "") -> str:
         """The engine for a job of so many tokens after a prompt."""
         return "torch" if "torch" in sys.modules or not self.is_small(tokens, prompt) else "numpy"
+
+    def engine_for(self, tokens: int) -> Engine:
+        """The engine that will be done first with so many tokens."""
+        return self._engine(self._kind(tokens))
 
     def _engine(self, kind: str) -> Engine:
         """The engine, made on first use."""

@@ -3,6 +3,8 @@
 A corpus is a list of sequences; a sequence is what <EOS> ends: a line, a paragraph or a file.
 """
 
+import codecs
+import contextlib
 import gzip
 import hashlib
 import io
@@ -13,7 +15,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from charlm.errors import TextError, UsageError
 
 VALID_SHARE = 0.1
 _CHUNK_BYTES = 1 << 16
+_BLOCK = 2**18  # bytes of a file that are decoded at a time
 _FEWEST_TO_HOLD_OUT = 5  # with fewer sequences than this, none is held out
 
 
@@ -179,6 +182,154 @@ def _is_pipe(stream: Any) -> bool:
         return False
     waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
     return waits and os.name == "posix" and hasattr(stream, "read1")
+
+
+class Piece(NamedTuple):
+    """A part of a sequence, and whether the sequence ends with it.
+
+    ``end`` is how many bytes of all the files have been read for it, those of ``.gz`` unpacked.
+    """
+
+    text: str
+    ends: bool = True
+    end: int = 0
+
+
+def read_sequences(
+    paths: Iterable[str | Path],
+    split_on: str,
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+) -> Iterator[Piece]:
+    """The sequences of files in pieces, so that memory grows neither with a file nor with a line.
+
+    Put together they are what split_sequences makes of the texts of read_documents. Raises
+    TextError at once if a file is missing, and when it comes to what cannot be read or decoded.
+    """
+    if split_on not in _PIECES:
+        raise UsageError(f"sequences are split on line, paragraph or file, not on {split_on!r}.")
+    files: list[str | Path] = []
+    for path in paths:
+        files += ["-"] if str(path) == "-" else _files(Path(path))
+    if not files:
+        raise TextError("there is no file to read.")
+    return _read_sequences(files, split_on, encoding, errors)
+
+
+def _read_sequences(
+    files: Sequence[str | Path], split_on: str, encoding: str, errors: str
+) -> Iterator[Piece]:
+    before = 0
+    for file in files:
+        end = 0
+        with _opened(file) as (name, stream):
+            for piece in _PIECES[split_on](_blocks_of(name, stream, encoding, errors)):
+                end = piece.end
+                yield piece._replace(end=before + end)
+        before += end
+
+
+@contextlib.contextmanager
+def _opened(file: str | Path) -> Iterator[tuple[str, Any]]:
+    """The name of a file and its bytes; what fails in reading them is a TextError."""
+    if file == "-":
+        yield "standard input", sys.stdin.buffer
+        return
+    path = Path(file)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            yield str(path), stream
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TextError(f"cannot read {path}: {reason}.") from None
+
+
+_Blocks: TypeAlias = Iterator[tuple[str, int]]  # texts, and the bytes up to the end of each
+
+
+def _blocks_of(name: str, stream: Any, encoding: str, errors: str) -> _Blocks:
+    """The text of a file in blocks; a byte order mark is dropped."""
+    end, line, begun = 0, 1, False
+    try:
+        decoder = codecs.getincrementaldecoder(encoding)(errors)
+        while data := stream.read(_BLOCK):
+            if not end:
+                _refuse_utf16(name, data, encoding)
+            end += len(data)
+            text = decoder.decode(data)
+            line += data.count(b"\n")
+            if text:
+                yield text if begun else text.removeprefix("\ufeff"), end
+                begun = True
+        yield decoder.decode(b"", True), end
+    except UnicodeDecodeError as error:
+        held = error.object  # the end of what was read: all that has not been decoded
+        line += held.count(b"\n", 0, error.start)
+        at = end - len(held) + error.start
+        raise TextError(_not_text(name, encoding, held[error.start], at, line)) from None
+    except LookupError as error:
+        raise UsageError(f"{error}.") from None
+    except UnicodeError as error:
+        raise TextError(f"{name} is not {encoding}: {error}.") from None
+
+
+def _pieces_of_file(blocks: _Blocks) -> Iterator[Piece]:
+    """All of a file is one sequence."""
+    held = Piece("", ends=False)
+    for text, end in blocks:
+        if text:
+            if held.text:
+                yield held
+            held = Piece(text, ends=False, end=end)
+    if held.text:
+        yield held._replace(ends=True)
+
+
+def _pieces_of_lines(blocks: _Blocks) -> Iterator[Piece]:
+    """Each line that is not blank is a sequence."""
+    return (piece for piece in _lines(blocks) if piece.text)
+
+
+def _pieces_of_paragraphs(blocks: _Blocks) -> Iterator[Piece]:
+    """Each run of lines that are not blank is a sequence."""
+    held: list[str] = []  # the lines of a paragraph that have not been given out
+    size = end = 0
+    begun = line_begun = False  # a part of the paragraph, of the line, is held or given out
+    for text, line_ends, end in _lines(blocks):
+        if text:
+            held.append("\n" + text if begun and not line_begun else text)
+            size += len(held[-1])
+            begun = line_begun = True
+        blank = line_ends and not line_begun
+        if begun and (blank or size >= _BLOCK):
+            yield Piece("".join(held), blank, end)
+            held, size, begun = [], 0, not blank
+        line_begun = line_begun and not line_ends
+    if begun:
+        yield Piece("".join(held), True, end)
+
+
+def _lines(blocks: _Blocks) -> Iterator[Piece]:
+    """Lines without their ends, long ones in pieces; a blank line is an empty piece."""
+    held = ""  # the part of a line that has not been given out
+    begun = False  # a part of it has
+    end = 0
+    for block, end in blocks:
+        *lines, held = (held + block).split("\n")
+        for line in lines:
+            text = _without_cr(line)
+            yield Piece(text if begun or text.strip() else "", True, end)
+            begun = False
+        if len(held) > _BLOCK and (begun or held[:-2].strip()):
+            yield Piece(held[:-2], False, end)  # what comes last may be the CR of its end
+            held, begun = held[-2:], True
+    text = _without_cr(held)
+    if begun or text.strip():
+        yield Piece(text, True, end)
+
+
+_PIECES = {"line": _pieces_of_lines, "paragraph": _pieces_of_paragraphs, "file": _pieces_of_file}
 
 
 def decode(name: str, data: bytes, encoding: str = "utf-8", errors: str = "strict") -> Document:

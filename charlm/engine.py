@@ -61,6 +61,13 @@ class Engine(Protocol):
         probability, taken together, is asked for.
         """
 
+    def read_on(self, ids: Ids, state: Any = None) -> tuple[npt.NDArray[np.float64], Any]:
+        """log P (T,) of each of the next ids (T,) of a sequence, and the state after them.
+
+        A state is the engine's own; None is where a sequence begins. So a sequence is scored in
+        pieces, as it would be in one go.
+        """
+
     def next_logits(self, ids: Ids) -> Logits:
         """Logits (V,) of the token after a sequence that begins with ids (T,)."""
 

@@ -3,6 +3,8 @@
 Letters as in model.py; N tokens in all.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -59,6 +61,38 @@ def token_log_probs(
                     kept[at] = value  # type: ignore[index]
             offset += width
     return log_probs, more
+
+
+class Begun(NamedTuple):
+    """A sequence of which a part has been read: its last token, and the state before that one."""
+
+    last: int
+    state: State
+
+
+@torch.inference_mode()
+def read_on(
+    model: RecurrentLM, ids: Ids, begun: Begun | None = None
+) -> tuple[NDArray[np.float64], Begun | None]:
+    """log P (T,) in nats of the next ids (T,) of a sequence, and where it stands after them.
+
+    None is where a sequence begins. So a sequence is scored in pieces, as it is in one go.
+    """
+    if not len(ids):
+        return np.empty(0), begun
+    last, state = begun or Begun(model.config.vocab_size, model.init_state(1))
+    device = model.embedding.weight.device
+    softmax = Product(model.softmax_weight, model.softmax.bias)
+    targets = torch.from_numpy(np.asarray(ids, dtype=np.int64))
+    inputs = torch.cat((torch.tensor([last]), targets[:-1]))
+    log_probs = np.empty(len(ids))
+    for at in range(0, len(ids), _WINDOW):
+        span = slice(at, at + _WINDOW)
+        hidden, state = model.hidden(inputs[None, span].to(device), state)  # (T, 1, H)
+        features = model.features(hidden[:, 0])
+        values, *_ = _target_log_probs(features, softmax, targets[span].to(device))
+        log_probs[span] = values.cpu().numpy()
+    return log_probs, Begun(int(ids[-1]), state)
 
 
 @torch.inference_mode()

@@ -75,6 +75,24 @@ class NumpyEngine:
                     asked = predicted[:, :, openers]
                     more.opening[at[:, span]] = np.logaddexp.reduce(asked, axis=2)
 
+    def read_on(
+        self, ids: Ids, state: tuple[int, State] | None = None
+    ) -> tuple[npt.NDArray[np.float64], tuple[int, State] | None]:
+        """log P (T,) of the next ids (T,) of a sequence; a state has the last of them in front."""
+        if not len(ids):
+            return np.empty(0), state
+        last, before = state or (self.config.vocab_size, None)
+        inputs = np.concatenate(([last], ids[:-1]))
+        log_probs = np.empty(len(ids))
+        portion = max(1, _LOGITS // self.config.vocab_size)
+        for first in range(0, len(ids), portion):
+            span = slice(first, first + portion)
+            top, before = self._hidden(inputs[None, span], before)
+            predicted = equations.predict(self._weights, top[0])  # (T, V)
+            log_probs[span] = equations.token_log_probs(predicted, ids[span].astype(np.int64))
+        assert before is not None
+        return log_probs, (int(ids[-1]), before)
+
     def next_logits(self, ids: Ids) -> Logits:
         """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""
         inputs = np.concatenate(([self.config.vocab_size], ids))

@@ -11,7 +11,7 @@ from charlm.config import ModelConfig
 from charlm.decoding import TorchDecoder
 from charlm.engine import Details, Ids, Logits
 from charlm.equations import ModelWeights
-from charlm.evaluation import read, token_log_probs
+from charlm.evaluation import Begun, read, read_on, token_log_probs
 from charlm.model import RecurrentLM, to_arrays
 from charlm.weights import model_weights
 
@@ -35,6 +35,12 @@ class TorchEngine:
         ids = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
         text = from_ids(ids, self.config.vocab_size)
         return token_log_probs(self.model, text, details=details, openers=openers)
+
+    def read_on(
+        self, ids: Ids, state: Begun | None = None
+    ) -> tuple[npt.NDArray[np.float64], Begun | None]:
+        """log P (T,) of the next ids (T,) of a sequence, and the state after them."""
+        return read_on(self.model, ids, state)
 
     @torch.inference_mode()
     def next_logits(self, ids: Ids) -> Logits:

@@ -30,7 +30,7 @@ from charlm.config import CELLS, LEVELS, SPLITS
 from charlm.run import Run
 from charlm.training import Step
 
-COMMANDS = ("train", "sample", "score", "next", "tokenize", "info", "list")
+COMMANDS = ("train", "sample", "score", "evaluate", "next", "tokenize", "info", "list")
 TINY = ("--steps", "3", "--hidden", "8")
 BEST = re.compile(
     r"best validation loss: (\d+\.\d{4}) nats per token, (\d+\.\d{4}) bits per character "

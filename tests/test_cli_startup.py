@@ -53,6 +53,7 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
         import io, sys
         from charlm.cli import main
         for arguments in (["--version"], ["-h"], [], ["train", "-h"], ["score", "--help"], ["x"],
+                          ["evaluate", "-h"], ["evaluate"], ["evaluate", "x", "--format", "x"],
                           ["next", "-h"], ["next", "--top", "-1"], ["next", "--json", "--tsv"],
                           ["sample", "--n", "x"], ["train"], ["train", "--time", "x"]):
             sys.argv = ["charlm", *arguments]

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import tracemalloc
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -386,3 +387,107 @@ def test_lines_need_no_more_memory_than_a_line(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert number == 600_000
     assert peak < 1_000_000
+
+
+def whole(pieces: Iterable[corpus.Piece]) -> list[str]:
+    """The sequences that pieces make; the last piece ends the last."""
+    sequences, parts = [], []
+    ends = True
+    for piece in pieces:
+        parts.append(piece.text)
+        ends = piece.ends
+        if ends:
+            sequences.append("".join(parts))
+            parts = []
+    assert ends
+    return sequences
+
+
+ODD_LINES = st.lists(st.text("ab é🙂\r\n\t\x0b\x85\u2028\ufeff", max_size=8), max_size=12)
+
+
+@given(lines=ODD_LINES, block=st.sampled_from([1, 2, 3, 7, 1000]), times=st.integers(1, 5))
+@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_sequences_in_pieces_are_the_sequences(
+    split_on: str, encoding: str, lines: list[str], block: int, times: int
+) -> None:
+    """Read in blocks of whatever size, a file has the sequences that its text has as a whole."""
+    text = "\n".join(line * times for line in lines)
+    data = text.encode(encoding)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "a.txt"
+        path.write_bytes(data)
+        patch.setattr(corpus, "_BLOCK", block)
+        pieces = list(corpus.read_sequences([path, path], split_on, encoding=encoding))
+    expected = corpus.split_sequences(corpus.decode("a.txt", data, encoding).text, split_on)
+    assert whole(pieces) == 2 * expected
+    ends = [piece.end for piece in pieces]
+    assert ends == sorted(ends)
+    assert not ends or ends[-1] <= 2 * len(data)
+
+
+@given(data=st.binary(max_size=40), block=st.sampled_from([1, 2, 3, 1000]))
+@settings(max_examples=300, deadline=None)
+def test_broken_text_is_refused_or_replaced_alike(data: bytes, block: int) -> None:
+    """In blocks or as a whole: the same complaint, or the same replacement characters."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "a.txt"
+        path.write_bytes(data)
+        patch.setattr(corpus, "_BLOCK", max(2, block))
+        for errors in ("strict", "replace"):
+            outcomes = []
+            for read in (
+                lambda errors=errors: "".join(
+                    d.text for d in corpus.read_documents([path], errors=errors)
+                ),
+                lambda errors=errors: "".join(
+                    p.text for p in corpus.read_sequences([path], "file", errors=errors)
+                ),
+            ):
+                try:
+                    outcomes.append(read())
+                except TextError as error:
+                    outcomes.append(str(error))
+            assert outcomes[0] == outcomes[1]
+
+
+def test_sequences_come_from_gz_directories_and_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As read_documents finds them; a file that is missing is told before any is read."""
+    (tmp_path / "b.txt").write_bytes(b"zwei\ndrei")
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress("eins ß\n".encode()))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"vier\r\n")))
+    pieces = corpus.read_sequences([tmp_path, "-"], "line")
+    assert whole(pieces) == ["eins ß", "zwei", "drei", "vier"]
+    with pytest.raises(TextError, match="no file"):
+        corpus.read_sequences([tmp_path / "b.txt", tmp_path / "c.txt"], "line")
+    with pytest.raises(TextError, match="no file"):
+        corpus.read_sequences([], "line")
+    with pytest.raises(UsageError, match="line, paragraph or file"):
+        corpus.read_sequences([tmp_path], "page")
+    with pytest.raises(UsageError, match="unknown encoding"):
+        list(corpus.read_sequences([tmp_path / "b.txt"], "line", encoding="klingon"))
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"eins" * 99)[:20])
+    with pytest.raises(TextError, match="cannot read"):
+        list(corpus.read_sequences([tmp_path], "line"))
+
+
+@pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
+@pytest.mark.parametrize("line", [b"a word and another\n", b"a word and another "])
+def test_sequences_need_no_more_memory_than_a_block(
+    tmp_path: Path, split_on: str, line: bytes
+) -> None:
+    """Many lines, one paragraph or a single line of 8 MB: pieces are small, and so is memory."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(line * (2**23 // len(line)))
+    tracemalloc.start()
+    try:
+        longest = max(len(piece.text) for piece in corpus.read_sequences([path], split_on))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert longest < 2**20
+    assert peak < 2**23

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run
 
 from charlm import api
@@ -76,6 +79,23 @@ def test_both_engines_draw_the_same_text(cell: str, level: str) -> None:
     assert len(set(texts[0])) > 1
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@given(lengths=st.lists(st.integers(0, 9), max_size=6))
+@settings(max_examples=15, deadline=None)
+def test_a_sequence_read_in_pieces_is_the_sequence(cell: str, lengths: list[int]) -> None:
+    """One pass over a sequence is any chunking of it with the state carried over."""
+    model = model_of(9, cell=cell, num_layers=2, std=0.3)
+    ids = np.random.default_rng(0).integers(9, size=sum(lengths) + 1)
+    cuts = np.cumsum(lengths)
+    for engine in (NumpyEngine(model.config, to_arrays(model)), TorchEngine(model)):
+        state, pieces = None, []
+        for piece in np.split(ids, cuts):
+            log_probs, state = engine.read_on(piece, state)
+            pieces.append(log_probs)
+        whole = engine.token_log_probs([ids])[0]
+        np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=0, atol=1e-5)
+
+
 def test_large_vocabularies_are_read_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making the logits of a long text bit by bit changes no score."""
     tokenizer = tokenizer_of()
@@ -85,10 +105,16 @@ def test_large_vocabularies_are_read_in_portions(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("charlm.numpy_engine._LOGITS", 3 * tokenizer.vocab_size)
     for one, other in zip(before, score_texts(engine, tokenizer, TEXTS), strict=True):
         assert one.total_log_prob == pytest.approx(other.total_log_prob, abs=1e-5)
+    ids = tokenizer.encode(TEXTS[0])
+    whole = engine.token_log_probs([ids])[0]
+    np.testing.assert_allclose(engine.read_on(ids)[0], whole, rtol=0, atol=1e-5)
 
 
 def test_small_jobs_do_without_torch(tmp_path: Path) -> None:
-    """Scoring a sentence and drawing a few never import torch; a large job does."""
+    """Scoring a sentence and drawing a few never import torch; a large job does.
+
+    The same text again and again is one text.
+    """
     run = trained_run(tmp_path / "run", material=material_of(), num_steps=3)
     code = (
         "import sys, charlm\n"
@@ -96,11 +122,13 @@ def test_small_jobs_do_without_torch(tmp_path: Path) -> None:
         "lm.score('the cat sat')\n"
         "lm.sample(n=3, max_tokens=20)\n"
         "print('torch' in sys.modules)\n"
-        "lm.score_all(['the cat sat on the mat'] * 1000)\n"
+        "lm.score_all(['the cat sat on the mat'] * 10000)\n"
+        "print('torch' in sys.modules)\n"
+        "lm.score_all([f'the cat sat on {n} mats' for n in range(1000)])\n"
         "print('torch' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True"]
+    assert done.stdout.split() == ["False", "False", "True"]
 
 
 def test_the_choice_of_engine_changes_nothing(tmp_path: Path) -> None:

@@ -404,3 +404,40 @@ def test_no_tokenizer_loads_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+@any_kind
+@given(text=any_text, more=any_text, times=st.integers(1, 60))
+@settings(max_examples=200, deadline=None)
+def test_a_text_is_encoded_in_pieces(kind, text, more, times):
+    """What stands before the place where a text is divided is the same tokens, whatever follows."""
+    tokenizer = TRAINED[kind]
+    text *= times
+    beginning, rest = tokenizer.divide(text)
+    assert text.startswith(beginning)
+    assert text.endswith(rest)
+    assert text[len(beginning) : len(text) - len(rest)] in ("", " ")
+    for follows in ("", more, more * times):
+        pieces = [tokenizer.encode(beginning), tokenizer.encode(rest + follows)]
+        np.testing.assert_array_equal(np.concatenate(pieces), tokenizer.encode(text + follows))
+        unknown = tokenizer.unknown(beginning) + tokenizer.unknown(rest + follows)
+        assert unknown == tokenizer.unknown(text + follows)
+
+
+@given(text=st.text("aAΣİ \n'.", max_size=12), more=st.text("aAΣİ \n'.", max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_lower_case_is_the_same_in_pieces(text, more):
+    """A sigma at the end of a word is another letter in lower case, wherever a text is divided."""
+    tokenizer = train_tokenizer(["ας σα aσ aς σ ς ά"], level="word", min_count=1, lowercase=True)
+    beginning, rest = tokenizer.divide(text)
+    pieces = [tokenizer.encode(beginning), tokenizer.encode(rest + more)]
+    np.testing.assert_array_equal(np.concatenate(pieces), tokenizer.encode(text + more))
+
+
+@any_kind
+def test_what_is_left_of_a_divided_text_is_short(kind):
+    """Of prose no more is left than a word, or a stretch of subwords."""
+    beginning, rest = TRAINED[kind].divide("some words, and then more of them " * 1000)
+    assert len(rest) <= 1000
+    assert len(beginning) >= 33_000
+    assert TRAINED[kind].divide("") == ("", "")

@@ -1,39 +1,56 @@
-"""How far a command has come through a file: a bar on stderr, where somebody looks at it."""
+"""How far a command has come through its files, on stderr: a bar, where somebody looks at it."""
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from charlm.cli.terminal import is_live
+from charlm.cli.terminal import is_live, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+_SECONDS = 5.0  # between plain lines
+
 
 class Meter:
-    """Counts lines and bytes. Shows nothing where stdout is a terminal: the lines tell enough."""
+    """Counts what has been dealt with, and bytes.
 
-    def __init__(self, file: str) -> None:
-        self._file = file
-        self._lines = 0
+    Where stdout shows a line for each there is nothing to add on the same terminal. A command
+    that says nothing until its end is ``silent``: its bar is there all the same, and where there
+    is no bar a plain line every few seconds.
+    """
+
+    def __init__(self, *files: str, noun: str = "lines", silent: bool = False) -> None:
+        self._files = [Path(file) for file in files]
+        self._noun, self._silent = noun, silent
+        self._count = 0
+        self._said = time.monotonic()
         self._progress: Progress | None = None
 
+    @property
+    def size(self) -> int | None:
+        """Bytes of all files, None where that is not known before they are read."""
+        if all(path.is_file() and path.suffix != ".gz" for path in self._files):
+            return sum(path.stat().st_size for path in self._files)
+        return None
+
     def __enter__(self) -> Self:
-        if not is_live(sys.stderr) or sys.stdout.isatty():
+        if not is_live(sys.stderr) or (sys.stdout.isatty() and not self._silent):
             return self
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        path = Path(self._file)
-        sized = path.is_file() and path.suffix != ".gz"
+        size = self.size
+        sized = size is not None
         self._progress = Progress(
             BarColumn(bar_width=None),
-            TextColumn("{task.fields[lines]:,} lines"),
+            TextColumn("{task.fields[count]:,} {task.fields[noun]}{task.fields[note]}"),
             *((TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn()) if sized else ()),
             console=Console(stderr=True),
             transient=True,
         )
-        self._progress.add_task("", total=path.stat().st_size if sized else None, lines=0)
+        self._progress.add_task("", total=size, count=0, noun=self._noun, note="")
         self._progress.start()
         return self
 
@@ -41,9 +58,13 @@ class Meter:
         if self._progress is not None:
             self._progress.stop()
 
-    def update(self, lines: int, end: int) -> None:
-        """So many lines more have been dealt with; ``end`` bytes of the file in all."""
-        self._lines += lines
+    def update(self, number: int, end: int, note: str = "") -> None:
+        """So many more have been dealt with; ``end`` bytes of the files in all."""
+        self._count += number
+        note = note and f", {note}"
         if self._progress is not None:
             task = self._progress.tasks[0].id
-            self._progress.update(task, completed=end, lines=self._lines)
+            self._progress.update(task, completed=end, count=self._count, note=note)
+        elif self._silent and time.monotonic() - self._said > _SECONDS:
+            self._said = time.monotonic()
+            say(f"{self._count:,} {self._noun}{note}")

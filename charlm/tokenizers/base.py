@@ -71,6 +71,15 @@ class Tokenizer(Protocol):
         They are white space, what brings white space with it, and <EOS>.
         """
 
+    def divide(self, text: str) -> tuple[str, str]:
+        """A beginning of the text that no more text could change, and the rest.
+
+        For every s, encode(text + s) is encode(beginning) and encode(rest + s), and the same is
+        true of what is unknown. So a long text can be encoded in pieces. An implicit space (word
+        level) that stands between the two is in neither. Where there is no place to divide a
+        text the beginning is empty; if possible it ends between two words.
+        """
+
     def encode_prompt(self, text: str) -> IdArray:
         """The ids (N,) of a text that is to be continued.
 

@@ -82,6 +82,12 @@ class CharacterTokenizer:
         ]
         return np.array([EOS_ID, *spaces], dtype=np.int32)
 
+    def divide(self, text: str) -> tuple[str, str]:
+        """Anywhere: before the last word, or if there is but one at the end of the text."""
+        last = text.rsplit(None, 1)[-1:]
+        begin = text.rindex(last[0]) if last else 0
+        return (text[:begin], text[begin:]) if begin else (text, "")
+
     def encode_prompt(self, text: str) -> IdArray:
         """The same as encode: no character brings a space of its own."""
         return self.encode(text)

@@ -132,6 +132,14 @@ class SubwordTokenizer:
         opens = (text.decode("utf-8", "ignore")[:1].isspace() for text in self._spellings)
         return np.array([EOS_ID, *(i for i, is_one in enumerate(opens) if is_one)], dtype=np.int32)
 
+    def divide(self, text: str) -> tuple[str, str]:
+        """A text is divided before its last stretch, which is all that more text can change."""
+        part = text[text.rfind(_SPACE_MARK) + 1 :]
+        begin = len(text)
+        for match in _STRETCH.finditer(part):
+            begin = len(text) - len(part) + match.start()
+        return text[:begin], text[begin:]
+
     def encode_prompt(self, text: str) -> IdArray:
         """As encode, but without one trailing space, which the next piece will bring."""
         return self.encode(text[:-1] if len(text) > 1 and text.endswith(" ") else text)

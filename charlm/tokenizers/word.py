@@ -167,6 +167,13 @@ class WordTokenizer:
         opening = (i for i, kind in types if kind[1:].isspace() or not self._joins_left[i])
         return np.array([UNK_ID, EOS_ID, *opening], dtype=np.int32)
 
+    def divide(self, text: str) -> tuple[str, str]:
+        """A text is divided before its last chunk; what is lower case depends on no other."""
+        last = text.rsplit(None, 1)[-1:]
+        begin = text.rindex(last[0]) if last else 0
+        implicit = begin > 1 and text[begin - 1] == " " and not text[begin - 2].isspace()
+        return text[: begin - implicit], text[begin:]
+
     def encode_prompt(self, text: str) -> IdArray:
         """As encode, but without a lone trailing space, which the next word will bring.
 

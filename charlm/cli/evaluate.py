@@ -1,0 +1,279 @@
+"""charlm evaluate."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charlm.cli.form import UnitOption, check_form
+from charlm.cli.meter import Meter
+from charlm.cli.model import ModelOption, load_model
+from charlm.cli.terminal import cut, number, out, out_json, safe_text, say, say_loading
+from charlm.errors import CharlmError, UsageError
+
+if TYPE_CHECKING:
+    from charlm.api import LanguageModel
+    from charlm.corpus import Piece
+    from charlm.selfcheck import Check
+    from charlm.summary import Summary
+
+_FORMATS = ("table", "json", "kenlm")
+_COLUMNS = 80
+
+
+def evaluate_cli(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, .gz files, directories; - is stdin.", show_default=False),
+    ] = None,
+    split_on: Annotated[
+        str | None,
+        typer.Option(help="A sequence is a line, paragraph or file.  [default: as in training]"),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of the files.")] = "utf-8",
+    errors: Annotated[
+        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
+    ] = "strict",
+    model: ModelOption = None,
+    unit: UnitOption = "nats",
+    closed: Annotated[
+        bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object, full precision.")] = False,
+    form: Annotated[
+        str, typer.Option("--format", help="table, json, or the four lines of kenlm's query.")
+    ] = "table",
+    check: Annotated[
+        bool, typer.Option("--check", help="Whether the model's probabilities add up to 1.")
+    ] = False,
+) -> None:
+    """How well a model predicts a text: perplexities, bits per character, what is unknown.
+
+    Several files give one block of figures over all of them. With --check the model's own
+    arithmetic is tested, on the files or on a text that it draws.
+
+    \b
+    charlm evaluate sentences.txt
+    charlm evaluate poems/ news.gz --json
+    zcat news.gz | charlm evaluate - --format kenlm --closed
+    charlm evaluate --check
+    """
+    check_form(unit, json=json, tsv=False)
+    if form not in _FORMATS:
+        raise UsageError(f"--format must be table, json or kenlm, got {form!r}.")
+    form = "json" if json else form
+    if check and (closed or form == "kenlm"):
+        raise UsageError("--check looks at all of the model: leave out --closed and kenlm's form.")
+    if not files and not check:
+        raise UsageError("give a file to evaluate on: charlm evaluate FILE")
+    loaded = load_model(model)
+    split_on = split_on or loaded.checkpoint.split_on
+    if check:
+        _check(loaded, files or [], split_on, encoding, errors, as_json=form == "json")
+        return
+    from charlm.corpus import read_sequences
+
+    files = files or []
+    pieces = read_sequences(files, split_on, encoding=encoding, errors=errors)
+    summary = _summary(loaded, files, pieces, closed)
+    if form == "kenlm":
+        out("".join(f"{line}\n" for line in kenlm(summary)))
+    elif form == "json":
+        about = {"files": files, "split_on": split_on, "model": str(loaded.checkpoint.path)}
+        out_json({**about, **fields(summary, unit)})
+    else:
+        names = safe_text(", ".join(files))
+        out(f"{cut(names, _COLUMNS - 30)}, one sequence a {split_on}\n\n")
+        for line in table(summary, unit):
+            out(f"{line.rstrip()}\n")
+
+
+def _summary(
+    loaded: "LanguageModel", files: list[str], pieces: "Iterable[Piece]", closed: bool
+) -> "Summary":
+    """The figures of all files, with a look at those so far while they are read."""
+    end = 0
+
+    def watched() -> "Iterator[Piece]":
+        nonlocal end
+        for piece in pieces:
+            end = piece.end
+            yield piece
+
+    with Meter(*files, noun="sequences", silent=True) as meter:
+        size = meter.size
+        if size is None or not loaded.is_small(size):
+            say_loading()
+        before = 0
+        for summary in loaded.evaluate_pieces(watched(), closed=closed):
+            bits = summary.bits_per_character
+            note = "" if bits is None else f"{bits:.3f} bits/char"
+            meter.update(summary.sequences - before, end, note)
+            before = summary.sequences
+    return summary
+
+
+def fields(summary: "Summary", unit: str) -> dict[str, Any]:
+    """The figures as JSON: null where one is not defined, or larger than a float."""
+    from charlm.metrics import UNITS
+
+    entropy, closed = summary.cross_entropy, summary.closed_cross_entropy
+    figures: dict[str, Any] = {
+        "vocabulary": "closed" if summary.spelling_log_prob is None else "open",
+        "sequences": summary.sequences,
+        "characters": summary.characters,
+        "bytes": summary.bytes,
+        "words": summary.words,
+        "tokens": summary.tokens,
+        "oov_tokens": summary.oov_tokens,
+        "oov_rate": summary.oov_rate,
+        "oov_words": summary.oov_words,
+        f"total_log_prob_{unit}": summary.total_log_prob / UNITS[unit],
+        f"cross_entropy_{unit}_per_token": None if entropy is None else entropy / UNITS[unit],
+        f"cross_entropy_{unit}_per_token_closed_vocabulary": (
+            None if closed is None else closed / UNITS[unit]
+        ),
+    }
+    for per, perplexity in (
+        ("token", summary.perplexity_per_token),
+        ("word", summary.perplexity_per_word),
+    ):
+        for oovs, eos, name in (
+            (True, True, ""),
+            (False, True, "_excluding_oovs"),
+            (True, False, "_excluding_eos"),
+            (False, False, "_excluding_oovs_and_eos"),
+        ):
+            figures[f"perplexity_per_{per}{name}"] = _finite(perplexity(oovs=oovs, eos=eos))
+    return {
+        **figures,
+        "bits_per_character": summary.bits_per_character,
+        "bits_per_byte": summary.bits_per_byte,
+        "bits_per_character_closed_vocabulary": summary.closed_bits_per_character,
+    }
+
+
+def kenlm(summary: "Summary") -> tuple[str, str, str, str]:
+    """What KenLM's query prints with -v summary; Tokens counts the ends of sequences."""
+    including = summary.perplexity_per_token()
+    excluding = summary.perplexity_per_token(oovs=False)
+    return (
+        f"Perplexity including OOVs:\t{number(including) or 'nan'}",
+        f"Perplexity excluding OOVs:\t{number(excluding) or 'nan'}",
+        f"OOVs:\t{summary.oov_tokens}",
+        f"Tokens:\t{summary.tokens}",
+    )
+
+
+def table(summary: "Summary", unit: str) -> Iterator[str]:
+    """The figures for a person, in lines of at most 80 columns."""
+    from charlm.metrics import UNITS
+
+    for name in ("sequences", "characters", "bytes", "words"):
+        yield _row(name, f"{getattr(summary, name):,}")
+    yield _row("tokens", f"{summary.tokens:,}", "<EOS> included")
+    rate = summary.oov_rate
+    said = "" if rate is None else f"{rate:.2%} of the tokens without <EOS>"
+    yield _row("OOV tokens", f"{summary.oov_tokens:,}", said)
+    yield ""
+    spells = summary.spelling_log_prob is not None and summary.oov_tokens > 0
+    yield _row("log P", f"{summary.total_log_prob / UNITS[unit]:,.3f}", unit)
+    entropies = [("cross-entropy", summary.cross_entropy)]
+    entropies += [("  <UNK> unspelled", summary.closed_cross_entropy)] if spells else []
+    for name, entropy in entropies:
+        scaled = None if entropy is None else entropy / UNITS[unit]
+        yield _row(name, _short(scaled, 4), f"{unit} per token")
+    yield ""
+    yield _row("perplexity", "per token", f"{'per word':>14}")
+    for oovs, eos, name in (
+        (True, True, "of everything"),
+        (True, False, "without <EOS>"),
+        (False, True, "without OOVs"),
+        (False, False, "without both"),
+    ):
+        if oovs or summary.oov_tokens:
+            of_words = summary.perplexity_per_word(oovs=oovs, eos=eos)
+            of_tokens = summary.perplexity_per_token(oovs=oovs, eos=eos)
+            yield _row(f"  {name}", _short(of_tokens), f"{_short(of_words):>14}")
+    yield ""
+    yield _row("bits", "per character", f"{'per byte':>14}")
+    bits, symbol = summary.bits_per_character, summary.closed_bits_per_character
+    yield _row("  of everything", _short(bits, 4), f"{_short(summary.bits_per_byte, 4):>14}")
+    if spells and bits is not None and symbol is not None:
+        yield _row("  <UNK> unspelled", _short(symbol, 4))
+        yield _row("  spelling adds", _short(bits - symbol, 4))
+    if summary.oov_tokens and not spells:
+        yield ""
+        yield "what is unknown counts as <UNK>, which can be anything: these figures are"
+        yield "not to be compared with those of a model that knows more or fewer tokens"
+
+
+def _check(
+    loaded: "LanguageModel",
+    files: list[str],
+    split_on: str,
+    encoding: str,
+    errors: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what each check found. Raises CharlmError if one fails."""
+    from charlm.corpus import read_sequences
+    from charlm.selfcheck import check_model, drawn_texts, some_texts
+
+    if files:
+        texts = some_texts(read_sequences(files, split_on, encoding=encoding, errors=errors))
+    else:
+        texts = drawn_texts(loaded)
+    found = []
+    for result in check_model(loaded, texts):
+        found.append(result)
+        if not as_json:
+            out(_check_line(result))
+    failed = [result for result in found if not result.passed]
+    if as_json:
+        out_json(
+            {
+                "passed": not failed,
+                "checks": [
+                    {
+                        "check": result.name,
+                        "passed": result.passed,
+                        "number": result.number,
+                        "worst": _finite(result.worst),
+                        "bound": result.bound,
+                    }
+                    for result in found
+                ],
+            }
+        )
+    if failed:
+        raise CharlmError(
+            f"{len(failed)} of {len(found)} checks failed: do not trust the figures of this model."
+        )
+    say(f"all {len(found)} checks passed")
+
+
+def _check_line(result: "Check") -> str:
+    verdict = "ok    " if result.passed else "FAILED"
+    return (
+        f"{verdict} {result.name}\n"
+        f"         worst {result.worst:.1e}, bound {result.bound:.0e}, at {result.number:,} "
+        f"{result.places}\n"
+    )
+
+
+def _row(name: str, value: str, rest: str = "") -> str:
+    return f"{name:<18}{value:>16}  {rest}"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _short(value: float | None, digits: int = 3) -> str:
+    """A figure for a person to read."""
+    if value is None:
+        return "-"
+    return f"{value:,.{digits}f}" if value < 1e6 else f"{value:.2e}"

@@ -1,0 +1,272 @@
+"""What a model makes of a whole text: the sums of one pass, and every figure that follows.
+
+Sums are in float64 and divided once. Denominators come from the original text, where words are
+what white space separates and what separates sequences counts in nothing. docs/metrics.md
+defines every figure.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm import corpus, metrics
+from charlm.corpus import Piece
+from charlm.engine import Engine, Ids
+from charlm.tokenizers.base import Tokenizer
+from charlm.unknown import Unknown
+
+# Sequences are scored some at a time: so many characters, more where that would be few sequences
+# (they are read side by side), but never more than a text may have that is scored whole.
+_CHARACTERS = 2**18
+_FEW = 64
+_MOST_CHARACTERS = 2**22
+_PART = 2**16  # characters of a text that are looked at for the words that hold an OOV
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Counts and sums over sequences; two of them add up. Logarithms are natural.
+
+    tokens has an <EOS> for each sequence among them; oov_tokens are those that are <UNK>, and
+    oov_words the words that hold one. The log-probabilities of these are those of <UNK> as a
+    symbol; spelling_log_prob is what it takes besides to say what stands there, and None where
+    that is left out. A figure that is not defined, such as those of no text, is None.
+    """
+
+    sequences: int = 0
+    characters: int = 0
+    bytes: int = 0
+    words: int = 0
+    tokens: int = 0
+    oov_tokens: int = 0
+    oov_words: int = 0
+    closed_log_prob: float = 0.0  # of all tokens
+    eos_log_prob: float = 0.0  # of the <EOS> among them
+    oov_log_prob: float = 0.0  # of the OOV tokens
+    oov_words_log_prob: float = 0.0  # of the OOV tokens and of the words that hold one
+    spelling_log_prob: float | None = None
+
+    def __add__(self, other: "Summary") -> "Summary":
+        mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+        sums = {
+            name: theirs[name] if value is None else value + (theirs[name] or 0)
+            for name, value in mine.items()
+        }
+        return Summary(**sums)
+
+    @property
+    def total_log_prob(self) -> float:
+        """Of all tokens, and of what the unknown ones stand for unless that is left out."""
+        return self.closed_log_prob + (self.spelling_log_prob or 0.0)
+
+    @property
+    def oov_rate(self) -> float | None:
+        """The share of OOVs in the tokens of the text, among which <EOS> is not."""
+        return _share(self.oov_tokens, self.tokens - self.sequences)
+
+    @property
+    def cross_entropy(self) -> float | None:
+        """Mean nats per token, <EOS> included."""
+        return _share(-self.total_log_prob + 0.0, self.tokens)
+
+    @property
+    def closed_cross_entropy(self) -> float | None:
+        """The same with <UNK> as one symbol, whatever it stands for: what training minimises."""
+        return _share(-self.closed_log_prob + 0.0, self.tokens)
+
+    @property
+    def bits_per_character(self) -> float | None:
+        """All bits, those of <EOS> included, shared over the characters."""
+        return metrics.bits_per(self.total_log_prob, self.characters)
+
+    @property
+    def closed_bits_per_character(self) -> float | None:
+        """The same with <UNK> as one symbol, whatever it stands for."""
+        return metrics.bits_per(self.closed_log_prob, self.characters)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """All bits shared over the bytes of UTF-8."""
+        return metrics.bits_per(self.total_log_prob, self.bytes)
+
+    def perplexity_per_token(self, *, oovs: bool = True, eos: bool = True) -> float | None:
+        """With or without OOV tokens, with or without <EOS>; what is left out is not counted.
+
+        inf where a float cannot hold it, None if no token is left.
+        """
+        count, total = self.tokens, self.total_log_prob
+        if not oovs:
+            count, total = count - self.oov_tokens, self.closed_log_prob - self.oov_log_prob
+        return self._perplexity(count, total, eos)
+
+    def perplexity_per_word(self, *, oovs: bool = True, eos: bool = True) -> float | None:
+        """The same shared over words: an <EOS> counts as one, a word with an OOV is an OOV.
+
+        Such a word is left out with all its tokens.
+        """
+        count, total = self.words + self.sequences, self.total_log_prob
+        if not oovs:
+            count, total = count - self.oov_words, self.closed_log_prob - self.oov_words_log_prob
+        return self._perplexity(count, total, eos)
+
+    def _perplexity(self, count: int, total: float, eos: bool) -> float | None:
+        if not eos:
+            count, total = count - self.sequences, total - self.eos_log_prob
+        return metrics.perplexity(total, count) if count > 0 else None
+
+
+def summarise(
+    pieces: Iterable[Piece],
+    tokenizer: Tokenizer,
+    engine_for: Callable[[int], Engine],
+    *,
+    unknown: Unknown | None = None,
+) -> Iterator[Summary]:
+    """The summary of all sequences so far, again and again until the pieces end.
+
+    Short sequences are scored side by side, a very long one a part at a time with the state
+    carried over, so memory does not grow. engine_for gives the engine for so many tokens. Without
+    ``unknown`` <UNK> is one symbol, whatever it stands for.
+    """
+    total = Summary(spelling_log_prob=None if unknown is None else 0.0)
+    waiting: list[str] = []
+    parts: list[str] = []  # of a sequence that has not ended
+    long: _LongSequence | None = None
+    size = 0  # characters of both
+    for piece in pieces:
+        parts.append(piece.text)
+        size += len(piece.text)
+        if long is None and not piece.ends and size >= _MOST_CHARACTERS:
+            long = _LongSequence(tokenizer, engine_for(size), unknown)
+        if long is not None:
+            total += long.read("".join(parts), ends=piece.ends)
+            size -= sum(map(len, parts))
+            parts = []
+            long = None if piece.ends else long
+        elif piece.ends:
+            waiting.append("".join(parts))
+            parts = []
+        if size >= (_CHARACTERS if len(waiting) >= _FEW else _MOST_CHARACTERS):
+            total += _of_texts(waiting, tokenizer, engine_for(size), unknown)
+            size -= sum(map(len, waiting))
+            waiting = []
+        elif long is None:
+            continue
+        yield total
+    if waiting:
+        total += _of_texts(waiting, tokenizer, engine_for(size), unknown)
+    yield total
+
+
+class _LongSequence:
+    """A sequence that is read a part at a time."""
+
+    def __init__(self, tokenizer: Tokenizer, engine: Engine, unknown: Unknown | None) -> None:
+        self._tokenizer, self._engine, self._unknown = tokenizer, engine, unknown
+        self._state: Any = None
+        self._rest = ""  # what more text could cut into other tokens
+        self._within_word = False
+
+    def read(self, text: str, *, ends: bool) -> Summary:
+        """The next part of the sequence, as far as it is certain which tokens it is."""
+        sizes = corpus.count([text])
+        goes_on = bool(text) and self._within_word and not text[0].isspace()
+        words = sizes.words - goes_on  # a word over two parts is one
+        if text:
+            self._within_word = not text[-1].isspace()
+        text, self._rest = self._rest + text, ""
+        if not ends:
+            text, self._rest = self._tokenizer.divide(text)
+        ids = self._tokenizer.encode(text)
+        if ends:
+            ids = np.append(ids, np.int32(self._tokenizer.eos_id))
+        log_probs, self._state = self._engine.read_on(ids, self._state)
+        summary = _of_tokens([text], [ids], log_probs, self._tokenizer, self._unknown)
+        return dataclasses.replace(
+            summary,
+            sequences=int(ends),
+            characters=sizes.characters,
+            bytes=sizes.bytes,
+            words=words,
+        )
+
+
+def _of_texts(
+    texts: Sequence[str], tokenizer: Tokenizer, engine: Engine, unknown: Unknown | None
+) -> Summary:
+    """The summary of whole sequences, scored side by side."""
+    eos = np.array([tokenizer.eos_id], dtype=np.int32)
+    ids = [np.concatenate((tokenizer.encode(text), eos)) for text in texts]
+    log_probs = engine.token_log_probs(ids)[0]
+    summary = _of_tokens(texts, ids, log_probs, tokenizer, unknown)
+    return dataclasses.replace(summary, **corpus.count(texts)._asdict())
+
+
+def _of_tokens(
+    texts: Sequence[str],
+    ids: Sequence[Ids],
+    log_probs: NDArray[np.float64],
+    tokenizer: Tokenizer,
+    unknown: Unknown | None,
+) -> Summary:
+    """What the tokens of texts tell: ids (N,) of each, and log P (N,) one text after another."""
+    tokens = np.concatenate(ids)
+    is_unknown = tokens == tokenizer.unk_id
+    oov_words, of_oov_words, spelling = 0, 0.0, 0.0
+    ends = np.cumsum([len(one) for one in ids])
+    for index in np.unique(np.searchsorted(ends, np.flatnonzero(is_unknown), side="right")):
+        span = slice(ends[index] - len(ids[index]), ends[index])
+        for part, values in _parts(tokenizer, texts[index], log_probs[span]):
+            number, log_prob = _oov_words(tokenizer, part, values)
+            oov_words += number
+            of_oov_words += log_prob
+            if unknown is not None:
+                spelling += float(unknown.log_probs(tokenizer.unknown(part)).sum())
+    return Summary(
+        tokens=len(tokens),
+        oov_tokens=int(is_unknown.sum()),
+        oov_words=oov_words,
+        closed_log_prob=float(log_probs.sum()),
+        eos_log_prob=float(log_probs[tokens == tokenizer.eos_id].sum()),
+        oov_log_prob=float(log_probs[is_unknown].sum()),
+        oov_words_log_prob=of_oov_words,
+        spelling_log_prob=None if unknown is None else spelling,
+    )
+
+
+def _parts(
+    tokenizer: Tokenizer, text: str, log_probs: NDArray[np.float64]
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """A text part by part, each with log P of its tokens: where each token lies takes memory."""
+    rest = ""
+    for at in range(0, len(text), _PART):
+        part, rest = rest + text[at : at + _PART], ""
+        if at + _PART < len(text):
+            part, rest = tokenizer.divide(part)
+        number = len(tokenizer.encode(part))
+        yield part, log_probs[:number]
+        log_probs = log_probs[number:]
+
+
+def _oov_words(
+    tokenizer: Tokenizer, text: str, log_probs: NDArray[np.float64]
+) -> tuple[int, float]:
+    """How many words hold an OOV, and log P of all their tokens and of OOVs in no word."""
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    is_unknown = ids == tokenizer.unk_id
+    if not is_unknown.any():
+        return 0, 0.0
+    spans = np.array([match.span() for match in re.finditer(r"\S+", text)] or [(-1, -1)])
+    begins = np.array([begin for begin, _ in offsets])
+    word = np.searchsorted(spans[:, 0], begins, side="right") - 1  # (N,), that of each token
+    word[begins >= spans[word, 1]] = -1  # white space stands in none
+    hit = np.unique(word[is_unknown & (word >= 0)])
+    return len(hit), float(log_probs[is_unknown | np.isin(word, hit)].sum())
+
+
+def _share(value: float, count: int) -> float | None:
+    return value / count if count > 0 else None
