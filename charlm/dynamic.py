@@ -1,0 +1,169 @@
+"""Dynamic evaluation: a model that goes on learning from a text while it is scored on it.
+
+Mikolov et al. 2010 ("Recurrent neural network based language model"), Krause et al. 2018
+("Dynamic Evaluation of Neural Sequence Models"). The text is read in windows. Each is scored
+first, every token given the true ones before it and the weights that earlier windows have left;
+then one gradient step is taken on it. So no token has a say in its own probability or in that of
+an earlier one, and the product over the text is the probability of the text in this order, by a
+model that adapts: lower in bits where a text repeats itself or is of another kind than what the
+model was trained on, and a different figure from that of the model as it was saved.
+
+Letters: N tokens, T those of a window, R sequences that end in it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from charlm.engine import Ids
+from charlm.errors import DivergedError, UsageError
+from charlm.model import RecurrentLM, State, detach_state, from_arrays, to_arrays
+from charlm.tokenizers.base import EOS_ID
+
+# Close to the best for held-out text like the training text: a character says less than a word.
+RATES = {"char": 0.15, "word": 0.4, "subword": 0.4}
+WINDOW = 32
+TRIED_RATES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+MOST_RATE = 1000.0
+TUNED_TOKENS = 20_000
+_MAX_NORM = 2.0
+
+
+class Tuned(NamedTuple):
+    """The step size that was best, and the mean loss (nats a token) of each that was tried."""
+
+    rate: float
+    losses: dict[float, float]
+
+
+class DynamicEvaluator:
+    """Reads a stream of tokens, in which <EOS> ends each sequence, and adapts to it.
+
+    Every ``window`` tokens of the stream, whatever sequences they belong to, are one window: a
+    long sequence takes many, and one holds many short sequences, which are read side by side.
+    The recurrent state is carried within a sequence and begins anew after <EOS>; what has been
+    learned is carried over both. Where windows begin is known from the number of tokens alone:
+    cut anywhere else it would tell something of what follows.
+
+    A step goes down the gradient of the loss (nats, summed over the window and divided by
+    ``window``), clipped to norm 2, times ``rate``: ``RATES`` has a good one for each level, and
+    with 0 nothing is learned. The model given stays as it is: a copy adapts, on the CPU. Raises
+    UsageError if rate or window is out of range.
+    """
+
+    def __init__(self, model: RecurrentLM, *, rate: float, window: int = WINDOW) -> None:
+        if not 0 <= rate <= MOST_RATE:
+            raise UsageError(f"the step size must be from 0 to {MOST_RATE:g}, got {rate:g}.")
+        if window < 1:
+            raise UsageError(f"a window must hold 1 token or more, got {window}.")
+        self.rate = rate
+        self.window = window
+        self.model = from_arrays(model.config, to_arrays(model)).requires_grad_(rate > 0)
+        self._parameters: list[Tensor] = list(self.model.parameters())
+        self._before = EOS_ID  # the token before the window: a sequence begins
+        self._state = self.model.init_state(1)  # after it
+        self._begun = np.empty(0, dtype=np.int64)  # what is there of a window not yet full
+
+    def read(self, ids: Ids) -> NDArray[np.float64]:
+        """log P (N,) in nats of ids (N,), the next tokens of the stream.
+
+        Memory grows with N by the result alone. However the stream is cut into calls, the
+        figures are the same but for the last digits, and what is learned is the same. Raises
+        DivergedError if numbers are no longer finite, which a smaller rate prevents.
+        """
+        log_probs = np.empty(len(ids))
+        at = 0
+        while at < len(ids):
+            scored = len(self._begun)
+            piece = ids[at : at + self.window - scored]
+            self._begun = np.concatenate((self._begun, piece)).astype(np.int64)
+            log_probs[at : at + len(piece)] = self._read_window()[scored:]
+            at += len(piece)
+        return log_probs
+
+    def _read_window(self) -> NDArray[np.float64]:
+        """log P (T,) of the window so far; once it is full, a step on it, and the next begins."""
+        full = len(self._begun) == self.window
+        with torch.set_grad_enabled(full and self.rate > 0):
+            vectors, state = self._hidden()
+            losses = F.cross_entropy(
+                self.model.logits(vectors), torch.from_numpy(self._begun), reduction="none"
+            )  # (T,)
+            if losses.requires_grad:
+                self._step(losses.sum() / self.window)
+        log_probs = -losses.detach().double().numpy()
+        if not np.isfinite(log_probs).all():
+            raise self._diverged()
+        if full:
+            self._before, self._begun = int(self._begun[-1]), self._begun[:0]
+            ended = self._before == EOS_ID
+            self._state = self.model.init_state(1) if ended else detach_state(state)
+        return log_probs
+
+    def _hidden(self) -> tuple[Tensor, State]:
+        """Hidden vectors (T, H) after each input of the window, and the state after the last.
+
+        Sequences that end in the window are rows of a batch, the first of them perhaps begun
+        before it; the last piece, whose state goes on, is a row by itself.
+        """
+        inputs = np.concatenate(([self._before], self._begun[:-1]))
+        begins = np.flatnonzero(inputs == EOS_ID)
+        inputs[begins] = self.model.config.vocab_size
+        *ended, last = np.split(inputs, begins[begins > 0])
+        state, vectors = self._state, []
+        if ended:
+            lengths = np.array([len(piece) for piece in ended])
+            live = np.arange(lengths.max()) < lengths[:, None]  # (R, T)
+            rows = np.full(live.shape, self.model.config.vocab_size)
+            rows[live] = np.concatenate(ended)
+            others = len(ended) - 1  # their state is zero
+            first = tuple(tuple(F.pad(s, (0, 0, 0, others)) for s in layer) for layer in state)
+            hidden, _ = self.model.hidden(torch.from_numpy(rows), first)  # (T, R, H)
+            vectors.append(hidden.transpose(0, 1)[torch.from_numpy(live)])
+            state = self.model.init_state(1)
+        hidden, state = self.model.hidden(torch.from_numpy(last)[None], state)  # (T, 1, H)
+        return torch.cat([*vectors, hidden[:, 0]]), state
+
+    def _step(self, loss: Tensor) -> None:
+        """One step down the gradient of the loss."""
+        for parameter in self._parameters:
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, _MAX_NORM))
+        if not math.isfinite(norm):
+            raise self._diverged()
+        with torch.no_grad():
+            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            torch._foreach_add_(self._parameters, gradients, alpha=-self.rate)
+
+    def _diverged(self) -> DivergedError:
+        return DivergedError(
+            f"the model diverged as it learned from the text: {self.rate:g} is too large a step."
+        )
+
+
+def tune(
+    model: RecurrentLM, ids: Ids, *, rates: Sequence[float] = TRIED_RATES, window: int = WINDOW
+) -> Tuned:
+    """The step size by which a stream of tokens ids (N,), held out from training, is likeliest.
+
+    Its first 20,000 tokens are read once for each rate. A rate at which the model diverges has an
+    infinite loss; of equals the smallest is taken. Raises UsageError if there is nothing to read
+    or to choose from, or a rate is out of range.
+    """
+    if not len(ids) or not rates:
+        raise UsageError("a step size is chosen on some text from some step sizes; one is missing.")
+    losses = {}
+    for rate in sorted(rates):
+        evaluator = DynamicEvaluator(model, rate=rate, window=window)
+        try:
+            losses[rate] = -float(evaluator.read(ids[:TUNED_TOKENS]).mean())
+        except DivergedError:
+            losses[rate] = math.inf
+    return Tuned(min(losses, key=losses.__getitem__), losses)
