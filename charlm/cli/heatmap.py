@@ -59,12 +59,31 @@ class HeatMap(NamedTuple):
         return self._drawn(cells, bars=False)
 
     def lines(self, text: str, tokens: Sequence[Shaded]) -> Iterator[str]:
-        """The text, shaded, <EOS> behind it; then its surprisal in all."""
+        """The text, shaded, and its figures."""
+        yield from self.rows(text, tokens)
+        yield from self.figures(text, tokens)
+
+    def rows(self, text: str, tokens: Sequence[Shaded]) -> Iterator[str]:
+        """The text, shaded, <EOS> behind it; without colour each row has its bars below it."""
         cells: list[Cell] = []
         for patch in patches(text, tokens):
             self._add(cells, text, patch)
-        yield from self._drawn(cells, bars=not self.colours)
-        yield from self._drawn(_cells(self._summary(text, tokens)), bars=False)
+        return self._drawn(cells, bars=not self.colours)
+
+    def figures(self, text: str, tokens: Sequence[Shaded]) -> Iterator[str]:
+        """What the text's surprisal is in all."""
+        total = math.fsum(token.surprisal for token in tokens)
+        ends = [token.surprisal for token in tokens if token.start == token.end]
+        unknown = sum(token.is_unknown for token in tokens)
+        parts = [f"{total:.2f} bits in all"]
+        if text:
+            parts.append(f"{total / len(text):.2f} a character")
+        if ends:
+            parts.append(f"<EOS> {math.fsum(ends):.2f}")
+        if unknown:
+            marked = "underlined" if self.colours else f"marked {_UNKNOWN}"
+            parts.append(f"{unknown} unknown, {marked}")
+        return self._drawn(_cells(", ".join(parts)), bars=False)
 
     def _add(self, cells: list[Cell], text: str, patch: Patch) -> None:
         """Append the cells of a patch."""
@@ -110,20 +129,6 @@ class HeatMap(NamedTuple):
 
     def _paint(self, style: str, text: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if style else text
-
-    def _summary(self, text: str, tokens: Sequence[Shaded]) -> str:
-        total = math.fsum(token.surprisal for token in tokens)
-        ends = [token.surprisal for token in tokens if token.start == token.end]
-        unknown = sum(token.is_unknown for token in tokens)
-        parts = [f"{total:.2f} bits in all"]
-        if text:
-            parts.append(f"{total / len(text):.2f} a character")
-        if ends:
-            parts.append(f"<EOS> {math.fsum(ends):.2f}")
-        if unknown:
-            marked = "underlined" if self.colours else f"marked {_UNKNOWN}"
-            parts.append(f"{unknown} unknown, {marked}")
-        return ", ".join(parts)
 
 
 def _cells(text: str) -> Iterator[Cell]:

@@ -114,9 +114,9 @@ def _figures(text: str, tokens: Sequence[Shaded], unit: str) -> Iterator[str]:
     if unknown:
         yield f"{unknown:,} unknown"
     if tokens:
-        perplexity = metrics.perplexity(nats, len(tokens))
-        shown_one = f"{perplexity:,.3f}" if perplexity < 1e6 else metrics.scientific(-nats / len(tokens))
-        yield f"perplexity <b>{shown_one}</b> per token"
+        value = metrics.perplexity(nats, len(tokens))
+        told = f"{value:,.3f}" if value < 1e6 else metrics.scientific(-nats / len(tokens))
+        yield f"perplexity <b>{told}</b> per token"
     per_character = metrics.bits_per(nats, len(text))
     if per_character is not None:
         yield f"<b>{per_character:.3f}</b> bits per character"
@@ -159,9 +159,7 @@ def _signed(value: float) -> str:
 def _head(model: str, token: str, scale: Scale) -> str:
     """All that stands before the first text."""
     name = escape(safe_text(model))
-    steps = "".join(
-        f'<li class="s{step}">{label}</li>' for step, label in enumerate(scale.labels)
-    )
+    steps = "".join(f'<li class="s{step}">{label}</li>' for step, label in enumerate(scale.labels))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -222,6 +220,7 @@ padding-top:1rem}
 .text{font-size:1.125rem;line-height:2.1;white-space:pre-wrap;overflow-wrap:anywhere;tab-size:4;
 unicode-bidi:plaintext}
 .character .text{font-family:ui-monospace,monospace}
+.word .text span,.subword .text span{box-shadow:inset 1px 0 var(--b0)}
 .text i::before{content:"↵";font-style:normal;opacity:.6}
 .text code{font-size:.8em}
 .text .e{margin-left:.6em;font-size:.75em;user-select:none}

@@ -8,6 +8,7 @@ told apart by lightness alone.
 import math
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol, Self
 
 STEPS = 8
@@ -119,7 +120,7 @@ class Scale(NamedTuple):
     def labels(self) -> tuple[str, ...]:
         """The range of each step in bits."""
         bounds = [f"{step * self.bits:g}" for step in range(STEPS)]
-        inner = (f"{low}–{high}" for low, high in zip(bounds, bounds[1:], strict=False))
+        inner = (f"{low}–{high}" for low, high in pairwise(bounds))
         return (*inner, f"{bounds[-1]}+")
 
 
