@@ -1,5 +1,6 @@
 """Texts shaded by surprisal: nothing is lost, nothing gets out, and everyone can read it."""
 
+import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -98,8 +99,8 @@ def test_patches_are_the_text(case: tuple[str, list[Token]]) -> None:
 
 
 def test_what_shares_a_place_is_one_patch() -> None:
-    """The bytes of a character and the marks upon it add their bits; a gap has none."""
-    text = "aé e\u0301x"
+    """The bytes of a character and the marks upon it add their bits; a space between has none."""
+    text = "aé e\u0301x y"
     tokens = [
         Token(0, 1, "a", 1.0),
         Token(1, 2, "<0xC3>", 2.0),
@@ -107,6 +108,7 @@ def test_what_shares_a_place_is_one_patch() -> None:
         Token(3, 4, "e", 3.0),
         Token(4, 5, "\u0301", 4.0, 1, True),
         Token(5, 6, "x", 1.0),
+        Token(6, 8, " y", 6.0),
     ]
     found = [(text[p.start : p.end], p.bits, p.is_unknown) for p in patches(text, tokens)]
     assert found == [
@@ -115,6 +117,8 @@ def test_what_shares_a_place_is_one_patch() -> None:
         (" ", 0.0, False),
         ("e\u0301", 7.0, True),
         ("x", 1.0, False),
+        (" ", 0.0, False),
+        ("y", 6.0, False),
     ]
 
 
@@ -208,6 +212,44 @@ def test_colours_are_all_that_is_added(
         assert all(code == "0" for code in codes[1::2])
         assert all(code.startswith("38;") for code in codes[::2])
         assert len(codes) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"TERM": "xterm-256color"}, 256),
+        ({"TERM": "xterm-kitty", "COLORTERM": "truecolor"}, 2**24),
+        ({"TERM": "xterm-256color", "COLORTERM": "24bit", "NO_COLOR": "1"}, 0),
+        ({"TERM": "dumb"}, 0),
+        ({"TERM": "linux"}, 0),
+        ({"TERM": "vt100"}, 0),
+        ({}, 0),
+    ],
+)
+def test_the_terminal_says_how_many_colours(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: int
+) -> None:
+    """Colours where TERM and COLORTERM know them; none in a pipe or where none are wanted."""
+    for name in ("TERM", "COLORTERM", "NO_COLOR", "COLORFGBG", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout", Screen())
+    monkeypatch.setenv("COLUMNS", "72")
+    assert HeatMap.of_stdout(CHARACTERS) == HeatMap(CHARACTERS, expected, 72)
+    assert HeatMap.of_stdout(CHARACTERS, plain=True) == HeatMap(CHARACTERS, 0, 72)
+    monkeypatch.setenv("COLORFGBG", "0;15")
+    assert HeatMap.of_stdout(CHARACTERS) == HeatMap(CHARACTERS, expected, 72, light=True)
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert HeatMap.of_stdout(CHARACTERS).colours == 0
+
+
+class Screen(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        """It is."""
+        return True
 
 
 @given(scored(), st.integers(2, 90), st.sampled_from((0, *COLOURS)))

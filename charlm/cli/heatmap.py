@@ -94,16 +94,13 @@ class HeatMap(NamedTuple):
             cells += (Cell(char, step, bar=bar) for char in safe_text(patch.tokens[0].piece))
             return
         mark = _UNKNOWN if patch.is_unknown else ""
-        for at, char in enumerate(text[patch.start : patch.end]):
+        for char in text[patch.start : patch.end]:
             if is_mark(char) and cells and cells[-1].is_text and cells[-1].text != NEWLINE:
                 cells[-1] = cells[-1]._replace(text=cells[-1].text + char)
                 continue
-            # A piece that brings its space is seen to begin after it.
-            blank = char == " " and at == 0 and patch.end - patch.start > 1
             for shown in _shown(char):
-                below = (" ", "") if blank else (bar, mark)
-                cells.append(Cell(shown, step, True, patch.is_unknown, *below))
-                mark = mark if blank else ""
+                cells.append(Cell(shown, step, True, patch.is_unknown, bar, mark))
+                mark = ""
 
     def _drawn(self, cells: Iterable[Cell], *, bars: bool) -> Iterator[str]:
         for row in _rows(cells, self.columns):

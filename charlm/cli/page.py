@@ -211,7 +211,7 @@ sub{line-height:0}
 header p,.figures,summary{color:var(--quiet);font-size:.875rem;margin:.5rem 0}
 .figures b{color:var(--i0)}
 .legend{display:flex;flex-wrap:wrap;list-style:none;margin:1rem 0 0;padding:0;font-size:.8rem}
-.legend li{flex:1 1 3.5rem;align-self:start;text-align:center}
+.legend li{flex:1 0 2.5rem;align-self:start;text-align:center}
 .legend::after{content:"bits";color:var(--quiet);padding-left:.75rem}
 .legend li,.text span{padding-bottom:2px;background-clip:content-box;
 print-color-adjust:exact;-webkit-print-color-adjust:exact}

@@ -66,7 +66,8 @@ def patches(text: str, tokens: Sequence[Shaded]) -> Iterator[Patch]:
     """The text cut into patches, all of it in order; tokens with an empty range come last.
 
     Tokens that share a character (its bytes) are one patch, and so is a character with the marks
-    that stand upon it.
+    that stand upon it. A space that a longer token begins with lies between patches: so words are
+    seen apart.
     """
     at, held = 0, Patch(0, 0, ())
     for token in tokens:
@@ -79,10 +80,12 @@ def patches(text: str, tokens: Sequence[Shaded]) -> Iterator[Patch]:
             continue
         if held.tokens:
             yield held
-        if at < token.start:
-            yield Patch(at, token.start, ())
+        brings_space = text[token.start] == " " and token.end - token.start > 1
+        start = token.start + brings_space
+        if at < start:
+            yield Patch(at, start, ())
         at = token.end
-        held = Patch(token.start, at, (token,))
+        held = Patch(start, at, (token,))
     if held.tokens:
         yield held
     if at < len(text):
