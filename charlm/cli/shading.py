@@ -147,7 +147,7 @@ LIGHT = (
     Shade("#ffffff", _BLACK, 231),
     Shade("#f6dfb3", _BLACK, 223),
     Shade("#efbb76", _BLACK, 215),
-    Shade("#e98f3e", _BLACK, 209),
+    Shade("#e98f3e", _BLACK, 208),
     Shade("#dc6127", _BLACK, 166),
     Shade("#c1332b", _WHITE, 160),
     Shade("#991b37", _WHITE, 124),
