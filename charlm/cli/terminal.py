@@ -121,6 +121,19 @@ def is_live(stream: Any) -> bool:
     return bool(stream.isatty()) and not plain
 
 
+def colours(stream: Any) -> int:
+    """How many colours a stream can show: 2**24, 256, or 0 where there shall be none."""
+    terminal = os.environ.get("TERM", "")
+    if not is_live(stream) or terminal in ("", "linux") or terminal.startswith("vt"):
+        return 0
+    return 2**24 if os.environ.get("COLORTERM") in ("truecolor", "24bit") else 256
+
+
+def is_light() -> bool:
+    """Whether the terminal says that its background is light; most say nothing."""
+    return os.environ.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15")
+
+
 def number(value: float | None) -> str:
     """A number for a machine to read: all its digits; nothing where there is none."""
     return "" if value is None else repr(float(value))

@@ -1,0 +1,236 @@
+"""Texts shaded by surprisal as one HTML file: nothing is fetched, nothing runs.
+
+A token has a shade, and for those who cannot see it, or print without it, a line below that is the
+thicker the more surprising the token is; a table below each text holds the figures.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Self, TextIO
+
+from charlm import metrics
+from charlm.cli.shading import DARK, LIGHT, Patch, Scale, Shade, Shaded, patches
+from charlm.cli.terminal import safe_text, visible
+
+_TOKENS = {"char": "character", "subword": "subword", "word": "word"}
+
+
+class Page:
+    """A file that texts are added to, one after another; whole once the ``with`` is left.
+
+    ``level`` says what the tokens are: "char", "subword" or "word". Raises OSError if the file
+    cannot be written.
+    """
+
+    def __init__(self, path: str | Path, *, model: str, level: str, unit: str = "nats") -> None:
+        self._path, self._model, self._level, self._unit = Path(path), model, level, unit
+        self._scale = Scale.of(level)
+        self._number = 0
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("w", encoding="utf-8", newline="\n")
+        self._write(_head(self._model, _TOKENS[self._level], self._scale))
+        return self
+
+    def add(self, text: str, tokens: Sequence[Shaded]) -> None:
+        """Append a text with all its tokens, <EOS> among them if it was scored."""
+        self._number += 1
+        number, unit = self._number, self._unit
+        self._write(
+            f'<section aria-labelledby="n{number}">\n<h2 id="n{number}">Text {number}</h2>\n'
+            f'<div class="text" dir="auto">'
+        )
+        for patch in patches(text, tokens):
+            self._write(_span(text, patch, self._scale, unit))
+        figures = " · ".join(_figures(text, tokens, unit))
+        self._write(f'</div>\n<p class="figures">{figures}</p>\n')
+        for part in _table(tokens, number, self._scale, unit):
+            self._write(part)
+        self._write("</section>\n")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._file is not None
+        with self._file:
+            if kind is not None:
+                self._write('<p class="figures">Stopped here, before the end.</p>\n')
+            self._write("</main>\n</body>\n</html>\n")
+
+    def _write(self, html: str) -> None:
+        assert self._file is not None
+        self._file.write(html)
+
+
+def shown(text: str) -> str:
+    """A text as HTML: line ends and tabs stay, what cannot be seen is written out as \\x1b."""
+    parts = []
+    for char in text:
+        safe = safe_text(char, keep="\n\t")
+        if char == "\n":
+            parts.append("<i>\n</i>")
+        elif safe != char:
+            parts.append(f"<code>{safe}</code>")
+        else:
+            parts.append(escape(char))
+    return "".join(parts)
+
+
+def _span(text: str, patch: Patch, scale: Scale, unit: str) -> str:
+    """A patch of the text, shaded, its figures to be seen where it is pointed at."""
+    inner = shown(text[patch.start : patch.end])
+    if not patch.tokens:
+        return inner
+    names = f"s{scale.step(patch.bits)}{' u' if patch.is_unknown else ''}"
+    if patch.start == patch.end:
+        names, inner = f"{names} e", escape(safe_text(patch.tokens[0].piece))
+    title = escape("\n".join(_told(token, unit) for token in patch.tokens))
+    return f'<span class="{names}" title="{title}">{inner}</span>'
+
+
+def _told(token: Shaded, unit: str) -> str:
+    """A token in one line of plain text."""
+    parts = [
+        visible(token.piece),
+        f"{token.surprisal:.3f} bits",
+        f"log P {_signed(_log_prob(token.surprisal, unit))} {unit}",
+    ]
+    if token.rank is not None:
+        parts.append(f"rank {token.rank:,}")
+    if token.is_unknown:
+        parts.append("unknown")
+    return "   ".join(parts)
+
+
+def _figures(text: str, tokens: Sequence[Shaded], unit: str) -> Iterator[str]:
+    """What is said of a text as a whole, in the order and with the names of docs/metrics.md."""
+    bits = math.fsum(token.surprisal for token in tokens)
+    nats = -bits * metrics.NATS_PER_BIT
+    yield f"log P = <b>{_signed(_log_prob(bits, unit))}</b> {unit}"
+    yield f"P = {metrics.scientific(nats)}"
+    yield f"{len(tokens):,} token{'' if len(tokens) == 1 else 's'}"
+    unknown = sum(token.is_unknown for token in tokens)
+    if unknown:
+        yield f"{unknown:,} unknown"
+    if tokens:
+        value = metrics.perplexity(nats, len(tokens))
+        told = f"{value:,.3f}" if value < 1e6 else metrics.scientific(-nats / len(tokens))
+        yield f"perplexity <b>{told}</b> per token"
+    per_character = metrics.bits_per(nats, len(text))
+    if per_character is not None:
+        yield f"<b>{per_character:.3f}</b> bits per character"
+
+
+def _table(tokens: Sequence[Shaded], number: int, scale: Scale, unit: str) -> Iterator[str]:
+    """The figures of each token, folded away until somebody asks."""
+    yield (
+        f"<details>\n<summary>Figures of each token</summary>\n"
+        f'<table aria-label="Tokens of text {number}">\n<thead><tr><th scope="col">token</th>'
+        f'<th scope="col">place</th><th scope="col">log P ({unit})</th>'
+        f'<th scope="col">surprisal (bits)</th><th scope="col">rank</th>'
+        f'<th scope="col">sum ({unit})</th></tr></thead>\n<tbody>\n'
+    )
+    so_far = 0.0
+    for token in tokens:
+        so_far += token.surprisal
+        unknown = ' <span class="u">unknown</span>' if token.is_unknown else ""
+        place = f"{token.start}–{token.end}" if token.start < token.end else "end"
+        yield (
+            f"<tr><td><bdi>{escape(visible(token.piece))}</bdi>{unknown}</td><td>{place}</td>"
+            f"<td>{_signed(_log_prob(token.surprisal, unit))}</td>"
+            f'<td class="s{scale.step(token.surprisal)}">{token.surprisal:.3f}</td>'
+            f"<td>{'' if token.rank is None else f'{token.rank:,}'}</td>"
+            f"<td>{_signed(_log_prob(so_far, unit))}</td></tr>\n"
+        )
+    yield "</tbody>\n</table>\n</details>\n"
+
+
+def _log_prob(bits: float, unit: str) -> float:
+    """Of a surprisal."""
+    return -bits * metrics.NATS_PER_BIT / metrics.UNITS[unit] + 0.0
+
+
+def _signed(value: float) -> str:
+    """Four decimals, with a minus sign that is one."""
+    return f"{value:.4f}".replace("-", "−")
+
+
+def _head(model: str, token: str, scale: Scale) -> str:
+    """All that stands before the first text."""
+    name = escape(safe_text(model))
+    steps = "".join(f'<li class="s{step}">{label}</li>' for step, label in enumerate(scale.labels))
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="charlm">
+<title>Surprisal, by {name}</title>
+<style>
+{_style()}</style>
+</head>
+<body class="{token}">
+<main>
+<header>
+<h1>Surprisal, by <bdi>{name}</bdi></h1>
+<p>Each {token} is shaded by how surprising it was to the model, which had read all that stands
+before it: −log<sub>2</sub> P, in bits. The line below it is the thicker the more surprising it
+was. Point at a {token} to see its figures, or open the table below its text.</p>
+<ol class="legend" aria-label="Surprisal in bits">{steps}</ol>
+</header>
+"""
+
+
+def _style() -> str:
+    """The style sheet."""
+    lines = [
+        f".s{step}{{background:var(--b{step});color:var(--i{step});"
+        f"border-bottom:{step}px solid var(--line)}}\n"
+        for step in range(len(LIGHT))
+    ]
+    return (
+        f":root{{color-scheme:light dark;{_variables(LIGHT)}--quiet:#59595f;--line:#77777f}}\n"
+        f"@media screen and (prefers-color-scheme:dark){{:root{{{_variables(DARK)}"
+        f"--quiet:#a6a6ad;--line:#92929c}}}}\n{''.join(lines)}{_RULES}"
+    )
+
+
+def _variables(shades: Sequence[Shade]) -> str:
+    return "".join(
+        f"--b{step}:{shade.background};--i{step}:{shade.ink};" for step, shade in enumerate(shades)
+    )
+
+
+_RULES = """\
+body{margin:0;background:var(--b0);color:var(--i0);font:1rem/1.5 system-ui,sans-serif}
+main{max-width:46rem;margin:0 auto;padding:2rem 1.25rem 4rem}
+h1{font-size:1.5rem;line-height:1.25;margin:0 0 .75rem}
+h2{font-size:.8rem;font-weight:600;color:var(--quiet);margin:0 0 .25rem}
+sub{line-height:0}
+header p,.figures,summary{color:var(--quiet);font-size:.875rem;margin:.5rem 0}
+.figures b{color:var(--i0)}
+.legend{display:flex;flex-wrap:wrap;list-style:none;margin:1rem 0 0;padding:0;font-size:.8rem}
+.legend li{flex:1 0 2.5rem;align-self:start;text-align:center}
+.legend::after{content:"bits";color:var(--quiet);padding-left:.75rem}
+.legend li,.text span{padding-bottom:2px;background-clip:content-box;
+print-color-adjust:exact;-webkit-print-color-adjust:exact}
+section{border-top:1px solid color-mix(in srgb,var(--line) 40%,transparent);margin-top:1.5rem;
+padding-top:1rem}
+.text{font-size:1.125rem;line-height:2.1;white-space:pre-wrap;overflow-wrap:anywhere;tab-size:4;
+unicode-bidi:plaintext}
+.character .text{font-family:ui-monospace,monospace}
+.word .text span,.subword .text span{box-shadow:inset 1px 0 var(--b0)}
+.text i::before{content:"↵";font-style:normal;opacity:.6}
+.text code{font-size:.8em}
+.text .e{margin-left:.6em;font-size:.75em;user-select:none}
+.u{text-decoration:underline dotted}
+summary{cursor:pointer}
+table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums;
+print-color-adjust:exact;-webkit-print-color-adjust:exact}
+th,td{text-align:right;padding:.15rem .75rem}
+td[class]{border:0}
+th:first-child,td:first-child{text-align:left;padding-left:0}
+th{font-weight:600;color:var(--quiet)}
+@media print{main{max-width:none;padding:0}section,tr{break-inside:avoid}}
+"""
