@@ -126,10 +126,10 @@ class Speller:
         """A new type for each stream of uniform numbers, a function of that stream alone.
 
         ``fits`` tells the types that <UNK> can be (``Tokenizer.is_unknown``). Characters are
-        drawn as tokens are, and the whole again while it does not fit: so, at temperature 1, the
-        types that fit come in proportion to the probability that they have. After 50 attempts, and
-        at temperature 0, a type ends only where it fits; what has not ended after 100 characters
-        is U+FFFD, as <UNK> is where nothing spells it.
+        drawn as tokens are, unknown ones left out, and the whole again while it does not fit: so,
+        at temperature 1, the types that fit come in proportion to their probability. After 50
+        attempts, and at temperature 0, a type ends only where it fits; if it has not ended after
+        100 characters then, it is U+FFFD, as <UNK> is where nothing spells it.
         """
         drawn = [_NO_SPELLING] * len(streams)
         waiting = list(range(len(streams)))
@@ -150,12 +150,12 @@ class Speller:
         config: SamplingConfig,
         may_end: Callable[[str], bool] | None,
     ) -> list[str]:
-        """A string for each stream, empty if it came to no end or to an unknown character.
+        """A string for each stream, empty if it came to no end.
 
-        With ``may_end`` there are no such characters, and an end only where it allows one. In
-        double precision, so that what else is drawn beside it makes no difference.
+        With ``may_end`` there is an end only where it allows one. In double precision, so that
+        what else is drawn beside it makes no difference.
         """
-        unk, eos = self.tokenizer.unk_id, self.tokenizer.eos_id
+        eos = self.tokenizer.eos_id
         drawn, texts = [""] * len(streams), [""] * len(streams)
         rows = np.arange(len(streams))  # those that go on
         inputs, state = np.full(len(rows), self.config.vocab_size), None
@@ -163,15 +163,14 @@ class Speller:
             top, state = equations.hidden(self.config.cell, self._reference, inputs[:, None], state)
             log_probs = equations.predict(self._reference, top[:, -1])  # (B, V)
             if may_end is not None:
-                log_probs[:, unk] = _NEVER
                 log_probs[[not may_end(texts[row]) for row in rows.tolist()], eos] = _NEVER
             uniform = np.array([streams[row]() for row in rows.tolist()])
-            inputs = draw(log_probs, uniform, config, None).ids
+            inputs = draw(log_probs, uniform, config, self.tokenizer.unk_id).ids
             for row, token in zip(rows.tolist(), inputs.tolist(), strict=True):
                 if token == eos:
                     drawn[row] = texts[row]
                 texts[row] += self.tokenizer.decode([token])
-            kept = np.flatnonzero((inputs != eos) & (inputs != unk))
+            kept = np.flatnonzero(inputs != eos)
             if not len(kept):
                 break
             rows, inputs = rows[kept], inputs[kept]

@@ -57,7 +57,7 @@ def sample_cli(
     charlm sample --prompt "Once upon a time" --temperature 0.7
     charlm sample --n 10 --novel --json
     charlm sample --stream --max-tokens 2000
-    charlm sample --unk keep --json
+    charlm sample --model poems --unk spell
     """
     from charlm.config import UNKNOWN, SamplingConfig
 
