@@ -135,13 +135,13 @@ class Speller:
         waiting = list(range(len(streams)))
         free = _MOST_ATTEMPTS if config.temperature else 0
         for may_end in (*[None] * free, fits):
+            if not waiting:
+                break
             kinds = self._draw([streams[i] for i in waiting], config, may_end)
             found = {i: kind for i, kind in zip(waiting, kinds, strict=True) if fits(kind)}
             for i, kind in found.items():
                 drawn[i] = kind
             waiting = [i for i in waiting if i not in found]
-            if not waiting:
-                break
         return drawn
 
     def _draw(
