@@ -24,7 +24,11 @@ class Letters:
         """No prompt."""
         return np.empty(0, dtype=np.int32)
 
-    def decode(self, ids: list[int]) -> str:
+    def unknown(self, _: str) -> list[str]:
+        """Nothing."""
+        return []
+
+    def decode(self, ids: list[int], _: object = ()) -> str:
         """One character a token."""
         return "".join(map(chr, ids))
 

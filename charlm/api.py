@@ -134,7 +134,9 @@ class LanguageModel:
         kind = self._kind(self.most_tokens(n, config), prompt)
         if kind not in self._samplers:
             engine = self._engine(kind)
-            self._samplers[kind] = Sampler(engine, self.tokenizer, self.checkpoint.known)
+            self._samplers[kind] = Sampler(
+                engine, self.tokenizer, self.checkpoint.known, self.checkpoint.speller
+            )
         return self._samplers[kind]
 
     def most_tokens(self, n: int, config: SamplingConfig) -> int:

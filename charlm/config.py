@@ -17,6 +17,7 @@ CELLS = (
 LEVELS = ("char", "word", "subword")
 SPLITS = ("line", "paragraph", "file")
 PRECISIONS = ("fp32", "bf16")
+UNKNOWN = ("resample", "spell", "keep")
 
 
 class _Checked:
@@ -155,6 +156,9 @@ class SamplingConfig(_Checked):
 
     temperature 0 is greedy. top_k and top_p are None when off. A sequence ends at <EOS>, at the
     first of the stop strings (which is not part of the text), or after max_tokens tokens.
+    unknown says what becomes of <UNK>: with ``resample`` it is drawn again until it is another
+    type, with ``keep`` it stands in the text as U+FFFD, with ``spell`` (word level) as a word that
+    the model invents.
     """
 
     temperature: float = 1.0
@@ -162,6 +166,7 @@ class SamplingConfig(_Checked):
     top_p: float | None = None
     max_tokens: int = 1000
     stop: tuple[str, ...] = ()
+    unknown: str = "resample"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -171,6 +176,7 @@ class SamplingConfig(_Checked):
         if self.top_p is not None:
             self._check("top_p", float, 1e-9, 1.0)
         self._check("max_tokens", int, 1, 10**9)
+        self._check_choice("unknown", UNKNOWN)
         self._check("seed", int, 0, 2**63 - 1)
         if not isinstance(self.stop, (tuple, list)):
             raise UsageError(f"stop must be a list of strings, got {self.stop!r}.")

@@ -4,7 +4,8 @@ Sequence number i draws its uniform numbers from a stream of its own, made from 
 does not depend on how many others are drawn beside it. What remains is rounding: in another batch
 the same probabilities differ in their last digits. Where a uniform number falls so near a
 boundary that this could matter, the step is done again in double precision by the readable
-equations (equations.py), and so the same seed gives the same text, alone or in a batch.
+equations (equations.py), and so the same seed gives the same text, alone or in a batch. What an
+<UNK> spells is drawn in double precision, from a stream made from (seed, i) and its place.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from charlm.engine import Engine
 from charlm.errors import CharlmError, UsageError
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.prompt import Prompt
+from charlm.unknown import Speller
 
 BATCH_SIZE = 256
 MOST_ATTEMPTS = 100  # at a sequence that is not in the training text
@@ -32,40 +34,61 @@ class Sample:
     """A drawn sequence.
 
     text holds the prompt too. total_log_prob (nats) is that of the drawn tokens under the model
-    itself: temperature 1, nothing masked, <EOS> included where it was drawn. ended is ``eos``,
-    ``stop`` or ``max_tokens``. in_training_text is None where the model does not know its
-    training sequences.
+    itself: temperature 1, nothing masked, <EOS> included where it was drawn; where <UNK> was
+    spelled, the spelling is in it, and it is what scoring the text gives. num_unknown of the
+    num_tokens drawn are <UNK>. ended is ``eos``, ``stop`` or ``max_tokens``. in_training_text is
+    None where the model does not know its training sequences.
     """
 
     index: int
     text: str
     total_log_prob: float
     num_tokens: int
+    num_unknown: int
     ended: str
     in_training_text: bool | None
 
 
 class _Lane:
-    """A sequence being drawn: what has been drawn of it and its stream of uniform numbers."""
+    """A sequence being drawn: what has been drawn of it and its streams of uniform numbers.
+
+    spelled is what the <UNK> among its ids stand for, in order, where they are spelled.
+    """
 
     def __init__(self, index: int, seed: int, attempt: int = 0) -> None:
         self.index = index
         self.attempt = attempt
         self.ids: list[int] = []
+        self.spelled: list[str] = []
         self.log_prob = 0.0
-        self.uniform = np.random.default_rng((seed, index, attempt)).random
+        self.key = (seed, index, attempt)
+        self.uniform = np.random.default_rng(self.key).random
         self.exact: tuple[int, tuple[equations.LayerState, ...] | None] = (0, None)
+
+    def spelling_stream(self) -> Callable[[], float]:
+        """The uniform numbers for what the last token spells."""
+        key = np.random.SeedSequence(self.key, spawn_key=(len(self.ids),))
+        return np.random.default_rng(key).random
 
 
 class Sampler:
-    """Draws from one model. ``known`` are the hashes (S,) of its training sequences, sorted."""
+    """Draws from one model.
+
+    ``known`` are the hashes (S,) of its training sequences, sorted; ``speller`` is that of a word
+    model, needed to invent words.
+    """
 
     def __init__(
-        self, engine: Engine, tokenizer: Tokenizer, known: NDArray[np.uint64] | None = None
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        known: NDArray[np.uint64] | None = None,
+        speller: Speller | None = None,
     ) -> None:
         self.engine = engine
         self.tokenizer = tokenizer
         self.known = known
+        self.speller = speller
         self.decoder = engine.decoder()
         self._reference: equations.ModelWeights | None = None
 
@@ -78,21 +101,25 @@ class Sampler:
         novel: bool = False,
         batch_size: int = BATCH_SIZE,
         on_token: Callable[[int, int], None] | None = None,
+        on_spelling: Callable[[int, str], None] | None = None,
     ) -> Iterator[Sample]:
         """Draw n sequences and yield them in order of their index.
 
         At most batch_size are drawn side by side; one that has ended makes room for the next.
         With ``novel``, one that stands in the training text is drawn again. on_token is told
-        (index, token_id) of every token when it is drawn.
+        (index, token_id) of every token when it is drawn; on_spelling, before that, (index, type)
+        of what an <UNK> spells.
 
-        Raises UsageError if novelty is asked of a model that does not know its training text,
-        CharlmError if after 100 attempts a sequence still stands in the training text.
+        Raises UsageError if novelty is asked of a model that does not know its training text, or
+        spelling of one that cannot spell; CharlmError if after 100 attempts a sequence still
+        stands in the training text.
         """
         if novel and self.known is None:
             raise UsageError(
                 "this model cannot tell what is novel: it was trained on whole files, not on lines "
                 "or paragraphs."
             )
+        self._check_unknown(config)
         begun = Prompt(self.tokenizer, prompt)
         context = [self.tokenizer.vocab_size, *begun.ids]
         first, start = context[-1], self.decoder.read(np.array(context[:-1], dtype=np.int64))
@@ -108,6 +135,8 @@ class Sampler:
             leaving: list[int] = []
             renewed: list[int] = []
             for row, (lane, token) in enumerate(zip(lanes, tokens, strict=True)):
+                if on_spelling is not None and token == self.tokenizer.unk_id and lane.spelled:
+                    on_spelling(lane.index, lane.spelled[-1])
                 if on_token is not None:
                     on_token(lane.index, token)
                 inputs[row] = token
@@ -143,19 +172,45 @@ class Sampler:
         context: list[int],
         config: SamplingConfig,
     ) -> list[int]:
-        """The next token of every lane, noted in it."""
+        """The next token of every lane, noted in it, with what it spells."""
+        unk = self.tokenizer.unk_id
+        # At subword level <UNK> stands for nothing.
+        kept = config.unknown != "resample" and self.tokenizer.level != "subword"
+        banned = None if kept else unk
         uniform = np.array([lane.uniform() for lane in lanes])
-        drawn = draw(logits, uniform, config, self.tokenizer.unk_id)
+        drawn = draw(logits, uniform, config, banned)
         ids: list[int] = drawn.ids.tolist()
         log_probs: list[float] = drawn.log_probs.tolist()
         for row in np.flatnonzero(drawn.doubtful).tolist():
             exact = self._exact_logits(lanes[row], context)
-            again = draw(exact, uniform[row : row + 1], config, self.tokenizer.unk_id)
+            again = draw(exact, uniform[row : row + 1], config, banned)
             ids[row], log_probs[row] = int(again.ids[0]), float(again.log_probs[0])
         for lane, token, log_prob in zip(lanes, ids, log_probs, strict=True):
             lane.ids.append(token)
             lane.log_prob += log_prob
+        if config.unknown == "spell" and unk in ids:
+            assert self.speller is not None
+            spelling = [lane for lane in lanes if lane.ids[-1] == unk]
+            streams = [lane.spelling_stream() for lane in spelling]
+            kinds = self.speller.draw(streams, config, self.tokenizer.is_unknown)
+            for lane, kind in zip(spelling, kinds, strict=True):
+                lane.spelled.append(kind)
         return ids
+
+    def _check_unknown(self, config: SamplingConfig) -> None:
+        """Raise UsageError if <UNK> is to be spelled and cannot be."""
+        if config.unknown != "spell" or self.tokenizer.level == "subword":
+            return
+        if self.tokenizer.level == "char":
+            raise UsageError(
+                "a character model has nothing to spell <UNK> with: it could be any of a million "
+                "characters. Take resample, or keep to see where it comes."
+            )
+        if self.speller is None:
+            raise UsageError(
+                "this model has no speller to invent words with. Take resample or keep, or train "
+                "it anew."
+            )
 
     def _exact_logits(self, lane: _Lane, context: list[int]) -> equations.Array:
         """The log-probabilities (1, V) of a lane's next token in double precision."""
@@ -171,7 +226,7 @@ class Sampler:
 
     def _finish(self, lane: _Lane, config: SamplingConfig, prompt: Prompt) -> Sample | None:
         """The sample a lane has become, or None if it goes on."""
-        cut = self._stop(lane.ids, config.stop, prompt) if config.stop else None
+        cut = self._stop(lane, config.stop, prompt) if config.stop else None
         if lane.ids[-1] == self.tokenizer.eos_id:
             ended = "eos"
         elif cut is not None:
@@ -180,27 +235,30 @@ class Sampler:
             ended = "max_tokens"
         else:
             return None
-        text = prompt.text + (prompt.continuation(lane.ids) if cut is None else cut)
+        text = prompt.text + (prompt.continuation(lane.ids, lane.spelled) if cut is None else cut)
+        log_prob = lane.log_prob
+        if lane.spelled and self.speller is not None:
+            log_prob += float(self.speller.log_probs(lane.spelled).sum())
         return Sample(
             index=lane.index,
             text=text,
-            total_log_prob=lane.log_prob,
+            total_log_prob=log_prob,
             num_tokens=len(lane.ids),
+            num_unknown=lane.ids.count(self.tokenizer.unk_id),
             ended=ended,
             in_training_text=self.stands_in_training(text),
         )
 
-    def _stop(self, ids: list[int], stops: tuple[str, ...], prompt: Prompt) -> str | None:
+    def _stop(self, lane: _Lane, stops: tuple[str, ...], prompt: Prompt) -> str | None:
         """What was drawn before the first stop string, or None if there is none in it.
 
-        First the last tokens alone are looked at (a token has at least a byte), after the
-        prompt's last one, which may bring the first of them its space.
+        First the last tokens alone are looked at: a token has at least a byte.
         """
-        tail = 4 * max(map(len, stops)) + 4
-        near = self.tokenizer.decode((prompt.ids[-1:] + ids)[-tail:])
-        if not any(stop in near for stop in stops):
+        near = lane.ids[-4 * max(map(len, stops)) - 4 :]
+        spelled = lane.spelled[len(lane.spelled) - near.count(self.tokenizer.unk_id) :]
+        if not any(stop in prompt.continuation(near, spelled) for stop in stops):
             return None
-        text = prompt.continuation(ids)
+        text = prompt.continuation(lane.ids, lane.spelled)
         found = [at for stop in stops if (at := text.find(stop)) >= 0]
         return text[: min(found)] if found else None  # within the prompt it does not count
 

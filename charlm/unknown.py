@@ -8,23 +8,30 @@ what it would give to words of the vocabulary is taken from it and shared over t
 nothing is counted twice. At subword level bytes spell everything and <UNK> never comes.
 """
 
+import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import ModelConfig
+from charlm import equations
+from charlm.config import ModelConfig, SamplingConfig
+from charlm.drawing import draw
 from charlm.errors import CheckpointError, UsageError
 from charlm.numpy_engine import NumpyEngine
-from charlm.tokenizers.base import NUM_SPECIALS, Tokenizer
+from charlm.tokenizers.base import NUM_SPECIALS, UNK_TEXT, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.weights import Arrays
 
 NUM_SCALARS = 0x110000 - 0x800  # code points without the surrogates
 _REMEMBERED = 100_000  # spellings
+_MOST_ATTEMPTS = 50  # at a spelling that is no known word
+_MOST_CHARACTERS = 100
+_NO_SPELLING = f"0{UNK_TEXT}"
+_NEVER = -1e9  # a logarithm that is 0 at every temperature; -inf has no differences
 
 
 class Unknown(Protocol):
@@ -79,8 +86,15 @@ class Speller:
         self.log_known = log_known
         self._log_room = math.log1p(-math.exp(log_known))
         self._characters = UnknownCharacters(tokenizer)
-        self._engine: NumpyEngine | None = None
         self._memory: dict[str, float] = {}
+
+    @functools.cached_property
+    def _engine(self) -> NumpyEngine:
+        return NumpyEngine(self.config, self.weights)
+
+    @functools.cached_property
+    def _reference(self) -> equations.ModelWeights:
+        return self._engine.reference()
 
     def log_probs(self, unknown: Sequence[str]) -> NDArray[np.float64]:
         """log P (M,) of types that are not in the vocabulary, given that it is one of those."""
@@ -97,13 +111,71 @@ class Speller:
             return np.empty(0)
         eos = np.array([self.tokenizer.eos_id], dtype=np.int32)
         ids = [np.concatenate((self.tokenizer.encode(kind), eos)) for kind in types]
-        if self._engine is None:
-            self._engine = NumpyEngine(self.config, self.weights)
         log_probs, _ = self._engine.token_log_probs(ids)
         share = self._characters.log_share
         log_probs = np.where(np.concatenate(ids) == self.tokenizer.unk_id, share, 0.0) + log_probs
         starts = np.cumsum([0, *map(len, ids[:-1])])
         return np.add.reduceat(log_probs, starts)
+
+    def draw(
+        self,
+        streams: Sequence[Callable[[], float]],
+        config: SamplingConfig,
+        fits: Callable[[str], bool],
+    ) -> list[str]:
+        """A new type for each stream of uniform numbers, a function of that stream alone.
+
+        ``fits`` tells the types that <UNK> can be (``Tokenizer.is_unknown``). Characters are
+        drawn as tokens are, unknown ones left out, and the whole again while it does not fit: so,
+        at temperature 1, the types that fit come in proportion to their probability. After 50
+        attempts, and at temperature 0, a type ends only where it fits; if it has not ended after
+        100 characters then, it is U+FFFD, as <UNK> is where nothing spells it.
+        """
+        drawn = [_NO_SPELLING] * len(streams)
+        waiting = list(range(len(streams)))
+        free = _MOST_ATTEMPTS if config.temperature else 0
+        for may_end in (*[None] * free, fits):
+            if not waiting:
+                break
+            kinds = self._draw([streams[i] for i in waiting], config, may_end)
+            found = {i: kind for i, kind in zip(waiting, kinds, strict=True) if fits(kind)}
+            for i, kind in found.items():
+                drawn[i] = kind
+            waiting = [i for i in waiting if i not in found]
+        return drawn
+
+    def _draw(
+        self,
+        streams: Sequence[Callable[[], float]],
+        config: SamplingConfig,
+        may_end: Callable[[str], bool] | None,
+    ) -> list[str]:
+        """A string for each stream, empty if it came to no end.
+
+        With ``may_end`` there is an end only where it allows one. In double precision, so that
+        what else is drawn beside it makes no difference.
+        """
+        eos = self.tokenizer.eos_id
+        drawn, texts = [""] * len(streams), [""] * len(streams)
+        rows = np.arange(len(streams))  # those that go on
+        inputs, state = np.full(len(rows), self.config.vocab_size), None
+        for _ in range(_MOST_CHARACTERS + 1):
+            top, state = equations.hidden(self.config.cell, self._reference, inputs[:, None], state)
+            log_probs = equations.predict(self._reference, top[:, -1])  # (B, V)
+            if may_end is not None:
+                log_probs[[not may_end(texts[row]) for row in rows.tolist()], eos] = _NEVER
+            uniform = np.array([streams[row]() for row in rows.tolist()])
+            inputs = draw(log_probs, uniform, config, self.tokenizer.unk_id).ids
+            for row, token in zip(rows.tolist(), inputs.tolist(), strict=True):
+                if token == eos:
+                    drawn[row] = texts[row]
+                texts[row] += self.tokenizer.decode([token])
+            kept = np.flatnonzero(inputs != eos)
+            if not len(kept):
+                break
+            rows, inputs = rows[kept], inputs[kept]
+            state = tuple(tuple(array[kept] for array in layer) for layer in state)
+        return drawn
 
     def to_json(self) -> dict[str, Any]:
         """What speller.json holds; the weights are in speller.safetensors."""

@@ -880,7 +880,7 @@ def test_held_back_is_what_could_become_a_stop_string() -> None:
 def test_samples_as_json_tell_all_that_is_known(here: Path) -> None:
     """The keys are stable, the log-probability is that of score, novelty is the truth."""
     drawn = lines_of_json(good("sample", "-n", "40", "--json", "--temperature", "0.3").out)
-    keys = ["text", "total_log_prob_nats", "tokens", "ended", "in_training_text"]
+    keys = ["text", "total_log_prob_nats", "tokens", "unknown_tokens", "ended", "in_training_text"]
     assert all(list(line) == keys for line in drawn)
     texts = [line["text"] for line in drawn]
     scored = lines_of_json(good("score", "--json", stdin="\n".join(texts).encode() + b"\n").out)
@@ -889,6 +889,31 @@ def test_samples_as_json_tell_all_that_is_known(here: Path) -> None:
             assert line["total_log_prob_nats"] == pytest.approx(
                 score["total_log_prob_nats"], abs=1e-3
             )
+
+
+def test_unknown_words_are_drawn_again_invented_or_kept(here: Path) -> None:
+    """--unk says what becomes of <UNK>; JSON counts it; a stream is the same text."""
+    plain = ("sample", "-n", "6", "--model", "word", "--max-tokens", "40", "--prompt", "the bear ")
+    options = (*plain, "--temperature", "3")
+    again = lines_of_json(good(*options, "--json").out)
+    assert {line["unknown_tokens"] for line in again} == {0}
+    assert good(*options, "--unk", "resample", "--json").out == good(*options, "--json").out
+    kept, spelled = (
+        lines_of_json(good(*options, "--unk", unk, "--json").out) for unk in ("keep", "spell")
+    )
+    assert sum(line["unknown_tokens"] for line in kept) > 3
+    for one, other in zip(kept, spelled, strict=True):
+        assert one["text"].count("\ufffd") == one["unknown_tokens"] == other["unknown_tokens"]
+        assert "\ufffd" not in other["text"]
+        assert other["total_log_prob_nats"] <= one["total_log_prob_nats"]
+    for unk in ("keep", "spell"):
+        stream = good(*options, "--unk", unk, "--stream", "--stop", "pear").out
+        assert stream == good(*options, "--unk", unk, "--stop", "pear").out
+    assert "--unk must be" in bad(2, "sample", "--unk", "what")
+    for more in ([], ["--stream"]):
+        result = charlm("sample", "--model", "char", "--unk", "spell", "--prompt", "the", *more)
+        assert (result.code, result.out) == (2, "")
+        assert "character model" in result.err
 
 
 def test_novel_texts_are_not_in_the_training_text(empty: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config import CELLS, PRECISIONS, ModelConfig, SamplingConfig, TrainingConfig
+from charlm.config import CELLS, PRECISIONS, UNKNOWN, ModelConfig, SamplingConfig, TrainingConfig
 from charlm.errors import UsageError
 
 Config = ModelConfig | TrainingConfig | SamplingConfig
@@ -47,6 +47,7 @@ samplings = st.builds(
     top_k=st.none() | st.integers(1, 10**7),
     top_p=st.none() | st.floats(1e-9, 1),
     stop=st.lists(st.text(min_size=1), max_size=3).map(tuple),
+    unknown=st.sampled_from(UNKNOWN),
 )
 
 
@@ -117,11 +118,16 @@ def test_whole_numbers_stay_whole_and_numbers_take_whole_ones() -> None:
 
 @pytest.mark.parametrize(
     ("config", "field", "choice"),
-    [(MODEL, "cell", "LSTM"), (MODEL, "cell", None), (TRAINING, "precision", "fp16")],
+    [
+        (MODEL, "cell", "LSTM"),
+        (MODEL, "cell", None),
+        (TRAINING, "precision", "fp16"),
+        (SAMPLING, "unknown", "unk"),
+    ],
 )
 def test_choices_are_checked(config: Config, field: str, choice: Any) -> None:
     """A name that is not on the list is refused, and the message holds the list."""
-    with pytest.raises(UsageError, match=f"{field} must be one of .*(lstm|fp32)"):
+    with pytest.raises(UsageError, match=f"{field} must be one of .*(lstm|fp32|spell)"):
         dataclasses.replace(config, **{field: choice})
 
 

@@ -15,11 +15,17 @@ from charlm import drawing, equations
 from charlm.batching import tokenize
 from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
 from charlm.corpus import sequence_hashes
+from charlm.engine import Engine
 from charlm.errors import CharlmError, UsageError
+from charlm.model import to_arrays
+from charlm.numpy_engine import NumpyEngine
 from charlm.sampling import MOST_ATTEMPTS, Sample, Sampler
 from charlm.scoring import score_texts
+from charlm.spelling import train_speller
+from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.torch_engine import TorchEngine
 from charlm.training import new_state, train_steps
+from charlm.unknown import Speller
 
 MEMORISED = "the quick brown fox jumps over the lazy dog!"
 
@@ -31,6 +37,26 @@ def sampler_of(level: str = "char", *, known: list[str] | None = None, **shape: 
     model = model_of(tokenizer.vocab_size, std=0.4, **shape)
     model.softmax.bias[tokenizer.eos_id] += np.log(tokenizer.vocab_size) / 2  # some end early
     return Sampler(TorchEngine(model), tokenizer, hashes)
+
+
+@pytest.fixture(scope="module")
+def speller() -> Speller:
+    """The speller of the word tokenizer."""
+    tokenizer = tokenizer_of("word")
+    assert isinstance(tokenizer, WordTokenizer)
+    return train_speller(count_types(TEXTS), tokenizer, seed=3)
+
+
+def unknowing(level: str, speller: Speller | None = None, engine: str = "torch") -> Sampler:
+    """A sampler of a random model that thinks much of <UNK>."""
+    tokenizer = tokenizer_of(level)
+    model = model_of(tokenizer.vocab_size, std=0.4, num_layers=2)
+    model.softmax.bias[tokenizer.eos_id] += np.log(tokenizer.vocab_size) / 2
+    model.softmax.bias[tokenizer.unk_id] += np.log(tokenizer.vocab_size) / 2
+    made: Engine = TorchEngine(model)
+    if engine == "numpy":
+        made = NumpyEngine(model.config, to_arrays(model))
+    return Sampler(made, tokenizer, speller=speller)
 
 
 SAMPLERS = {level: sampler_of(level, num_layers=2) for level in LEVELS}
@@ -53,7 +79,7 @@ def drawn(sampler: Sampler, n: int, **options: Any) -> list[Sample]:
     """n samples; options are those of Sampler.sample or of SamplingConfig."""
     of_sample = {
         key: options.pop(key)
-        for key in ("prompt", "novel", "batch_size", "on_token")
+        for key in ("prompt", "novel", "batch_size", "on_token", "on_spelling")
         if key in options
     }
     config = SamplingConfig(**{"max_tokens": 30, "seed": 1, **options})
@@ -252,6 +278,148 @@ def test_unk_is_never_drawn(level: str) -> None:
         _, ids = tokens_of(Sampler(TorchEngine(model), tokenizer), 40, temperature=temperature)
         assert len(ids) == 40
         assert all(tokenizer.unk_id not in sequence for sequence in ids.values())
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_a_kept_unk_comes_as_often_as_any_type(level: str) -> None:
+    """With keep the first token follows the model's own distribution, by chi-square; <UNK> is
+    counted, and U+FFFD in the text.
+    """
+    sampler = unknowing(level)
+    samples, ids = tokens_of(sampler, 5_000, max_tokens=1, unknown="keep")
+    start = np.array([[sampler.tokenizer.vocab_size]])
+    log_probs, _ = equations.forward("lstm", sampler.engine.reference(), start)
+    counts = np.bincount(
+        [first for (first,) in ids.values()], minlength=sampler.tokenizer.vocab_size
+    )
+    assert chi_square_p(counts, np.exp(log_probs[0, 0])) > 1e-4
+    assert counts[sampler.tokenizer.unk_id] > 100
+    for sample in samples:
+        assert sample.num_unknown == sample.text.count("\ufffd")
+    assert {sample.num_unknown for sample in drawn(sampler, 20)} == {0}
+
+
+@pytest.mark.parametrize(
+    ("level", "unknown"), [("char", "keep"), ("word", "keep"), ("word", "spell")]
+)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"prompt": "the xyzzy", "temperature": 0.7}, {"stop": ("at", "o "), "top_p": 0.9}],
+    ids=["plain", "prompt", "stop"],
+)
+def test_unknown_tokens_too_are_the_same_in_any_batch_and_on_any_engine(
+    level: str, unknown: str, options: dict[str, Any], speller: Speller
+) -> None:
+    """The same seed gives the same samples, in batches of any size, with NumPy or with torch."""
+    sampler, options = unknowing(level, speller), {"unknown": unknown, **options}
+    expected = drawn(sampler, 40, **options)
+    assert sum(sample.num_unknown for sample in expected) > 10
+    others = [
+        drawn(sampler, 40, batch_size=1, **options),
+        drawn(sampler, 40, batch_size=7, **options),
+        drawn(unknowing(level, speller, "numpy"), 40, **options),
+    ]
+    for samples in others:
+        for one, other in zip(samples, expected, strict=True):
+            assert (one.text, one.num_unknown, one.ended) == (
+                (other.text, other.num_unknown, other.ended)
+            )
+            assert one.total_log_prob == pytest.approx(other.total_log_prob, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("level", "unknown"), [("char", "keep"), ("word", "keep"), ("word", "spell")]
+)
+def test_rounding_changes_no_text_with_unknown_tokens(
+    level: str, unknown: str, speller: Speller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If everything is doubtful, every token is drawn in double precision: the same samples."""
+    sampler = unknowing(level, speller)
+    expected = drawn(sampler, 30, unknown=unknown)
+    monkeypatch.setattr(drawing, "PROBABILITY_ERROR", 1e9)
+    monkeypatch.setattr(drawing, "LOGIT_ERROR", 1e9)
+    exact = drawn(sampler, 30, unknown=unknown)
+    assert [sample.text for sample in exact] == [sample.text for sample in expected]
+
+
+def test_spelled_samples_have_the_probability_of_their_text(speller: Speller) -> None:
+    """With spell, log P of a sample that ended by <EOS> is what scoring its text gives, whenever
+    the text is cut into the same tokens and types. The tokens are those of keep.
+    """
+    sampler = unknowing("word", speller)
+    tokenizer = sampler.tokenizer
+    spelled: dict[int, list[str]] = defaultdict(list)
+    samples, ids = tokens_of(
+        sampler, 80, unknown="spell", on_spelling=lambda i, kind: spelled[i].append(kind)
+    )
+    assert ids == tokens_of(sampler, 80, unknown="keep")[1]
+    same = 0
+    for sample in samples:
+        drawn_ids, kinds = ids[sample.index], spelled[sample.index]
+        assert sample.num_unknown == drawn_ids.count(tokenizer.unk_id) == len(kinds)
+        assert all(map(tokenizer.is_unknown, kinds))
+        assert sample.text == tokenizer.decode(drawn_ids, kinds)
+        again = [*tokenizer.encode(sample.text).tolist(), tokenizer.eos_id]
+        if again == drawn_ids and tokenizer.unknown(sample.text) == kinds:
+            (score,) = score_texts(sampler.engine, tokenizer, [sample.text], unknown=speller)
+            assert sample.total_log_prob == pytest.approx(score.total_log_prob, abs=1e-4)
+            same += bool(kinds)
+    assert same > 10
+
+
+@pytest.mark.parametrize("stops", [("t",), ("a", " 1"), ("at t", "oo")])
+def test_a_stop_string_ends_a_spelled_text(stops: tuple[str, ...], speller: Speller) -> None:
+    """Letters of an invented word stop a text as those of any other."""
+    sampler = unknowing("word", speller)
+    for prompt in ("", "the xyzzy "):
+        full = drawn(sampler, 60, unknown="spell", prompt=prompt)
+        cut = drawn(sampler, 60, unknown="spell", prompt=prompt, stop=stops)
+        for one, other in zip(cut, full, strict=True):
+            expected = cut_at(other.text[len(prompt) :], stops)
+            assert one.text == (other.text if expected is None else prompt + expected)
+
+
+def test_an_invented_text_can_be_one_of_the_training_text(speller: Speller) -> None:
+    """With novel, what was spelled is compared as well and drawn again."""
+    sampler = unknowing("word", speller)
+    before = [sample.text for sample in drawn(sampler, 30, unknown="spell", max_tokens=3)]
+    sampler.known = sequence_hashes(before[::2])
+    after = drawn(sampler, 30, unknown="spell", max_tokens=3, novel=True)
+    for index, (sample, text) in enumerate(zip(after, before, strict=True)):
+        assert sample.in_training_text is False
+        assert (sample.text == text) == (text not in before[::2]), index
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_what_is_spelled_is_told_before_its_token(speller: Speller, batch_size: int) -> None:
+    """on_spelling hears the type of an <UNK> before on_token hears of the token."""
+    sampler = unknowing("word", speller)
+    expected: dict[int, int] = defaultdict(int)
+    told: dict[int, int] = defaultdict(int)
+
+    def on_spelling(index: int, kind: str) -> None:
+        assert sampler.tokenizer.is_unknown(kind)
+        told[index] += 1
+
+    def on_token(index: int, token: int) -> None:
+        expected[index] += token == sampler.tokenizer.unk_id
+        assert told[index] == expected[index]
+
+    listening = {"on_token": on_token, "on_spelling": on_spelling, "batch_size": batch_size}
+    drawn(sampler, 20, unknown="spell", **listening)
+    assert sum(told.values()) > 10
+
+
+def test_only_a_word_model_with_a_speller_spells(speller: Speller) -> None:
+    """Character models and word models without a speller refuse; subwords know no <UNK>."""
+    with pytest.raises(UsageError, match="character model"):
+        drawn(unknowing("char"), 1, unknown="spell")
+    with pytest.raises(UsageError, match="no speller"):
+        drawn(unknowing("word"), 1, unknown="spell")
+    sampler = unknowing("subword")
+    expected = drawn(sampler, 20)
+    for unknown in ("spell", "keep"):
+        assert drawn(sampler, 20, unknown=unknown) == expected
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -140,6 +140,60 @@ def test_offsets_survive_lower_case_of_another_length(text):
     assert covered == text.replace(" ", "")
 
 
+KNOWN = ["the cat, (a cat)\n", "3 cats . \t 'x' 汉字 e\u0301 é <unk>"]
+NARROW = {kind: train_tokenizer(KNOWN, **KINDS[kind]) for kind in KINDS}
+NARROW["lowercase"] = train_tokenizer(KNOWN, level="word", min_count=1, lowercase=True)
+
+
+@pytest.mark.parametrize("kind", NARROW)
+@given(text=any_text)
+@settings(max_examples=150, deadline=None)
+def test_what_is_unknown_makes_the_text_whole(kind, text):
+    """decode(encode(x), unknown(x)) == normalise(x) for every text, and all of unknown(x) can be
+    unknown.
+    """
+    tokenizer = NARROW[kind]
+    ids, unknown = tokenizer.encode(text), tokenizer.unknown(text)
+    assert tokenizer.decode(ids, unknown) == tokenizer.normalise(text)
+    assert all(map(tokenizer.is_unknown, unknown))
+    assert tokenizer.decode(ids, ()) == tokenizer.decode(ids)
+    # What is told of the first of them leaves the others as they are.
+    few = tokenizer.decode(ids, unknown[:1])
+    assert few.count("\ufffd") >= len(unknown) - 1
+
+
+@pytest.mark.parametrize("kind", NARROW)
+@given(flag=st.sampled_from(["0", "1", "2", "3", ""]), surface=any_text)
+@settings(max_examples=150, deadline=None)
+def test_what_can_be_unknown_is_met_in_a_text(kind, flag, surface):
+    """is_unknown is true of nothing that encode does not give <UNK> for, as one token, where it
+    stands as its flag says.
+    """
+    tokenizer = NARROW[kind]
+    level = tokenizer.level
+    unknown = surface[:1] if level == "char" else f"{flag}{surface[:4]}"
+    if not tokenizer.is_unknown(unknown):
+        return
+    assert level != "subword"
+    if level == "char":
+        assert tokenizer.unknown(surface[:1]) == [unknown]
+        return
+    around = [("", ""), ("汉", ""), ("3", ""), ("", "汉"), ("汉", "汉"), ("3", "汉")]
+    texts = [left + unknown[1:] + right for left, right in around]
+    assert any(tokenizer.unknown(text) == [unknown] for text in texts)
+
+
+def test_what_can_be_unknown_at_word_level():
+    """A spelling must have no id, and be what a text is cut into."""
+    tokenizer = NARROW["word"]
+    fit = ["0dog", "1dog", "0don't", "03.14", "0\u2028", "1;", "3-", "2[", "1\u0301", "0\ufffd"]
+    unfit = ["", "0", "dog", "0cat", "0a dog", "0dog.", "2dog", "3dog", "1\u2028", "0dog\n", "4x"]
+    assert [kind for kind in [*fit, *unfit] if tokenizer.is_unknown(kind)] == fit
+    assert not NARROW["lowercase"].is_unknown("0Dog")
+    assert NARROW["pretokenized"].is_unknown("0dog.")
+    assert not NARROW["pretokenized"].is_unknown("1dog")
+
+
 @any_kind
 def test_the_empty_text_is_the_empty_array(kind):
     """encode('') is an empty int32 array, and the other way round."""

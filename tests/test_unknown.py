@@ -1,8 +1,10 @@
 """Laws of the open vocabulary: every string has a probability, and they add up to one."""
 
 import dataclasses
+import itertools
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import LEVELS, TEXTS, material_of, model_of, trained_run
+from tiny import LEVELS, TEXTS, chi_square_p, material_of, model_of, trained_run
 
 import charlm
 from charlm import checkpoint
 from charlm.batching import tokenize
+from charlm.config import SamplingConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.model import to_arrays
 from charlm.numpy_engine import NumpyEngine
@@ -117,6 +120,55 @@ def test_words_like_those_seen_are_likelier() -> None:
     seen, unlike, frequent = speller.spelled(["0balting", "0qjxkvw", "0zzz"])
     assert seen > unlike + 5
     assert seen > frequent
+
+
+def streams(n: int) -> list[Callable[[], float]]:
+    """Sources of uniform numbers."""
+    return [np.random.default_rng((5, i)).random for i in range(n)]
+
+
+def test_spellings_are_drawn_in_proportion_to_their_probability() -> None:
+    """Of the types that fit, each comes as often as log_probs say, by chi-square."""
+    speller = random_speller("abc")
+    speller.weights["softmax.bias"][speller.tokenizer.unk_id] = -30
+    words = [letters for n in range(1, 5) for letters in itertools.product("abc", repeat=n)]
+    kinds = [kind for kind in map("".join, words) if kind not in ("a", "cb")]
+    drawn = speller.draw(streams(6_000), SamplingConfig(), set(kinds).__contains__)
+    counts = np.array([drawn.count(kind) for kind in kinds])
+    assert counts.sum() == len(drawn)
+    probs = np.exp(speller.log_probs(kinds))
+    assert chi_square_p(counts, probs / probs.sum()) > 1e-4
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.6, "top_p": 0.9}, {"top_k": 3}])
+def test_a_drawn_spelling_is_a_function_of_its_stream(
+    speller: Speller, options: dict[str, Any]
+) -> None:
+    """Alone or among others a stream gives the same word; it is new, and texts are cut into it."""
+    tokenizer = train_tokenizer(TEXTS, level="word")
+    config = SamplingConfig(**options)
+    together = speller.draw(streams(50), config, tokenizer.is_unknown)
+    alone = [speller.draw([one], config, tokenizer.is_unknown)[0] for one in streams(50)]
+    assert together == alone
+    assert all(map(tokenizer.is_unknown, together))
+    assert len(set(together)) > (1 if options else 10)
+
+
+def test_a_greedy_spelling_ends_where_it_fits(speller: Speller) -> None:
+    """Temperature 0 gives the likeliest characters, with an end only behind a word that fits."""
+    greedy = SamplingConfig(temperature=0)
+    (free,) = speller.draw(streams(1), greedy, lambda kind: bool(kind))
+    (longer,) = speller.draw(streams(1), greedy, lambda kind: len(kind) > len(free))
+    assert longer.startswith(free)
+    assert len(longer) > len(free)
+
+
+def test_where_nothing_fits_there_is_no_spelling(speller: Speller) -> None:
+    """<UNK> stays U+FFFD where no attempt gives a word, at every temperature."""
+    for temperature in (0, 1):
+        config = SamplingConfig(temperature=temperature)
+        assert speller.draw(streams(2), config, lambda kind: False) == ["0\ufffd"] * 2
+    assert speller.draw([], SamplingConfig(), bool) == []
 
 
 def test_the_same_text_and_seed_make_the_same_speller(speller: Speller) -> None:

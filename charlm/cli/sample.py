@@ -39,6 +39,9 @@ def sample_cli(
     stop: Annotated[
         list[str] | None, typer.Option(help="End before this text; may be repeated.")
     ] = None,
+    unk: Annotated[
+        str, typer.Option(help="<UNK>: resample it, spell a new word, or keep it, as U+FFFD.")
+    ] = "resample",
     novel: Annotated[
         bool, typer.Option("--novel", help="Draw again what stands in the training text.")
     ] = False,
@@ -54,19 +57,23 @@ def sample_cli(
     charlm sample --prompt "Once upon a time" --temperature 0.7
     charlm sample --n 10 --novel --json
     charlm sample --stream --max-tokens 2000
+    charlm sample --model poems --unk spell
     """
+    from charlm.config import UNKNOWN, SamplingConfig
+
+    if unk not in UNKNOWN:
+        raise UsageError(f"--unk must be resample, spell or keep, got {unk!r}.")
     if stream and (json or novel):
         raise UsageError("--stream cannot be taken back: leave out --json and --novel with it.")
     text = read_beginning(prompt, prompt_file, name="prompt", ways="--prompt or --prompt-file")
     loaded = load_model(model)
-    from charlm.config import SamplingConfig
-
     config = SamplingConfig(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         max_tokens=max_tokens,
         stop=tuple(stop or ()),
+        unknown=unk,
         seed=seed,
     )
     if not loaded.is_small(loaded.most_tokens(n, config), text):
@@ -94,6 +101,7 @@ def fields(drawn: "Sample") -> dict[str, object]:
         "text": drawn.text,
         "total_log_prob_nats": drawn.total_log_prob,
         "tokens": drawn.num_tokens,
+        "unknown_tokens": drawn.num_unknown,
         "ended": drawn.ended,
         "in_training_text": drawn.in_training_text,
     }
@@ -110,26 +118,34 @@ def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: s
     sampler = loaded.sampler(n, config, prompt)
     begun = Prompt(loaded.tokenizer, prompt)
     ids: list[int] = []
+    spelled: list[str] = []
     written = 0
 
     def on_token(_: int, token: int) -> None:
         nonlocal written
+        if not ids:
+            out(prompt)
         ids.append(token)
-        text = begun.continuation(ids)
+        text = begun.continuation(ids, spelled)
         settled = text.rstrip("\ufffd")
         held = max((held_back(settled, stop) for stop in config.stop), default=0)
         out(settled[written : len(settled) - held])
         written = max(written, len(settled) - held)
         sys.stdout.flush()
 
-    out(prompt)
-    for drawn in sampler.sample(n, config, prompt=prompt, batch_size=1, on_token=on_token):
+    for drawn in sampler.sample(
+        n,
+        config,
+        prompt=prompt,
+        batch_size=1,
+        on_token=on_token,
+        on_spelling=lambda _, kind: spelled.append(kind),
+    ):
         out(drawn.text[len(prompt) + written :] + separator(loaded))
         sys.stdout.flush()
         ids.clear()
+        spelled.clear()
         written = 0
-        if drawn.index + 1 < n:
-            out(prompt)
 
 
 def held_back(text: str, stop: str) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from charlm.tokenizers.ids import IdArray, Ids
 
 LEVELS = ("char", "word", "subword")
@@ -65,6 +67,9 @@ class Tokenizer(Protocol):
         subword level there is nothing unknown.
         """
 
+    def is_unknown(self, kind: str) -> bool:
+        """Whether ``unknown`` gives this for some text: it has no id, and texts are cut into it."""
+
     def openers(self) -> IdArray:
         """The ids (K,) of the types that come only once a word has ended.
 
@@ -87,9 +92,11 @@ class Tokenizer(Protocol):
         space is left out, if there is text before it that the next token can follow.
         """
 
-    def decode(self, ids: Ids) -> str:
+    def decode(self, ids: Ids, unknown: Sequence[str] = ()) -> str:
         """The text of ids (N,): <UNK> becomes U+FFFD, <EOS> becomes nothing.
 
+        ``unknown`` is what the first of the <UNK> stand for, in order, each as the method of that
+        name gives it: decode(encode(text), unknown(text)) is normalise(text) for every text.
         Raises UsageError if an id is outside the vocabulary.
         """
 

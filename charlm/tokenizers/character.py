@@ -1,6 +1,6 @@
 """Character level: each Unicode code point is a token."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -75,6 +75,10 @@ class CharacterTokenizer:
         """The characters that have no id, in order."""
         return [text[i] for i in np.flatnonzero(self.encode(text) == UNK_ID).tolist()]
 
+    def is_unknown(self, kind: str) -> bool:
+        """Whether it is one character that has no id."""
+        return self.unknown(kind) == [kind]
+
     def openers(self) -> IdArray:
         """The ids (K,) of white space and <EOS>."""
         spaces = [
@@ -92,10 +96,16 @@ class CharacterTokenizer:
         """The same as encode: no character brings a space of its own."""
         return self.encode(text)
 
-    def decode(self, ids: Ids) -> str:
-        """The text of ids (N,). Raises UsageError if an id is outside the vocabulary."""
+    def decode(self, ids: Ids, unknown: Sequence[str] = ()) -> str:
+        """The text of ids (N,), the first <UNK> as ``unknown``.
+
+        Raises UsageError if an id is outside the vocabulary.
+        """
         array = checked_ids(ids, self.vocab_size)
-        visible: NDArray[np.uint32] = self._code_point_of[array[array != EOS_ID]]
+        array = array[array != EOS_ID]
+        visible: NDArray[np.uint32] = self._code_point_of[array]
+        places = np.flatnonzero(array == UNK_ID)[: len(unknown)]
+        visible[places] = code_points("".join(unknown))[: len(places)]
         return visible.tobytes().decode("utf-32-le", "surrogatepass")
 
     def decode_with_offsets(self, ids: Ids) -> tuple[str, list[tuple[int, int]]]:

@@ -9,7 +9,7 @@ U+FFFD.
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -127,6 +127,11 @@ class SubwordTokenizer:
         del text
         return []
 
+    def is_unknown(self, kind: str) -> bool:
+        """Nothing is."""
+        del kind
+        return False
+
     def openers(self) -> IdArray:
         """The ids (K,) of the pieces that begin with white space, and <EOS>."""
         opens = (text.decode("utf-8", "ignore")[:1].isspace() for text in self._spellings)
@@ -144,11 +149,12 @@ class SubwordTokenizer:
         """As encode, but without one trailing space, which the next piece will bring."""
         return self.encode(text[:-1] if len(text) > 1 and text.endswith(" ") else text)
 
-    def decode(self, ids: Ids) -> str:
+    def decode(self, ids: Ids, unknown: Sequence[str] = ()) -> str:
         """The text of ids (N,); each byte that belongs to no character becomes U+FFFD.
 
-        Raises UsageError if an id is outside the vocabulary.
+        ``unknown`` has nothing to tell here. Raises UsageError if an id is outside the vocabulary.
         """
+        del unknown
         return _SURROGATE.sub(UNK_TEXT, _decode_bytes(self._spell(ids)))
 
     def decode_with_offsets(self, ids: Ids) -> tuple[str, list[tuple[int, int]]]:

@@ -17,7 +17,7 @@ import functools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from operator import itemgetter
 from typing import Any, Self
@@ -48,6 +48,7 @@ _CHUNK = re.compile(r"\S+|(?!(?<=\S) (?=\S))\s")
 _PIECE = re.compile(r"\n|\S+")  # of a text cut already
 _UNKNOWN = "0<unk>"
 _TYPE = re.compile(r"0\s|[0-3]\S+")
+_TYPE_OF_CUT = re.compile(r"0(?:\n|\S+)")
 
 # Ideographs and kana, which are written without spaces; each is a token.
 _CJK = (
@@ -55,6 +56,7 @@ _CJK = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
     "\U0001aff0-\U0001afff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )
+_IDEOGRAPH, _DIGIT = "\u4e00", "1"  # neighbours that any token can touch: the one or the other
 _INNER = "'’\u200c\u200d"  # kept inside a word: apostrophes and the (non-)joiners of some scripts
 
 
@@ -84,9 +86,7 @@ class WordTokenizer:
         self._chunk_ids = _ChunkIds(vocabulary, pretokenized)
         self._surfaces = (UNK_TEXT, "", *(kind[1:] for kind in vocabulary.types))
         # <EOS> and white space take no space on either side.
-        flags = [0, _JOIN_LEFT | _JOIN_RIGHT, *map(_spacing_flags, vocabulary.types)]
-        self._joins_left = [bool(flag & _JOIN_LEFT) for flag in flags]
-        self._joins_right = [bool(flag & _JOIN_RIGHT) for flag in flags]
+        self._flags = (0, _JOIN_LEFT | _JOIN_RIGHT, *map(_spacing_flags, vocabulary.types))
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -158,13 +158,25 @@ class WordTokenizer:
         types = chain.from_iterable(map(self._chunk_ids.types, chunks))
         return [kind for kind in types if self._vocabulary.id_of(kind) == UNK_ID]
 
+    def is_unknown(self, kind: str) -> bool:
+        """Whether a type has no id, and some text is cut into it.
+
+        "0cats" can be one; "0two words", "0end." and "2cats" (words join on their left) cannot.
+        """
+        right_form = (_TYPE_OF_CUT if self.pretokenized else _TYPE).fullmatch(kind)
+        if not right_form or self._vocabulary.id_of(kind) != UNK_ID:
+            return False
+        if self.lowercase and kind != kind.lower():
+            return False
+        return self.pretokenized or _is_yielded(kind)
+
     def openers(self) -> IdArray:
         """The ids (K,) of white space, of what a space stands before, and <EOS>.
 
         <UNK> is taken for a word, as when it is decoded.
         """
         types = enumerate(self.types, NUM_SPECIALS)
-        opening = (i for i, kind in types if kind[1:].isspace() or not self._joins_left[i])
+        opening = (i for i, kind in types if kind[1:].isspace() or not self._flags[i] & _JOIN_LEFT)
         return np.array([UNK_ID, EOS_ID, *opening], dtype=np.int32)
 
     def divide(self, text: str) -> tuple[str, str]:
@@ -181,9 +193,12 @@ class WordTokenizer:
         """
         return self.encode(text[:-1] if re.search(r"\S \Z", text) else text)
 
-    def decode(self, ids: Ids) -> str:
-        """The text of ids (N,). Raises UsageError if an id is outside the vocabulary."""
-        return "".join(self._spellings(ids))
+    def decode(self, ids: Ids, unknown: Sequence[str] = ()) -> str:
+        """The text of ids (N,), the first <UNK> as the types ``unknown``, joined by their flags.
+
+        Raises UsageError if an id is outside the vocabulary.
+        """
+        return "".join(self._spellings(ids, unknown))
 
     def decode_with_offsets(self, ids: Ids) -> tuple[str, list[tuple[int, int]]]:
         """The text of ids (N,), and for each id the range of its surface in it.
@@ -224,13 +239,17 @@ class WordTokenizer:
         flags = {name: fields[name] for name in ("lowercase", "pretokenized")}
         return cls(vocabulary=vocabulary, **flags)
 
-    def _spellings(self, ids: Ids) -> Iterator[str]:
+    def _spellings(self, ids: Ids, unknown: Sequence[str] = ()) -> Iterator[str]:
         """For each id two strings: the implicit space before it, if any, and its surface."""
         after_join = True
+        spelled = iter(unknown)
         for i in checked_ids(ids, self.vocab_size).tolist():
-            yield "" if after_join or self._joins_left[i] else " "
-            yield self._surfaces[i]
-            after_join = self._joins_right[i]
+            flags, surface = self._flags[i], self._surfaces[i]
+            if i == UNK_ID and (kind := next(spelled, None)) is not None:
+                flags, surface = _spacing_flags(kind), kind[1:]
+            yield "" if after_join or flags & _JOIN_LEFT else " "
+            yield surface
+            after_join = bool(flags & _JOIN_RIGHT)
 
 
 class _ChunkIds(dict[str, list[int]]):
@@ -293,6 +312,21 @@ def _types(chunk: str) -> Iterator[str]:
             yield f"{flag}{surface}"
         surface, is_word, flag = match[0], next_is_word, next_flag
     yield f"{flag}{surface}"
+
+
+def _is_yielded(kind: str) -> bool:
+    """Whether some text that is not cut already has this type, a flag and a surface, among its own.
+
+    Whether it has depends on the surface and on what touches it, and that can be an ideograph,
+    but for a stray mark, which an ideograph would take to itself and a number does not.
+    """
+    flag, surface = int(kind[0]), kind[1:]
+    right = _IDEOGRAPH if flag & _JOIN_RIGHT else ""
+    for left in (_IDEOGRAPH, _DIGIT) if flag & _JOIN_LEFT else ("",):
+        expected = [f"0{left}"] * bool(left) + [kind] + [f"0{right}"] * bool(right)
+        if list(_types(left + surface + right)) == expected:
+            return True
+    return False
 
 
 @functools.cache
