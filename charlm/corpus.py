@@ -19,7 +19,6 @@ import numpy as np
 from charlm.errors import TextError, UsageError
 
 VALID_SHARE = 0.1
-_BLOCK = 2**18  # bytes of a file that are decoded at a time
 _FEWEST_TO_HOLD_OUT = 5  # with fewer sequences than this, none is held out
 
 
@@ -119,6 +118,117 @@ def _lines_of(name: str, stream: Any, encoding: str, errors: str) -> Iterator[Li
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
         raise TextError(f"{name} is not {encoding}: {error}.") from None
+
+
+def decode(name: str, data: bytes, encoding: str = "utf-8", errors: str = "strict") -> Document:
+    """Decode bytes, refusing what is not text in that encoding; one leading BOM is dropped.
+
+    Raises TextError naming the byte offset, the line and the likely cure; UsageError for an
+    encoding that does not exist.
+    """
+    _refuse_utf16(name, data, encoding)
+    try:
+        text = data.decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        at = error.start + len(data) - len(error.object)  # utf-8-sig counts after its mark
+        line = data.count(b"\n", 0, at) + 1
+        raise TextError(_not_text(name, encoding, data[at], at, line)) from None
+    except LookupError as error:
+        raise UsageError(f"{error}.") from None
+    except UnicodeError as error:
+        raise TextError(f"{name} is not {encoding}: {error}.") from None
+    if text.startswith("\ufeff"):
+        return Document(name, text[1:], (f"{name}: dropped the byte order mark at its start",))
+    return Document(name, text)
+
+
+def _refuse_utf16(name: str, data: bytes, encoding: str) -> None:
+    is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and is_utf8:
+        raise TextError(
+            f"{name} looks like UTF-16, not UTF-8. Say --encoding utf-16 to read it as that."
+        )
+
+
+def _not_text(name: str, encoding: str, byte: int, at: int, line: int) -> str:
+    return (
+        f"{name} is not {encoding}: byte 0x{byte:02x} at offset {at} (line {line}). Say which "
+        "encoding it is (--encoding cp1252, for example) or replace what cannot be read "
+        "(--errors replace)."
+    )
+
+
+def choose_split(texts: Iterable[str]) -> str:
+    """``paragraph`` where blank lines mostly separate blocks of several lines, else ``line``."""
+    blocks = several = 0
+    for text in texts:
+        lengths = [len(block) for block in _blocks(text)]
+        if len(lengths) > 1:  # a text without blank lines, one of many files, says nothing
+            blocks += len(lengths)
+            several += sum(length > 1 for length in lengths)
+    return "paragraph" if blocks and 2 * several >= blocks else "line"
+
+
+def split_sequences(text: str, split_on: str) -> list[str]:
+    """The sequences of a text; blank lines only separate and are not sequences themselves.
+
+    Lines end at LF or CRLF and the end is not part of the sequence. ``file`` keeps every
+    character, the last newline included.
+    """
+    if split_on == "line":
+        return [line for line in map(_without_cr, text.split("\n")) if line.strip()]
+    if split_on == "paragraph":
+        return ["\n".join(block) for block in _blocks(text)]
+    if split_on == "file":
+        return [text] if text else []
+    raise UsageError(f"sequences are split on line, paragraph or file, not on {split_on!r}.")
+
+
+def hold_out(
+    sequences: Sequence[str], *, split_on: str, share: float = VALID_SHARE, seed: int = 0
+) -> Split:
+    """Put a share of the corpus aside for validation.
+
+    Whole sequences are drawn by seed, and a text that occurs several times goes to one side as a
+    whole, so nothing held out also stands in training. Where a sequence is a file, the last
+    contiguous part of each file is held out instead.
+    """
+    if not 0 <= share < 1:
+        raise UsageError(f"the share held out must be from 0 to below 1, got {share}.")
+    if share == 0:
+        return Split(list(sequences), [], ("nothing is held out for validation",))
+    if split_on == "file":
+        cuts = [int(len(text) * (1 - share)) for text in sequences]
+        train = [text[:cut] for text, cut in zip(sequences, cuts, strict=True) if cut]
+        valid = [text[cut:] for text, cut in zip(sequences, cuts, strict=True) if cut < len(text)]
+        if not train or sum(map(len, valid)) < 2:
+            return Split(list(sequences), [], ("too little text to hold any out for validation",))
+        return Split(train, valid)
+    distinct = list(dict.fromkeys(sequences))
+    if len(distinct) < _FEWEST_TO_HOLD_OUT:
+        note = f"only {len(distinct)} different sequences: none is held out for validation"
+        return Split(list(sequences), [], (note,))
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    num_held = min(max(1, round(share * len(distinct))), len(distinct) - 1)
+    held = {distinct[i] for i in order[:num_held]}
+    return Split(
+        [text for text in sequences if text not in held],
+        [text for text in sequences if text in held],
+    )
+
+
+def count(sequences: Iterable[str]) -> Counts:
+    """Count sequences, characters, UTF-8 bytes and words; separators are in none of them."""
+    totals = [0, 0, 0, 0]
+    for text in sequences:
+        totals[0] += 1
+        totals[1] += len(text)
+        totals[2] += len(text.encode("utf-8", "surrogatepass"))
+        totals[3] += len(text.split())
+    return Counts(*totals)
+
+
+_BLOCK = 2**18  # bytes of a file that are decoded at a time
 
 
 class Piece(NamedTuple):
@@ -267,114 +377,6 @@ def _lines(blocks: _Blocks) -> Iterator[Piece]:
 
 
 _PIECES = {"line": _pieces_of_lines, "paragraph": _pieces_of_paragraphs, "file": _pieces_of_file}
-
-
-def decode(name: str, data: bytes, encoding: str = "utf-8", errors: str = "strict") -> Document:
-    """Decode bytes, refusing what is not text in that encoding; one leading BOM is dropped.
-
-    Raises TextError naming the byte offset, the line and the likely cure; UsageError for an
-    encoding that does not exist.
-    """
-    _refuse_utf16(name, data, encoding)
-    try:
-        text = data.decode(encoding, errors)
-    except UnicodeDecodeError as error:
-        at = error.start + len(data) - len(error.object)  # utf-8-sig counts after its mark
-        line = data.count(b"\n", 0, at) + 1
-        raise TextError(_not_text(name, encoding, data[at], at, line)) from None
-    except LookupError as error:
-        raise UsageError(f"{error}.") from None
-    except UnicodeError as error:
-        raise TextError(f"{name} is not {encoding}: {error}.") from None
-    if text.startswith("\ufeff"):
-        return Document(name, text[1:], (f"{name}: dropped the byte order mark at its start",))
-    return Document(name, text)
-
-
-def _refuse_utf16(name: str, data: bytes, encoding: str) -> None:
-    is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and is_utf8:
-        raise TextError(
-            f"{name} looks like UTF-16, not UTF-8. Say --encoding utf-16 to read it as that."
-        )
-
-
-def _not_text(name: str, encoding: str, byte: int, at: int, line: int) -> str:
-    return (
-        f"{name} is not {encoding}: byte 0x{byte:02x} at offset {at} (line {line}). Say which "
-        "encoding it is (--encoding cp1252, for example) or replace what cannot be read "
-        "(--errors replace)."
-    )
-
-
-def choose_split(texts: Iterable[str]) -> str:
-    """``paragraph`` where blank lines mostly separate blocks of several lines, else ``line``."""
-    blocks = several = 0
-    for text in texts:
-        lengths = [len(block) for block in _blocks(text)]
-        if len(lengths) > 1:  # a text without blank lines, one of many files, says nothing
-            blocks += len(lengths)
-            several += sum(length > 1 for length in lengths)
-    return "paragraph" if blocks and 2 * several >= blocks else "line"
-
-
-def split_sequences(text: str, split_on: str) -> list[str]:
-    """The sequences of a text; blank lines only separate and are not sequences themselves.
-
-    Lines end at LF or CRLF and the end is not part of the sequence. ``file`` keeps every
-    character, the last newline included.
-    """
-    if split_on == "line":
-        return [line for line in map(_without_cr, text.split("\n")) if line.strip()]
-    if split_on == "paragraph":
-        return ["\n".join(block) for block in _blocks(text)]
-    if split_on == "file":
-        return [text] if text else []
-    raise UsageError(f"sequences are split on line, paragraph or file, not on {split_on!r}.")
-
-
-def hold_out(
-    sequences: Sequence[str], *, split_on: str, share: float = VALID_SHARE, seed: int = 0
-) -> Split:
-    """Put a share of the corpus aside for validation.
-
-    Whole sequences are drawn by seed, and a text that occurs several times goes to one side as a
-    whole, so nothing held out also stands in training. Where a sequence is a file, the last
-    contiguous part of each file is held out instead.
-    """
-    if not 0 <= share < 1:
-        raise UsageError(f"the share held out must be from 0 to below 1, got {share}.")
-    if share == 0:
-        return Split(list(sequences), [], ("nothing is held out for validation",))
-    if split_on == "file":
-        cuts = [int(len(text) * (1 - share)) for text in sequences]
-        train = [text[:cut] for text, cut in zip(sequences, cuts, strict=True) if cut]
-        valid = [text[cut:] for text, cut in zip(sequences, cuts, strict=True) if cut < len(text)]
-        if not train or sum(map(len, valid)) < 2:
-            return Split(list(sequences), [], ("too little text to hold any out for validation",))
-        return Split(train, valid)
-    distinct = list(dict.fromkeys(sequences))
-    if len(distinct) < _FEWEST_TO_HOLD_OUT:
-        note = f"only {len(distinct)} different sequences: none is held out for validation"
-        return Split(list(sequences), [], (note,))
-    order = np.random.default_rng(seed).permutation(len(distinct))
-    num_held = min(max(1, round(share * len(distinct))), len(distinct) - 1)
-    held = {distinct[i] for i in order[:num_held]}
-    return Split(
-        [text for text in sequences if text not in held],
-        [text for text in sequences if text in held],
-    )
-
-
-def count(sequences: Iterable[str]) -> Counts:
-    """Count sequences, characters, UTF-8 bytes and words; separators are in none of them."""
-    totals = [0, 0, 0, 0]
-    for text in sequences:
-        totals[0] += 1
-        totals[1] += len(text)
-        totals[2] += len(text.encode("utf-8", "surrogatepass"))
-        totals[3] += len(text.split())
-    return Counts(*totals)
 
 
 def fingerprint(sequences: Iterable[str]) -> str:

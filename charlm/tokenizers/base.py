@@ -65,6 +65,13 @@ class Tokenizer(Protocol):
         subword level there is nothing unknown.
         """
 
+    def encode_prompt(self, text: str) -> IdArray:
+        """The ids (N,) of a text that is to be continued.
+
+        As encode, but where tokens bring their own space (word and subword level) one trailing
+        space is left out, if there is text before it that the next token can follow.
+        """
+
     def divide(self, text: str) -> tuple[str, str]:
         """A beginning of the text that no more text could change, and the rest.
 
@@ -72,13 +79,6 @@ class Tokenizer(Protocol):
         true of what is unknown. So a long text can be encoded in pieces. An implicit space (word
         level) that stands between the two is in neither. Where there is no place to divide a
         text the beginning is empty; if possible it ends between two words.
-        """
-
-    def encode_prompt(self, text: str) -> IdArray:
-        """The ids (N,) of a text that is to be continued.
-
-        As encode, but where tokens bring their own space (word and subword level) one trailing
-        space is left out, if there is text before it that the next token can follow.
         """
 
     def decode(self, ids: Ids) -> str:

@@ -75,15 +75,15 @@ class CharacterTokenizer:
         """The characters that have no id, in order."""
         return [text[i] for i in np.flatnonzero(self.encode(text) == UNK_ID).tolist()]
 
+    def encode_prompt(self, text: str) -> IdArray:
+        """The same as encode: no character brings a space of its own."""
+        return self.encode(text)
+
     def divide(self, text: str) -> tuple[str, str]:
         """Anywhere: before the last word, or if there is but one at the end of the text."""
         last = text.rsplit(None, 1)[-1:]
         begin = text.rindex(last[0]) if last else 0
         return (text[:begin], text[begin:]) if begin else (text, "")
-
-    def encode_prompt(self, text: str) -> IdArray:
-        """The same as encode: no character brings a space of its own."""
-        return self.encode(text)
 
     def decode(self, ids: Ids) -> str:
         """The text of ids (N,). Raises UsageError if an id is outside the vocabulary."""

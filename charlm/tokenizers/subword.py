@@ -127,6 +127,10 @@ class SubwordTokenizer:
         del text
         return []
 
+    def encode_prompt(self, text: str) -> IdArray:
+        """As encode, but without one trailing space, which the next piece will bring."""
+        return self.encode(text[:-1] if len(text) > 1 and text.endswith(" ") else text)
+
     def divide(self, text: str) -> tuple[str, str]:
         """A text is divided before its last stretch, which is all that more text can change."""
         part = text[text.rfind(_SPACE_MARK) + 1 :]
@@ -134,10 +138,6 @@ class SubwordTokenizer:
         for match in _STRETCH.finditer(part):
             begin = len(text) - len(part) + match.start()
         return text[:begin], text[begin:]
-
-    def encode_prompt(self, text: str) -> IdArray:
-        """As encode, but without one trailing space, which the next piece will bring."""
-        return self.encode(text[:-1] if len(text) > 1 and text.endswith(" ") else text)
 
     def decode(self, ids: Ids) -> str:
         """The text of ids (N,); each byte that belongs to no character becomes U+FFFD.

@@ -151,19 +151,19 @@ class WordTokenizer:
         types = chain.from_iterable(map(self._chunk_ids.types, chunks))
         return [kind for kind in types if self._vocabulary.id_of(kind) == UNK_ID]
 
-    def divide(self, text: str) -> tuple[str, str]:
-        """A text is divided before its last chunk; what is lower case depends on no other."""
-        last = text.rsplit(None, 1)[-1:]
-        begin = text.rindex(last[0]) if last else 0
-        implicit = begin > 1 and text[begin - 1] == " " and not text[begin - 2].isspace()
-        return text[: begin - implicit], text[begin:]
-
     def encode_prompt(self, text: str) -> IdArray:
         """As encode, but without a lone trailing space, which the next word will bring.
 
         A space at the very start or after other white space is a token and stays.
         """
         return self.encode(text[:-1] if re.search(r"\S \Z", text) else text)
+
+    def divide(self, text: str) -> tuple[str, str]:
+        """A text is divided before its last chunk; what is lower case depends on no other."""
+        last = text.rsplit(None, 1)[-1:]
+        begin = text.rindex(last[0]) if last else 0
+        implicit = begin > 1 and text[begin - 1] == " " and not text[begin - 2].isspace()
+        return text[: begin - implicit], text[begin:]
 
     def decode(self, ids: Ids) -> str:
         """The text of ids (N,). Raises UsageError if an id is outside the vocabulary."""
