@@ -269,10 +269,10 @@ def test_progress_is_plain_lines_in_a_pipe(here: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(summary, "_FEW", 2)
     monkeypatch.setattr(summary, "_CHARACTERS", 30)
     said = good("evaluate", "corpus.txt", "--model", "char").err.splitlines()
-    progress = [line for line in said if " sequences, " in line]
+    progress = [line for line in said if " characters, " in line]
     assert len(progress) > 10
     assert all(line.endswith(" bits/char") for line in progress)
-    assert progress[-1].startswith("81 sequences")
+    assert progress[-1].startswith(f"{len(TEXT) - 81:,} characters")
 
 
 def test_a_meter_knows_the_size_of_plain_files_alone(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def _summary(
             end = piece.end
             yield piece
 
-    with Meter(*files, noun="sequences", silent=True) as meter:
+    with Meter(*files, noun="characters", silent=True) as meter:
         size = meter.size
         if size is None or not loaded.is_small(size):
             say_loading()
@@ -109,8 +109,8 @@ def _summary(
         for summary in loaded.evaluate_pieces(watched(), closed=closed):
             bits = summary.bits_per_character
             note = "" if bits is None else f"{bits:.3f} bits/char"
-            meter.update(summary.sequences - before, end, note)
-            before = summary.sequences
+            meter.update(summary.characters - before, end, note)
+            before = summary.characters
     return summary
 
 
