@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from charlm import checkpoint
 from charlm.config import SamplingConfig
-from charlm.corpus import Piece
 from charlm.engine import Engine
 from charlm.numpy_engine import NumpyEngine
 from charlm.prediction import NextTokens, next_tokens
 from charlm.sampling import Sample, Sampler
 from charlm.scoring import TextScore, score_texts
+from charlm.streams import Piece
 from charlm.summary import Summary, summarise
 from charlm.unknown import unknown_of
 
@@ -102,7 +102,7 @@ class LanguageModel:
     def evaluate_pieces(
         self, pieces: Iterable[Piece], *, closed: bool = False
     ) -> Iterator[Summary]:
-        """The same of sequences in pieces (corpus.read_sequences): the figures so far, and so on.
+        """The same of sequences in pieces (streams.read_sequences): the figures so far, and so on.
 
         The last summary is that of the whole.
         """

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import equations
-from charlm.corpus import Piece
 from charlm.engine import Engine, Ids
 from charlm.errors import TextError
 from charlm.numpy_engine import NumpyEngine
+from charlm.streams import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.word import WordTokenizer

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import corpus, metrics
-from charlm.corpus import Piece
 from charlm.engine import Engine, Ids
+from charlm.streams import Piece
 from charlm.tokenizers.base import Tokenizer
 from charlm.unknown import Unknown
 

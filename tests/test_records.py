@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from charlm.cli.nbest import form_of
 from charlm.cli.records import Columns, JsonLines, Record, batches, read
-from charlm.corpus import Line, stream_lines
 from charlm.errors import UsageError
+from charlm.streams import Line, stream_lines
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),

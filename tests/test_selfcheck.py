@@ -12,11 +12,11 @@ from tiny import LEVELS, TEXTS, material_of, trained_run
 
 from charlm import api, selfcheck
 from charlm.api import LanguageModel
-from charlm.corpus import Piece
 from charlm.errors import TextError
 from charlm.numpy_engine import NumpyEngine
 from charlm.selfcheck import Check, check_model, drawn_texts, some_texts
 from charlm.spelling import train_speller
+from charlm.streams import Piece
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.unknown import Speller, UnknownCharacters
 

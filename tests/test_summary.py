@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, material_of, model_of, trained_run
 
 from charlm import api, corpus, summary
-from charlm.corpus import Piece
 from charlm.spelling import train_speller
+from charlm.streams import Piece
 from charlm.summary import Summary, summarise
 from charlm.tokenizers import Tokenizer, train_tokenizer
 from charlm.tokenizers.word import WordTokenizer, count_types

@@ -14,8 +14,8 @@ from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
-    from charlm.corpus import Piece
     from charlm.selfcheck import Check
+    from charlm.streams import Piece
     from charlm.summary import Summary
 
 _FORMATS = ("table", "json", "kenlm")
@@ -72,7 +72,7 @@ def evaluate_cli(
     if check:
         _check(loaded, files or [], split_on, encoding, errors, as_json=form == "json")
         return
-    from charlm.corpus import read_sequences
+    from charlm.streams import read_sequences
 
     files = files or []
     pieces = read_sequences(files, split_on, encoding=encoding, errors=errors)
@@ -219,8 +219,8 @@ def _check(
     as_json: bool,
 ) -> None:
     """Print what each check found. Raises CharlmError if one fails."""
-    from charlm.corpus import read_sequences
     from charlm.selfcheck import check_model, drawn_texts, some_texts
+    from charlm.streams import read_sequences
 
     if files:
         texts = some_texts(read_sequences(files, split_on, encoding=encoding, errors=errors))

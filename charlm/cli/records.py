@@ -13,7 +13,7 @@ from charlm.cli.terminal import number
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
-    from charlm.corpus import Line
+    from charlm.streams import Line
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BATCH_TEXTS = 4096

@@ -171,7 +171,7 @@ def score_cli(
         form = Columns(column, names, header=header)
     else:
         form = PlainLines()
-    from charlm.corpus import stream_lines
+    from charlm.streams import stream_lines
 
     with Meter(file) as meter:
         read_in = read(stream_lines(file, encoding=encoding, errors=errors), form)
