@@ -5,7 +5,8 @@ left out of its vocabulary. Here that probability is shared out over all that <U
 character level those are the Unicode scalar values that are not in the vocabulary, all alike. At
 word level a speller, a small character model of rare words, gives each spelling its share, and
 what it would give to words of the vocabulary is taken from it and shared over the rest, so
-nothing is counted twice. At subword level bytes spell everything and <UNK> never comes.
+nothing is counted twice; samples can draw new words from it. At subword level bytes spell
+everything and <UNK> never comes.
 """
 
 import functools
