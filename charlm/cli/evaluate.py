@@ -83,7 +83,7 @@ def evaluate_cli(
         about = {"files": files, "split_on": split_on, "model": str(loaded.checkpoint.path)}
         out_json({**about, **fields(summary, unit)})
     else:
-        names = safe_text(", ".join(files))
+        names = safe_text(", ".join("standard input" if file == "-" else file for file in files))
         out(f"{cut(names, _COLUMNS - 30)}, one sequence a {split_on}\n\n")
         for line in table(summary, unit):
             out(f"{line.rstrip()}\n")
@@ -101,11 +101,11 @@ def _summary(
             end = piece.end
             yield piece
 
-    with Meter(*files, noun="characters", silent=True) as meter:
-        size = meter.size
-        if size is None or not loaded.is_small(size):
-            say_loading()
-        before = 0
+    before = 0
+    meter = Meter(*files, noun="characters", silent=True)
+    if meter.size is None or not loaded.is_small(meter.size):
+        say_loading()
+    with meter:
         for summary in loaded.evaluate_pieces(watched(), closed=closed):
             bits = summary.bits_per_character
             note = "" if bits is None else f"{bits:.3f} bits/char"
