@@ -91,27 +91,32 @@ class LanguageModel:
         of_text = dict(zip(distinct, scores, strict=True))
         return [of_text[text] for text in texts]
 
-    def evaluate(self, texts: Iterable[str], *, closed: bool = False) -> Summary:
+    def evaluate(
+        self, texts: Iterable[str], *, closed: bool = False, rate: float | None = None
+    ) -> Summary:
         """All figures of a text, given as its sequences: perplexities, bits per character.
 
-        They may come from a generator; memory does not grow with their number.
+        They may come from a generator; memory does not grow with their number. With a ``rate``
+        they are those of a model that goes on learning from them, with steps of that size
+        (dynamic.py; its RATES are good ones). This model stays as it is.
         """
-        *_, summary = self.evaluate_pieces(map(Piece, texts), closed=closed)
+        *_, summary = self.evaluate_pieces(map(Piece, texts), closed=closed, rate=rate)
         return summary
 
     def evaluate_pieces(
-        self, pieces: Iterable[Piece], *, closed: bool = False
+        self, pieces: Iterable[Piece], *, closed: bool = False, rate: float | None = None
     ) -> Iterator[Summary]:
         """The same of sequences in pieces (streams.read_sequences): the figures so far, and so on.
 
         The last summary is that of the whole.
         """
-        return summarise(
-            pieces,
-            self.tokenizer,
-            self.engine_for,
-            unknown=None if closed else self.unknown,
-        )
+        unknown = None if closed else self.unknown
+        if rate is None:
+            return summarise(pieces, self.tokenizer, self.engine_for, unknown=unknown)
+        from charlm.dynamic import DynamicEvaluator
+
+        learner = DynamicEvaluator(self.model, rate=rate)
+        return summarise(pieces, self.tokenizer, lambda _: learner, unknown=unknown)
 
     def sample(
         self, n: int = 1, *, prompt: str = "", novel: bool = False, **options: Any

@@ -87,6 +87,15 @@ class DynamicEvaluator:
             at += len(piece)
         return log_probs
 
+    def token_log_probs(self, sequences: Sequence[Ids]) -> tuple[NDArray[np.float64], None]:
+        """log P (N,) of the tokens of sequences that end in <EOS>, one after another."""
+        return self.read(np.concatenate(sequences)), None
+
+    def read_on(self, ids: Ids, state: None = None) -> tuple[NDArray[np.float64], None]:
+        """log P (T,) of the next ids (T,) of a sequence; the state stays here."""
+        del state
+        return self.read(ids), None
+
     def _read_window(self) -> NDArray[np.float64]:
         """log P (T,) of the window so far; once it is full, a step on it, and the next begins."""
         full = len(self._begun) == self.window

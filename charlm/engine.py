@@ -45,7 +45,23 @@ class Decoder(Protocol):
         """Set these rows, in place, to the one row of ``start``."""
 
 
-class Engine(Protocol):
+class Reader(Protocol):
+    """What gives tokens their probabilities, sequence after sequence."""
+
+    def token_log_probs(
+        self, sequences: Sequence[Ids]
+    ) -> tuple[npt.NDArray[np.float64], "Details | None"]:
+        """log P (nats) of each token of sequences that end in <EOS>, one after another (N,)."""
+
+    def read_on(self, ids: Ids, state: Any = None) -> tuple[npt.NDArray[np.float64], Any]:
+        """log P (T,) of each of the next ids (T,) of a sequence, and the state after them.
+
+        A state is the engine's own; None is where a sequence begins. So a sequence is scored in
+        pieces, as it would be in one go.
+        """
+
+
+class Engine(Reader, Protocol):
     """A trained model that can be run."""
 
     @property
@@ -59,13 +75,6 @@ class Engine(Protocol):
 
         With ``details`` also what else there is to say of each; openers (K,) are the ids whose
         probability, taken together, is asked for.
-        """
-
-    def read_on(self, ids: Ids, state: Any = None) -> tuple[npt.NDArray[np.float64], Any]:
-        """log P (T,) of each of the next ids (T,) of a sequence, and the state after them.
-
-        A state is the engine's own; None is where a sequence begins. So a sequence is scored in
-        pieces, as it would be in one go.
         """
 
     def next_logits(self, ids: Ids) -> Logits:

@@ -24,6 +24,7 @@ class TokenScore(NamedTuple):
     """One token of a scored text, and the half-open range that it has in it.
 
     rank 1 is the likeliest type at its place; entropy, in bits, is how unsure the model was there.
+    is_unknown tells whether it is outside the vocabulary.
     """
 
     piece: str
@@ -32,6 +33,7 @@ class TokenScore(NamedTuple):
     entropy: float
     start: int
     end: int
+    is_unknown: bool
 
     @property
     def surprisal(self) -> float:
@@ -114,9 +116,13 @@ def score_texts(
         if details is not None:
             tokens = _tokens(tokenizer, ids, log_probs[span], details, span, cut.offsets)
             if openers is not None and details.opening is not None:
-                opens = np.isin(ids, openers)
                 found = word_scores(
-                    text, log_probs[span], details.opening[span], opens, cut.offsets
+                    text,
+                    log_probs[span],
+                    details.opening[span],
+                    np.isin(ids, openers),
+                    ids == tokenizer.unk_id,
+                    cut.offsets,
                 )
                 score = dataclasses.replace(score, words=found)
             score = dataclasses.replace(score, tokens=tokens if per_token else None)
@@ -156,9 +162,9 @@ def _tokens(
 ) -> tuple[TokenScore, ...]:
     """A score for each of a text's own ids."""
     entropies = details.entropies[span] / metrics.NATS_PER_BIT
-    columns = (log_probs, details.ranks[span], entropies.clip(min=0))
-    starts, ends = zip(*offsets, strict=True)
-    lists = (column.tolist() for column in columns)
-    return tuple(
-        map(TokenScore._make, zip(tokenizer.pieces(ids), *lists, starts, ends, strict=True))
-    )
+    arrays = (log_probs, details.ranks[span], entropies.clip(min=0))
+    columns = (array.tolist() for array in arrays)
+    ranges = zip(*offsets, strict=True)
+    unknown = (ids == tokenizer.unk_id).tolist()
+    rows = zip(tokenizer.pieces(ids), *columns, *ranges, unknown, strict=True)
+    return tuple(map(TokenScore._make, rows))

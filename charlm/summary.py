@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import corpus, metrics
-from charlm.engine import Engine, Ids
+from charlm.engine import Ids, Reader
 from charlm.streams import Piece
 from charlm.tokenizers.base import Tokenizer
 from charlm.unknown import Unknown
@@ -122,7 +122,7 @@ class Summary:
 def summarise(
     pieces: Iterable[Piece],
     tokenizer: Tokenizer,
-    engine_for: Callable[[int], Engine],
+    engine_for: Callable[[int], Reader],
     *,
     unknown: Unknown | None = None,
 ) -> Iterator[Summary]:
@@ -165,7 +165,7 @@ def summarise(
 class _LongSequence:
     """A sequence that is read a part at a time."""
 
-    def __init__(self, tokenizer: Tokenizer, engine: Engine, unknown: Unknown | None) -> None:
+    def __init__(self, tokenizer: Tokenizer, engine: Reader, unknown: Unknown | None) -> None:
         self._tokenizer, self._engine, self._unknown = tokenizer, engine, unknown
         self._state: Any = None
         self._rest = ""  # what more text could cut into other tokens
@@ -196,7 +196,7 @@ class _LongSequence:
 
 
 def _of_texts(
-    texts: Sequence[str], tokenizer: Tokenizer, engine: Engine, unknown: Unknown | None
+    texts: Sequence[str], tokenizer: Tokenizer, engine: Reader, unknown: Unknown | None
 ) -> Summary:
     """The summary of whole sequences, scored side by side."""
     eos = np.array([tokenizer.eos_id], dtype=np.int32)

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.metrics import surprisal_bits
+from charlm.tokenizers.base import EOS_PIECE
 
 
 class WordScore(NamedTuple):
     """A word and the range it has in the text, white space left out; at last the end, empty.
 
-    log_prob is in nats; the white space before a word is part of what was predicted.
+    log_prob is in nats; the white space before a word is part of what was predicted. is_unknown
+    tells whether a token of it is.
     """
 
     text: str
@@ -27,6 +29,16 @@ class WordScore(NamedTuple):
     start: int
     end: int
     num_tokens: int
+    is_unknown: bool
+
+    @property
+    def piece(self) -> str:
+        """The word, or <EOS> for the end."""
+        return self.text or EOS_PIECE
+
+    @property
+    def rank(self) -> None:
+        """There is none: words are not drawn from a list."""
 
     @property
     def surprisal(self) -> float:
@@ -39,13 +51,15 @@ def word_scores(
     log_probs: NDArray[np.float64],
     opening: NDArray[np.float64],
     opens: NDArray[np.bool_],
+    unknown: NDArray[np.bool_],
     offsets: Sequence[tuple[int, int]],
 ) -> tuple[WordScore, ...]:
     """The words of a text from its N tokens, the last of which is <EOS>.
 
-    log_probs (N,) are theirs; opening (N,) is log P, at each place, of the types that can only
-    come once a word has ended, and opens (N,) tells the tokens that are such a type. What lies
-    between two of those counts as one word, however a tokenizer cuts it.
+    log_probs (N,) are theirs, and unknown (N,) tells those outside the vocabulary; opening (N,)
+    is log P, at each place, of the types that can only come once a word has ended, and opens (N,)
+    tells the tokens that are such a type. What lies between two of those counts as one word,
+    however a tokenizer cuts it.
     """
     firsts = [0]  # the first token of each word, and of the end
     has_word = False
@@ -59,7 +73,7 @@ def word_scores(
     if has_word:
         firsts.append(len(offsets) - 1)
     return tuple(
-        _word(text, log_probs, opening, offsets, first, after)
+        _word(text, log_probs, opening, unknown, offsets, first, after)
         for first, after in zip(firsts, [*firsts[1:], len(offsets)], strict=True)
     )
 
@@ -68,6 +82,7 @@ def _word(
     text: str,
     log_probs: NDArray[np.float64],
     opening: NDArray[np.float64],
+    unknown: NDArray[np.bool_],
     offsets: Sequence[tuple[int, int]],
     first: int,
     after: int,
@@ -84,4 +99,6 @@ def _word(
     if is_end:
         begin, covered = end, ""
     begin += len(covered) - len(covered.lstrip())
-    return WordScore(covered.strip(), log_prob, begin, begin + len(covered.strip()), after - first)
+    word = covered.strip()
+    is_unknown = bool(unknown[first:after].any())
+    return WordScore(word, log_prob, begin, begin + len(word), after - first, is_unknown)

@@ -1157,9 +1157,34 @@ def test_words_are_shown_with_their_surprisal(here: Path, level: str) -> None:
     assert len(table) == 4
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_text_is_coloured_by_surprisal(here: Path, tmp_path: Path, level: str) -> None:
+    """Without colour a row of bars stands below it; the page holds every text and its figures."""
+    page = tmp_path / "page.html"
+    texts = ("the <u>bear</u>", "a jay ☃")
+    options = ("--model", level, "--heatmap", "--html", str(page))
+    shown = good("score", *options, *texts).out
+    assert "\x1b" not in shown
+    for text in texts:
+        assert f"{text} <EOS>\n" in shown
+    assert shown.splitlines()[0].startswith("bits  ▁ ")
+    assert shown.count(" bits in all, ") == 2
+    written = page.read_text()
+    assert written.count("<section") == 2
+    assert "<u>" not in written
+    assert good("score", *options, "--words", *texts).out.count("<EOS>") >= 2
+    data = "".join(f"{text}\n" for text in texts).encode()
+    assert good("score", *options, stdin=data).out == shown
+    coloured = good("score", "--html", str(page), "--model", level, *texts)
+    assert coloured.out == good("score", "--model", level, *texts).out
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["--heatmap", "--json"],
+        ["--html", "x.html", "--tsv"],
+        ["--heatmap", "--jsonl"],
         ["--jsonl", "--column", "2"],
         ["--nbest", "--column", "2"],
         ["--jsonl", "--json"],

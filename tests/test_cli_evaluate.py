@@ -153,6 +153,31 @@ def test_a_text_is_the_same_from_anywhere(here: Path, tmp_path: Path) -> None:
     assert found[0]["words"] == 6
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("split_on", SPLITS)
+def test_learning_figures_stand_beside_the_plain_ones(
+    here: Path, level: str, split_on: str
+) -> None:
+    """A step size of 0 learns nothing; any other is better where the text repeats itself."""
+    (here / "again.txt").write_text("the jay sees the bear\n\n" * 40)
+    options = ("again.txt", "--model", level, "--split-on", split_on)
+    plain = evaluated(*options)
+    found = evaluated(*options, "--dynamic", "--rate", "0")
+    dynamic = found.pop("dynamic")
+    assert found == plain
+    assert dynamic.pop("step_size") == 0
+    for name, value in dynamic.items():
+        assert value == pytest.approx(plain[name], rel=1e-5), name
+    learned = evaluated(*options, "--dynamic")["dynamic"]
+    assert learned["step_size"] == {"char": 0.15, "word": 0.4, "subword": 0.4}[level]
+    assert learned["tokens"] == plain["tokens"]
+    assert learned["bits_per_character"] < 0.9 * plain["bits_per_character"]
+    shown = good("evaluate", *options, "--dynamic").out
+    assert "learning from what it has read, step size 0." in shown
+    assert good("evaluate", *options).out == shown[: shown.index("\nlearning")]
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("unit", ["nats", "bits", "log10"])
 def test_the_unit_is_in_the_names(here: Path, unit: str) -> None:
     """log P and cross-entropy are in the unit; what has one of its own stays as it is."""
@@ -198,6 +223,14 @@ def test_a_perplexity_too_large_for_a_float_is_null_in_json() -> None:
     huge = Summary(sequences=1, characters=9, words=1, bytes=9, tokens=2, closed_log_prob=-1e5)
     assert fields(huge, "nats")["perplexity_per_word"] is None
     assert "inf" in "\n".join(table(huge, "nats"))
+
+
+def test_a_step_size_belongs_to_learning(here: Path) -> None:
+    """It is refused without it, and out of its range; KenLM's form has room for one figure."""
+    assert "--dynamic" in bad(2, "evaluate", "held.txt", "--rate", "0.1")
+    assert "step size" in bad(2, "evaluate", "held.txt", "--dynamic", "--rate", "-1")
+    assert "leave out" in bad(2, "evaluate", "held.txt", "--dynamic", "--format", "kenlm")
+    assert "leave out" in bad(2, "evaluate", "--check", "--dynamic")
 
 
 def test_what_cannot_be_is_refused(here: Path) -> None:

@@ -1,5 +1,6 @@
 """charlm evaluate."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,13 @@ def evaluate_cli(
     form: Annotated[
         str, typer.Option("--format", help="table, json, or the four lines of kenlm's query.")
     ] = "table",
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Also as a model that learns from what it reads.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Its step size.  [default: 0.15 for characters, else 0.4]"),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Whether the model's probabilities add up to 1.")
     ] = False,
@@ -56,6 +64,7 @@ def evaluate_cli(
     \b
     charlm evaluate sentences.txt
     charlm evaluate poems/ news.gz --json
+    charlm evaluate sentences.txt --dynamic
     zcat news.gz | charlm evaluate - --format kenlm --closed
     charlm evaluate --check
     """
@@ -63,8 +72,14 @@ def evaluate_cli(
     if form not in _FORMATS:
         raise UsageError(f"--format must be table, json or kenlm, got {form!r}.")
     form = "json" if json else form
-    if check and (closed or form == "kenlm"):
-        raise UsageError("--check looks at all of the model: leave out --closed and kenlm's form.")
+    if check and (closed or dynamic or form == "kenlm"):
+        raise UsageError(
+            "--check looks at all of the model: leave out --closed, --dynamic and kenlm's form."
+        )
+    if dynamic and form == "kenlm":
+        raise UsageError("KenLM's four lines have no place for two figures: leave out --dynamic.")
+    if rate is not None and not dynamic:
+        raise UsageError("--rate is the step size of --dynamic: give both.")
     if not files and not check:
         raise UsageError("give a file to evaluate on: charlm evaluate FILE")
     loaded = load_model(model)
@@ -76,23 +91,41 @@ def evaluate_cli(
 
     files = files or []
     pieces = read_sequences(files, split_on, encoding=encoding, errors=errors)
-    summary = _summary(loaded, files, pieces, closed)
+    if dynamic:
+        from charlm.dynamic import RATES
+
+        rate = RATES[loaded.tokenizer.level] if rate is None else rate
+    summary, learning = _summaries(loaded, files, pieces, closed, rate)
     if form == "kenlm":
         out("".join(f"{line}\n" for line in kenlm(summary)))
     elif form == "json":
         about = {"files": files, "split_on": split_on, "model": str(loaded.checkpoint.path)}
-        out_json({**about, **fields(summary, unit)})
+        figures = {**about, **fields(summary, unit)}
+        if learning is not None:
+            figures["dynamic"] = {"step_size": rate, **fields(learning, unit)}
+        out_json(figures)
     else:
         names = safe_text(", ".join("standard input" if file == "-" else file for file in files))
         out(f"{cut(names, _COLUMNS - 30)}, one sequence a {split_on}\n\n")
         for line in table(summary, unit):
             out(f"{line.rstrip()}\n")
+        if learning is not None:
+            out(f"\nlearning from what it has read, step size {rate:g}\n\n")
+            for line in learned(learning, unit):
+                out(f"{line.rstrip()}\n")
 
 
-def _summary(
-    loaded: "LanguageModel", files: list[str], pieces: "Iterable[Piece]", closed: bool
-) -> "Summary":
-    """The figures of all files, with a look at those so far while they are read."""
+def _summaries(
+    loaded: "LanguageModel",
+    files: list[str],
+    pieces: "Iterable[Piece]",
+    closed: bool,
+    rate: float | None,
+) -> "tuple[Summary, Summary | None]":
+    """The figures of all files, with a look at those so far while they are read.
+
+    With a rate also those of a model that learns from them, read in the same pass.
+    """
     end = 0
 
     def watched() -> "Iterator[Piece]":
@@ -103,15 +136,25 @@ def _summary(
 
     before = 0
     meter = Meter(*files, noun="characters", silent=True)
-    if meter.size is None or not loaded.is_small(meter.size):
+    if meter.size is None or not loaded.is_small(meter.size) or rate is not None:
         say_loading()
+    summaries: Iterator[tuple[Summary, Summary | None]]
+    if rate is None:
+        plain = loaded.evaluate_pieces(watched(), closed=closed)
+        summaries = zip(plain, itertools.repeat(None), strict=False)
+    else:  # both take the same pieces before they tell their figures, so few are kept
+        one, other = itertools.tee(watched())
+        plain = loaded.evaluate_pieces(one, closed=closed)
+        learning = loaded.evaluate_pieces(other, closed=closed, rate=rate)
+        summaries = zip(plain, learning, strict=True)
     with meter:
-        for summary in loaded.evaluate_pieces(watched(), closed=closed):
+        for found in summaries:
+            summary = found[0]
             bits = summary.bits_per_character
             note = "" if bits is None else f"{bits:.3f} bits/char"
             meter.update(summary.characters - before, end, note)
             before = summary.characters
-    return summary
+    return found
 
 
 def fields(summary: "Summary", unit: str) -> dict[str, Any]:
@@ -207,6 +250,20 @@ def table(summary: "Summary", unit: str) -> Iterator[str]:
         yield ""
         yield "what is unknown counts as <UNK>, which can be anything: these figures are"
         yield "not to be compared with those of a model that knows more or fewer tokens"
+
+
+def learned(summary: "Summary", unit: str) -> Iterator[str]:
+    """The figures of a model that learned while it read, for a person."""
+    from charlm.metrics import UNITS
+
+    entropy = summary.cross_entropy
+    yield _row("log P", f"{summary.total_log_prob / UNITS[unit]:,.3f}", unit)
+    scaled = None if entropy is None else entropy / UNITS[unit]
+    yield _row("cross-entropy", _short(scaled, 4), f"{unit} per token")
+    yield _row("perplexity", _short(summary.perplexity_per_token()), "per token")
+    yield _row("", _short(summary.perplexity_per_word()), "per word")
+    yield _row("bits", _short(summary.bits_per_character, 4), "per character")
+    yield _row("", _short(summary.bits_per_byte, 4), "per byte")
 
 
 def _check(

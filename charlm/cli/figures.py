@@ -10,6 +10,7 @@ from charlm.cli.records import as_cell
 from charlm.cli.terminal import out, out_json, safe_text, say, visible
 
 if TYPE_CHECKING:
+    from charlm.cli.page import Page
     from charlm.scoring import TextScore
 
 _SUMS = (
@@ -171,6 +172,44 @@ class Writer:
             f"{short(bits):>10} {score.num_tokens:7d} {score.num_oov:4d}  "
             f"{safe_text(score.text)}\n"
         )
+
+
+class HeatWriter:
+    """Writes texts coloured by the surprisal of their tokens, or of their words."""
+
+    def __init__(self, level: str) -> None:
+        from charlm.cli.heatmap import HeatMap
+        from charlm.cli.shading import Scale
+
+        self._map = HeatMap.of_stdout(Scale.of(level))
+        self._first = True
+
+    def write(self, score: "TextScore", place: int | None = None) -> None:
+        """Write a text, before the first one the legend."""
+        del place
+        lines = list(self._map.lines(score.text, score.words or score.tokens or ()))
+        head = [*self._map.legend(), ""] if self._first else [""]
+        sys.stdout.write("".join(f"{line}\n" for line in (*head, *lines)))  # is safe already
+        self._first = False
+
+    def write_broken(self, line: str, problem: str) -> None:
+        """There is nothing to colour."""
+
+
+class PageWriter:
+    """Adds what another writer writes to a page as well."""
+
+    def __init__(self, writer: "Writer | HeatWriter", page: "Page") -> None:
+        self._writer, self._page = writer, page
+
+    def write(self, score: "TextScore", place: int | None = None) -> None:
+        """Write a score on both."""
+        self._page.add(score.text, score.words or score.tokens or ())
+        self._writer.write(score, place)
+
+    def write_broken(self, line: str, problem: str) -> None:
+        """Such a line is not on the page."""
+        self._writer.write_broken(line, problem)
 
 
 def rank(log_probs: Sequence[float]) -> list[int]:

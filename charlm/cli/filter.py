@@ -1,0 +1,146 @@
+"""Lines on their way through a model: scored, kept or dropped, and written as they came."""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from charlm.cli import nbest
+from charlm.cli.figures import Wanted
+from charlm.cli.records import Form, Record
+from charlm.cli.terminal import out_line, say
+from charlm.errors import TextError
+
+if TYPE_CHECKING:
+    from charlm.api import LanguageModel
+    from charlm.scoring import TextScore
+
+ON_ERROR = ("stop", "keep", "drop")
+
+
+class Shows(Protocol):
+    """What writes scores that do not go into records."""
+
+    def write(self, score: "TextScore", place: int | None = None) -> None:
+        """Write a score; ``place`` is its rank among several."""
+
+    def write_broken(self, line: str, problem: str) -> None:
+        """Write something in the place of a line that could not be read."""
+
+
+class Bounds(NamedTuple):
+    """What a text must be like to be kept: in a range of perplexity and of bits per character."""
+
+    min_perplexity: float | None
+    max_perplexity: float | None
+    min_bits: float | None
+    max_bits: float | None
+    invert: bool
+
+    @property
+    def are_set(self) -> bool:
+        """Whether anything is to be dropped."""
+        return any(bound is not None for bound in self[:4])
+
+    def keep(self, score: "TextScore") -> bool:
+        """Whether a text is. A figure that it has not, an empty text's bits, bars nothing."""
+        pairs = (
+            (score.perplexity, self.min_perplexity, self.max_perplexity),
+            (score.bits_per_character, self.min_bits, self.max_bits),
+        )
+        inside = all(
+            value is None or ((low is None or value >= low) and (high is None or value <= high))
+            for value, low, high in pairs
+        )
+        return inside is not self.invert
+
+
+class Filter:
+    """One model, what is asked of it, and what has come through so far."""
+
+    def __init__(
+        self,
+        loaded: "LanguageModel",
+        wanted: Wanted,
+        *,
+        context: str,
+        closed: bool,
+        on_error: str,
+        shaded: bool,
+    ) -> None:
+        self._loaded, self._wanted = loaded, wanted
+        self._per_token = wanted.per_token or (shaded and not wanted.words)
+        self._context, self._closed = context, closed
+        self._on_error = on_error
+        self._texts = self._kept = self._broken = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is unknown is spelled, so that any two texts can be compared."""
+        return not self._closed and self._loaded.unknown is not None
+
+    def score(self, texts: list[str]) -> "list[TextScore]":
+        """The scores of texts."""
+        return self._loaded.score_all(
+            texts,
+            context=self._context,
+            per_token=self._per_token,
+            words=self._wanted.words,
+            closed=self._closed,
+        )
+
+    def sound(self, records: "Iterator[Record | None]") -> "Iterator[Record | None]":
+        """The records without the broken ones that are to be dropped.
+
+        Raises TextError at the first if that is what was asked for, when those before it have
+        been dealt with.
+        """
+        for record in records:
+            if record is not None and record.problem is not None:
+                if self._on_error == "stop":
+                    yield None  # what was read before it
+                    raise TextError(record.problem)
+                self._broken += 1
+                say(record.problem)
+                if self._on_error == "drop":
+                    continue
+            yield record
+
+    def write(self, batch: list[Record], form: Form, bounds: Bounds, writer: Shows | None) -> None:
+        """Score a portion of records and write those that are to be kept."""
+        scores = iter(self.score([r.text for r in batch if r.text is not None]))
+        for record in batch:
+            if record.text is None:
+                if writer is not None and record.problem is not None:
+                    writer.write_broken(record.line, record.problem)
+                else:
+                    out_line(form.written(record, {}))
+                continue
+            score = next(scores)
+            self._texts += 1
+            if bounds.are_set and not bounds.keep(score):
+                continue
+            self._kept += 1
+            if writer is not None:
+                writer.write(score)
+            else:
+                out_line(form.written(record, self._wanted.results(score)))
+        sys.stdout.flush()
+
+    def write_ranked(self, group: list[Record], form: nbest.Hypotheses, weight: float) -> None:
+        """Score a group of hypotheses and write them best first."""
+        if group[0].text is None:
+            out_line(form.written(group[0], {}))
+            return
+        scores = self.score([record.text or "" for record in group])
+        for record, _, results in nbest.ranked(group, scores, form, self._wanted, weight):
+            out_line(form.written(record, results))
+        sys.stdout.flush()
+
+    def say_counts(self, bounds: Bounds) -> None:
+        """What was dropped and what was broken, if there was any."""
+        sys.stdout.flush()
+        if bounds.are_set:
+            say(f"kept {self._kept:,} of {self._texts:,} texts")
+        if self._broken:
+            verb = {"keep": "kept as they were", "drop": "dropped"}[self._on_error]
+            say(f"broken lines, {verb}: {self._broken:,}")
