@@ -181,10 +181,12 @@ class Sampler:
         drawn = draw(logits, uniform, config, banned)
         ids: list[int] = drawn.ids.tolist()
         log_probs: list[float] = drawn.log_probs.tolist()
-        for row in np.flatnonzero(drawn.doubtful).tolist():
-            exact = self._exact_logits(lanes[row], context)
-            again = draw(exact, uniform[row : row + 1], config, banned)
-            ids[row], log_probs[row] = int(again.ids[0]), float(again.log_probs[0])
+        doubtful = np.flatnonzero(drawn.doubtful)
+        if len(doubtful):
+            exact = self._exact_logits([lanes[row] for row in doubtful], context)
+            again = draw(exact, uniform[doubtful], config, banned)
+            for row, token, log_prob in zip(doubtful, again.ids, again.log_probs, strict=True):
+                ids[row], log_probs[row] = int(token), float(log_prob)
         for lane, token, log_prob in zip(lanes, ids, log_probs, strict=True):
             lane.ids.append(token)
             lane.log_prob += log_prob
@@ -212,17 +214,18 @@ class Sampler:
                 "it anew."
             )
 
-    def _exact_logits(self, lane: _Lane, context: list[int]) -> equations.Array:
-        """The log-probabilities (1, V) of a lane's next token in double precision."""
+    def _exact_logits(self, lanes: list[_Lane], context: list[int]) -> equations.Array:
+        """The log-probabilities (B, V) of the next tokens of lanes in double precision."""
         if self._reference is None:
             self._reference = self.engine.reference()
-        ids = np.array(context + lane.ids, dtype=np.int64)
-        read, state = lane.exact
-        top, state = equations.hidden(
-            self.engine.config.cell, self._reference, ids[None, read:], state
-        )
-        lane.exact = (len(ids), state)
-        return equations.predict(self._reference, top[:, -1])
+        cell, tops = self.engine.config.cell, []
+        for lane in lanes:
+            ids = np.array(context + lane.ids, dtype=np.int64)
+            read, state = lane.exact
+            top, state = equations.hidden(cell, self._reference, ids[None, read:], state)
+            lane.exact = (len(ids), state)
+            tops.append(top[:, -1])
+        return equations.predict(self._reference, np.concatenate(tops))  # one product for all
 
     def _finish(self, lane: _Lane, config: SamplingConfig, prompt: Prompt) -> Sample | None:
         """The sample a lane has become, or None if it goes on."""
