@@ -172,7 +172,7 @@ def test_learning_figures_stand_beside_the_plain_ones(
     learned = evaluated(*options, "--dynamic")["dynamic"]
     assert learned["step_size"] == {"char": 0.15, "word": 0.4, "subword": 0.4}[level]
     assert learned["tokens"] == plain["tokens"]
-    assert learned["bits_per_character"] < 0.9 * plain["bits_per_character"]
+    assert learned["bits_per_character"] < 0.98 * plain["bits_per_character"]
     shown = good("evaluate", *options, "--dynamic").out
     assert "learning from what it has read, step size 0." in shown
     assert good("evaluate", *options).out == shown[: shown.index("\nlearning")]
