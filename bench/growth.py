@@ -1,6 +1,7 @@
 """How cost grows: with the units, the batch, the vocabulary and the text."""
 
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -121,8 +122,15 @@ def _read(path: str, level: str) -> None:
     speller = speller_of(tokenizer, texts, 0, lambda _: None)
     material = material_of(texts, tokenizer, speller)
     seconds = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{seconds:.1f} s, {peak:,.0f} MB, {material.text.num_tokens:,} tokens")
+    print(f"{seconds:.1f} s, {_peak():,.0f} MB, {material.text.num_tokens:,} tokens")
+
+
+def _peak() -> float:
+    """The largest memory of this process in MB; getrusage would count its parent's, too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 1024  # type: ignore[index]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
