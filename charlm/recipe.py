@@ -100,9 +100,9 @@ def _hidden_size(level: str, num_tokens: int, seconds: float, short: bool) -> in
     """More text and more time carry more units."""
     if num_tokens < 30_000:
         return 192
-    if short:
-        return 512 if seconds >= 90 else 256
-    if num_tokens < _LITTLE:
+    if short and level == "char" and seconds >= 90:
+        return 512
+    if short or num_tokens < _LITTLE:
         return 256
     if level != "char":
         return 320 if seconds < 400 else 512 if num_tokens > _MUCH else 400
@@ -148,4 +148,4 @@ def sample_of_types(vocab_size: int, num_tokens: int) -> dict[str, int]:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} min"
+    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
