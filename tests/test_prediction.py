@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny import LEVELS, TEXTS, material_of, model_of, tokenizer_of, trained_run
+from tiny import LEVELS, TEXTS, engines_of, material_of, model_of, tokenizer_of, trained_run
 
 from charlm import api, equations
 from charlm.config import CELLS, SamplingConfig
-from charlm.engine import Engine
 from charlm.errors import UsageError
 from charlm.metrics import NATS_PER_BIT
 from charlm.model import to_arrays
@@ -26,14 +25,7 @@ from charlm.scoring import score_texts
 from charlm.torch_engine import TorchEngine
 
 TOKENIZERS = {level: tokenizer_of(level) for level in LEVELS}
-MODELS = {
-    level: model_of(tokenizer.vocab_size, std=0.3, num_layers=2)
-    for level, tokenizer in TOKENIZERS.items()
-}
-ENGINES: dict[str, tuple[Engine, Engine]] = {
-    level: (NumpyEngine(model.config, to_arrays(model)), TorchEngine(model))
-    for level, model in MODELS.items()
-}
+ENGINES = engines_of(TOKENIZERS)
 # Known text, unknown symbols, spaces and line ends anywhere, marks that tokenizers use themselves.
 PREFIXES = st.text(st.sampled_from("the catdog,: \n\tZé☃😀\u0301\ufffd▁￭\ud800"), max_size=12)
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny import LEVELS, TEXTS, model_of, tokenizer_of
+from tiny import LEVELS, TEXTS, engines_of, model_of, tokenizer_of
 
 from charlm import metrics
-from charlm.engine import Engine
 from charlm.model import to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.prediction import next_tokens
@@ -20,14 +19,7 @@ from charlm.unknown import UnknownCharacters
 
 TOKENIZERS = {level: tokenizer_of(level) for level in LEVELS}
 TOKENIZERS["pretokenized"] = train_tokenizer(TEXTS, level="word", pretokenized=True, min_count=1)
-MODELS = {
-    level: model_of(tokenizer.vocab_size, std=0.3, num_layers=2)
-    for level, tokenizer in TOKENIZERS.items()
-}
-ENGINES: dict[str, tuple[Engine, Engine]] = {
-    level: (NumpyEngine(model.config, to_arrays(model)), TorchEngine(model))
-    for level, model in MODELS.items()
-}
+ENGINES = engines_of(TOKENIZERS)
 TYPED = st.text(st.sampled_from("the catdog,: \n\tZé☃😀\u0301▁(-\u3000"), max_size=16)
 
 

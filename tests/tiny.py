@@ -9,10 +9,13 @@ import torch
 from charlm.batching import tokenize
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.corpus import sequence_hashes
-from charlm.model import RecurrentLM
+from charlm.engine import Engine
+from charlm.model import RecurrentLM, to_arrays
+from charlm.numpy_engine import NumpyEngine
 from charlm.run import Material, Run, fit
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
+from charlm.torch_engine import TorchEngine
 from charlm.training import new_state
 
 TEXTS = [
@@ -121,3 +124,12 @@ def chi_square_p(counts: np.ndarray, probs: np.ndarray) -> float:
     freedom = torch.tensor((len(expected) - 1) / 2, dtype=torch.float64)
     half = torch.tensor(statistic / 2, dtype=torch.float64)
     return float(torch.special.gammaincc(freedom, half))
+
+
+def engines_of(tokenizers: dict[str, Tokenizer]) -> dict[str, tuple[Engine, Engine]]:
+    """For each tokenizer a random model on the NumPy engine and on the torch engine."""
+    engines: dict[str, tuple[Engine, Engine]] = {}
+    for level, tokenizer in tokenizers.items():
+        model = model_of(tokenizer.vocab_size, std=0.3, num_layers=2)
+        engines[level] = (NumpyEngine(model.config, to_arrays(model)), TorchEngine(model))
+    return engines
