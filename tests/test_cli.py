@@ -30,7 +30,7 @@ from charlm.config import CELLS, LEVELS, SPLITS
 from charlm.run import Run
 from charlm.training import Step
 
-COMMANDS = ("train", "sample", "score", "evaluate", "next", "tokenize", "info", "list")
+COMMANDS = ("train", "sample", "score", "evaluate", "compare", "next", "tokenize", "info", "list")
 TINY = ("--steps", "3", "--hidden", "8")
 BEST = re.compile(
     r"best validation loss: (\d+\.\d{4}) nats per token, (\d+\.\d{4}) bits per character "
@@ -203,6 +203,9 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
     (empty / "records.jsonl").write_text('{"text": "the bear"}\n')
     (empty / "table.tsv").write_text("1\tthe bear\n")
     (empty / "hypotheses.tsv").write_text("1\tthe bear\t-2\n1\tthe jay\t-1\n")
+    (empty / "held-out.txt").write_text("the bear\nthe jay\n")
+    for name in ("words", "chars", "old", "new"):
+        good("train", "corpus.txt", "--name", name, *TINY)
     (empty / "poems").mkdir()
     (empty / "poems" / "one.txt").write_text(TEXT)
     (empty / "news.gz").write_bytes(gzip.compress(TEXT.encode()))

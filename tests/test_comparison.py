@@ -1,0 +1,184 @@
+"""Laws of comparing two models: the bits of evaluate, shared over units; an honest interval."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_cli import TEXT, bad, good
+from tiny import LEVELS, material_of, trained_run
+
+from charlm import api, corpus
+from charlm.comparison import Comparison, Model, Unit, bootstrap, compare, units_of
+from charlm.errors import UsageError
+from charlm.metrics import NATS_PER_BIT
+from charlm.scoring import TextScore
+
+HELD = "the cat sat\n\nthe ☃ ran to the mat\na dog\n\nto be or not to be\n"
+LONG = "".join(f"the cat sat on mat number {n}\n" for n in range(120))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, api.LanguageModel]:
+    """A small model of each level, that of words with its speller."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "corpus.txt").write_text(TEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for level in LEVELS:
+            good("train", "corpus.txt", "--level", level, "--name", level, "--steps", "8")
+        return {level: api.load(folder / "checkpoints" / level) for level in LEVELS}
+
+
+def as_model(loaded: api.LanguageModel, split_on: str) -> Model:
+    """A model that reads sequences of a kind."""
+    return Model(lambda texts, tokens: loaded.score_all(texts, per_token=tokens), split_on)
+
+
+def constant(bits: float, split_on: str = "line") -> Model:
+    """A model that gives every character, and nothing else, so many bits."""
+
+    def score(texts: Any, _: bool) -> list[TextScore]:
+        return [
+            TextScore(
+                text=text,
+                total_log_prob=-bits * NATS_PER_BIT * len(text),
+                num_tokens=len(text) + 1,
+                num_oov=0,
+            )
+            for text in texts
+        ]
+
+    return Model(score, split_on)
+
+
+@pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
+@pytest.mark.parametrize("text", [HELD, LONG, TEXT[:5000]], ids=["held", "long", "text"])
+def test_units_are_the_text_in_order(split_on: str, text: str) -> None:
+    """They are its sequences; of a whole file, blocks of lines that are all of it."""
+    ranges = list(units_of(text, split_on))
+    assert ranges == sorted(ranges)
+    found = [text[begin:end] for begin, end in ranges]
+    if split_on == "file":
+        assert "".join(found) == text
+        assert all(unit.endswith("\n") for unit in found[:-1])
+        assert all(len(unit) >= 1000 for unit in found[:-1])
+    else:
+        assert found == corpus.split_sequences(text, split_on)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
+def test_bits_are_those_of_evaluate(
+    models: dict[str, api.LanguageModel], level: str, split_on: str
+) -> None:
+    """Whatever the units, all of a model's nats are in them."""
+    loaded = models[level]
+    for text in (HELD, LONG):
+        sequences = corpus.split_sequences(text, split_on)
+        expected = -loaded.evaluate(sequences).total_log_prob
+        for other in ("line", "paragraph", "file"):
+            pair = (as_model(loaded, split_on), constant(1.0, other if other != "file" else "line"))
+            found = compare(pair, [text], resamples=10)
+            assert sum(unit.nats[0] for unit in found.units) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_model_is_as_good_as_itself(models: dict[str, api.LanguageModel]) -> None:
+    """The difference is 0 and so is the interval."""
+    model = as_model(models["char"], "line")
+    found = compare((model, model), [HELD])
+    assert (found.difference, found.low, found.high, found.is_real) == (0, 0, 0, False)
+
+
+def test_turned_round_the_difference_changes_its_sign(
+    models: dict[str, api.LanguageModel],
+) -> None:
+    """And the interval with it."""
+    one, other = as_model(models["char"], "line"), as_model(models["word"], "line")
+    there, back = compare((one, other), [TEXT[:3000]]), compare((other, one), [TEXT[:3000]])
+    assert there.difference == pytest.approx(-back.difference)
+    assert there.low == pytest.approx(-(back.high or 0))
+    assert there.low is not None
+    assert there.high is not None
+    assert there.low < there.difference < there.high
+    assert there == compare((one, other), [TEXT[:3000]])  # drawn by seed
+    assert there.low != compare((one, other), [TEXT[:3000]], seed=1).low
+
+
+def test_a_difference_in_every_unit_is_real() -> None:
+    """Half a bit a character more everywhere: that is the difference, without any doubt."""
+    found = compare((constant(2.0), constant(2.5)), [TEXT[:3000]])
+    assert found.difference == pytest.approx(0.5)
+    assert (found.low, found.high) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert found.is_real
+    assert found.share == 0
+    assert found.bits_per_character == (pytest.approx(2.0), pytest.approx(2.5))
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 1000), mean=st.floats(-1, 1))
+def test_the_interval_has_the_width_of_the_standard_error(seed: int, mean: float) -> None:
+    """Of units of one length it is the mean and about 1.96 standard errors on each side."""
+    rng = np.random.default_rng(seed)
+    differences = rng.normal(mean, 1, 400)
+    drawn = bootstrap(differences, np.ones(400, dtype=np.int64), resamples=4000, seed=seed)
+    assert drawn.mean() == pytest.approx(differences.mean(), abs=0.01)
+    assert drawn.std() == pytest.approx(differences.std() / math.sqrt(400), rel=0.1)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """About 19 times in 20."""
+    rng = np.random.default_rng(5)
+    hits = 0
+    for i in range(200):
+        drawn = bootstrap(
+            rng.exponential(1, 100) - 1, np.ones(100, dtype=np.int64), resamples=400, seed=i
+        )
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        hits += int(low <= 0 <= high)
+    assert 176 <= hits <= 199
+
+
+def test_what_differs_most_comes_first() -> None:
+    """By how many bits, whichever model is the better one there."""
+    units = tuple(Unit(str(i), (float(i), i + more)) for i, more in enumerate((1.0, -5.0, 2.0)))
+    found = Comparison(units=units, oov_rates=(0, 0), low=None, high=None, share=None)
+    assert [unit.text for unit in found.most_different(2)] == ["1", "2"]
+
+
+def test_nothing_cannot_be_compared(models: dict[str, api.LanguageModel]) -> None:
+    """No text, no comparison; one unit, no interval."""
+    model = as_model(models["char"], "line")
+    with pytest.raises(UsageError, match="no text"):
+        compare((model, model), ["\n\n"])
+    with pytest.raises(UsageError, match="nothing"):
+        bootstrap(np.empty(0), np.empty(0, dtype=np.int64))
+    found = compare((model, model), ["the cat"])
+    assert (found.low, found.high, found.is_real) == (None, None, False)
+
+
+def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of 80 columns, JSON that says the same, and an exit code for scripts."""
+    monkeypatch.chdir(tmp_path)
+    Path("held.txt").write_text(HELD)
+    for name, steps in (("a", 2), ("b", 30)):
+        trained_run(tmp_path / "checkpoints" / name, material=material_of(), num_steps=steps)
+    shown = good("compare", "a", "b", "held.txt").out
+    assert max(map(len, shown.splitlines())) <= 80
+    (line,) = good("compare", "a", "b", "held.txt", "--json", "--show", "1").out.splitlines()
+    found = json.loads(line)
+    assert f"{found['difference_bits_per_character']:+.4f} bits/char" in shown
+    assert found["difference_bits_per_character"] == pytest.approx(
+        found["bits_per_character_b"] - found["bits_per_character_a"]
+    )
+    assert len(found["most_different"]) == 1
+    assert found["difference_bits_per_character"] < 0  # it has learned for longer
+    good("compare", "a", "b", "held.txt", "--fail-above", "0")
+    assert "were allowed" in bad(1, "compare", "b", "a", "held.txt", "--fail-above", "0.0001")
+    bad(3, "compare", "a", "b", "nowhere.txt")
+    bad(4, "compare", "a", "c", "held.txt")
+    bad(2, "compare", "a", "b", "held.txt", "--seed", "-1")
