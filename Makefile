@@ -1,13 +1,14 @@
 # Two commands do all the set-up on a machine that has Python 3.11 or newer:
 #   make demo    install, train on the bundled prose, draw samples, score two sentences
 #   make test    install, run the whole test suite
-# More: make lint, make bench, make clean. PYTHON=python3.12 chooses another interpreter.
+# More: make reliability, make test-nightly, make lint, make bench, make clean.
+# PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test reliability test-nightly lint format bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +35,13 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# The rows of docs/reliability.md with their counts; nightly runs ten times as many cases.
+reliability: $(VENV)/.installed
+	$(BIN)/python -m pytest -m row --matrix
+
+test-nightly: $(VENV)/.installed
+	$(BIN)/python -m pytest -m row --matrix --nightly
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -1,0 +1,97 @@
+"""The matrix of docs/reliability.md: its rows, and how many cases of each were really run.
+
+A test that backs a row is marked ``@pytest.mark.row("F2")`` and takes the fixture ``tally``:
+
+    for seed in range(tally.wanted(500)):
+        ...
+        tally.add()
+
+``tally.wanted`` is ten times as many in the nightly run. Several tests may share a row; each asks
+for its part, and the row fails if fewer cases were run than it promises.
+"""
+
+import dataclasses
+import time
+from typing import NamedTuple
+
+NIGHTLY = 10
+
+
+class Row(NamedTuple):
+    """A row of the matrix: the promises it backs, what is done, and the cases of a usual run."""
+
+    promises: str
+    what: str
+    count: int
+
+
+@dataclasses.dataclass
+class Result:
+    """What has been run of a row. ``parts`` is what its tests asked for, in all."""
+
+    done: int = 0
+    parts: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+
+
+# In the order of the table; a row stands here once the tests that back it do.
+ROWS: dict[str, Row] = {}
+
+
+class Tally:
+    """Counts the cases of one test of a row."""
+
+    def __init__(self, result: Result, *, nightly: bool) -> None:
+        self._result = result
+        self._factor = NIGHTLY if nightly else 1
+
+    def wanted(self, count: int) -> int:
+        """How many cases this test is to run, where a usual run has ``count``."""
+        self._result.parts += count * self._factor
+        return count * self._factor
+
+    def add(self, count: int = 1) -> None:
+        """So many cases held."""
+        self._result.done += count
+
+
+class Matrix:
+    """The results of a run, row by row."""
+
+    def __init__(self, *, nightly: bool) -> None:
+        self.nightly = nightly
+        self.results: dict[str, Result] = {}
+
+    def result(self, row: str) -> Result:
+        """That of a row of ROWS; KeyError for any other."""
+        ROWS[row]
+        return self.results.setdefault(row, Result())
+
+    def problems(self) -> list[str]:
+        """Rows that failed, or of which fewer cases were run than promised."""
+        factor = NIGHTLY if self.nightly else 1
+        found = []
+        for name, row in ROWS.items():
+            result = self.results.get(name, Result())
+            if result.failures:
+                found.append(f"{name}: {result.failures} failures")
+            elif result.done < max(result.parts, row.count * factor):
+                found.append(f"{name}: {result.done} of {row.count * factor} cases were run")
+        return found
+
+    def table(self) -> list[str]:
+        """The lines of a table in Markdown."""
+        lines = [
+            "| row | backs | test | promised | run | failed | seconds |",
+            "|---|---|---|---:|---:|---:|---:|",
+        ]
+        for name, row in ROWS.items():
+            result = self.results.get(name, Result())
+            lines.append(
+                f"| {name} | {row.promises} | {row.what} | {row.count:,} | {result.done:,} | "
+                f"{result.failures} | {result.seconds:.1f} |"
+            )
+        cases = sum(result.done for result in self.results.values())
+        lines += ["", f"{time.strftime('%Y-%m-%d')}: {cases:,} cases"]
+        return lines
