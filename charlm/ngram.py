@@ -15,28 +15,41 @@ as one number; each table is sorted, so all n-grams of one context lie side by s
 tokens, V types, G n-grams of one order.
 """
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import UsageError
+from charlm.errors import CheckpointError, UsageError
 
 HIGHEST_ORDER = 7
 _FALLBACK = (0.5, 1.0, 1.5)  # where there are too few n-grams to estimate a discount from
 _NOWHERE = -1
+_KINDS = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
 
 Ids = NDArray[np.integer[Any]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """The n-grams of one order.
+class Level(NamedTuple):
+    """The n-grams of one order: keys (G,), sorted, and what is counted of each, counts (G,)."""
 
-    keys (G,) are sorted; own (G,) is what the discounted count gives of p(w | h); backoff (G,) is
-    γ of the n-gram as a context, 1 where nothing was seen after it.
+    keys: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+class Look(NamedTuple):
+    """What the model makes of N tokens: log P (nats), and how many tokens before each it knew."""
+
+    log_probs: NDArray[np.float64]  # (N,)
+    matched: NDArray[np.int8]  # (N,), 0 to order - 1
+
+
+class _Table(NamedTuple):
+    """The n-grams of one order, as they are looked up.
+
+    own (G,) is what the discounted count gives of p(w | h); backoff (G,) is γ of the n-gram as a
+    context, 1 where nothing was seen after it.
     """
 
     keys: NDArray[np.int64]
@@ -45,67 +58,110 @@ class Table:
 
 
 class NGram:
-    """p(w | the tokens before), for tokens and for whole distributions."""
+    """p(w | the tokens before), for tokens and for whole distributions.
 
-    def __init__(
-        self, vocab_size: int, unigrams: NDArray[np.float64], tables: Sequence[Table]
-    ) -> None:
+    It is all in the counts of its levels, of orders 1, 2, …; whatever they are, every
+    distribution adds up to 1.
+    """
+
+    def __init__(self, vocab_size: int, levels: Sequence[Level]) -> None:
         self.vocab_size = vocab_size
-        self.unigrams = unigrams  # (V,) p(w), backed off to the uniform distribution
-        self.tables = tuple(tables)  # of orders 1, 2, …; the first holds the backoffs of V + 1 ids
+        self.levels = tuple(levels)
+        size = vocab_size + 1
+        tables: list[_Table] = []
+        for n, (keys, counts) in enumerate(self.levels, start=1):
+            contexts = keys // size if n > 1 else np.zeros(len(keys), dtype=np.int64)
+            own, backoff = _discounted(counts, contexts, len(tables[-1].keys) if n > 1 else 1)
+            if n == 1:
+                # (V,) p(w), backed off to the uniform distribution
+                self.unigrams = (own + backoff[0] / vocab_size)[:vocab_size]
+            else:
+                tables[-1] = tables[-1]._replace(backoff=backoff)
+            tables.append(_Table(keys, own, np.ones(len(keys))))
+        self._tables = tuple(tables)
 
     @property
     def order(self) -> int:
         """The longest n-gram: what a token depends on, itself included."""
-        return len(self.tables)
+        return len(self.levels)
 
     def token_log_probs(self, sequences: Sequence[Ids]) -> NDArray[np.float64]:
         """log P (N,) in nats of each token of sequences that end in <EOS>, one after another."""
         stream, depth = _stream(sequences, self.vocab_size)
+        return self._look(stream, depth).log_probs
+
+    def look(self, sequences: Sequence[Ids]) -> Look:
+        """The same, and how much of what stands before each token is known."""
+        return self._look(*_stream(sequences, self.vocab_size))
+
+    def look_on(self, before: Ids, ids: Ids) -> Look:
+        """The same of ids (T,) that go on where ``before`` ends, whose beginning is the mark."""
+        stream = np.concatenate((before, ids)).astype(np.int64)
+        found = self._look(stream, np.arange(len(stream)))
+        own = slice(len(stream) - 1 - len(ids), None)
+        return Look(found.log_probs[own], found.matched[own])
+
+    def _look(self, stream: NDArray[np.int64], depth: NDArray[np.int64]) -> Look:
+        """At each place of a stream that is no mark; depth counts the tokens since one."""
         within = depth > 0
         p = np.ones(len(stream))
         p[within] = self.unigrams[stream[within]]
+        matched = np.zeros(len(stream), dtype=np.int8)
         before = stream.copy()  # (T,) the index of the (n-1)-gram that ends at each place
-        for order, table in enumerate(self.tables[1:], start=2):
-            shorter = self.tables[order - 2]
+        for order, table in enumerate(self._tables[1:], start=2):
             places = np.flatnonzero(depth >= order - 1)
             contexts = before[places - 1]
             places, contexts = places[contexts >= 0], contexts[contexts >= 0]
-            p[places] *= shorter.backoff[contexts]
+            backoff = self._tables[order - 2].backoff[contexts]
+            p[places] *= backoff
+            matched[places[backoff < 1]] = order - 1
             found = _find(table.keys, contexts * (self.vocab_size + 1) + stream[places])
             hit = found >= 0
             p[places[hit]] += table.own[found[hit]]
             before = np.full(len(stream), _NOWHERE)
             before[places] = found
-        return np.log(p[within])
+        return Look(np.log(p[within]), matched[within])
 
     def next_probs(self, ids: Ids) -> NDArray[np.float64]:
         """P (V,) of the token after a sequence that begins with ids (T,)."""
-        context = (
-            [self.vocab_size, *np.asarray(ids).tolist()][-(self.order - 1) :]
-            if self.order > 1
-            else []
-        )
-        p = self.unigrams.copy()
-        for length in range(1, len(context) + 1):
-            index = self._index(context[-length:])
-            if index < 0:
-                break
-            p *= self.tables[length - 1].backoff[index]
-            table = self.tables[length]
-            first = index * (self.vocab_size + 1)
-            begin, end = np.searchsorted(table.keys, (first, first + self.vocab_size + 1))
-            p[table.keys[begin:end] - first] += table.own[begin:end]
-        return p
+        context = np.concatenate(([self.vocab_size], ids))[None]
+        rows: NDArray[np.float64] = self.rows(context)[0][0]
+        return rows
 
-    def _index(self, gram: list[int]) -> int:
-        """Where an n-gram stands in the table of its order, or -1."""
-        index = gram[0]
-        for order, token in enumerate(gram[1:], start=2):
-            key = np.array([index * (self.vocab_size + 1) + token])
-            index = int(_find(self.tables[order - 1].keys, key)[0])
-            if index < 0:
-                break
+    def rows(
+        self, contexts: Ids, dtype: type[np.floating[Any]] = np.float64
+    ) -> tuple[NDArray[Any], NDArray[np.int8]]:
+        """P (B, V) of what follows contexts (B, C), and how many of their tokens were known (B,).
+
+        A context ends at the right; left of a mark, with which its sequence begins, stands -1.
+        """
+        batch, vocab_size = len(contexts), self.vocab_size
+        contexts = contexts[:, max(0, contexts.shape[1] - self.order + 1) :].astype(np.int64)
+        p = np.repeat(self.unigrams.astype(dtype)[None], batch, axis=0)
+        matched = np.zeros(batch, dtype=np.int8)
+        for length in range(1, contexts.shape[1] + 1):
+            index = self._index(contexts[:, -length:])
+            rows = np.flatnonzero(index >= 0)
+            backoff = self._tables[length - 1].backoff[index[rows]]
+            rows, backoff = rows[backoff < 1], backoff[backoff < 1]
+            p[rows] *= backoff[:, None].astype(dtype)
+            matched[rows] = length
+            table = self._tables[length]
+            first = index[rows] * (vocab_size + 1)
+            begin = np.searchsorted(table.keys, first)
+            number = np.searchsorted(table.keys, first + vocab_size + 1) - begin
+            found = np.repeat(begin - np.cumsum(number) + number, number) + np.arange(number.sum())
+            types = table.keys[found] - np.repeat(first, number)
+            p[np.repeat(rows, number), types] += table.own[found].astype(dtype)
+        return p, matched
+
+    def _index(self, grams: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where n-grams (B, n) stand in the table of their order, or -1."""
+        index = grams[:, 0]
+        for n, token in enumerate(grams.T[1:], start=2):
+            known = np.where(index >= 0, index, 0) * (self.vocab_size + 1) + token
+            found = _find(self._tables[n - 1].keys, known)
+            index = np.where(index >= 0, found, _NOWHERE)
         return index
 
 
@@ -114,15 +170,14 @@ def train(sequences: Sequence[Ids], vocab_size: int, order: int) -> NGram:
 
     Raises UsageError if the order is not 1 to 7 or there is no token.
     """
-    if not 1 <= order <= HIGHEST_ORDER:
-        raise UsageError(f"the order of n-grams must be 1 to {HIGHEST_ORDER}, got {order}.")
+    check_order(order)
     stream, depth = _stream(sequences, vocab_size)
     if not (depth > 0).any():
         raise UsageError("there are no tokens to count.")
     size = vocab_size + 1
     keys, firsts, occurrences = _unigrams(stream, size)
     of_place = [stream.astype(np.int64)]  # for each order (T,) the index of the n-gram ending there
-    levels = [(keys, firsts, occurrences)]
+    found = [(keys, firsts, occurrences)]
     for n in range(2, order + 1):
         places = np.flatnonzero(depth >= n - 1)
         numbers = of_place[-1][places - 1] * size + stream[places]
@@ -132,25 +187,81 @@ def train(sequences: Sequence[Ids], vocab_size: int, order: int) -> NGram:
         index = np.full(len(stream), _NOWHERE, dtype=np.int64)
         index[places] = inverse
         of_place.append(index)
-        levels.append((keys, places[firsts], occurrences))
-    tables: list[Table] = []
-    for n, (keys, firsts, occurrences) in enumerate(levels, start=1):
-        counts = occurrences.astype(np.float64)
+        found.append((keys, places[firsts], occurrences))
+    levels = []
+    for n, (keys, firsts, occurrences) in enumerate(found, start=1):
+        counts = occurrences.astype(np.int64)
         if n < order:
-            longer = levels[n][1]  # a place where each (n+1)-gram ends: there its tail ends, too
-            counts = np.bincount(of_place[n - 1][longer], minlength=len(keys)).astype(np.float64)
+            longer = found[n][1]  # a place where each (n+1)-gram ends: there its tail ends, too
+            counts = np.bincount(of_place[n - 1][longer], minlength=len(keys))
             marked = (depth[firsts] == n - 1) & (occurrences > 0)
             counts[marked] = occurrences[marked]
         if n == 1:
             counts[vocab_size] = 0  # the mark is never predicted
-        contexts = keys // size if n > 1 else np.zeros(len(keys), dtype=np.int64)
-        own, backoff = _discounted(counts, contexts, len(tables[-1].keys) if n > 1 else 1)
-        if n == 1:
-            unigrams = (own + backoff[0] / vocab_size)[:vocab_size]
-        else:
-            tables[-1] = dataclasses.replace(tables[-1], backoff=backoff)
-        tables.append(Table(keys, own, np.ones(len(keys))))
-    return NGram(vocab_size, unigrams, tables)
+        levels.append(Level(keys, counts))
+    return NGram(vocab_size, levels)
+
+
+def check_order(order: int) -> None:
+    """Raise UsageError if there are no n-grams of such an order."""
+    if not 1 <= order <= HIGHEST_ORDER:
+        raise UsageError(f"the order of n-grams must be 1 to {HIGHEST_ORDER}, got {order}.")
+
+
+def to_arrays(model: NGram) -> dict[str, NDArray[Any]]:
+    """The counts in little room: of each order what follows each context, and how often.
+
+    Of order n, ``tokens.n`` (G,) are the last tokens, ``sizes.n`` how many of them each (n-1)-gram
+    has, ``counts.n`` (G,) the counts; of order 1 the counts (V + 1,) alone.
+    """
+    size = model.vocab_size + 1
+    arrays: dict[str, NDArray[Any]] = {}
+    for n, (keys, counts) in enumerate(model.levels, start=1):
+        arrays[f"counts.{n}"] = _small(counts)
+        if n > 1:
+            contexts = len(model.levels[n - 2].keys)
+            arrays[f"tokens.{n}"] = _small(keys % size)
+            arrays[f"sizes.{n}"] = _small(np.bincount(keys // size, minlength=contexts))
+    return arrays
+
+
+def from_arrays(vocab_size: int, arrays: Mapping[str, NDArray[Any]]) -> NGram:
+    """The model that ``to_arrays`` wrote. Raises CheckpointError if these are not its arrays."""
+    order = (len(arrays) + 2) // 3
+    names = {"counts.1"} | {
+        f"{kind}.{n}" for n in range(2, order + 1) for kind in ("counts", "tokens", "sizes")
+    }
+    if set(arrays) != names or not 1 <= order <= HIGHEST_ORDER:
+        raise _damaged("the wrong arrays")
+    for name, array in arrays.items():
+        if array.ndim != 1 or array.dtype not in _KINDS:
+            raise _damaged(f"a wrong kind of {name}")
+    counts = arrays["counts.1"].astype(np.int64)
+    if len(counts) != vocab_size + 1 or counts[vocab_size] != 0 or not counts.any():
+        raise _damaged("the wrong number of types")
+    levels = [Level(np.arange(vocab_size + 1), counts)]
+    for n in range(2, order + 1):
+        sizes, tokens = (arrays[f"{kind}.{n}"].astype(np.int64) for kind in ("sizes", "tokens"))
+        counts = arrays[f"counts.{n}"].astype(np.int64)
+        whole = len(sizes) == len(levels[-1].keys) and sizes.sum() == len(tokens) == len(counts)
+        if not whole or not (tokens < vocab_size).all() or not (counts > 0).all():
+            raise _damaged(f"wrong n-grams of order {n}")
+        keys = np.repeat(np.arange(len(sizes)), sizes) * (vocab_size + 1) + tokens
+        if not (np.diff(keys) > 0).all():
+            raise _damaged(f"n-grams of order {n} out of order")
+        levels.append(Level(keys, counts))
+    return NGram(vocab_size, levels)
+
+
+def _damaged(what: str) -> CheckpointError:
+    return CheckpointError(f"the n-gram model is damaged: it has {what}.")
+
+
+def _small(values: NDArray[np.int64]) -> NDArray[Any]:
+    """The same numbers, none negative, in the fewest bytes."""
+    return values.astype(
+        next(kind for kind in _KINDS if values.max(initial=0) <= np.iinfo(kind).max)
+    )
 
 
 def _unigrams(
@@ -163,7 +274,7 @@ def _unigrams(
 
 
 def _discounted(
-    counts: NDArray[np.float64], contexts: NDArray[np.int64], num_contexts: int
+    counts: NDArray[np.int64], contexts: NDArray[np.int64], num_contexts: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Discounted shares (G,) of n-grams in their contexts, and γ of every context."""
     classes = np.minimum(counts, 3).astype(np.int64)  # 0 for what is never predicted
@@ -179,7 +290,7 @@ def _discounted(
     return own, backoff
 
 
-def _discounts(counts: NDArray[np.float64]) -> tuple[float, float, float]:
+def _discounts(counts: NDArray[np.int64]) -> tuple[float, float, float]:
     """D1, D2 and D3+ of Chen & Goodman, from how many n-grams occur 1, 2, 3 and 4 times."""
     n1, n2, n3, n4 = (float((counts == k).sum()) for k in (1, 2, 3, 4))
     if not (n1 and n2 and n3):

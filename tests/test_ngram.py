@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charlm import ngram
-from charlm.errors import UsageError
-from charlm.ngram import NGram, train
+from charlm.errors import CheckpointError, UsageError
+from charlm.ngram import NGram, from_arrays, to_arrays, train
 
 EOS, V = 1, 5
 SEQUENCES = st.lists(
@@ -125,6 +125,83 @@ def test_what_is_beside_a_text_does_not_matter() -> None:
     assert len(model.token_log_probs([])) == 0
     assert isinstance(model, NGram)
     assert model.order == 4
+
+
+@given(sequences=SEQUENCES, held=SEQUENCES)
+@settings(max_examples=40, deadline=None)
+def test_rows_are_what_tokens_are_scored_by(
+    sequences: list[list[int]], held: list[list[int]]
+) -> None:
+    """Whole distributions, cut off from what they cannot see, agree with scores, and adds up."""
+    model = train(ended(sequences), V, 4)
+    for ids in ended(held):
+        found = model.look([ids])
+        contexts = np.full((len(ids), 6), -1)
+        for t in range(len(ids)):
+            before = np.concatenate(([-1] * 6, [V], ids[:t]))[-6:]
+            contexts[t] = before
+        p, matched = model.rows(contexts)
+        np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-12)
+        np.testing.assert_allclose(np.log(p[np.arange(len(ids)), ids]), found.log_probs, atol=1e-12)
+        np.testing.assert_array_equal(matched, found.matched)
+        single, _ = model.rows(contexts, np.float32)
+        np.testing.assert_allclose(single, p, rtol=1e-5)
+
+
+@given(held=SEQUENCES, cut=st.integers(0, 9), seen=st.integers(3, 12))
+@settings(max_examples=40, deadline=None)
+def test_a_sequence_may_be_read_in_pieces(held: list[list[int]], cut: int, seen: int) -> None:
+    """What stands before a piece is all it needs, the last order - 1 tokens of it enough."""
+    model = train(ended([[2, 3, 4, 2], [4, 4, 0], [2, 3, 4]]), V, 4)
+    for ids in ended(held):
+        whole = model.look([ids])
+        before = np.concatenate(([V], ids[:cut]))[-seen:]
+        piece = model.look_on(before, ids[cut:])
+        np.testing.assert_allclose(piece.log_probs, whole.log_probs[cut:], atol=1e-12)
+        np.testing.assert_array_equal(piece.matched, whole.matched[cut:])
+
+
+@given(sequences=SEQUENCES, order=st.integers(1, 5))
+@settings(max_examples=25, deadline=None)
+def test_its_arrays_are_all_of_it(sequences: list[list[int]], order: int) -> None:
+    """Written and read back it is the same model, and the arrays are no larger than need be."""
+    model = train(ended(sequences), V, order)
+    arrays = to_arrays(model)
+    again = from_arrays(V, arrays)
+    for one, other in zip(model.levels, again.levels, strict=True):
+        np.testing.assert_array_equal(one.keys, other.keys)
+        np.testing.assert_array_equal(one.counts, other.counts)
+    held = ended(sequences[:3])
+    np.testing.assert_array_equal(model.token_log_probs(held), again.token_log_probs(held))
+    assert {array.dtype for array in arrays.values()} <= {np.dtype(np.uint8), np.dtype(np.uint16)}
+
+
+def test_arrays_that_are_none_of_its_own_are_refused() -> None:
+    """Whatever is changed in them, either it is refused or it is a model that adds up."""
+    good = to_arrays(train(ended([[2, 3, 4, 2], [4, 4, 0], [2, 3, 4]]), V, 3))
+    rng = np.random.default_rng(0)
+    refused = 0
+    for name in good:
+        for change in ("drop", "kind", "shape", "short", "value", "zero"):
+            arrays = {key: value.copy() for key, value in good.items()}
+            at = int(rng.integers(len(arrays[name])))
+            if change == "drop":
+                del arrays[name]
+            elif change == "kind":
+                arrays[name] = arrays[name].astype(np.float32)
+            elif change == "shape":
+                arrays[name] = arrays[name][:, None]
+            elif change == "short":
+                arrays[name] = arrays[name][:-1]
+            else:
+                arrays[name][at] = 0 if change == "zero" else 200
+            try:
+                model = from_arrays(V, arrays)
+            except CheckpointError:
+                refused += 1
+                continue
+            assert model.next_probs(np.array([2, 3])).sum() == pytest.approx(1, abs=1e-12)
+    assert refused >= 4 * len(good)
 
 
 def test_what_cannot_be_counted_is_refused() -> None:
