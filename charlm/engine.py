@@ -1,20 +1,21 @@
 """What can run a trained model: the NumPy engine for small jobs, the torch engine for large ones.
 
 Both take and give NumPy arrays, and agree to 1e-5 nats; importing torch alone takes longer than
-most small jobs do. Letters: B rows, V vocabulary.
+most small jobs do. What stands beside a network or mixes several is an engine, too. Letters: B
+rows, V vocabulary, N tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from charlm.config import ModelConfig
-from charlm.equations import ModelWeights
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 Logits: TypeAlias = npt.NDArray[np.float32]
+Predictions: TypeAlias = Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.floating[Any]]]]
 
 
 class Details(NamedTuple):
@@ -45,6 +46,16 @@ class Decoder(Protocol):
         """Set these rows, in place, to the one row of ``start``."""
 
 
+class Arbiter(Protocol):
+    """The same model in double precision: slow, and the last word where rounding would decide."""
+
+    def read(self, ids: Ids, state: Any = None) -> Any:
+        """The state after the next ids (T,), one or more, of a sequence; None is before any."""
+
+    def log_probs(self, states: Sequence[Any]) -> npt.NDArray[np.float64]:
+        """log P (B, V) of what comes after states."""
+
+
 class Reader(Protocol):
     """What gives tokens their probabilities, sequence after sequence."""
 
@@ -66,7 +77,7 @@ class Engine(Reader, Protocol):
 
     @property
     def config(self) -> ModelConfig:
-        """The shape of the model."""
+        """The shape of the network, of several that of the first."""
 
     def token_log_probs(
         self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
@@ -77,17 +88,39 @@ class Engine(Reader, Protocol):
         probability, taken together, is asked for.
         """
 
+    def predictions(self, sequences: Sequence[Ids]) -> Predictions:
+        """log P (M, V) of all types at some of the tokens (M,) after others, till all have come.
+
+        Engines of one kind and vocabulary take them in the same order.
+        """
+
     def next_logits(self, ids: Ids) -> Logits:
         """Logits (V,) of the token after a sequence that begins with ids (T,)."""
 
     def decoder(self) -> Decoder:
         """What steps the model."""
 
-    def reference(self) -> ModelWeights:
-        """The weights in double precision, for the readable equations."""
+    def arbiter(self) -> Arbiter:
+        """What decides where rounding could."""
 
 
 def empty_details(num_tokens: int, openers: Ids | None) -> Details:
     """Room for the details of so many tokens."""
     opening = None if openers is None else np.empty(num_tokens)
     return Details(np.empty(num_tokens, dtype=np.int64), np.empty(num_tokens), opening)
+
+
+def score_predictions(
+    predictions: Predictions, sequences: Sequence[Ids], openers: Ids | None
+) -> tuple[npt.NDArray[np.float64], Details]:
+    """log P (N,) and details of every token of sequences, from whole distributions."""
+    targets = np.concatenate(sequences).astype(np.int64)
+    log_probs, more = np.empty(len(targets)), empty_details(len(targets), openers)
+    for places, predicted in predictions:
+        chosen = predicted[np.arange(len(places)), targets[places]]
+        log_probs[places] = chosen
+        more.ranks[places] = (predicted > chosen[:, None]).sum(axis=1) + 1
+        more.entropies[places] = -(np.exp(predicted) * predicted).sum(axis=1)
+        if more.opening is not None:
+            more.opening[places] = np.logaddexp.reduce(predicted[:, openers], axis=1)
+    return log_probs, more

@@ -19,7 +19,7 @@ from charlm.batching import (
     group_rows,
     read_windows,
 )
-from charlm.engine import Details, Ids, empty_details
+from charlm.engine import Details, Ids, Predictions, empty_details
 from charlm.model import RecurrentLM, State, flatten_targets, narrow_state
 from charlm.products import Product
 
@@ -61,6 +61,27 @@ def token_log_probs(
                     kept[at] = value  # type: ignore[index]
             offset += width
     return log_probs, more
+
+
+@torch.inference_mode()
+def predictions(model: RecurrentLM, text: TokenizedText) -> Predictions:
+    """log P (M, V) in nats of all types at some of the targets (M,) after others."""
+    softmax = Product(model.softmax_weight, model.softmax.bias)
+    portion = max(1, _LOGITS // softmax.num_outputs)
+    device = model.embedding.weight.device
+    rows = Rows(text.starts[:-1], text.starts[1:], text.starts[:-1])
+    for group in group_rows(rows, tokens_per_window=_TOKENS, bptt_length=_WINDOW, rng=None):
+        offset, state = 0, model.init_state(len(group.begin))
+        for window in read_windows(text, group, _WINDOW):
+            batch, width = window.inputs.shape
+            hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
+            live = window.targets.t() != PADDING  # (T, B)
+            at = (group.begin[:batch] + offset + np.arange(width)[:, None])[live.numpy()]
+            features = model.features(hidden[live.to(device)])  # (M, D)
+            for first in range(0, len(at), portion):
+                span = slice(first, first + portion)
+                yield at[span], softmax(features[span]).log_softmax(1).cpu().numpy()
+            offset += width
 
 
 class Begun(NamedTuple):

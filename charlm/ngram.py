@@ -87,12 +87,12 @@ class NGram:
 
     def token_log_probs(self, sequences: Sequence[Ids]) -> NDArray[np.float64]:
         """log P (N,) in nats of each token of sequences that end in <EOS>, one after another."""
-        stream, depth = _stream(sequences, self.vocab_size)
+        stream, depth = marked_stream(sequences, self.vocab_size)
         return self._look(stream, depth).log_probs
 
     def look(self, sequences: Sequence[Ids]) -> Look:
         """The same, and how much of what stands before each token is known."""
-        return self._look(*_stream(sequences, self.vocab_size))
+        return self._look(*marked_stream(sequences, self.vocab_size))
 
     def look_on(self, before: Ids, ids: Ids) -> Look:
         """The same of ids (T,) that go on where ``before`` ends, whose beginning is the mark."""
@@ -136,11 +136,11 @@ class NGram:
         A context ends at the right; left of a mark, with which its sequence begins, stands -1.
         """
         batch, vocab_size = len(contexts), self.vocab_size
-        contexts = contexts[:, max(0, contexts.shape[1] - self.order + 1) :].astype(np.int64)
+        context = contexts[:, max(0, contexts.shape[1] - self.order + 1) :].astype(np.int64)
         p = np.repeat(self.unigrams.astype(dtype)[None], batch, axis=0)
         matched = np.zeros(batch, dtype=np.int8)
-        for length in range(1, contexts.shape[1] + 1):
-            index = self._index(contexts[:, -length:])
+        for length in range(1, context.shape[1] + 1):
+            index = self._index(context[:, -length:])
             rows = np.flatnonzero(index >= 0)
             backoff = self._tables[length - 1].backoff[index[rows]]
             rows, backoff = rows[backoff < 1], backoff[backoff < 1]
@@ -171,7 +171,7 @@ def train(sequences: Sequence[Ids], vocab_size: int, order: int) -> NGram:
     Raises UsageError if the order is not 1 to 7 or there is no token.
     """
     check_order(order)
-    stream, depth = _stream(sequences, vocab_size)
+    stream, depth = marked_stream(sequences, vocab_size)
     if not (depth > 0).any():
         raise UsageError("there are no tokens to count.")
     size = vocab_size + 1
@@ -300,10 +300,13 @@ def _discounts(counts: NDArray[np.int64]) -> tuple[float, float, float]:
     return found if all(0 <= d <= k for k, d in enumerate(found, start=1)) else _FALLBACK
 
 
-def _stream(
+def marked_stream(
     sequences: Sequence[Ids], vocab_size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All sequences, a mark before each (T,), and how far from its mark each token is (T,)."""
+    """All sequences, a mark before each (T,), and how far from its mark each token is (T,).
+
+    The mark is the id vocab_size.
+    """
     mark = np.array([vocab_size])
     parts = [part for ids in sequences for part in (mark, np.asarray(ids, dtype=np.int64))]
     lengths = np.array([len(ids) + 1 for ids in sequences], dtype=np.int64)

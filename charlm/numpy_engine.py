@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charlm import equations
+from charlm.arbiter import NetworkArbiter
 from charlm.config import ModelConfig
-from charlm.engine import Details, Ids, Logits, empty_details
+from charlm.engine import Details, Ids, Logits, Predictions, score_predictions
 from charlm.weights import Arrays, model_weights
 
 _LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
@@ -29,34 +30,34 @@ class NumpyEngine:
     def token_log_probs(
         self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
     ) -> tuple[npt.NDArray[np.float64], Details | None]:
-        """log P (N,) of every token, one sequence after another, and details.
+        """log P (N,) of every token, one sequence after another, and details."""
+        if details:
+            return score_predictions(self.predictions(sequences), sequences, openers)
+        targets = np.concatenate(sequences).astype(np.int64) if sequences else np.empty(0)
+        log_probs = np.empty(len(targets))
+        for places, predicted in self.predictions(sequences):
+            log_probs[places] = predicted[np.arange(len(places)), targets[places]]
+        return log_probs, None
+
+    def predictions(self, sequences: Sequence[Ids]) -> Predictions:
+        """log P (M, V) at some of the tokens after others.
 
         Sequences of equal length are read side by side.
         """
         starts = np.cumsum([0, *map(len, sequences)])
-        log_probs = np.empty(starts[-1])
-        more = empty_details(starts[-1], openers) if details else None
         of_length: dict[int, list[int]] = {}
         for index, ids in enumerate(sequences):
             of_length.setdefault(len(ids), []).append(index)
         for length, all_rows in of_length.items():
-            portion = max(1, _LOGITS // (self.config.vocab_size * length))
-            for first in range(0, len(all_rows), portion):
-                rows = all_rows[first : first + portion]
+            side_by_side = max(1, _LOGITS // (self.config.vocab_size * length))
+            for first in range(0, len(all_rows), side_by_side):
+                rows = all_rows[first : first + side_by_side]
                 ids = np.stack([sequences[row] for row in rows])  # (B, T)
                 at = starts[rows][:, None] + np.arange(length)
-                self._score(ids, at, log_probs, more, openers)
-        return log_probs, more
+                yield from self._predict(ids, at)
 
-    def _score(
-        self,
-        ids: Ids,
-        at: npt.NDArray[np.int64],
-        log_probs: npt.NDArray[np.float64],
-        more: Details | None,
-        openers: Ids | None,
-    ) -> None:
-        """Write log P and details of ids (B, T) to the places ``at`` (B, T)."""
+    def _predict(self, ids: Ids, at: npt.NDArray[np.int64]) -> Predictions:
+        """log P of all types where ids (B, T) stand, whose places are ``at`` (B, T)."""
         batch, length = ids.shape
         begin = np.full((batch, 1), self.config.vocab_size)
         inputs = np.concatenate((begin, ids[:, :-1]), axis=1)
@@ -66,14 +67,7 @@ class NumpyEngine:
             span = slice(first, first + portion)
             top, state = self._hidden(inputs[:, span], state)
             predicted = equations.predict(self._weights, top)  # (B, T, V)
-            chosen = np.take_along_axis(predicted, ids[:, span, None].astype(np.int64), axis=2)
-            log_probs[at[:, span]] = chosen[:, :, 0]
-            if more is not None:
-                more.ranks[at[:, span]] = (predicted > chosen).sum(axis=2) + 1
-                more.entropies[at[:, span]] = -(np.exp(predicted) * predicted).sum(axis=2)
-                if more.opening is not None:
-                    asked = predicted[:, :, openers]
-                    more.opening[at[:, span]] = np.logaddexp.reduce(asked, axis=2)
+            yield at[:, span].reshape(-1), predicted.reshape(-1, self.config.vocab_size)
 
     def read_on(
         self, ids: Ids, state: tuple[int, State] | None = None
@@ -103,6 +97,10 @@ class NumpyEngine:
     def decoder(self) -> "NumpyEngine":
         """What steps the model."""
         return self
+
+    def arbiter(self) -> NetworkArbiter:
+        """What decides where rounding could."""
+        return NetworkArbiter(self.config.cell, self.reference())
 
     def reference(self) -> equations.ModelWeights:
         """The weights in double precision."""

@@ -3,23 +3,24 @@
 Sequence number i draws its uniform numbers from a stream of its own, made from (seed, i), so it
 does not depend on how many others are drawn beside it. What remains is rounding: in another batch
 the same probabilities differ in their last digits. Where a uniform number falls so near a
-boundary that this could matter, the step is done again in double precision by the readable
-equations (equations.py), and so the same seed gives the same text, alone or in a batch. What an
-<UNK> spells is drawn in double precision, from a stream made from (seed, i) and its place.
+boundary that this could matter, the step is done again in double precision by the engine's
+arbiter, for a network the readable equations (equations.py), and so the same seed gives the same
+text, alone or in a batch. What an <UNK> spells is drawn in double precision, from a stream made
+from (seed, i) and its place.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import equations
 from charlm.config import SamplingConfig
 from charlm.corpus import sequence_hash
 from charlm.drawing import draw
-from charlm.engine import Engine
+from charlm.engine import Arbiter, Engine
 from charlm.errors import CharlmError, UsageError
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.prompt import Prompt
@@ -63,7 +64,7 @@ class _Lane:
         self.log_prob = 0.0
         self.key = (seed, index, attempt)
         self.uniform = np.random.default_rng(self.key).random
-        self.exact: tuple[int, tuple[equations.LayerState, ...] | None] = (0, None)
+        self.exact: tuple[int, Any] = (0, None)  # how much the arbiter has read, and its state
 
     def spelling_stream(self) -> Callable[[], float]:
         """The uniform numbers for what the last token spells."""
@@ -90,7 +91,7 @@ class Sampler:
         self.known = known
         self.speller = speller
         self.decoder = engine.decoder()
-        self._reference: equations.ModelWeights | None = None
+        self._arbiter: Arbiter | None = None
 
     def sample(
         self,
@@ -214,18 +215,15 @@ class Sampler:
                 "it anew."
             )
 
-    def _exact_logits(self, lanes: list[_Lane], context: list[int]) -> equations.Array:
+    def _exact_logits(self, lanes: list[_Lane], context: list[int]) -> NDArray[np.float64]:
         """The log-probabilities (B, V) of the next tokens of lanes in double precision."""
-        if self._reference is None:
-            self._reference = self.engine.reference()
-        cell, tops = self.engine.config.cell, []
+        if self._arbiter is None:
+            self._arbiter = self.engine.arbiter()
         for lane in lanes:
             ids = np.array(context + lane.ids, dtype=np.int64)
             read, state = lane.exact
-            top, state = equations.hidden(cell, self._reference, ids[None, read:], state)
-            lane.exact = (len(ids), state)
-            tops.append(top[:, -1])
-        return equations.predict(self._reference, np.concatenate(tops))  # one product for all
+            lane.exact = (len(ids), self._arbiter.read(ids[read:], state))
+        return self._arbiter.log_probs([lane.exact[1] for lane in lanes])
 
     def _finish(self, lane: _Lane, config: SamplingConfig, prompt: Prompt) -> Sample | None:
         """The sample a lane has become, or None if it goes on."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import equations
 from charlm.engine import Engine, Ids
 from charlm.errors import TextError
 from charlm.numpy_engine import NumpyEngine
@@ -127,13 +126,16 @@ def _against_equations(
     engine: Engine, rows: Sequence[Ids], rng: np.random.Generator
 ) -> tuple[float, int]:
     """How far log P of tokens drawn from rows is from the equations', at worst, in nats."""
-    weights, cell = engine.reference(), engine.config.cell
+    arbiter = engine.arbiter()
     worst, number = [0.0], 0
     for ids in rows:
         inputs = np.concatenate(([engine.config.vocab_size], ids[:-1]))
-        a, _ = equations.hidden(cell, weights, inputs[None])  # (1, T, H)
-        drawn = rng.permutation(len(ids))[:_REFERENCE_TOKENS]
-        exact = equations.token_log_probs(equations.predict(weights, a[0, drawn]), ids[drawn])
+        drawn = np.sort(rng.permutation(len(ids))[:_REFERENCE_TOKENS])
+        states, state, at = [], None, 0
+        for place in drawn.tolist():
+            state, at = arbiter.read(inputs[at : place + 1], state), place + 1
+            states.append(state)
+        exact = arbiter.log_probs(states)[np.arange(len(drawn)), ids[drawn]]
         worst.append(float(np.abs(engine.token_log_probs([ids])[0][drawn] - exact).max()))
         number += len(drawn)
     return float(np.max(worst)), number

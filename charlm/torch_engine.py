@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charlm.batching import from_ids
+from charlm.arbiter import NetworkArbiter
+from charlm.batching import TokenizedText, from_ids
 from charlm.config import ModelConfig
 from charlm.decoding import TorchDecoder
-from charlm.engine import Details, Ids, Logits
+from charlm.engine import Details, Ids, Logits, Predictions
 from charlm.equations import ModelWeights
-from charlm.evaluation import Begun, read, read_on, token_log_probs
+from charlm.evaluation import Begun, predictions, read, read_on, token_log_probs
 from charlm.model import RecurrentLM, to_arrays
 from charlm.weights import model_weights
 
@@ -32,9 +33,11 @@ class TorchEngine:
         self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
     ) -> tuple[npt.NDArray[np.float64], Details | None]:
         """log P (N,) of every token, one sequence after another, and details."""
-        ids = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
-        text = from_ids(ids, self.config.vocab_size)
-        return token_log_probs(self.model, text, details=details, openers=openers)
+        return token_log_probs(self.model, self._text(sequences), details=details, openers=openers)
+
+    def predictions(self, sequences: Sequence[Ids]) -> Predictions:
+        """log P (M, V) at some of the tokens after others."""
+        return predictions(self.model, self._text(sequences))
 
     def read_on(
         self, ids: Ids, state: Begun | None = None
@@ -54,6 +57,14 @@ class TorchEngine:
         if self._decoder is None:
             self._decoder = TorchDecoder(self.model)
         return self._decoder
+
+    def arbiter(self) -> NetworkArbiter:
+        """What decides where rounding could."""
+        return NetworkArbiter(self.config.cell, self.reference())
+
+    def _text(self, sequences: Sequence[Ids]) -> TokenizedText:
+        ids = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
+        return from_ids(ids, self.config.vocab_size)
 
     def reference(self) -> ModelWeights:
         """The weights in double precision."""

@@ -1,0 +1,192 @@
+"""Several models of one vocabulary as one engine: linear interpolation.
+
+p(w) = Σk w_k p_k(w) for every token (Jelinek & Mercer 1980): the sum of distributions, weighted by
+numbers that add up to 1, is a distribution. Letters as in engine.py; K models.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charlm.config import ModelConfig
+from charlm.engine import (
+    Arbiter,
+    Decoder,
+    Details,
+    Engine,
+    Ids,
+    Logits,
+    Predictions,
+    Reader,
+    score_predictions,
+)
+from charlm.equations import log_softmax
+from charlm.errors import UsageError
+
+Values = npt.NDArray[np.float64]
+
+_ROUNDS = 200
+_SAME = 1e-9
+
+
+def check_weights(weights: Sequence[float], number: int) -> tuple[float, ...]:
+    """The weights of so many models, made to add up to 1; none given are equal ones.
+
+    Raises UsageError if there are more or fewer, or one is negative or not a number.
+    """
+    if not weights:
+        return (1 / number,) * number
+    if len(weights) != number:
+        raise UsageError(f"there are {number} models and {len(weights)} weights.")
+    if not all(weight >= 0 and math.isfinite(weight) for weight in weights) or not sum(weights):
+        raise UsageError("weights must be 0 or more, and one of them more than 0.")
+    total = math.fsum(weights)
+    return tuple(weight / total for weight in weights)
+
+
+def mix(log_probs: Sequence[npt.NDArray[Any]], weights: Sequence[float]) -> npt.NDArray[Any]:
+    """log Σk w_k exp(log_probs_k), arrays of one shape; a weight of 0 leaves a model out."""
+    terms = [
+        one + np.asarray(math.log(weight), dtype=one.dtype)
+        for one, weight in zip(log_probs, weights, strict=True)
+        if weight > 0
+    ]
+    mixed: npt.NDArray[Any] = terms[0]
+    for term in terms[1:]:
+        mixed = np.logaddexp(mixed, term)
+    return mixed
+
+
+def tune(log_probs: Values) -> tuple[float, ...]:
+    """The weights under which what was drawn is likeliest, given log P (K, N) of each model.
+
+    By expectation maximisation (Dempster, Laird & Rubin 1977), from equal weights.
+    """
+    weights = np.full(len(log_probs), 1 / len(log_probs))
+    p = np.exp(log_probs - log_probs.max(axis=0))  # (K, N)
+    for _ in range(_ROUNDS):
+        shares = weights[:, None] * p
+        after = (shares / shares.sum(axis=0)).mean(axis=1)
+        moved, weights = float(np.abs(after - weights).max()), after
+        if moved < _SAME:
+            break
+    return tuple((weights / weights.sum()).tolist())
+
+
+class MixtureReader:
+    """Reads with several readers, mixed token by token. See engine.py."""
+
+    def __init__(self, readers: Sequence[Reader], weights: Sequence[float]) -> None:
+        self._readers = tuple(readers)
+        self._weights = tuple(weights)
+
+    def token_log_probs(self, sequences: Sequence[Ids]) -> tuple[Values, Details | None]:
+        """log P (N,) of the tokens of sequences, one after another."""
+        found = [reader.token_log_probs(sequences)[0] for reader in self._readers]
+        return mix(found, self._weights), None
+
+    def read_on(self, ids: Ids, state: Sequence[Any] | None = None) -> tuple[Values, list[Any]]:
+        """log P (T,) of the next ids (T,) of a sequence, and the state after them."""
+        states = state or [None] * len(self._readers)
+        found = [
+            reader.read_on(ids, one) for reader, one in zip(self._readers, states, strict=True)
+        ]
+        return mix([values for values, _ in found], self._weights), [one for _, one in found]
+
+
+class MixtureEngine(MixtureReader):
+    """Several engines of one kind. See engine.py for the methods."""
+
+    def __init__(self, engines: Sequence[Engine], weights: Sequence[float]) -> None:
+        super().__init__(engines, weights)
+        self._engines = tuple(engines)
+
+    @property
+    def config(self) -> ModelConfig:
+        """The shape of the first network."""
+        return self._engines[0].config
+
+    def token_log_probs(
+        self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
+    ) -> tuple[Values, Details | None]:
+        """log P (N,) of every token, one sequence after another, and details."""
+        if details:
+            return score_predictions(self.predictions(sequences), sequences, openers)
+        return super().token_log_probs(sequences)
+
+    def predictions(self, sequences: Sequence[Ids]) -> Predictions:
+        """log P (M, V) at some of the tokens after others."""
+        portions = [engine.predictions(sequences) for engine in self._engines]
+        for parts in zip(*portions, strict=True):
+            places = parts[0][0]
+            if not all(np.array_equal(places, other) for other, _ in parts):
+                raise ValueError("engines of different kinds cannot be mixed")
+            yield places, mix([log_probs for _, log_probs in parts], self._weights)
+
+    def next_logits(self, ids: Ids) -> Logits:
+        """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""
+        rows = [log_softmax(engine.next_logits(ids)) for engine in self._engines]
+        logits: Logits = mix(rows, self._weights)
+        return logits
+
+    def decoder(self) -> "MixtureDecoder":
+        """What steps them all."""
+        return MixtureDecoder([engine.decoder() for engine in self._engines], self._weights)
+
+    def arbiter(self) -> "MixtureArbiter":
+        """What decides where rounding could."""
+        return MixtureArbiter([engine.arbiter() for engine in self._engines], self._weights)
+
+
+class MixtureDecoder:
+    """Steps several models. A state is a list of theirs."""
+
+    def __init__(self, decoders: Sequence[Decoder], weights: Sequence[float]) -> None:
+        self._decoders = tuple(decoders)
+        self._weights = tuple(weights)
+
+    def read(self, ids: Ids) -> list[Any]:
+        """The state of one row that has read ids (T,)."""
+        return [decoder.read(ids) for decoder in self._decoders]
+
+    def step(self, ids: Ids, state: list[Any]) -> tuple[Logits, list[Any]]:
+        """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
+        found = [decoder.step(ids, one) for decoder, one in zip(self._decoders, state, strict=True)]
+        mixed: Logits = mix([log_softmax(logits) for logits, _ in found], self._weights)
+        return mixed, [one for _, one in found]
+
+    def select(self, state: list[Any], rows: Ids) -> list[Any]:
+        """A state of these rows."""
+        return [
+            decoder.select(one, rows) for decoder, one in zip(self._decoders, state, strict=True)
+        ]
+
+    def restart(self, state: list[Any], rows: Ids, start: list[Any]) -> None:
+        """Set these rows to the one row of ``start``."""
+        for decoder, one, begun in zip(self._decoders, state, start, strict=True):
+            decoder.restart(one, rows, begun)
+
+
+class MixtureArbiter:
+    """All in double precision."""
+
+    def __init__(self, arbiters: Sequence[Arbiter], weights: Sequence[float]) -> None:
+        self._arbiters = tuple(arbiters)
+        self._weights = tuple(weights)
+
+    def read(self, ids: Ids, state: list[Any] | None = None) -> list[Any]:
+        """The state after the next ids (T,) of a sequence."""
+        states = state or [None] * len(self._arbiters)
+        return [arbiter.read(ids, one) for arbiter, one in zip(self._arbiters, states, strict=True)]
+
+    def log_probs(self, states: Sequence[list[Any]]) -> Values:
+        """log P (B, V) of what comes after states."""
+        columns = zip(*states, strict=True)
+        rows = [
+            arbiter.log_probs(list(column))
+            for arbiter, column in zip(self._arbiters, columns, strict=True)
+        ]
+        return mix(rows, self._weights)

@@ -1,0 +1,180 @@
+"""A network with its partner (partner.py), as one engine.
+
+What the partner needs to know of a sequence is the tokens it begins with or its last ones: a
+history (B, L), which ends at the right with the token just read and has the mark of its sequence
+(the id vocab_size), left of it -1, or ``reach`` tokens. Letters as in engine.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+
+from charlm.config import ModelConfig
+from charlm.engine import (
+    Arbiter,
+    Decoder,
+    Details,
+    Engine,
+    Ids,
+    Logits,
+    Predictions,
+    Reader,
+    score_predictions,
+)
+from charlm.equations import log_softmax
+from charlm.ngram import marked_stream
+from charlm.partner import Partner
+
+_NOTHING = -1  # stands left of the mark
+_TOKENS = 2**21  # of histories that are looked through at a time
+
+
+class Read(NamedTuple):
+    """Where a sequence stands: the state of what reads it, and its last tokens (T,)."""
+
+    state: Any
+    before: npt.NDArray[np.int64]
+
+
+class PartneredReader:
+    """What reads with a partner at its side, mixed token by token. See engine.py."""
+
+    def __init__(self, reader: Reader, partner: Partner, vocab_size: int) -> None:
+        self._reader = reader
+        self.partner = partner
+        self._mark = np.array([vocab_size])
+
+    def token_log_probs(
+        self, sequences: Sequence[Ids]
+    ) -> tuple[npt.NDArray[np.float64], Details | None]:
+        """log P (N,) of the tokens of sequences, one after another."""
+        log_probs, _ = self._reader.token_log_probs(sequences)
+        return self.partner.combine(log_probs, self.partner.evidence(sequences)), None
+
+    def read_on(
+        self, ids: Ids, state: Read | None = None
+    ) -> tuple[npt.NDArray[np.float64], Read | None]:
+        """log P (T,) of the next ids (T,) of a sequence, and the state after them."""
+        if not len(ids):
+            return np.empty(0), state
+        inner, before = state or Read(None, self._mark)
+        log_probs, inner = self._reader.read_on(ids, inner)
+        mixed = self.partner.combine(log_probs, self.partner.evidence_on(before, ids))
+        after = np.concatenate((before, ids)).astype(np.int64)[-self.partner.reach :]
+        return mixed, Read(inner, after)
+
+
+class PartneredEngine(PartneredReader):
+    """A trained network and its partner. See engine.py for the methods."""
+
+    def __init__(self, engine: Engine, partner: Partner) -> None:
+        super().__init__(engine, partner, engine.config.vocab_size)
+        self._engine = engine
+
+    @property
+    def config(self) -> ModelConfig:
+        """The shape of the network."""
+        return self._engine.config
+
+    def token_log_probs(
+        self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
+    ) -> tuple[npt.NDArray[np.float64], Details | None]:
+        """log P (N,) of every token, one sequence after another, and details."""
+        if details:
+            return score_predictions(self.predictions(sequences), sequences, openers)
+        return super().token_log_probs(sequences)
+
+    def predictions(self, sequences: Sequence[Ids]) -> Predictions:
+        """log P (M, V) at some of the tokens after others."""
+        vocab_size, reach = self.config.vocab_size, self.partner.reach
+        stream, depth = marked_stream(sequences, vocab_size)
+        spots = np.flatnonzero(depth > 0)  # (N,) where each token stands in the stream
+        padded = np.concatenate((np.full(reach, _NOTHING), stream))
+        windows = sliding_window_view(padded, reach)  # window i ends before place i
+        left = np.arange(reach, 0, -1)  # how far back each column is
+        portion = max(1, _TOKENS // reach)
+        for places, log_probs in self._engine.predictions(sequences):
+            mixed = np.empty_like(log_probs)
+            for first in range(0, len(places), portion):
+                part = slice(first, first + portion)
+                spot = spots[places[part]]
+                within = left <= depth[spot][:, None]
+                histories = np.where(within, windows[spot], _NOTHING)
+                mixed[part] = self.partner.rows(log_probs[part], histories)
+            yield places, mixed
+
+    def next_logits(self, ids: Ids) -> Logits:
+        """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""
+        log_probs = log_softmax(self._engine.next_logits(ids)[None])
+        history = np.concatenate((self._mark, ids))[None, -self.partner.reach :]
+        logits: Logits = self.partner.rows(log_probs, history)[0]
+        return logits
+
+    def decoder(self) -> "PartneredDecoder":
+        """What steps the two."""
+        return PartneredDecoder(self._engine.decoder(), self.partner)
+
+    def arbiter(self) -> "PartneredArbiter":
+        """What decides where rounding could."""
+        return PartneredArbiter(self._engine.arbiter(), self.partner)
+
+
+class PartneredDecoder:
+    """Steps a network and its partner. A state is the network's and the histories (B, L)."""
+
+    def __init__(self, decoder: Decoder, partner: Partner) -> None:
+        self._decoder = decoder
+        self._partner = partner
+
+    def read(self, ids: Ids) -> list[Any]:
+        """The state of one row that has read ids (T,)."""
+        history = np.asarray(ids, dtype=np.int32)[None, -self._partner.reach :]
+        return [self._decoder.read(ids), history]
+
+    def step(self, ids: Ids, state: list[Any]) -> tuple[Logits, list[Any]]:
+        """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
+        inner, histories = state
+        logits, inner = self._decoder.step(ids, inner)
+        histories = np.column_stack((histories, ids)).astype(np.int32, copy=False)
+        histories = histories[:, -self._partner.reach :]
+        mixed: Logits = self._partner.rows(log_softmax(logits), histories)
+        return mixed, [inner, histories]
+
+    def select(self, state: list[Any], rows: Ids) -> list[Any]:
+        """A state of these rows."""
+        inner, histories = state
+        return [self._decoder.select(inner, rows), histories[rows]]
+
+    def restart(self, state: list[Any], rows: Ids, start: list[Any]) -> None:
+        """Set these rows to the one row of ``start``, which has read no more than they."""
+        self._decoder.restart(state[0], rows, start[0])
+        width = start[1].shape[1]
+        state[1][rows] = _NOTHING
+        if width:
+            state[1][rows, -width:] = start[1][0]
+
+
+class PartneredArbiter:
+    """Both in double precision."""
+
+    def __init__(self, arbiter: Arbiter, partner: Partner) -> None:
+        self._arbiter = arbiter
+        self._partner = partner
+
+    def read(self, ids: Ids, state: Read | None = None) -> Read:
+        """The state after the next ids (T,), the mark among them, of a sequence."""
+        inner, before = state or Read(None, np.empty(0, dtype=np.int64))
+        after = np.concatenate((before, ids)).astype(np.int64)[-self._partner.reach :]
+        return Read(self._arbiter.read(ids, inner), after)
+
+    def log_probs(self, states: Sequence[Read]) -> npt.NDArray[np.float64]:
+        """log P (B, V) of what comes after states."""
+        width = max(len(state.before) for state in states)
+        histories = np.full((len(states), width), _NOTHING)
+        for row, state in enumerate(states):
+            histories[row, width - len(state.before) :] = state.before
+        log_probs = self._arbiter.log_probs([state.state for state in states])
+        return self._partner.rows(log_probs, histories).astype(np.float64, copy=False)
