@@ -1,17 +1,20 @@
 """LanguageModel: a trained model as a Python object."""
 
+import copy
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from charlm import checkpoint
+from charlm import checkpoint, partner
 from charlm.config import SamplingConfig
-from charlm.engine import Engine
+from charlm.engine import Engine, Reader
+from charlm.errors import UsageError
 from charlm.numpy_engine import NumpyEngine
+from charlm.partnered import PartneredEngine, PartneredReader
 from charlm.prediction import NextTokens, next_tokens
 from charlm.sampling import Sample, Sampler
-from charlm.scoring import TextScore, score_texts
+from charlm.scoring import TextScore, ended, score_texts
 from charlm.streams import Piece
 from charlm.summary import Summary, summarise
 from charlm.unknown import unknown_of
@@ -35,18 +38,20 @@ class LanguageModel:
     >>> lm.score("The apple and pear salad").total_log_prob            # doctest: +SKIP
     """
 
-    def __init__(self, loaded: checkpoint.Checkpoint) -> None:
+    def __init__(self, loaded: checkpoint.Checkpoint, *, alone: bool = False) -> None:
         self.checkpoint = loaded
         self.config = loaded.config
         self.tokenizer = loaded.tokenizer
         self.unknown = unknown_of(loaded.tokenizer, loaded.speller)
+        self.partner = None if alone else loaded.partner
+        self._networks: dict[str, Engine] = {}
         self._engines: dict[str, Engine] = {}
         self._samplers: dict[str, Sampler] = {}
 
     @property
     def model(self) -> "RecurrentLM":
         """The network as a torch module, in evaluation mode."""
-        engine = self._engine("torch")
+        engine = self._network("torch")
         model: RecurrentLM = engine.model  # type: ignore[attr-defined]
         return model
 
@@ -78,9 +83,9 @@ class LanguageModel:
         the sums. ``closed`` leaves the spelling of <UNK> out.
         """
         distinct = list(dict.fromkeys(texts))
-        kind = self._kind(sum(len(context) + len(text) + 1 for text in distinct))
+        kind = self.kind_for(sum(len(context) + len(text) + 1 for text in distinct))
         scores = score_texts(
-            self._engine(kind),
+            self.engine(kind),
             self.tokenizer,
             distinct,
             unknown=None if closed else self.unknown,
@@ -115,7 +120,9 @@ class LanguageModel:
             return summarise(pieces, self.tokenizer, self.engine_for, unknown=unknown)
         from charlm.dynamic import DynamicEvaluator
 
-        learner = DynamicEvaluator(self.model, rate=rate)
+        learner: Reader = DynamicEvaluator(self.model, rate=rate)
+        if self.partner is not None:
+            learner = PartneredReader(learner, self.partner, self.config.vocab_size)
         return summarise(pieces, self.tokenizer, lambda _: learner, unknown=unknown)
 
     def sample(
@@ -131,14 +138,14 @@ class LanguageModel:
 
         Raises UsageError if top is negative.
         """
-        engine = self._engine(self._kind(1, prefix))
+        engine = self.engine(self.kind_for(1, prefix))
         return next_tokens(engine, self.tokenizer, prefix, top=top)
 
     def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Sampler:
         """What draws, fit for a job of that size; the text does not depend on which it is."""
-        kind = self._kind(self.most_tokens(n, config), prompt)
+        kind = self.kind_for(self.most_tokens(n, config), prompt)
         if kind not in self._samplers:
-            engine = self._engine(kind)
+            engine = self.engine(kind)
             self._samplers[kind] = Sampler(
                 engine, self.tokenizer, self.checkpoint.known, self.checkpoint.speller
             )
@@ -162,32 +169,57 @@ class LanguageModel:
         seconds += len(prompt) * (of_layers * _SECONDS_PER_WEIGHT + calls) * _SAVED_READING
         return seconds < _SMALL_SECONDS
 
-    def _kind(self, tokens: int, prompt: str = "") -> str:
-        """The engine for a job of so many tokens after a prompt."""
+    def kind_for(self, tokens: int, prompt: str = "") -> str:
+        """The kind of engine for a job of so many tokens after a prompt: numpy or torch."""
         return "torch" if "torch" in sys.modules or not self.is_small(tokens, prompt) else "numpy"
 
     def engine_for(self, tokens: int) -> Engine:
         """The engine that will be done first with so many tokens."""
-        return self._engine(self._kind(tokens))
+        return self.engine(self.kind_for(tokens))
 
-    def _engine(self, kind: str) -> Engine:
-        """The engine, made on first use."""
+    def engine(self, kind: str) -> Engine:
+        """What runs the model, its partner included; made on first use."""
         if kind not in self._engines:
+            self._engines[kind] = self._made(kind)
+        return self._engines[kind]
+
+    def _made(self, kind: str) -> Engine:
+        network = self._network(kind)
+        return network if self.partner is None else PartneredEngine(network, self.partner)
+
+    def _network(self, kind: str) -> Engine:
+        """The network on this kind of engine, made on first use."""
+        if kind not in self._networks:
             config, weights = self.checkpoint.config, self.checkpoint.weights
             if kind == "numpy":
-                self._engines[kind] = NumpyEngine(config, weights)
+                self._networks[kind] = NumpyEngine(config, weights)
             else:
                 from charlm.model import from_arrays
                 from charlm.torch_engine import TorchEngine
 
-                self._engines[kind] = TorchEngine(from_arrays(config, weights))
-        return self._engines[kind]
+                self._networks[kind] = TorchEngine(from_arrays(config, weights))
+        return self._networks[kind]
+
+    def tuned(self, texts: Sequence[str]) -> Self:
+        """The same model with its partner's shares and strengths fitted to texts.
+
+        They should be texts that it was not trained on. Raises UsageError without a partner.
+        """
+        if self.partner is None:
+            raise UsageError("there is nothing to tune: one model, which was trained alone.")
+        ids = ended(self.tokenizer, texts)
+        log_probs, _ = self._network(self.kind_for(sum(map(len, ids)))).token_log_probs(ids)
+        fitted = partner.fit(self.partner, log_probs, self.partner.evidence(ids), rounds=50)
+        tuned = copy.copy(self)
+        tuned.partner, tuned._engines, tuned._samplers = fitted, {}, {}
+        return tuned
 
 
-def load(model: str | Path | None = None) -> LanguageModel:
+def load(model: str | Path | None = None, *, alone: bool = False) -> LanguageModel:
     """Load a run or a step by path, or by its name below checkpoints/; None is the newest.
 
+    With ``alone`` a network that was trained with a partner (n-grams, a cache) is without it.
     Raises CheckpointError if there is none, or if it is damaged.
     """
     path = checkpoint.find(None if model is None else str(model))
-    return LanguageModel(checkpoint.load(path))
+    return LanguageModel(checkpoint.load(path), alone=alone)

@@ -41,6 +41,10 @@ class TokenizedText(NamedTuple):
         """Targets, <EOS> included."""
         return int(self.starts[-1])
 
+    def sequences(self) -> list[NDArray[np.int32]]:
+        """The ids of each sequence, <EOS> included."""
+        return np.split(self.targets.numpy(), self.starts[1:-1]) if len(self.starts) > 1 else []
+
 
 class Rows(NamedTuple):
     """Runs [begin, end) of the flat array; targets before ``counted`` are read but not scored."""

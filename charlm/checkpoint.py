@@ -9,6 +9,7 @@
             model.safetensors
             tokenizer.json   (and tokenizer.model of a subword model)
             speller.json, speller.safetensors   of a word model: what <UNK> can be
+            partner.json, ngram.safetensors   what the network is mixed with, where it is
             known.safetensors      hashes of the training sequences
             training.json, training.safetensors
             manifest.json    SHA-256 and size of every file above
@@ -38,6 +39,7 @@ from safetensors import SafetensorError
 
 from charlm.config import SPLITS, ModelConfig
 from charlm.errors import CheckpointError, UsageError
+from charlm.partner import Partner
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
 from charlm.unknown import Speller
@@ -51,7 +53,14 @@ _LARGEST_TENSORS = 16 * 2**30
 _MODEL_FILES = ("model.json", "model.safetensors")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 _SPELLER_FILES = ("speller.json", "speller.safetensors")
-_INFERENCE_FILES = (*_MODEL_FILES, *_TOKENIZER_FILES, *_SPELLER_FILES, "known.safetensors")
+_PARTNER_FILES = ("partner.json", "ngram.safetensors")
+_INFERENCE_FILES = (
+    *_MODEL_FILES,
+    *_TOKENIZER_FILES,
+    *_SPELLER_FILES,
+    *_PARTNER_FILES,
+    "known.safetensors",
+)
 _FILES = frozenset((*_INFERENCE_FILES, "training.json", "training.safetensors"))
 
 
@@ -65,6 +74,7 @@ class Checkpoint:
     weights: Arrays
     tokenizer: Tokenizer
     speller: Speller | None
+    partner: Partner | None
     split_on: str
     known: NDArray[np.uint64] | None
     info: dict[str, Any]
@@ -255,6 +265,7 @@ def load(path: Path) -> Checkpoint:
         weights=check_weights(weights, config, arrays),
         tokenizer=tokenizer,
         speller=speller,
+        partner=_partner_of_files(path, files, config.vocab_size),
         split_on=split_on,
         known=known,
         info=info,
@@ -270,6 +281,20 @@ def speller_of_files(path: Path, files: Mapping[str, bytes]) -> Speller:
     )
     check_weights(name, speller.config, speller.weights)
     return speller
+
+
+def _partner_of_files(path: Path, files: Mapping[str, bytes], vocab_size: int) -> Partner | None:
+    """What a network is mixed with, if anything. Raises CheckpointError naming a file."""
+    if "partner.json" not in files:
+        return None
+    arrays: Mapping[str, NDArray[Any]] = {}
+    if "ngram.safetensors" in files:
+        arrays = read_arrays(path / "ngram.safetensors", files["ngram.safetensors"])
+    try:
+        values = _parse(path / "partner.json", files["partner.json"])
+        return Partner.from_json(values, arrays, vocab_size)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -181,7 +181,6 @@ def _target_log_probs(
     return [torch.cat(parts) for parts in zip(*columns, strict=True)]
 
 
-@torch.inference_mode()
 def mean_loss(
     model: RecurrentLM,
     text: TokenizedText,
@@ -191,11 +190,33 @@ def mean_loss(
     segment_length: int,
     most_tokens: int = 0,
 ) -> float:
-    """Mean nats per target of a text, read as in training: the quick figure of a run's progress.
+    """Mean nats per target of ``quick_log_probs``."""
+    _, log_probs = quick_log_probs(
+        model,
+        text,
+        batch_size=batch_size,
+        bptt_length=bptt_length,
+        segment_length=segment_length,
+        most_tokens=most_tokens,
+    )
+    return -float(log_probs.mean())
 
-    Long sequences are cut into pieces that are read side by side, each after a warm-up on the
-    window before it. Of a text of more than most_tokens tokens (0 is no limit) about so many are
-    read, in pieces from all over it. ``token_log_probs`` is the exact figure.
+
+@torch.inference_mode()
+def quick_log_probs(
+    model: RecurrentLM,
+    text: TokenizedText,
+    *,
+    batch_size: int,
+    bptt_length: int,
+    segment_length: int,
+    most_tokens: int = 0,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """log P (M,) in nats of targets of a text, and which (M,) they are: for a run's progress.
+
+    It is read as in training. Long sequences are cut into pieces that are read side by side, each
+    after a warm-up on the window before it. Of a text of more than most_tokens tokens (0 is no
+    limit) about so many are read, in pieces from all over it. ``token_log_probs`` is exact.
     """
     device = model.embedding.weight.device
     softmax = Product(model.softmax_weight, model.softmax.bias)
@@ -210,14 +231,18 @@ def mean_loss(
     groups = group_rows(
         rows, tokens_per_window=batch_size * bptt_length, bptt_length=bptt_length, rng=None
     )
-    total = 0.0
+    places, found = [], []
     for group in groups:
-        state = model.init_state(len(group.begin))
+        offset, state = 0, model.init_state(len(group.begin))
         for window in read_windows(text, group, bptt_length):
-            batch = len(window.inputs)
+            batch, width = window.inputs.shape
             hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
             if window.num_targets:
                 vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
                 (values,) = _target_log_probs(model.features(vectors), softmax, targets)
-                total -= float(values.double().sum())
-    return total / int((rows.end - rows.counted).sum())
+                scored = (window.targets.t() != PADDING).numpy()  # (T, B)
+                at = group.begin[:batch] + offset + np.arange(width)[:, None]
+                places.append(at[scored])
+                found.append(values.cpu().double().numpy())
+            offset += width
+    return np.concatenate(places), np.concatenate(found)

@@ -38,7 +38,7 @@ _GROWTH = 0.5
 
 _ROUNDS = 8
 _MOST_TOKENS = 50_000  # that are fitted to
-_CERTAINTY = 5.0  # of the values before, in tokens
+_CERTAINTY = 1.0  # of the values before, in tokens
 _TINY = 1e-300
 
 

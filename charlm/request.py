@@ -10,10 +10,13 @@ from typing import Any, NamedTuple, Self
 import torch
 
 from charlm import corpus as corpora
-from charlm import recipe
+from charlm import ngram, recipe
+from charlm import partner as partners
 from charlm.batching import TokenizedText, num_windows, tokenize
+from charlm.cache import Cache
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.partner import Partner
 from charlm.run import Material
 from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
@@ -54,6 +57,8 @@ class Request:
     lowercase: bool = False
     pretokenized: bool = False
     subword_model: str = "unigram"
+    ngram: int | None = None
+    cache: bool = False
     seconds: float | None = None
     epochs: float | None = None
     steps: int | None = None
@@ -76,6 +81,8 @@ class Request:
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
                 )
         check_budget(self.seconds, self.epochs, self.steps)
+        if self.ngram is not None:
+            ngram.check_order(self.ngram)
         # Here for their checks alone: what cannot be is refused before anything is read.
         ModelConfig(**{"vocab_size": 3, **self.model})
         asked = {**self.training, "seed": self.seed, "precision": self.precision or "fp32"}
@@ -92,7 +99,7 @@ class Request:
     def from_json(cls, values: object) -> Self:
         """What ``to_json`` wrote. Raises CheckpointError for anything else."""
         names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or set(values) != names:
+        if not isinstance(values, dict) or not {"corpus", "valid"} <= set(values) <= names:
             raise CheckpointError("run.json does not hold what was asked of this training.")
         try:
             lists = {name: tuple(map(str, values[name])) for name in ("corpus", "valid")}
@@ -169,7 +176,9 @@ def read_texts(request: Request, say: Say) -> Texts:
     return Texts(train, valid, split_on)
 
 
-def material_of(texts: Texts, tokenizer: Tokenizer, speller: Speller | None) -> Material:
+def material_of(
+    texts: Texts, tokenizer: Tokenizer, speller: Speller | None, partner: Partner | None = None
+) -> Material:
     """The texts as ids, with what the checkpoints will say of them.
 
     Of each side that is its size, and the nats that its unknown words and characters add to what
@@ -189,6 +198,7 @@ def material_of(texts: Texts, tokenizer: Tokenizer, speller: Speller | None) -> 
     return Material(
         tokenizer=tokenizer,
         speller=speller,
+        partner=partner,
         text=tokenize(tokenizer, texts.train),
         valid=tokenize(tokenizer, texts.valid) if texts.valid else None,
         known=known,
@@ -217,6 +227,25 @@ def speller_of(tokenizer: Tokenizer, texts: Texts, seed: int, say: Say) -> Spell
     return speller
 
 
+def partner_of(
+    request: Request, tokenizer: Tokenizer, text: TokenizedText, say: Say
+) -> Partner | None:
+    """What the network is to be mixed with, if that was asked for; its n-grams counted now."""
+    if request.ngram is None and not request.cache:
+        return None
+    begun, counts, cache, what = time.perf_counter(), None, None, []
+    if request.ngram is not None:
+        counts = ngram.train(text.sequences(), tokenizer.vocab_size, request.ngram)
+        number = sum(len(level.keys) for level in counts.levels)
+        seconds = time.perf_counter() - begun
+        what.append(f"{number:,} n-grams of up to {request.ngram} tokens ({seconds:.1f} s)")
+    if request.cache:
+        cache = Cache(tokenizer.vocab_size, partners.LENGTHS[tokenizer.level], partners.WINDOW)
+        what.append(f"a cache of the last {partners.WINDOW:,} tokens of a sequence")
+    say(f"partner: {' and '.join(what)}, mixed with the network")
+    return Partner.new(counts, cache)
+
+
 def settle(request: Request, say: Say) -> Settled:
     """Read the texts, learn the vocabulary, choose sizes, measure, fix the number of steps."""
     texts = read_texts(request, say)
@@ -233,13 +262,15 @@ def settle(request: Request, say: Say) -> Settled:
         say(note)
     begun = time.perf_counter()
     speller = speller_of(tokenizer, texts, request.seed, say)
-    if speller is not None and request.steps is None and request.epochs is None:
-        # It is part of what the time is for.
+    material = material_of(texts, tokenizer, speller)
+    text = material.text
+    partner = partner_of(request, tokenizer, text, say)
+    material = dataclasses.replace(material, partner=partner)
+    if (speller or partner) and request.steps is None and request.epochs is None:
+        # They are part of what the time is for.
         seconds = request.seconds or recipe.DEFAULT_SECONDS
         left = max(0.5 * seconds, seconds - (time.perf_counter() - begun))
         request = dataclasses.replace(request, seconds=left)
-    material = material_of(texts, tokenizer, speller)
-    text = material.text
     unknown = int((text.targets == tokenizer.unk_id).sum())
     say(
         f"vocabulary: {tokenizer.vocab_size:,} types at {request.level} level; {text.num_tokens:,} "

@@ -1,6 +1,7 @@
 """A run: a directory under checkpoints/ in which a model is trained, saved, and trained further."""
 
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -19,8 +20,10 @@ from charlm import checkpoint
 from charlm.batching import TokenizedText
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
-from charlm.evaluation import mean_loss
-from charlm.model import to_arrays
+from charlm.evaluation import quick_log_probs
+from charlm.model import RecurrentLM, to_arrays
+from charlm.partner import Evidence, Partner
+from charlm.partner import fit as fit_partner
 from charlm.tokenizers.base import Tokenizer
 from charlm.training import (
     Step,
@@ -60,16 +63,25 @@ class Material:
     """What a run is about: the texts as ids, and what its checkpoints carry beside the weights.
 
     known are the hashes of the training sequences, None where they are files; speller is a word
-    model's; about is what model.json tells of the text and the way it was split.
+    model's; partner is what the network is mixed with, its parameters those to begin with; about
+    is what model.json tells of the text and the way it was split.
     """
 
     tokenizer: Tokenizer
     speller: Speller | None = None
+    partner: Partner | None = None
     text: TokenizedText
     valid: TokenizedText | None
     known: NDArray[np.uint64] | None
     split_on: str
     about: dict[str, Any]
+
+    @functools.cached_property
+    def evidence(self) -> Evidence | None:
+        """What the partner makes of the text held out."""
+        if self.partner is None or self.valid is None:
+            return None
+        return self.partner.evidence(self.valid.sequences())
 
 
 class Run:
@@ -129,6 +141,7 @@ class Run:
         counters, arrays = checkpoint.load_training(loaded.path)
         state = new_state(model_config, config, device)
         restore_state(state, loaded.weights, arrays, counters)
+        state.partner = None if loaded.partner is None else loaded.partner.parameters
         self._cut_metrics(state.step)
         return state
 
@@ -165,6 +178,11 @@ class Run:
         if material.speller is not None:
             files["speller.json"] = checkpoint.to_json(material.speller.to_json())
             files["speller.safetensors"] = checkpoint.arrays_to_bytes(material.speller.weights)
+        partner = partner_of(state, material)
+        if partner is not None:
+            files["partner.json"] = checkpoint.to_json(partner.to_json())
+            if arrays := partner.to_arrays():
+                files["ngram.safetensors"] = checkpoint.arrays_to_bytes(arrays)
         if material.known is not None:
             files["known.safetensors"] = checkpoint.known_to_bytes(material.known)
         path = checkpoint.save_step(self.path, state.step, files)
@@ -267,14 +285,7 @@ def _validate(
     """The held-out loss now, with best and patience brought up to date."""
     if material.valid is not None:
         with weights_for_use(state) as model:
-            loss: float | None = mean_loss(
-                model,
-                material.valid,
-                batch_size=max(64, config.batch_size),
-                bptt_length=config.bptt_length,
-                segment_length=config.segment_length,
-                most_tokens=config.validate_tokens,
-            )
+            loss: float | None = _held_out_loss(model, material.valid, state, config, material)
     else:
         loss = train_loss
     if loss is None or not math.isfinite(loss):
@@ -285,6 +296,38 @@ def _validate(
     if is_best:
         state.best_loss, state.best_step = loss, state.step
     return Validated(state.step, loss, is_best)
+
+
+def _held_out_loss(
+    model: RecurrentLM,
+    valid: TokenizedText,
+    state: TrainingState,
+    config: TrainingConfig,
+    material: Material,
+) -> float:
+    """Mean nats per target, of the mixture where there is a partner, which is fitted first."""
+    places, log_probs = quick_log_probs(
+        model,
+        valid,
+        batch_size=max(64, config.batch_size),
+        bptt_length=config.bptt_length,
+        segment_length=config.segment_length,
+        most_tokens=config.validate_tokens,
+    )
+    partner, evidence = partner_of(state, material), material.evidence
+    if partner is not None and evidence is not None and np.isfinite(log_probs).all():
+        seen = evidence.take(places)
+        partner = fit_partner(partner, log_probs, seen)
+        state.partner = partner.parameters
+        log_probs = partner.combine(log_probs, seen)
+    return -float(log_probs.mean())
+
+
+def partner_of(state: TrainingState, material: Material) -> Partner | None:
+    """The partner with the parameters that it has by now."""
+    if material.partner is None or state.partner is None:
+        return material.partner
+    return material.partner.with_parameters(state.partner)
 
 
 def _logged_step(line: str) -> int | None:

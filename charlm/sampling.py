@@ -11,7 +11,7 @@ from (seed, i) and its place.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,8 @@ class Sample:
     itself: temperature 1, nothing masked, <EOS> included where it was drawn; where <UNK> was
     spelled, the spelling is in it, and it is what scoring the text gives. num_unknown of the
     num_tokens drawn are <UNK>. ended is ``eos``, ``stop`` or ``max_tokens``. in_training_text is
-    None where the model does not know its training sequences.
+    None where the model does not know its training sequences. drawn_by is the number of the model
+    that drew it, where several do by turns.
     """
 
     index: int
@@ -48,6 +49,7 @@ class Sample:
     num_unknown: int
     ended: str
     in_training_text: bool | None
+    drawn_by: int | None = None
 
 
 class _Lane:
@@ -100,11 +102,12 @@ class Sampler:
         *,
         prompt: str = "",
         novel: bool = False,
+        indices: Sequence[int] | None = None,
         batch_size: int = BATCH_SIZE,
         on_token: Callable[[int, int], None] | None = None,
         on_spelling: Callable[[int, str], None] | None = None,
     ) -> Iterator[Sample]:
-        """Draw n sequences and yield them in order of their index.
+        """Draw n sequences, or those of the ``indices``, ascending, and yield them in order.
 
         At most batch_size are drawn side by side; one that has ended makes room for the next.
         With ``novel``, one that stands in the training text is drawn again. on_token is told
@@ -124,12 +127,13 @@ class Sampler:
         begun = Prompt(self.tokenizer, prompt)
         context = [self.tokenizer.vocab_size, *begun.ids]
         first, start = context[-1], self.decoder.read(np.array(context[:-1], dtype=np.int64))
-        waiting = iter(range(n))
+        wanted = range(n) if indices is None else indices
+        waiting, due = iter(wanted), iter(wanted)
         lanes = [_Lane(i, config.seed) for i in itertools.islice(waiting, batch_size)]
         inputs = np.full(len(lanes), first, dtype=np.int64)
         state = self.decoder.select(start, np.zeros(len(lanes), dtype=np.int64))
         finished: dict[int, Sample] = {}
-        due = 0
+        next_due = next(due, None)
         while lanes:
             logits, state = self.decoder.step(inputs, state)
             tokens = self._draw(logits, lanes, context, config)
@@ -162,9 +166,9 @@ class Sampler:
                 lanes = [lanes[row] for row in kept]
                 inputs = inputs[kept]
                 state = self.decoder.select(state, kept)
-            while due in finished:
-                yield finished.pop(due)
-                due += 1
+            while next_due in finished:
+                yield finished.pop(next_due)
+                next_due = next(due, None)
 
     def _draw(
         self,

@@ -130,6 +130,12 @@ def score_texts(
     return scores
 
 
+def ended(tokenizer: Tokenizer, texts: Sequence[str]) -> list[IdArray]:
+    """The ids of texts, <EOS> behind each."""
+    eos = np.array([tokenizer.eos_id], dtype=np.int32)
+    return [np.concatenate((tokenizer.encode(text), eos)) for text in texts]
+
+
 class _Cut(NamedTuple):
     """A text, its context in front, as ids with <EOS>; ``before`` of them are the context's.
 

@@ -81,8 +81,9 @@ def check_model(lm: "LanguageModel", texts: Sequence[str], *, seed: int = 0) -> 
     chosen = [texts[i] for i in rng.permutation(len(texts))]
     rows = [np.append(tokenizer.encode(text), eos)[:_TOKENS] for text in chosen[:_ROWS]]
     # What a small model is run by depends on the size of the job.
-    for engine in dict.fromkeys((lm.engine_for(_ROWS * _TOKENS), lm.engine_for(_LARGE_JOB))):
-        name = "NumPy" if isinstance(engine, NumpyEngine) else "torch"
+    kinds = dict.fromkeys((lm.kind_for(_ROWS * _TOKENS), lm.kind_for(_LARGE_JOB)))
+    for kind in kinds:
+        engine, name = lm.engine(kind), {"numpy": "NumPy"}.get(kind, kind)
         worst, number = _sums(engine, rows, rng)
         yield Check(f"P of all types adds up to 1 ({name})", worst, _SUM, number)
         worst, number = _against_equations(engine, rows[:_REFERENCE_ROWS], rng)

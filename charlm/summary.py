@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from charlm import corpus, metrics
 from charlm.engine import Ids, Reader
+from charlm.scoring import ended
 from charlm.streams import Piece
 from charlm.tokenizers.base import Tokenizer
 from charlm.unknown import Unknown
@@ -45,7 +46,7 @@ class Summary:
     oov_tokens: int = 0
     oov_words: int = 0
     closed_log_prob: float = 0.0  # of all tokens
-    eos_log_prob: float = 0.0  # of the <EOS> among them
+    eos_log_prob: float | None = 0.0  # of the <EOS> among them, None if it is not known
     oov_log_prob: float = 0.0  # of the OOV tokens
     oov_words_log_prob: float = 0.0  # of the OOV tokens and of the words that hold one
     spelling_log_prob: float | None = None
@@ -115,6 +116,8 @@ class Summary:
 
     def _perplexity(self, count: int, total: float, eos: bool) -> float | None:
         if not eos:
+            if self.eos_log_prob is None:
+                return None
             count, total = count - self.sequences, total - self.eos_log_prob
         return metrics.perplexity(total, count) if count > 0 else None
 
@@ -199,8 +202,7 @@ def _of_texts(
     texts: Sequence[str], tokenizer: Tokenizer, engine: Reader, unknown: Unknown | None
 ) -> Summary:
     """The summary of whole sequences, scored side by side."""
-    eos = np.array([tokenizer.eos_id], dtype=np.int32)
-    ids = [np.concatenate((tokenizer.encode(text), eos)) for text in texts]
+    ids = ended(tokenizer, texts)
     log_probs = engine.token_log_probs(ids)[0]
     summary = _of_tokens(texts, ids, log_probs, tokenizer, unknown)
     return dataclasses.replace(summary, **corpus.count(texts)._asdict())

@@ -59,7 +59,8 @@ class TrainingState:
 
     epoch, group and window say which window of the text comes next; recurrent is the state
     carried into it (None at the beginning of a group). logged_nats and logged_targets add up the
-    losses since the last line of the log.
+    losses since the last line of the log. partner are the parameters (P,) of the partner, once
+    they have been fitted.
     """
 
     model: RecurrentLM
@@ -79,6 +80,7 @@ class TrainingState:
     worse_in_a_row: int = 0
     logged_nats: float = 0.0
     logged_targets: int = 0
+    partner: npt.NDArray[np.float64] | None = None
 
 
 _COUNTERS: dict[str, tuple[type, ...]] = {

@@ -70,7 +70,7 @@ def test_a_sound_model_passes(runs: dict[str, Path], level: str, texts: list[str
 def test_both_engines_are_checked(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where small jobs go to another engine than large ones, both have to be sound."""
     lm = api.load(runs["char"])
-    monkeypatch.setattr(lm, "_kind", lambda tokens: "numpy" if tokens < 10**6 else "torch")
+    monkeypatch.setattr(lm, "kind_for", lambda tokens: "numpy" if tokens < 10**6 else "torch")
     names = [check.name for check in check_model(lm, TEXTS) if check.passed]
     assert sum("NumPy" in name for name in names) == sum("torch" in name for name in names) == 2
 

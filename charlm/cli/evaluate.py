@@ -9,7 +9,13 @@ import typer
 
 from charlm.cli.form import UnitOption, check_form
 from charlm.cli.meter import Meter
-from charlm.cli.model import ModelOption, load_model
+from charlm.cli.model import (
+    AloneOption,
+    ModelsOption,
+    TuneOption,
+    WeightsOption,
+    load_models,
+)
 from charlm.cli.terminal import cut, number, out, out_json, safe_text, say, say_loading
 from charlm.errors import CharlmError, UsageError
 
@@ -36,7 +42,10 @@ def evaluate_cli(
     errors: Annotated[
         str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
     ] = "strict",
-    model: ModelOption = None,
+    model: ModelsOption = None,
+    weights: WeightsOption = None,
+    tune: TuneOption = None,
+    alone: AloneOption = False,
     unit: UnitOption = "nats",
     closed: Annotated[
         bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
@@ -82,7 +91,7 @@ def evaluate_cli(
         raise UsageError("--rate is the step size of --dynamic: give both.")
     if not files and not check:
         raise UsageError("give a file to evaluate on: charlm evaluate FILE")
-    loaded = load_model(model)
+    loaded = load_models(model, weights, tune, alone=alone)
     split_on = split_on or loaded.checkpoint.split_on
     if check:
         _check(loaded, files or [], split_on, encoding, errors, as_json=form == "json")

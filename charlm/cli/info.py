@@ -1,12 +1,15 @@
 """charlm info and charlm list."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charlm.cli.model import ModelOption
 from charlm.cli.terminal import out, out_json, say
+
+if TYPE_CHECKING:
+    from charlm.partner import Partner
 
 
 def info_cli(
@@ -36,11 +39,24 @@ def info_cli(
         f"{config.dropout:g}{', tied weights' if config.tie_weights else ''}",
         "parameters": f"{parameters:,}",
     }
+    if loaded.partner is not None:
+        rows["partner"] = f"{_partner(loaded.partner)}; --alone leaves it out"
     best = info.get("best_loss_nats_per_token")
     if isinstance(best, float):
         rows["validation"] = f"{best:.4f} nats per token"
     for key, value in rows.items():
         out(f"{key + ':':<12} {value}\n")
+
+
+def _partner(partner: "Partner") -> str:
+    """What a network is mixed with."""
+    what = []
+    if partner.ngram is not None:
+        number = sum(len(level.keys) for level in partner.ngram.levels)
+        what.append(f"{number:,} n-grams of up to {partner.ngram.order} tokens")
+    if partner.cache is not None:
+        what.append(f"a cache of the last {partner.cache.window:,} tokens")
+    return " and ".join(what)
 
 
 def list_cli(

@@ -1,10 +1,12 @@
 """Finding and loading the model that a command is to use."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.terminal import say
+from charlm.cli.terminal import safe_text, say
+from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
@@ -19,12 +21,83 @@ ModelOption = Annotated[
 ]
 
 
+ModelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A run's name below checkpoints/, or a path; several are mixed.  [default: the "
+        "newest finished run]",
+    ),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(help="Of several models, such as 0.7,0.3.  [default: equal]"),
+]
+TuneOption = Annotated[
+    Path | None, typer.Option(help="Mix as suits this text best, which none was trained on.")
+]
+AloneOption = Annotated[
+    bool, typer.Option("--alone", help="The network without its n-grams and its cache.")
+]
+
+
 def load_model(model: str | None) -> "LanguageModel":
     """Load it; where none was named, say on stderr which one was taken."""
+    return load_models(None if model is None else [model])
+
+
+def load_models(
+    models: list[str] | None,
+    weights: str | None = None,
+    tune: Path | None = None,
+    *,
+    alone: bool = False,
+) -> "LanguageModel":
+    """Load one, or several as one; say on stderr which one was taken, and what was tuned."""
     from charlm import api
 
-    loaded = api.load(model)
-    if model is None:
-        step = loaded.checkpoint.step
-        say(f"model: {loaded.checkpoint.path.parent.name} (step {step:,})")
-    return loaded
+    if weights is not None and tune is not None:
+        raise UsageError("give --weights or --tune, not both.")
+    if weights is not None and len(models or ()) < 2:
+        raise UsageError("--weights are those of several models: give --model more than once.")
+    loaded = (
+        [api.load(model, alone=alone) for model in models] if models else [api.load(alone=alone)]
+    )
+    if not models:
+        step = loaded[0].checkpoint.step
+        say(f"model: {loaded[0].checkpoint.path.parent.name} (step {step:,})")
+    found = loaded[0]
+    if len(loaded) > 1:
+        from charlm.mixed import mixed
+
+        found = mixed(loaded, _numbers(weights) if weights is not None else ())
+    if tune is not None:
+        found = _tuned(found, models or [], tune)
+    return found
+
+
+def _numbers(weights: str) -> list[float]:
+    try:
+        return [float(weight) for weight in weights.split(",")]
+    except ValueError:
+        raise UsageError(f"--weights are numbers with commas, got {weights!r}.") from None
+
+
+def _tuned(found: "LanguageModel", models: list[str], path: Path) -> "LanguageModel":
+    """The model with what is mixed in it fitted to a file; say what that came to."""
+    from charlm.corpus import read_documents, split_sequences
+
+    documents = read_documents([str(path)])
+    split_on = found.checkpoint.split_on
+    texts = [text for document in documents for text in split_sequences(document.text, split_on)]
+    if not texts:
+        raise TextError(f"there is no text in {path} to tune on.")
+    tuned = found.tuned(texts)
+    if models[1:]:
+        pairs = zip(models, tuned.weights, strict=True)  # type: ignore[attr-defined]
+        said = ", ".join(f"{safe_text(name)} {weight:.3f}" for name, weight in pairs)
+        say(f"weights: {said}")
+    else:
+        say(f"tuned on {safe_text(str(path))}")
+    return tuned

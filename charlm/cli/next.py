@@ -10,7 +10,13 @@ import typer
 
 from charlm.cli.form import JsonOption, TsvOption, UnitOption, cell, check_form
 from charlm.cli.input import read_beginning
-from charlm.cli.model import ModelOption, load_model
+from charlm.cli.model import (
+    AloneOption,
+    ModelsOption,
+    TuneOption,
+    WeightsOption,
+    load_models,
+)
 from charlm.cli.terminal import cut, is_live, out, out_json, say, say_loading, visible, width
 from charlm.errors import UsageError
 
@@ -35,7 +41,10 @@ def next_cli(
         int | None, typer.Option(min=0, help=f"How many; 0 is all.  [default: {_TOP}]")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every token there is.")] = False,
-    model: ModelOption = None,
+    model: ModelsOption = None,
+    weights: WeightsOption = None,
+    tune: TuneOption = None,
+    alone: AloneOption = False,
     unit: UnitOption = "nats",
     json: JsonOption = False,
     tsv: TsvOption = False,
@@ -51,7 +60,7 @@ def next_cli(
     if everything and top is not None:
         raise UsageError("give --top or --all, not both.")
     text = read_beginning(prefix, file, name="prefix", ways="a prefix or --file")
-    loaded = load_model(model)
+    loaded = load_models(model, weights, tune, alone=alone)
     if not loaded.is_small(1, text):
         say_loading()
     wanted = 0 if everything else _TOP if top is None else top

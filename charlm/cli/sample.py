@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlm.cli.input import read_beginning
-from charlm.cli.model import ModelOption, load_model
+from charlm.cli.model import (
+    AloneOption,
+    ModelsOption,
+    TuneOption,
+    WeightsOption,
+    load_models,
+)
 from charlm.cli.terminal import out, out_json, say_loading
 from charlm.errors import UsageError
 
@@ -18,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def sample_cli(
-    model: ModelOption = None,
+    model: ModelsOption = None,
+    weights: WeightsOption = None,
+    tune: TuneOption = None,
+    alone: AloneOption = False,
     n: Annotated[
         int, typer.Option("--n", "-n", min=1, help="How many sequences: 200 means 200 of them.")
     ] = 1,
@@ -66,7 +75,7 @@ def sample_cli(
     if stream and (json or novel):
         raise UsageError("--stream cannot be taken back: leave out --json and --novel with it.")
     text = read_beginning(prompt, prompt_file, name="prompt", ways="--prompt or --prompt-file")
-    loaded = load_model(model)
+    loaded = load_models(model, weights, tune, alone=alone)
     config = SamplingConfig(
         temperature=temperature,
         top_k=top_k,
@@ -84,7 +93,7 @@ def sample_cli(
     sampler = loaded.sampler(n, config, text)
     for drawn in sampler.sample(n, config, prompt=text, novel=novel, batch_size=batch_size):
         if json:
-            out_json(fields(drawn))
+            out_json(fields(drawn, model))
         else:
             out(drawn.text + separator(loaded))
     sys.stdout.flush()
@@ -95,8 +104,9 @@ def separator(loaded: "LanguageModel") -> str:
     return "\n" if loaded.checkpoint.split_on == "line" else "\n\n"
 
 
-def fields(drawn: "Sample") -> dict[str, object]:
-    """A sample as JSON."""
+def fields(drawn: "Sample", models: list[str] | None = None) -> dict[str, object]:
+    """A sample as JSON; of models that take turns, also which of them drew it."""
+    turn = {} if drawn.drawn_by is None or not models else {"model": models[drawn.drawn_by]}
     return {
         "text": drawn.text,
         "total_log_prob_nats": drawn.total_log_prob,
@@ -104,6 +114,7 @@ def fields(drawn: "Sample") -> dict[str, object]:
         "unknown_tokens": drawn.num_unknown,
         "ended": drawn.ended,
         "in_training_text": drawn.in_training_text,
+        **turn,
     }
 
 

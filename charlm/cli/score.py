@@ -12,7 +12,13 @@ from charlm.cli.figures import HeatWriter, PageWriter, Wanted, Writer, rank, say
 from charlm.cli.filter import ON_ERROR, Bounds, Filter, Shows
 from charlm.cli.form import JsonOption, TsvOption, UnitOption, check_form
 from charlm.cli.meter import Meter
-from charlm.cli.model import ModelOption, load_model
+from charlm.cli.model import (
+    AloneOption,
+    ModelsOption,
+    TuneOption,
+    WeightsOption,
+    load_models,
+)
 from charlm.cli.records import Columns, Form, JsonLines, PlainLines, batches, read
 from charlm.errors import UsageError
 
@@ -29,7 +35,10 @@ def score_cli(
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="Score each line of a file; - is stdin.")
     ] = None,
-    model: ModelOption = None,
+    model: ModelsOption = None,
+    weights: WeightsOption = None,
+    tune: TuneOption = None,
+    alone: AloneOption = False,
     context: Annotated[
         str, typer.Option(help="What stands before each text; it is not scored.")
     ] = "",
@@ -124,7 +133,7 @@ def score_cli(
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
-    loaded = load_model(model)
+    loaded = load_models(model, weights, tune, alone=alone)
     shaded = heatmap or html is not None
     options = {"context": context, "closed": closed, "on_error": on_error, "shaded": shaded}
     job = Filter(loaded, wanted, **options)  # type: ignore[arg-type]

@@ -93,6 +93,13 @@ def train_cli(
     subword_model: Annotated[
         str | None, typer.Option(help="unigram or bpe (subword level).  [default: unigram]")
     ] = None,
+    ngram: Annotated[
+        int | None,
+        typer.Option(help="Also count n-grams, of up to so many tokens (1-7), and mix the two."),
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Mix in a cache of what a sequence has said before.")
+    ] = False,
     batch_size: Annotated[
         int | None, typer.Option(help="Sequences of bptt length a step.  [default: by text]")
     ] = None,
@@ -134,6 +141,7 @@ def train_cli(
     charlm train corpus.txt
     charlm train poems/ --level word --time 10m --name poems
     zcat news.gz | charlm train - --level subword --epochs 3
+    charlm train play.txt --ngram 7 --cache
     charlm train --demo
     charlm train --resume --name poems --time 10m
     """
@@ -155,6 +163,8 @@ def train_cli(
         "lowercase": lowercase or None,
         "pretokenized": pretokenized or None,
         "subword_model": subword_model,
+        "ngram": ngram,
+        "cache": cache or None,
         "seed": seed,
         "precision": precision,
         "device": device,

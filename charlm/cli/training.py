@@ -136,7 +136,13 @@ def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
     if valid is None:
         out("best validation loss: none, no text was held out\n")
         return
-    nats = -float(token_log_probs(from_arrays(best.config, best.weights), valid)[0].sum())
+    log_probs, _ = token_log_probs(from_arrays(best.config, best.weights), valid)
+    if best.partner is not None:
+        say(f"the network alone: {-log_probs.mean():.4f} nats per token; with its partner:")
+        evidence = settled.material.evidence
+        if evidence is not None:
+            log_probs = best.partner.combine(log_probs, evidence)
+    nats = -float(log_probs.sum())
     held = settled.material.about["valid"]
     bits = metrics.bits_per(-nats - held["unknown_nats"], held["characters"])
     out(
@@ -195,7 +201,7 @@ def _continued(
         )
     state = run.restore(model_config, config, request.device)
     saved = checkpoint.load(run.path / checkpoint.step_name(state.step))
-    material = material_of(texts, saved.tokenizer, saved.speller)
+    material = material_of(texts, saved.tokenizer, saved.speller, saved.partner)
     seconds, epochs, steps = budget
     if budget != (None, None, None):
         request = dataclasses.replace(request, seconds=seconds, epochs=epochs, steps=steps)

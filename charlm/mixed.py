@@ -1,0 +1,241 @@
+"""Several language models as one: mixed token by token, or sequence by sequence.
+
+Models of one vocabulary are mixed token by token (mixture.py). Models of different ones, a word
+and a character model for instance, agree on nothing smaller than a whole text: their mixture is
+
+    P(text) = Σk w_k P_k(text),
+
+over all strings, since each of them gives every string a probability, unknown words spelled out.
+So it counts characters, of which it is a model, and an <EOS>; what a text costs is at most
+-log w_k more than it costs the model that knows it best. It is sampled from by drawing a model
+for each sequence.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm import corpus
+from charlm.api import LanguageModel
+from charlm.config import SamplingConfig
+from charlm.engine import Engine
+from charlm.errors import UsageError
+from charlm.mixture import MixtureEngine, check_weights, mix, tune
+from charlm.prediction import NextTokens
+from charlm.sampling import BATCH_SIZE, Sample, Sampler
+from charlm.scoring import TextScore, ended
+from charlm.summary import Summary
+
+_CHARACTERS = 2**20  # of texts that are scored at a time
+_TURN = 0x7075  # sets the draws of models apart from those of tokens
+
+
+def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> LanguageModel:
+    """Models as one, mixed by weights, which are made to add up to 1; by equal ones if none.
+
+    Raises UsageError if the weights cannot be, or a model of another vocabulary than the first's
+    cannot spell what it does not know.
+    """
+    checked = check_weights(weights, len(models))
+    files = [model.tokenizer.to_files() for model in models]
+    if all(other == files[0] for other in files[1:]):
+        return TokenMixture(models, checked)
+    return SequenceMixture(models, checked)
+
+
+class _Mixed(LanguageModel):
+    """What both have in common. Where one model has to speak for all, the first does."""
+
+    def __init__(self, models: Sequence[LanguageModel], weights: Sequence[float]) -> None:
+        super().__init__(models[0].checkpoint)
+        self.models = tuple(models)
+        self.weights = tuple(weights)
+        self.partner = None
+
+    @property
+    def model(self) -> Any:
+        """There is no single network."""
+        raise UsageError(
+            "a mixture cannot learn as it reads: leave out --dynamic, or give a model."
+        )
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers they have learned."""
+        return sum(model.num_parameters for model in self.models)
+
+    def is_small(self, tokens: int, prompt: str = "") -> bool:
+        """Whether a job of so many tokens is done without torch as soon as with."""
+        return all(model.is_small(tokens * len(self.models), prompt) for model in self.models)
+
+    def tuned(self, texts: Sequence[str]) -> Self:
+        """The same models, mixed by the weights under which texts are likeliest."""
+        return type(self)(self.models, tune(self.log_probs(texts)))
+
+    def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """log P (K, N) in nats that each model gives to each of what is mixed."""
+        raise NotImplementedError
+
+
+class TokenMixture(_Mixed):
+    """Models of one vocabulary; what is unknown is spelled as the first of them does."""
+
+    def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """log P (K, N) of each token."""
+        ids = ended(self.tokenizer, texts)
+        kind = self.kind_for(sum(map(len, ids)))
+        return np.stack([model.engine(kind).token_log_probs(ids)[0] for model in self.models])
+
+    def _made(self, kind: str) -> Engine:
+        return MixtureEngine([model.engine(kind) for model in self.models], self.weights)
+
+
+class SequenceMixture(_Mixed):
+    """Models of different vocabularies."""
+
+    def __init__(self, models: Sequence[LanguageModel], weights: Sequence[float]) -> None:
+        super().__init__(models, weights)
+        for model in models:
+            if model.unknown is None:
+                raise UsageError(
+                    f"{model.checkpoint.path.parent.name} cannot spell what it does not know, so "
+                    "it cannot be mixed with a model of another vocabulary. Train it anew."
+                )
+
+    def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """log P (K, N) of each text."""
+        return self._totals(texts)
+
+    def _totals(self, texts: Sequence[str], context: str = "") -> NDArray[np.float64]:
+        """log P (K, N) of each text, given the context."""
+        scores = [model.score_all(texts, context=context) for model in self.models]
+        return np.array([[score.total_log_prob for score in row] for row in scores])
+
+    def score_all(
+        self,
+        texts: Sequence[str],
+        *,
+        context: str = "",
+        per_token: bool = False,
+        words: bool = False,
+        closed: bool = False,
+    ) -> list[TextScore]:
+        """log P of whole texts; a token is a character here, or the end.
+
+        After a context the weights are those that the models have earned by it. Raises UsageError
+        if more than sums is asked for.
+        """
+        if per_token or words or closed:
+            raise UsageError(
+                "models of different vocabularies have no tokens or words in common, and spell "
+                "all: leave out --per-token, --words, --heatmap, --html and --closed."
+            )
+        if not texts:
+            return []
+        mixed = mix(list(self._totals(texts, context)), self._earned(context))
+        return [
+            TextScore(text=text, total_log_prob=float(value), num_tokens=len(text) + 1, num_oov=0)
+            for text, value in zip(texts, mixed, strict=True)
+        ]
+
+    def evaluate_pieces(
+        self, pieces: Any, *, closed: bool = False, rate: float | None = None
+    ) -> Iterator[Summary]:
+        """The figures so far, again and again. A sequence is held in memory as a whole."""
+        if closed or rate is not None:
+            raise UsageError("of models of different vocabularies there is only the plain figure.")
+        total = Summary(eos_log_prob=None, spelling_log_prob=0.0)
+        waiting: list[str] = []
+        parts: list[str] = []
+        size = 0
+        for piece in pieces:
+            parts.append(piece.text)
+            size += len(piece.text)
+            if piece.ends:
+                waiting.append("".join(parts))
+                parts = []
+            if waiting and size >= _CHARACTERS:
+                total += self._summary(waiting)
+                waiting, size = [], sum(map(len, parts))
+                yield total
+        if waiting:
+            total += self._summary(waiting)
+        yield total
+
+    def _summary(self, texts: Sequence[str]) -> Summary:
+        scores = self.score_all(texts)
+        return Summary(
+            **corpus.count(texts)._asdict(),
+            tokens=sum(score.num_tokens for score in scores),
+            closed_log_prob=sum(score.total_log_prob for score in scores),
+            eos_log_prob=None,
+            spelling_log_prob=0.0,
+        )
+
+    def next_tokens(self, prefix: str = "", top: int | None = 20) -> NextTokens:
+        """There is no such thing. Raises UsageError."""
+        del prefix, top
+        raise UsageError(
+            "models of different vocabularies have no next token in common: give one model, or "
+            "models of one vocabulary."
+        )
+
+    def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Any:
+        """What draws."""
+        drawing = [model.sampler(n, config, prompt) for model in self.models]
+        return _TurnSampler(drawing, self._earned(prompt))
+
+    def _earned(self, text: str) -> tuple[float, ...]:
+        """The weights after a text has been read: w_k P_k(it comes first), made to add up to 1."""
+        if not text:
+            return self.weights
+        scores = [model.score(text, per_token=True) for model in self.models]
+        found = [sum(token.log_prob for token in (score.tokens or ())[:-1]) for score in scores]
+        with np.errstate(divide="ignore"):
+            joint = np.log(self.weights) + np.array(found)
+        earned = np.exp(joint - joint.max())
+        return tuple((earned / earned.sum()).tolist())
+
+
+class _TurnSampler:
+    """Draws each sequence from one of several models, which one by their weights."""
+
+    def __init__(self, samplers: Sequence[Sampler], weights: Sequence[float]) -> None:
+        self._samplers = tuple(samplers)
+        self._bounds = np.cumsum(weights)
+
+    def sample(
+        self,
+        n: int,
+        config: SamplingConfig,
+        *,
+        prompt: str = "",
+        novel: bool = False,
+        batch_size: int = BATCH_SIZE,
+        on_token: Callable[[int, int], None] | None = None,
+        on_spelling: Callable[[int, str], None] | None = None,
+    ) -> Iterator[Sample]:
+        """As ``Sampler.sample``; log P of a sample is what the model that drew it gives."""
+        if on_token is not None or on_spelling is not None:
+            raise UsageError("models that take turns cannot stream: leave out --stream.")
+        turns = [self._turn(config.seed, index) for index in range(n)]
+        drawing = [
+            sampler.sample(
+                n,
+                config,
+                prompt=prompt,
+                novel=novel,
+                indices=[index for index in range(n) if turns[index] == k],
+                batch_size=batch_size,
+            )
+            for k, sampler in enumerate(self._samplers)
+        ]
+        for k in turns:
+            yield dataclasses.replace(next(drawing[k]), drawn_by=k)
+
+    def _turn(self, seed: int, index: int) -> int:
+        uniform = np.random.default_rng((seed, index, 0, _TURN)).random() * self._bounds[-1]
+        return int(np.searchsorted(self._bounds, uniform, side="right"))

@@ -1,0 +1,282 @@
+"""Laws of mixing: a network with its partner from training on, and several models as one."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import TEXTS, material_of, model_config, trained_run, training_config
+from typer.testing import CliRunner
+
+from charlm import api, checkpoint, ngram
+from charlm.api import LanguageModel
+from charlm.cache import Cache
+from charlm.cli.app import app
+from charlm.errors import UsageError
+from charlm.evaluation import token_log_probs
+from charlm.mixed import SequenceMixture, TokenMixture, mixed
+from charlm.mixture import check_weights, tune
+from charlm.partner import Partner
+from charlm.run import Material, Run, Step, fit
+from charlm.spelling import train_speller
+from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.training import new_state
+
+HELD = ["the cat ran to the dog", "a dog is a dog is a dog"]
+OTHERS = ["the dog sat", "q", "", "a cat! 你好"]
+
+
+def partnered(level: str = "char") -> Material:
+    """A text with n-grams and a cache to mix in, words with a speller."""
+    material = material_of(level=level, valid=HELD)
+    if isinstance(material.tokenizer, WordTokenizer):
+        speller = train_speller(count_types(TEXTS), material.tokenizer, seed=3)
+        material = dataclasses.replace(material, speller=speller)
+    size = material.tokenizer.vocab_size
+    counts = ngram.train(material.text.sequences(), size, 3)
+    partner = Partner.new(counts, Cache(size, (0, 2), 50))
+    return dataclasses.replace(material, partner=partner)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with models: of characters, one of them with a partner, and of words."""
+    home = tmp_path_factory.mktemp("home")
+    runs = home / "checkpoints"
+    trained_run(runs / "chars", material=material_of(valid=HELD), num_steps=20)
+    trained_run(runs / "others", material=material_of(valid=HELD), num_steps=5, seed=7)
+    trained_run(runs / "partnered", material=partnered(), num_steps=20)
+    trained_run(runs / "words", material=partnered("word"), num_steps=20)
+    return home
+
+
+def load(home: Path, name: str, **options: Any) -> LanguageModel:
+    """A model of that home."""
+    return api.load(home / "checkpoints" / name, **options)
+
+
+def test_a_partner_is_fitted_saved_and_used(home: Path) -> None:
+    """What training validated is what the loaded mixture gives, and better than either alone."""
+    lm = load(home, "partnered")
+    assert lm.partner is not None
+    begun = partnered().partner
+    assert begun is not None
+    assert not np.array_equal(lm.partner.parameters, begun.parameters)
+    total = sum(score.total_log_prob for score in lm.score_all(HELD))
+    tokens = sum(score.num_tokens for score in lm.score_all(HELD))
+    best = lm.checkpoint.info["best_loss_nats_per_token"]
+    assert -total / tokens == pytest.approx(best, abs=1e-4)
+    alone = load(home, "partnered", alone=True)
+    network = sum(score.total_log_prob for score in alone.score_all(HELD))
+    material = partnered()
+    assert material.valid is not None
+    assert network == pytest.approx(token_log_probs(alone.model, material.valid)[0].sum(), abs=1e-3)
+    assert total > network
+    assert begun.ngram is not None
+    assert total > begun.ngram.token_log_probs(material.valid.sequences()).sum()
+
+
+def test_resumed_it_is_fitted_as_if_never_stopped(tmp_path: Path) -> None:
+    """Stopped between validations, gone on with from disk: the same log, weights and partner."""
+    material = partnered()
+    model = model_config(material)
+    config = training_config(num_steps=9, validate_every=2)
+
+    def train(path: Path, stop: int = 99) -> None:
+        with Run(path) as run:
+            if checkpoint.steps(path):
+                state = run.restore(model, config)
+            else:
+                run.begin({})
+                state = new_state(model, config)
+            steps = 0
+
+            def should_stop() -> bool:
+                return steps >= stop
+
+            for event in fit(run, state, config, material, should_stop=should_stop):
+                steps += isinstance(event, Step)
+
+    train(tmp_path / "whole")
+    for _ in range(4):
+        train(tmp_path / "pieces", stop=3)
+    ends = [checkpoint.load(tmp_path / name / "step-00000009") for name in ("whole", "pieces")]
+    one, other = (end.partner for end in ends)
+    assert one is not None
+    assert other is not None
+    np.testing.assert_array_equal(one.parameters, other.parameters)
+    for name, array in ends[0].weights.items():
+        np.testing.assert_array_equal(array, ends[1].weights[name])
+    lines = [
+        [json.loads(line)["valid_loss_nats_per_token"] for line in path.read_text().splitlines()]
+        for path in (tmp_path / "whole/metrics.jsonl", tmp_path / "pieces/metrics.jsonl")
+    ]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("weights", [(0.2, 0.8), (1.0, 0.0)])
+def test_tokens_of_one_vocabulary_are_interpolated(
+    home: Path, weights: tuple[float, float]
+) -> None:
+    """p of each token is the weighted sum; scores, figures and the next token follow from it."""
+    models = [load(home, "chars"), load(home, "partnered")]
+    both = mixed(models, weights)
+    assert isinstance(both, TokenMixture)
+    for text in OTHERS:
+        parts = [model.score(text, per_token=True, closed=True).tokens or () for model in models]
+        p = [
+            weights[0] * np.exp(a.log_prob) + weights[1] * np.exp(b.log_prob)
+            for a, b in zip(*parts, strict=True)
+        ]
+        closed = both.score(text, closed=True).total_log_prob
+        assert closed == pytest.approx(np.log(p).sum(), abs=1e-5 * len(p))
+        listed = both.score(text, per_token=True, closed=True).tokens or ()
+        assert sum(token.log_prob for token in listed) == pytest.approx(closed, abs=1e-4)
+    total = sum(score.total_log_prob for score in both.score_all(OTHERS))
+    assert both.evaluate(OTHERS).total_log_prob == pytest.approx(total, abs=1e-4)
+    entries = both.next_tokens("the c", top=None).entries
+    assert sum(entry.probability for entry in entries) == pytest.approx(1, abs=1e-5)
+    if weights[1] == 0:
+        assert [s.text for s in both.sample(4)] == [s.text for s in models[0].sample(4)]
+    drawn = both.sample(3, seed=5)
+    assert [s.text for s in drawn] == [s.text for s in both.sample(8, seed=5)[:3]]
+    for sample in drawn:
+        assert both.score(sample.text).total_log_prob == pytest.approx(
+            sample.total_log_prob, abs=1e-3
+        )
+
+
+def test_texts_of_any_models_are_mixed_by_probability(home: Path) -> None:
+    """P(text) is the weighted sum over models, after a context that with earned weights."""
+    models = [load(home, "partnered"), load(home, "words")]
+    both = mixed(models, (1.0, 3.0))
+    assert isinstance(both, SequenceMixture)
+    totals = np.array([[m.score(text).total_log_prob for text in OTHERS] for m in models])
+    expected = np.logaddexp(np.log(0.25) + totals[0], np.log(0.75) + totals[1])
+    found = [score.total_log_prob for score in both.score_all(OTHERS)]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    summary = both.evaluate(OTHERS)
+    assert summary.total_log_prob == pytest.approx(expected.sum(), abs=1e-2)
+    assert summary.characters == sum(map(len, OTHERS))
+    assert summary.perplexity_per_word(eos=False) is None
+    # P(context and text) = P(context comes first) P(text | context), for each model and for both.
+    context, text = "the dog", " sat"
+    first = [
+        sum(t.log_prob for t in (m.score(context, per_token=True).tokens or ())[:-1])
+        for m in models
+    ]
+    after = [m.score(text, context=context).total_log_prob for m in models]
+    joint = np.logaddexp(np.log(0.25) + first[0] + after[0], np.log(0.75) + first[1] + after[1])
+    begun = np.logaddexp(np.log(0.25) + first[0], np.log(0.75) + first[1])
+    got = both.score(text, context=context).total_log_prob
+    assert got == pytest.approx(joint - begun, abs=1e-3)
+
+
+def test_models_take_turns_by_their_weights(home: Path) -> None:
+    """Which draws is a function of seed and index; each draws as it would alone."""
+    models = [load(home, "partnered"), load(home, "words")]
+    both = mixed(models, (0.3, 0.7))
+    drawn = both.sample(200, max_tokens=5)
+    turns = [sample.drawn_by for sample in drawn]
+    assert 0.2 < turns.count(0) / 200 < 0.4
+    alone = [model.sample(200, max_tokens=5) for model in models]
+    for index, sample in enumerate(drawn):
+        assert sample.index == index
+        assert sample.text == alone[sample.drawn_by or 0][index].text
+    assert [s.drawn_by for s in both.sample(50, max_tokens=5)] == turns[:50]
+    assert [s.drawn_by for s in both.sample(50, max_tokens=5, seed=1)] != turns[:50]
+    certain = mixed(models, (0.0, 1.0)).sample(5, prompt="the ")
+    assert {sample.drawn_by for sample in certain} == {1}
+
+
+def test_tuning_finds_the_weights_that_fit(home: Path) -> None:
+    """No other weights make the texts likelier; a partner's parameters can be tuned, too."""
+    for others in ("others", "words"):
+        both = mixed([load(home, "partnered"), load(home, others)])
+        best = both.tuned(HELD)
+        assert isinstance(best, TokenMixture | SequenceMixture)
+        value = best.evaluate(HELD).total_log_prob
+        for weight in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0):
+            tried = mixed(best.models, (weight, 1 - weight))
+            assert tried.evaluate(HELD).total_log_prob <= value + 1e-3
+    lm = load(home, "partnered")
+    texts = [text.upper() for text in TEXTS]
+    assert lm.tuned(texts).evaluate(texts).total_log_prob > lm.evaluate(texts).total_log_prob
+    with pytest.raises(UsageError, match="nothing to tune"):
+        load(home, "chars").tuned(HELD)
+    # Tokens drawn from one of two distributions: how often from which is what comes out.
+    rng = np.random.default_rng(0)
+    p = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]])
+    turns = (rng.random(20_000) > 0.8).astype(int)
+    drawn = (p.cumsum(axis=1)[turns] < rng.random((20_000, 1))).sum(axis=1)
+    assert tune(np.log(p[:, drawn])) == pytest.approx((0.8, 0.2), abs=0.02)
+
+
+def test_what_cannot_be_mixed_is_refused(home: Path) -> None:
+    """Weights, and what models of different vocabularies have no answer to."""
+    assert check_weights((), 4) == (0.25,) * 4
+    assert check_weights((1, 3), 2) == (0.25, 0.75)
+    for bad in ((1.0,), (1.0, -1.0), (0.0, 0.0), (float("nan"), 1.0), (float("inf"), 1.0)):
+        with pytest.raises(UsageError):
+            check_weights(bad, 2)
+    both = mixed([load(home, "chars"), load(home, "words")])
+    for ask in (
+        lambda: both.score("a", per_token=True),
+        lambda: both.score("a", closed=True),
+        lambda: both.next_tokens("a"),
+        lambda: both.evaluate(HELD, rate=0.1),
+        lambda: both.model,
+        lambda: mixed([load(home, "chars"), load(home, "others")]).evaluate(HELD, rate=0.1),
+    ):
+        with pytest.raises(UsageError):
+            ask()
+
+
+def test_on_the_command_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models, weights and tuning are options of the four commands; info tells of a partner."""
+    monkeypatch.chdir(home)
+    (home / "held.txt").write_text("\n".join(HELD) + "\n")
+
+    def charlm(*arguments: str) -> tuple[int, str, str]:
+        result = CliRunner().invoke(app, list(arguments))
+        return result.exit_code, result.stdout, result.stderr
+
+    both = ("--model", "partnered", "--model", "chars")
+    code, shown, _ = charlm("score", *both, "--weights", "0.2,0.8", "--json", "the cat")
+    models = [load(home, "partnered"), load(home, "chars")]
+    expected = mixed(models, (0.2, 0.8)).score("the cat").total_log_prob
+    assert code == 0
+    assert json.loads(shown)["total_log_prob_nats"] == pytest.approx(expected, abs=1e-4)
+    code, shown, said = charlm("evaluate", *both, "--tune", "held.txt", "held.txt", "--json")
+    assert code == 0
+    tuned = mixed(models).tuned(HELD)
+    assert json.loads(shown)["total_log_prob_nats"] == pytest.approx(
+        tuned.evaluate(HELD).total_log_prob, abs=1e-3
+    )
+    assert "weights: partnered 1.000, chars 0.000" in said
+    code, shown, _ = charlm("next", "the", *both, "--json", "--top", "2")
+    assert code == 0
+    assert len(shown.splitlines()) == 2
+    turns = ("--model", "words", "--model", "chars")
+    code, shown, _ = charlm("sample", *turns, "-n", "20", "--json", "--max-tokens", "4")
+    assert code == 0
+    assert {json.loads(line)["model"] for line in shown.splitlines()} == {"words", "chars"}
+    code, shown, _ = charlm("info", "--model", "partnered")
+    assert "n-grams of up to 3 tokens and a cache of the last 50 tokens" in shown
+    code, shown, _ = charlm("score", "--model", "partnered", "--alone", "--json", "the cat")
+    alone = load(home, "partnered", alone=True).score("the cat").total_log_prob
+    assert json.loads(shown)["total_log_prob_nats"] == pytest.approx(alone, abs=1e-4)
+    for wrong in (
+        ("score", "--model", "chars", "--weights", "1", "x"),
+        ("score", *both, "--weights", "1,2,3", "x"),
+        ("score", *both, "--weights", "a,b", "x"),
+        ("score", *both, "--weights", "1,1", "--tune", "held.txt", "x"),
+        ("score", "--model", "chars", "--tune", "held.txt", "x"),
+        ("score", *turns, "--per-token", "x"),
+        ("next", *turns, "x"),
+        ("sample", *turns, "--stream"),
+        ("evaluate", *turns, "--dynamic", "held.txt"),
+    ):
+        assert charlm(*wrong)[0] == 2, wrong
