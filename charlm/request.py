@@ -14,6 +14,7 @@ from charlm import recipe
 from charlm.batching import TokenizedText, num_windows, tokenize
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.novelty import source_of
 from charlm.run import Material
 from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
@@ -183,9 +184,8 @@ def material_of(texts: Texts, tokenizer: Tokenizer, speller: Speller | None) -> 
         }
         for side, sequences in (("train", texts.train), ("valid", texts.valid))
     }
-    known = None
-    if texts.split_on != "file":
-        known = corpora.sequence_hashes(map(tokenizer.normalise, texts.train))
+    normalised = [tokenizer.normalise(text) for text in texts.train]
+    known = corpora.sequence_hashes(normalised) if texts.split_on != "file" else None
     return Material(
         tokenizer=tokenizer,
         speller=speller,
@@ -194,6 +194,7 @@ def material_of(texts: Texts, tokenizer: Tokenizer, speller: Speller | None) -> 
         known=known,
         split_on=texts.split_on,
         about={"fingerprint": texts.fingerprint, **sizes},
+        source=source_of(normalised, map(tokenizer.normalise, texts.valid)),
     )
 
 

@@ -21,6 +21,7 @@ from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
 from charlm.evaluation import mean_loss
 from charlm.model import to_arrays
+from charlm.novelty import Source
 from charlm.tokenizers.base import Tokenizer
 from charlm.training import (
     Step,
@@ -60,7 +61,8 @@ class Material:
     """What a run is about: the texts as ids, and what its checkpoints carry beside the weights.
 
     known are the hashes of the training sequences, None where they are files; speller is a word
-    model's; about is what model.json tells of the text and the way it was split.
+    model's; about is what model.json tells of the text and the way it was split; source is what an
+    index of the training text is made of.
     """
 
     tokenizer: Tokenizer
@@ -70,6 +72,7 @@ class Material:
     known: NDArray[np.uint64] | None
     split_on: str
     about: dict[str, Any]
+    source: Source | None = None
 
 
 class Run:
