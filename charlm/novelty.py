@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from charlm import checkpoint
 from charlm.corpus import sequence_hash
 from charlm.errors import CheckpointError, UsageError
-from charlm.suffixes import END, Numbers, SuffixArray
+from charlm.suffixes import END, Numbers, SuffixArray, is_order
 from charlm.tokenizers.character import code_points
 
 LIMIT = 64 * 2**20  # bytes of an index on disk
@@ -36,7 +36,7 @@ WORDS = (1, 2, 3, 4)
 FORMAT = 1
 _FILE, _ABOUT = "novelty.safetensors", "novelty.json"
 _HEADER = 1024  # bytes of a file that are no numbers, at most
-_HELD_OUT = 2**18  # characters of the held-out text that are looked at
+_HELD_OUT = 2**16  # characters of the held-out text that are looked at
 _HELD_OUT_CHARACTERS, _HELD_OUT_WORDS = range(1, 33), range(1, 9)
 _PORTION = 2**20  # characters that are looked up at a time
 _LAST_CODE_POINT = 0x10FFFF
@@ -117,7 +117,7 @@ class SampleNovelty:
 
     @property
     def is_copied_whole(self) -> bool:
-        """Whether all that is counted of it stands in one training sequence, which may be longer."""
+        """Whether all that is counted stands in one training sequence, which may be longer."""
         return 0 < self.characters == self.copied
 
 
@@ -433,7 +433,7 @@ def load(run: Path, fingerprint: object) -> Index:
 
 
 def _are_sound(arrays: Mapping[str, NDArray[Any]], totals: tuple[object, object]) -> bool:
-    """Whether arrays are an index: nothing in them points to what is not there."""
+    """Whether arrays are an index: of a text, and in the order that it has."""
     if arrays.keys() != {"alphabet", "symbols", "order", "numbers"}:
         return False
     alphabet, symbols = arrays["alphabet"], arrays["symbols"]
@@ -444,20 +444,18 @@ def _are_sound(arrays: Mapping[str, NDArray[Any]], totals: tuple[object, object]
     types = [array.dtype.name for array in (alphabet, numbers, order, symbols)]
     if types != ["uint32", "uint32", "int32", _width(len(alphabet)).name]:
         return False
-    if len(symbols) != len(order):
-        return False
     if not (type(characters) is int and type(total) is int):
         return False
     ends = int((symbols == END).sum())
     if len(symbols) and (symbols[-1] != END or int(symbols.max()) > len(alphabet)):
         return False
-    if len(order) and not (order.min() == 0 and order.max() == len(order) - 1):
-        return False
     if len(alphabet) and int(alphabet[-1]) > _LAST_CODE_POINT:
         return False
     rising = all((array[1:] > array[:-1]).all() for array in (alphabet, numbers))
     counted = len(numbers) == ends and len(symbols) - ends <= characters
-    return rising and counted and (not ends or int(numbers[-1]) < total)
+    return (
+        rising and counted and (not ends or int(numbers[-1]) < total) and is_order(order, symbols)
+    )
 
 
 def _read_shares(run: Path, about: Mapping[str, Any], name: str) -> dict[int, float]:

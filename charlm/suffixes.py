@@ -150,7 +150,7 @@ class SuffixArray:
             for near, there in ((at - 1, at > low[ends_here]), (at, at < high[ends_here])):
                 inside = np.flatnonzero(there)
                 suffixes = self.order[near[inside]]
-                differing = self._keys_at(suffixes + depth) ^ key[ends_here[inside]]
+                differing = self._keys[suffixes + depth] ^ key[ends_here[inside]]
                 agree = self.width - np.searchsorted(bounds, differing, side="right")
                 shared[inside] = np.maximum(shared[inside], agree)
             found[open_[ends_here]] = depth + shared
@@ -158,10 +158,6 @@ class SuffixArray:
             depth += self.width
         found[open_] = depth
         return found
-
-    def _keys_at(self, places: NDArray[np.signedinteger]) -> NDArray[np.int64]:
-        """The text's keys at places, which a file that somebody made up may have outside of it."""
-        return self._keys.take(places, mode="clip")
 
     def _bisect(
         self, low: Numbers, high: Numbers, depth: int, keys: NDArray[np.int64]
@@ -171,11 +167,30 @@ class SuffixArray:
         open_ = np.flatnonzero(low < high)
         while len(open_):
             middle = (low[open_] + high[open_]) // 2
-            less = self._keys_at(self.order[middle] + depth) < keys[open_]
+            less = self._keys[self.order[middle] + depth] < keys[open_]
             low[open_[less]] = middle[less] + 1
             high[open_[~less]] = middle[~less]
             open_ = open_[low[open_] < high[open_]]
         return low
+
+
+def is_order(order: NDArray[np.int32], symbols: Symbols) -> bool:
+    """Whether that is the order (N,) of the suffixes of symbols (N,), which end with END.
+
+    It is if every place is in it once, and of two neighbours with the same first symbol the rests
+    stand in the same order as they do (Burkhardt & Kärkkäinen 2003).
+    """
+    number = len(symbols)
+    if len(order) != number or (number and not 0 <= order.min() <= order.max() < number):
+        return False
+    rank = np.full(number + 1, -1, dtype=np.int32)
+    rank[order] = np.arange(number, dtype=np.int32)
+    if (rank[:number] < 0).any():
+        return False
+    heads = symbols[order]
+    rests = np.where(heads == END, order, rank[order + 1])
+    same = (heads[1:] == heads[:-1]) & (rests[1:] > rests[:-1])
+    return bool(((heads[1:] > heads[:-1]) | same).all())
 
 
 def _to_end(symbols: Symbols) -> NDArray[np.int32]:

@@ -292,8 +292,16 @@ def report(found: "Novelty", show: int = 5, origins: "Sequence[Origin]" = ()) ->
         source = f"{sequence:,}"
         if file is not None and len(origins) > 1:
             source = f"{cut(safe_text(file.rpartition('/')[2]), 14 - len(source))}:{source}"
-        text = cut(safe_text(sample.copy.span.replace("\n", "↵")), _COLUMNS - 34)
+        text = cut(_shown(sample.copy.span), _COLUMNS - 34)
         yield f"{sample.copied:>8,}{sample.characters:>8,}{source:>16}  {text}"
+
+
+def _shown(span: str) -> str:
+    """A span in which ends of lines, and spaces at its own ends, can be seen."""
+    inner = span.strip(" ")
+    before = len(span) - len(span.lstrip(" "))
+    after = len(span) - before - len(inner)
+    return safe_text(f"{'␣' * before}{inner.replace(chr(10), '↵')}{'␣' * after}")
 
 
 def _row(name: str, value: str, rest: str) -> str:
