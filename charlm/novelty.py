@@ -403,7 +403,7 @@ def load(run: Path, fingerprint: object) -> Index:
     if not stands(run):
         raise CheckpointError(
             f"{run} holds no index of its training text: it was trained with --no-index, or by an "
-            "older charlm. Name the text to compare with: --against FILE."
+            "older charlm. Compare with a text that you name: charlm novelty SAMPLES --against FILE"
         )
     about = checkpoint.read_json(run / _ABOUT)
     path = run / _FILE
@@ -417,8 +417,8 @@ def load(run: Path, fingerprint: object) -> Index:
     data = checkpoint.read_bytes(path)
     if about.get("size") != len(data) or about.get("sha256") != hashlib.sha256(data).hexdigest():
         raise CheckpointError(
-            f"{path} is damaged: it is not what was saved. Name the text to compare with instead: "
-            "--against FILE."
+            f"{path} is damaged: it is not what was saved. Compare with a text that you name: "
+            "charlm novelty SAMPLES --against FILE"
         )
     arrays: Mapping[str, NDArray[Any]] = checkpoint.read_arrays(path, data)
     totals = about.get("characters"), about.get("sequences")

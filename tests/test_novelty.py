@@ -414,8 +414,9 @@ def test_a_line_for_each_sample(here: Path) -> None:
     """In their order, with where the copy stands; the n are those asked for."""
     options = ("--model", "line", "--per-sample", "--ngrams", "2", "--word-ngrams", "1,2")
     rows = lines_of_json(good("novelty", "-", *options, stdin=b"the big zoo\n\nold\n").out)
-    assert [row["text"] for row in rows] == ["the big zoo", "old"]
-    assert [row["sample"] for row in rows] == [1, 2]
+    assert [row["text"] for row in rows] == ["the big zoo", "", "old"]
+    assert [row["sample"] for row in rows] == [1, 2, 3]
+    assert rows[1]["longest_copy"] is None
     assert rows[0]["longest_copy"]["text"] == "the big "
     assert rows[0]["longest_copy"]["start"] == 0
     assert rows[0]["word_ngrams"] == [
@@ -452,11 +453,11 @@ def test_python_says_the_same(here: Path) -> None:
 def test_samples_are_cut_as_the_text_was(here: Path) -> None:
     """A line, what stands between blank lines, or a file; --split-on says otherwise."""
     samples = b"the big bear\nthe old jay\n\nthe zoo\n"
-    for name, number, stands in (("line", 3, 0), ("paragraph", 2, 0), ("file", 1, None)):
+    for name, number, stands in (("line", 4, 0), ("paragraph", 2, 0), ("file", 1, None)):
         (said,) = lines_of_json(good("novelty", "-", "--model", name, "--json", stdin=samples).out)
         assert (said["samples"], said["in_training_text"]) == (number, stands)
     options = ("--model", "file", "--split-on", "line", "--json")
-    assert json.loads(good("novelty", "-", *options, stdin=samples).out)["samples"] == 3
+    assert json.loads(good("novelty", "-", *options, stdin=samples).out)["samples"] == 4
     assert "training text" not in good("novelty", "-", "--model", "file", stdin=samples).out
 
 

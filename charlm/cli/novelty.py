@@ -104,7 +104,7 @@ def novelty_cli(
     texts = (
         _field_of(field, files, encoding, errors)
         if jsonl
-        else _sequences_of(files, split_on, encoding, errors)
+        else _samples_in(files, split_on, encoding, errors)
     )
     found = measure(index, samples_of(texts, normalise, prompt), known=known, **sizes)
     if per_sample:
@@ -174,12 +174,15 @@ def _field_of(field: str, files: list[str], encoding: str, errors: str) -> Itera
                 yield record.text
 
 
-def _sequences_of(files: list[str], split_on: str, encoding: str, errors: str) -> Iterator[str]:
-    """The sequences of files."""
-    from charlm.corpus import read_documents, split_sequences
+def _samples_in(files: list[str], split_on: str, encoding: str, errors: str) -> Iterator[str]:
+    """The samples in files: the sequences, but of lines the blank ones too, as they were drawn."""
+    from charlm.corpus import read_documents, split_sequences, without_cr
 
     for document in read_documents(files, encoding=encoding, errors=errors):
-        yield from split_sequences(document.text, split_on)
+        if split_on == "line" and document.text:
+            yield from map(without_cr, document.text.removesuffix("\n").split("\n"))
+        else:
+            yield from split_sequences(document.text, split_on)
 
 
 def where(sample: "SampleNovelty", origins: "Sequence[Origin]") -> tuple[str | None, int | None]:
