@@ -95,7 +95,8 @@ def sample_cli(
                 out_json(fields(drawn))
             else:
                 out(drawn.text + separator(loaded))
-            texts.append(drawn.text)
+            if report:
+                texts.append(drawn.text)
         sys.stdout.flush()
     if report:
         say("\n".join(novelty_command.report(loaded.novelty(texts, prompt=text))))
