@@ -50,6 +50,9 @@ def trials(data: Path, folder: Path) -> Iterator[Trial]:
     if shakespeare.exists():
         for time in ("30s", "90s", "3m", "10m"):
             yield Trial(f"shakespeare-{time}", (str(shakespeare), "--split-on", "file"), time)
+        counting = (str(shakespeare), "--split-on", "file", "--ngram", "7")
+        yield Trial("shakespeare-ngram", counting, "3m")
+        yield Trial("shakespeare-both", (*counting, "--cache"), "3m")
         for level in ("word", "subword"):
             yield Trial(f"shakespeare-{level}", (str(shakespeare), "--level", level), "3m")
     names = data / "names" / "names.txt"
@@ -69,6 +72,7 @@ def trials(data: Path, folder: Path) -> Iterator[Trial]:
         files = (str(wikitext / "train.txt"), "--valid", str(wikitext / "valid.txt"))
         options = ("--level", "word", "--pretokenized", "--split-on", "file")
         yield Trial("wikitext2", (*files, *options), "10m")
+        yield Trial("wikitext2-both", (*files, *options, "--ngram", "5", "--cache"), "10m")
     poems = data / "chinese_poetry" / "poetry.txt"
     if poems.exists():
         yield Trial("poems", (str(poems),), "3m")

@@ -1,6 +1,7 @@
 """LanguageModel: a trained model as a Python object."""
 
 import copy
+import functools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from charlm.unknown import unknown_of
 
 if TYPE_CHECKING:
     from charlm.model import RecurrentLM
+    from charlm.novelty import Index, Novelty
 
 # A job is small if NumPy is done with it before torch would have been imported. What a token
 # costs: each weight is read and used once, and each layer takes a dozen calls. A prompt is read
@@ -140,6 +142,26 @@ class LanguageModel:
         """
         engine = self.engine(self.kind_for(1, prefix))
         return next_tokens(engine, self.tokenizer, prefix, top=top)
+
+    def novelty(self, texts: Iterable[str], *, prompt: str = "", **options: Any) -> "Novelty":
+        """What of texts is new, and what was copied from the training text.
+
+        A prompt that they begin with was given, and is not counted; options are the n of n-grams,
+        as for novelty.measure. Raises CheckpointError if the run keeps no index.
+        """
+        from charlm.novelty import measure, samples_of
+
+        samples = samples_of(texts, self.tokenizer.normalise, prompt)
+        return measure(self.index, samples, known=self.checkpoint.known, **options)
+
+    @functools.cached_property
+    def index(self) -> "Index":
+        """The index of the training text. Raises CheckpointError if the run keeps none."""
+        from charlm import novelty
+
+        about = self.checkpoint.info.get("text")
+        fingerprint = about.get("fingerprint") if isinstance(about, dict) else None
+        return novelty.load(self.checkpoint.path.parent, fingerprint)
 
     def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Sampler:
         """What draws, fit for a job of that size; the text does not depend on which it is."""

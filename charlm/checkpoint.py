@@ -4,6 +4,7 @@
         run.json             what was asked: written once, when the run begins
         metrics.jsonl        a line for each thing measured, appended
         pointers.json        which step is the latest and which the best, and whether it finished
+        novelty.safetensors, novelty.json     the index of the training text (novelty.py)
         step-NNNNNNNN/       a model that can be used, and all that is needed to go on training
             model.json       shape, level, split, versions
             model.safetensors
@@ -140,6 +141,23 @@ def write_json(path: Path, value: object) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {path}: {error.strerror}.") from None
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file of a run at once, as ``write_json`` does."""
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        _write_synced(temporary, data)
+        temporary.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write {path}: {error.strerror}.") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file of tensors, unchecked. Raises CheckpointError naming it if it cannot be read."""
+    return _read_bytes(path, _LARGEST_TENSORS)
 
 
 def read_json(path: Path) -> dict[str, Any]:

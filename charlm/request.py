@@ -16,6 +16,7 @@ from charlm.batching import TokenizedText, num_windows, tokenize
 from charlm.cache import Cache
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.novelty import source_of
 from charlm.partner import Partner
 from charlm.run import Material
 from charlm.spelling import train_speller
@@ -192,9 +193,8 @@ def material_of(
         }
         for side, sequences in (("train", texts.train), ("valid", texts.valid))
     }
-    known = None
-    if texts.split_on != "file":
-        known = corpora.sequence_hashes(map(tokenizer.normalise, texts.train))
+    normalised = [tokenizer.normalise(text) for text in texts.train]
+    known = corpora.sequence_hashes(normalised) if texts.split_on != "file" else None
     return Material(
         tokenizer=tokenizer,
         speller=speller,
@@ -204,6 +204,7 @@ def material_of(
         known=known,
         split_on=texts.split_on,
         about={"fingerprint": texts.fingerprint, **sizes},
+        source=source_of(normalised, map(tokenizer.normalise, texts.valid)),
     )
 
 

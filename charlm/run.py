@@ -22,6 +22,7 @@ from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
 from charlm.evaluation import quick_log_probs
 from charlm.model import RecurrentLM, to_arrays
+from charlm.novelty import Source
 from charlm.partner import Evidence, Partner
 from charlm.partner import fit as fit_partner
 from charlm.tokenizers.base import Tokenizer
@@ -64,7 +65,8 @@ class Material:
 
     known are the hashes of the training sequences, None where they are files; speller is a word
     model's; partner is what the network is mixed with, its parameters those to begin with; about
-    is what model.json tells of the text and the way it was split.
+    is what model.json tells of the text and the way it was split; source is what an index of the
+    training text is made of.
     """
 
     tokenizer: Tokenizer
@@ -75,6 +77,7 @@ class Material:
     known: NDArray[np.uint64] | None
     split_on: str
     about: dict[str, Any]
+    source: Source | None = None
 
     @functools.cached_property
     def evidence(self) -> Evidence | None:

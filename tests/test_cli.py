@@ -30,7 +30,8 @@ from charlm.config import CELLS, LEVELS, SPLITS
 from charlm.run import Run
 from charlm.training import Step
 
-COMMANDS = ("train", "sample", "score", "evaluate", "compare", "next", "tokenize", "info", "list")
+COMMANDS = ("train", "sample", "score", "evaluate", "compare")
+COMMANDS += ("novelty", "next", "tokenize", "info", "list")
 TINY = ("--steps", "3", "--hidden", "8")
 BEST = re.compile(
     r"best validation loss: (\d+\.\d{4}) nats per token, (\d+\.\d{4}) bits per character "
@@ -203,6 +204,8 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
     (empty / "records.jsonl").write_text('{"text": "the bear"}\n')
     (empty / "table.tsv").write_text("1\tthe bear\n")
     (empty / "hypotheses.tsv").write_text("1\tthe bear\t-2\n1\tthe jay\t-1\n")
+    (empty / "samples.txt").write_text("the bear\nthe jay\n")
+    (empty / "samples.jsonl").write_text('{"text": "the bear"}\n')
     (empty / "held-out.txt").write_text("the bear\nthe jay\n")
     for name in ("words", "chars", "old", "new"):
         good("train", "corpus.txt", "--name", name, *TINY)
@@ -213,7 +216,10 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
     for command in ("", *COMMANDS):
         for line in examples(command):
             first, _, second = line.rpartition(" | ")
-            stdin = gzip.decompress((empty / first.split()[1]).read_bytes()) if first else b""
+            if first.startswith("charlm "):
+                stdin = good(*shlex.split(first)[1:]).out.encode()
+            else:
+                stdin = gzip.decompress((empty / first.split()[1]).read_bytes()) if first else b""
             arguments = shlex.split(second)[1:]
             if arguments[0] == "train":
                 arguments += tiny_budget(arguments)

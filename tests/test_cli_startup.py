@@ -55,7 +55,8 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
         for arguments in (["--version"], ["-h"], [], ["train", "-h"], ["score", "--help"], ["x"],
                           ["evaluate", "-h"], ["evaluate"], ["evaluate", "x", "--format", "x"],
                           ["next", "-h"], ["next", "--top", "-1"], ["next", "--json", "--tsv"],
-                          ["sample", "--n", "x"], ["train"], ["train", "--time", "x"]):
+                          ["sample", "--n", "x"], ["novelty", "-h"], ["novelty"],
+                          ["novelty", "x", "--ngrams", "0"], ["train"], ["train", "--time", "x"]):
             sys.argv = ["charlm", *arguments]
             try:
                 main()

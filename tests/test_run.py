@@ -17,6 +17,7 @@ from charlm import checkpoint
 from charlm import run as runs
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
+from charlm.evaluation import mean_loss
 from charlm.model import from_arrays
 from charlm.run import Event, Material, Run, Saved, Validated, fit
 from charlm.training import Step, TrainingState, new_state, state_arrays, state_counters
@@ -205,7 +206,7 @@ def test_the_best_and_the_last_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
     which is which.
     """
     losses = itertools.chain([5.0, 3.0, 4.0, 2.0, 2.5, 2.0], itertools.repeat(9.0))
-    monkeypatch.setattr(runs, "mean_loss", lambda *_, **__: next(losses))
+    monkeypatch.setattr(runs, "_held_out_loss", lambda *_, **__: next(losses))
     material = material_of(valid=HELD)
     model, config = model_config(material), training_config(num_steps=8, validate_every=1)
     path = tmp_path / "run"
@@ -258,9 +259,7 @@ def test_what_is_saved_is_what_was_validated(tmp_path: Path) -> None:
         assert not torch.equal(raw, tensor)
     assert material.valid is not None
     (last,) = (e for e in events if isinstance(e, Validated) and e.step == 6)
-    again = runs.mean_loss(
-        model_of_file, material.valid, batch_size=64, bptt_length=8, segment_length=8
-    )
+    again = mean_loss(model_of_file, material.valid, batch_size=64, bptt_length=8, segment_length=8)
     assert again == pytest.approx(last.loss, abs=1e-6)
     assert loaded.info["best_loss_nats_per_token"] == state.best_loss
     assert loaded.known is not None
@@ -276,7 +275,7 @@ def test_validations_read_no_more_than_asked(tmp_path: Path, validate_tokens: in
     config = training_config(num_steps=4, validate_every=2, validate_tokens=validate_tokens)
     state, events = train(tmp_path / "run", material, model_config(material), config)
     figures = [
-        runs.mean_loss(
+        mean_loss(
             state.model.eval(),
             material.valid,
             batch_size=64,
@@ -328,7 +327,7 @@ def test_what_is_not_finite_is_logged_as_null(
             yield step._replace(loss=float("nan"), grad_norm=float("inf"), skipped=True)
 
     monkeypatch.setattr(runs, "train_steps", broken)
-    monkeypatch.setattr(runs, "mean_loss", lambda *_, **__: float("nan"))
+    monkeypatch.setattr(runs, "_held_out_loss", lambda *_, **__: float("nan"))
     material = material_of(valid=HELD)
     _, events = train(tmp_path / "run", material, model_config(material), training_config())
     assert not [event for event in events if isinstance(event, Validated)]
@@ -375,7 +374,7 @@ def test_patience_ends_a_run_early(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """
     for patience, ends, best in ((0, 12, 7), (1, 3, 2), (2, 6, 4), (3, 10, 7)):
         losses = itertools.chain([5.0, 3.0, 4.0, 2.0, 2.5, 2.0], [1.0] * 3, [9.0] * 9)
-        monkeypatch.setattr(runs, "mean_loss", lambda *_, losses=losses, **__: next(losses))
+        monkeypatch.setattr(runs, "_held_out_loss", lambda *_, losses=losses, **__: next(losses))
         material = material_of(valid=HELD)
         config = training_config(num_steps=12, validate_every=1, patience=patience)
         path = tmp_path / str(patience)

@@ -21,7 +21,7 @@ def info_cli(
     \b
     charlm info --model poems
     """
-    from charlm import checkpoint
+    from charlm import checkpoint, novelty
 
     loaded = checkpoint.load(checkpoint.find(model))
     config, info = loaded.config, loaded.info
@@ -44,6 +44,8 @@ def info_cli(
     best = info.get("best_loss_nats_per_token")
     if isinstance(best, float):
         rows["validation"] = f"{best:.4f} nats per token"
+    if novelty.stands(loaded.path.parent):
+        rows["index"] = "novelty.safetensors, which holds the training text"
     for key, value in rows.items():
         out(f"{key + ':':<12} {value}\n")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charlm.cli import novelty as novelty_command
 from charlm.cli.input import read_beginning
 from charlm.cli.model import (
     AloneOption,
@@ -14,7 +15,7 @@ from charlm.cli.model import (
     WeightsOption,
     load_models,
 )
-from charlm.cli.terminal import out, out_json, say_loading
+from charlm.cli.terminal import out, out_json, say, say_loading
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def sample_cli(
     novel: Annotated[
         bool, typer.Option("--novel", help="Draw again what stands in the training text.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Tell on stderr what is new and what was copied.")
+    ] = False,
     stream: Annotated[bool, typer.Option("--stream", help="Write as it is drawn.")] = False,
     json: Annotated[bool, typer.Option("--json", help="JSON Lines, all that is known.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed, the same text.")] = 0,
@@ -65,6 +69,7 @@ def sample_cli(
     charlm sample --n 200
     charlm sample --prompt "Once upon a time" --temperature 0.7
     charlm sample --n 10 --novel --json
+    charlm sample --n 200 --report
     charlm sample --stream --max-tokens 2000
     charlm sample --model poems --unk spell
     """
@@ -87,16 +92,23 @@ def sample_cli(
     )
     if not loaded.is_small(loaded.most_tokens(n, config), text):
         say_loading()
+    if report:
+        _ = loaded.index  # if there is none, that is said before anything is drawn
     if stream:
-        _stream(loaded, config, n, text)
-        return
-    sampler = loaded.sampler(n, config, text)
-    for drawn in sampler.sample(n, config, prompt=text, novel=novel, batch_size=batch_size):
-        if json:
-            out_json(fields(drawn, model))
-        else:
-            out(drawn.text + separator(loaded))
-    sys.stdout.flush()
+        texts = _stream(loaded, config, n, text)
+    else:
+        texts = []
+        sampler = loaded.sampler(n, config, text)
+        for drawn in sampler.sample(n, config, prompt=text, novel=novel, batch_size=batch_size):
+            if json:
+                out_json(fields(drawn, model))
+            else:
+                out(drawn.text + separator(loaded))
+            if report:
+                texts.append(drawn.text)
+        sys.stdout.flush()
+    if report:
+        say("\n".join(novelty_command.report(loaded.novelty(texts, prompt=text))))
 
 
 def separator(loaded: "LanguageModel") -> str:
@@ -118,8 +130,8 @@ def fields(drawn: "Sample", models: list[str] | None = None) -> dict[str, object
     }
 
 
-def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: str) -> None:
-    """One sequence after another, each written as its tokens come.
+def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: str) -> list[str]:
+    """One sequence after another, each written as its tokens come; all of them, in the end.
 
     What is not settled yet is held back: the bytes of half a character, and whatever could be
     the beginning of a stop string.
@@ -130,6 +142,7 @@ def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: s
     begun = Prompt(loaded.tokenizer, prompt)
     ids: list[int] = []
     spelled: list[str] = []
+    texts: list[str] = []
     written = 0
 
     def on_token(_: int, token: int) -> None:
@@ -154,9 +167,11 @@ def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: s
     ):
         out(drawn.text[len(prompt) + written :] + separator(loaded))
         sys.stdout.flush()
+        texts.append(drawn.text)
         ids.clear()
         spelled.clear()
         written = 0
+    return texts
 
 
 def held_back(text: str, stop: str) -> int:

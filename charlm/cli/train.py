@@ -123,6 +123,10 @@ def train_cli(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or mps.  [default: auto]")
     ] = None,
+    no_index: Annotated[
+        bool,
+        typer.Option("--no-index", help="Keep no copy of the text for charlm novelty in the run."),
+    ] = False,
     encoding: Annotated[str | None, typer.Option(help="Of the text.  [default: utf-8]")] = None,
     errors: Annotated[
         str | None,
@@ -180,6 +184,7 @@ def train_cli(
         budget=(budget, epochs, steps),
         name=name,
         resume=resume,
+        index=not no_index,
         say=(lambda _: None) if quiet else say,
         quiet=quiet,
     )

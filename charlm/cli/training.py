@@ -1,5 +1,6 @@
 """What ``charlm train`` does once its options have been read: train to the end or to a signal."""
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,12 +47,14 @@ def train(
     budget: tuple[float | None, float | None, int | None] = (None, None, None),
     name: str | None = None,
     resume: bool = False,
+    index: bool = True,
     say: Callable[[str], None] = say,
     quiet: bool = False,
 ) -> None:
     """Train, showing progress, until the budget is spent or a signal comes."""
     say("charlm: starting")  # something to look at while torch is being imported
     with Signals() as signals:
+        from charlm import novelty
         from charlm.checkpoint import check_name
         from charlm.request import Request, settle
         from charlm.run import Run
@@ -62,6 +65,8 @@ def train(
             with Run(_existing(name)) as run:
                 settled, state = _continued(run, asked, model, training, budget, say)
                 signals.patient = True
+                if index and run.asked().get("index", True) and not novelty.stands(run.path):
+                    _index(run, settled, say)
                 _fit(run, settled, state, signals, say, quiet)
             return
         seconds, epochs, steps = budget
@@ -86,9 +91,29 @@ def train(
                     "model": settled.model.to_json(),
                     "training": settled.training.to_json(),
                     "fingerprint": settled.material.about["fingerprint"],
+                    "index": index,
                 }
             )
+            novelty.remove(path)  # of a run of that name that came to nothing
+            if index:
+                _index(run, settled, say)
             _fit(run, settled, state, signals, say, quiet)
+
+
+def _index(run: "Run", settled: "Settled", say: Callable[[str], None]) -> None:
+    """Write the index of the training text into the run."""
+    from charlm import novelty
+
+    material = settled.material
+    assert material.source is not None
+    begun = time.perf_counter()
+    index = novelty.Index.build(material.source)
+    size = novelty.save(run.path, index, material.about["fingerprint"])
+    part = "" if index.indexed == 1 else f"{index.indexed:.1%} of "
+    say(
+        f"index: {part}the training text, for charlm novelty, {size / 1e6:.1f} MB "
+        f"({time.perf_counter() - begun:.1f} s); --no-index leaves it out"
+    )
 
 
 def _fit(

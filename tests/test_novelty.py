@@ -1,0 +1,557 @@
+"""Laws of novelty: every figure is what a slow look gives; an index is sound or refused."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from test_cli import TEXT, bad, good, lines_of_json
+
+from charlm import api, checkpoint, novelty
+from charlm.corpus import sequence_hashes
+from charlm.errors import CheckpointError, UsageError
+from charlm.novelty import Copy, Index, NGrams, Sample, measure, samples_of, source_of
+from charlm.suffixes import END, SuffixArray, is_order
+
+FOX = ["the fox sat", "a fox ran to the hen", "the hen and the fox"]
+TINY = ("--steps", "3", "--hidden", "8")
+few_letters = st.text("ab ", max_size=40)
+texts = st.lists(st.one_of(few_letters, st.text(max_size=8)), max_size=6)
+
+
+def spans(text: str, n: int) -> list[str]:
+    """Its n-grams of characters."""
+    return [text[i : i + n] for i in range(len(text) - n + 1)]
+
+
+def word_spans(text: str, n: int) -> list[tuple[str, ...]]:
+    """Its n-grams of words."""
+    words = text.split()
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+
+
+def slow_ngrams(known: Any, grams: Any) -> NGrams:
+    """By looking each up."""
+    return NGrams(len(grams), sum(gram not in known for gram in grams))
+
+
+def slow_copy(sequences: list[str], sample: Sample) -> Copy | None:
+    """The longest span, by trying all from the longest on."""
+    text = sample.text
+    for length in range(len(text) - sample.begin, 0, -1):
+        for start in range(sample.begin, len(text) - length + 1):
+            span = text[start : start + length]
+            places = [
+                (number, at)
+                for number, sequence in enumerate(sequences, start=1)
+                for at in range(len(sequence))
+                if sequence.startswith(span, at)
+            ]
+            if places:
+                return Copy(span, start, *places[0], len(places))
+    return None
+
+
+# Figures
+
+
+@settings(deadline=None, max_examples=150)
+@given(sequences=texts, drawn=texts, begin=st.integers(0, 5))
+@example(sequences=["ab" * 30], drawn=["ba" * 50, "a", ""], begin=0)
+@example(sequences=["a b  c\td"], drawn=["b\nc", "a b c", "\ud800"], begin=1)
+def test_every_figure_is_that_of_a_slow_look(
+    sequences: list[str], drawn: list[str], begin: int
+) -> None:
+    """Copies, where they stand and how often, n-grams of characters and words, whole sequences."""
+    sequences = [text for text in sequences if text]
+    samples = [Sample(text, min(begin, len(text))) for text in drawn]
+    found = measure(
+        Index.build(source_of(sequences)),
+        samples,
+        known=sequence_hashes(sequences),
+        characters=(1, 2, 3, 7),
+        words=(1, 2, 3),
+    )
+    assert found.indexed == 1
+    for sample, one in zip(samples, found.samples, strict=True):
+        given_words = len(sample.text[: sample.begin].split())
+        assert one.copy == slow_copy(sequences, sample)
+        assert one.in_training_text == (sample.text in sequences)
+        assert one.is_copied_whole == (
+            len(sample.text) > sample.begin
+            and any(sample.text[sample.begin :] in text for text in sequences)
+        )
+        for n, of in one.character_ngrams.items():
+            known = {gram for text in sequences for gram in spans(text, n)}
+            assert of == slow_ngrams(known, spans(sample.text[sample.begin :], n))
+        for n, of in one.word_ngrams.items():
+            known_words = {gram for text in sequences for gram in word_spans(text, n)}
+            assert of == slow_ngrams(known_words, word_spans(sample.text, n)[given_words:])
+    assert found.characters == sum(one.characters for one in found.samples)
+    assert found.different == len(set(drawn))
+    assert found.in_training_text == sum(text in sequences for text in drawn)
+    for n, of in found.character_ngrams.items():
+        parts = [one.character_ngrams[n] for one in found.samples]
+        assert of == NGrams(sum(p.number for p in parts), sum(p.unseen for p in parts))
+
+
+def slow_lengths(text: list[list[int]], query: list[list[int]]) -> list[int]:
+    """The longest match at each place of the query, its ends included."""
+    known = {tuple(s[i:j]) for s in text for i in range(len(s)) for j in range(i, len(s) + 1)}
+    found = []
+    for sequence in query:
+        for i in range(len(sequence)):
+            fits = (j for j in range(len(sequence), i, -1) if tuple(sequence[i:j]) in known)
+            found.append(next(fits, i) - i)
+        found.append(0)
+    return found
+
+
+def joined(sequences: list[list[int]]) -> np.ndarray:
+    """Sequences in one array, each with its end."""
+    return np.array([symbol for s in sequences for symbol in (*s, END)], dtype=np.int64)
+
+
+symbols = st.lists(st.integers(1, 3), max_size=12)
+
+
+@st.composite
+def repeating(draw: Any) -> list[list[int]]:
+    """Sequences of few symbols with long repeats."""
+    parts = draw(st.lists(symbols, min_size=1, max_size=3))
+    return [
+        [symbol for i in order for symbol in parts[i % len(parts)]]
+        for order in draw(st.lists(st.lists(st.integers(0, 2), max_size=6), max_size=4))
+    ]
+
+
+@settings(deadline=None, max_examples=150)
+@given(text=repeating(), query=repeating(), same=st.booleans(), large=st.booleans())
+@example(text=[[1] * 50], query=[[1] * 80], same=False, large=True)
+@example(text=[[1, 2] * 40, [2] * 70], query=[[1, 2] * 45 + [3] + [2] * 90], same=False, large=True)
+def test_matches_of_any_length_are_found(
+    text: list[list[int]], query: list[list[int]], same: bool, large: bool
+) -> None:
+    """At every place, though only the ends of long copies are looked up one by one."""
+    query = [*query, *text] if same else query
+    largest = 2**20 if large else 3  # then two symbols make a key, and 16 a long match
+    array = SuffixArray.build(joined(text).astype(np.uint32), largest)
+    suffixes = [array.symbols[i:].tolist() for i in array.order]
+    ordered = [
+        (suffix[: suffix.index(END)], i) for suffix, i in zip(suffixes, array.order, strict=True)
+    ]
+    assert ordered == sorted(ordered)
+    assert is_order(array.order, array.symbols)
+    asked = joined(query)
+    lengths = array.lengths(asked)
+    assert lengths.tolist() == slow_lengths(text, query)
+    places = np.arange(len(asked))
+    first, times = array.locate(asked, places, lengths)
+    whole = joined(text).tolist()
+    for place, length, at, number in zip(places, lengths, first, times, strict=True):
+        span = asked[place : place + length].tolist()
+        there = [i for i in range(len(whole)) if length and whole[i : i + length] == span]
+        assert (at, number) == ((there[0], len(there)) if there else (0, 0))
+
+
+def test_a_span_stays_within_a_sequence() -> None:
+    """What stands at the end of one and the beginning of the next is no copy."""
+    found = measure(Index.build(source_of(["the fox", " sat down"])), [Sample("the fox sat")])
+    copy = found.samples[0].copy
+    assert copy == Copy("the fox", 0, 1, 0, 1)
+
+
+def test_a_prompt_is_not_counted() -> None:
+    """Only spans and n-grams that begin behind it, and no word that began in it."""
+    index = Index.build(source_of(FOX))
+    (sample,) = samples_of(["the fox sat"], prompt="the fo")
+    found = measure(index, [sample], characters=(2,), words=(1, 2)).samples[0]
+    assert (found.characters, found.words) == (5, 1)
+    assert found.copy == Copy("x sat", 6, 1, 6, 1)
+    assert found.is_copied_whole
+    assert found.character_ngrams[2] == NGrams(4, 0)
+    assert found.word_ngrams == {1: NGrams(1, 0), 2: NGrams(0, 0)}
+    other = samples_of(["a hen"], prompt="the fo")
+    assert other == [Sample("a hen", 0)]  # it does not begin with that
+
+
+def test_n_below_one_is_refused() -> None:
+    """There are no n-grams of nothing."""
+    with pytest.raises(UsageError, match="1 or more"):
+        measure(Index.build(source_of(FOX)), [Sample("a")], words=(0,))
+
+
+def test_nothing_has_no_figures() -> None:
+    """Without samples, or with empty ones, shares are not defined or zero, and nothing breaks."""
+    index = Index.build(source_of(FOX))
+    none = measure(index, [])
+    assert (none.share_in_training, none.median_copied, none.mean_copied) == (None, None, None)
+    empty = measure(index, [Sample(""), Sample("")], known=sequence_hashes(FOX))
+    assert (empty.share_in_training, empty.median_copied, empty.different) == (0, 0, 1)
+    assert all(of.share is None for of in empty.character_ngrams.values())
+    assert measure(Index.build(source_of([])), [Sample("a b")]).copied == [0]
+
+
+def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples that are looked up a few at a time have the same figures."""
+    index = Index.build(source_of(FOX))
+    samples = samples_of(["the hen ran", "", "a fox", "zebra", "the fox sat and sat"] * 3)
+    whole = measure(index, samples)
+    monkeypatch.setattr(novelty, "_PORTION", 12)
+    assert measure(index, samples) == whole
+
+
+# The index
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sequences=st.lists(st.text(min_size=1, max_size=60), min_size=1, max_size=30),
+    limit=st.integers(1500, 6000),
+)
+def test_the_index_is_bounded(
+    sequences: list[str], limit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """It takes no more bytes than it may, and says how much of the text it holds."""
+    source = source_of(sequences, limit=limit)
+    index = Index.build(source)
+    assert novelty.save(tmp_path_factory.getbasetemp(), index, "text") <= limit
+    assert index.sequences() == source.sequences
+    assert index.indexed == sum(map(len, source.sequences)) / sum(map(len, sequences))
+    cut = 0
+    for number, text in zip(source.numbers, source.sequences, strict=True):
+        assert sequences[number].startswith(text)
+        cut += sequences[number] != text
+    assert cut <= 1
+    again = source_of(sequences, limit=limit)
+    assert again.sequences == source.sequences  # drawn at random, always the same
+    if index.indexed == 1:
+        assert source.sequences == sequences
+
+
+def test_what_is_not_indexed_is_known_by_its_hash() -> None:
+    """Of a text that does not fit whole sequences are known all the same, spans may be missed."""
+    sequences = [f"{'fox' * 20} number {n}" for n in range(200)]
+    index = Index.build(source_of(sequences, limit=4000))
+    assert 0 < index.indexed < 0.5
+    found = measure(index, samples_of(sequences), known=sequence_hashes(sequences))
+    assert found.in_training_text == 200
+    assert 0 < found.copied_whole < 200
+    for sample in found.samples:  # of one that is in it the place is that in the whole text
+        if sample.is_copied_whole and sample.copy is not None and sample.copy.times == 1:
+            assert sequences[sample.copy.sequence - 1].startswith(sample.text)
+
+
+@settings(deadline=None, max_examples=40)
+@given(sequences=st.lists(st.text(min_size=1, max_size=20), max_size=8))
+def test_an_index_survives_being_saved(
+    sequences: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Loaded again it gives the same figures, those of the held-out text among them."""
+    folder = tmp_path_factory.getbasetemp()
+    index = Index.build(source_of(sequences, ["the hen", "☃ ☃"]))
+    novelty.save(folder, index, "text")
+    loaded = novelty.load(folder, "text")
+    samples = samples_of([*sequences, "the hen", "".join(sequences)])
+    assert measure(loaded, samples) == measure(index, samples)
+    assert loaded.sequences() == sequences
+    assert set(loaded.held_out_words) == {1, 2}
+    assert 7 in loaded.held_out_characters
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A directory with an index."""
+    novelty.save(tmp_path, Index.build(source_of(FOX)), "text")
+    return tmp_path
+
+
+def test_a_damaged_index_is_refused(saved: Path) -> None:
+    """Any byte changed, a part missing, or another run's: an error that names the file."""
+    path, about = saved / "novelty.safetensors", saved / "novelty.json"
+    data, described = path.read_bytes(), about.read_bytes()
+    rng = np.random.default_rng(0)
+    for at in rng.integers(0, len(data), 30):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(CheckpointError, match=r"novelty\.safetensors is damaged"):
+            novelty.load(saved, "text")
+    for broken in (b"", data[:-1], data + b"x"):
+        path.write_bytes(broken)
+        with pytest.raises(CheckpointError, match=r"novelty\.safetensors is damaged"):
+            novelty.load(saved, "text")
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"cannot read .*novelty\.safetensors"):
+        novelty.load(saved, "text")
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="another training text"):
+        novelty.load(saved, "another text")
+    for changed in ({"format": 2}, {"held_out_unseen_word_ngrams": 3}, {"sequences": "3"}):
+        about.write_text(json.dumps({**json.loads(described), **changed}))
+        with pytest.raises(CheckpointError, match="novelty"):
+            novelty.load(saved, "text")
+    about.write_bytes(described[:-5])
+    with pytest.raises(CheckpointError, match=r"novelty\.json is damaged"):
+        novelty.load(saved, "text")
+    novelty.remove(saved)
+    with pytest.raises(CheckpointError, match="--against FILE"):
+        novelty.load(saved, "text")
+
+
+def with_arrays(run: Path, changes: dict[str, Any], left_out: str = "") -> None:
+    """Put an index in the place of a run's whose hash is right and whose arrays somebody made."""
+    path = run / "novelty.safetensors"
+    arrays = {**safetensors.numpy.load(path.read_bytes()), **changes}
+    arrays.pop(left_out, None)
+    data = safetensors.numpy.save(arrays)
+    path.write_bytes(data)
+    about = checkpoint.read_json(run / "novelty.json")
+    digest = hashlib.sha256(data).hexdigest()
+    (run / "novelty.json").write_text(json.dumps({**about, "size": len(data), "sha256": digest}))
+
+
+NUM_SYMBOLS = sum(map(len, FOX)) + len(FOX)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"order": np.arange(NUM_SYMBOLS + 1, dtype=np.int32)},
+        {"order": np.arange(1, NUM_SYMBOLS + 1, dtype=np.int32)},
+        {"order": np.arange(-1, NUM_SYMBOLS - 1, dtype=np.int32)},
+        {"order": np.arange(NUM_SYMBOLS, dtype=np.int64)},
+        {"symbols": np.ones(NUM_SYMBOLS, dtype=np.uint8)},
+        {"symbols": np.full(NUM_SYMBOLS, 200, dtype=np.uint8)},
+        {"symbols": np.zeros(NUM_SYMBOLS, dtype=np.uint8)},
+        {"symbols": np.zeros((NUM_SYMBOLS, 1), dtype=np.uint8)},
+        {"alphabet": np.array([2, 1], dtype=np.uint32)},
+        {"alphabet": np.arange(2**30, 2**30 + 12, dtype=np.uint32)},
+        {"numbers": np.array([0, 1], dtype=np.uint32)},
+        {"numbers": np.array([0, 1, 3], dtype=np.uint32)},
+        {"numbers": np.array([0, 1, 1], dtype=np.uint32)},
+        {"numbers": np.array([0.0, 1.0, 2.0], dtype=np.float32)},
+        {"more": np.zeros(1, dtype=np.int32)},
+    ],
+)
+def test_arrays_that_are_no_index_are_refused(saved: Path, changes: dict[str, Any]) -> None:
+    """Sizes, types and what points to something are checked before anything is looked up."""
+    with_arrays(saved, changes)
+    with pytest.raises(CheckpointError, match="does not hold the index"):
+        novelty.load(saved, "text")
+
+
+def test_a_missing_array_and_a_false_order_are_refused(saved: Path) -> None:
+    """Two suffixes that have changed places are enough."""
+    order = safetensors.numpy.load((saved / "novelty.safetensors").read_bytes())["order"]
+    for at in range(NUM_SYMBOLS - 1):
+        order[[at, at + 1]] = order[[at + 1, at]]
+        with_arrays(saved, {"order": order})
+        with pytest.raises(CheckpointError, match="does not hold the index"):
+            novelty.load(saved, "text")
+        order[[at, at + 1]] = order[[at + 1, at]]
+    with_arrays(saved, {"order": order})
+    assert novelty.load(saved, "text").sequences() == FOX
+    with_arrays(saved, {}, left_out="order")
+    with pytest.raises(CheckpointError, match="does not hold the index"):
+        novelty.load(saved, "text")
+
+
+# The command line
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory with models of lines, of paragraphs, of a file, and of words in lower case."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("novelty")
+    (folder / "corpus.txt").write_text(TEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for split in ("line", "paragraph", "file"):
+            good("train", "corpus.txt", "--split-on", split, "--name", split, *TINY)
+        words = ("--level", "word", "--lowercase", "--split-on", "line")
+        good("train", "corpus.txt", *words, "--name", "words", *TINY)
+        good("train", "corpus.txt", "--no-index", "--name", "bare", *TINY)
+    yield folder
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in the directory of the models; runs in it are not to be changed."""
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_report_for_a_person(here: Path) -> None:
+    """It fits 80 columns, whatever is in it, and says what the JSON says."""
+    held = "the big bear eats the pear"
+    lines = [*TEXT.split("\n")[:3], held, "\x1b[31mthe big", "東京" * 60, "the 東京 " * 30]
+    samples = "\n".join(lines).encode()
+    shown = good("novelty", "-", "--model", "line", "--show", "9", stdin=samples)
+    assert shown.err == ""
+    assert "\x1b" not in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80
+    (found,) = lines_of_json(good("novelty", "-", "--model", "line", "--json", stdin=samples).out)
+    assert found["samples"] == 7
+    assert found["in_training_text"] >= 2  # of the lines of the corpus a tenth is held out
+    assert found["in_training_text"] <= found["copied_whole"]
+    assert f"{found['share_in_training_text']:.2%} of the samples" in shown.out
+    assert found["most_copied"][0]["longest_copy_characters"] == found["longest_copy_characters"]
+    assert found["character_ngrams"][0]["n"] == 3
+    assert found["character_ngrams"][0]["share_unseen_held_out_text"] is not None
+    assert found["indexed_share_of_training_text"] == 1
+
+
+def test_a_line_for_each_sample(here: Path) -> None:
+    """In their order, with where the copy stands; the n are those asked for."""
+    options = ("--model", "line", "--per-sample", "--ngrams", "2", "--word-ngrams", "1,2")
+    rows = lines_of_json(good("novelty", "-", *options, stdin=b"the big zoo\n\nold\n").out)
+    assert [row["text"] for row in rows] == ["the big zoo", "", "old"]
+    assert [row["sample"] for row in rows] == [1, 2, 3]
+    assert rows[1]["longest_copy"] is None
+    assert rows[0]["longest_copy"]["text"] == "the big "
+    assert rows[0]["longest_copy"]["start"] == 0
+    assert rows[0]["word_ngrams"] == [
+        {"n": 1, "ngrams": 3, "unseen": 1, "share_unseen": 1 / 3},
+        {"n": 2, "ngrams": 2, "unseen": 1, "share_unseen": 0.5},
+    ]
+    assert [of["n"] for of in rows[0]["character_ngrams"]] == [2]
+
+
+def test_samples_come_from_sample(here: Path) -> None:
+    """As text and as JSON Lines the figures are those of --report, prompt left out of all."""
+    prompt = ("--prompt", "the b")
+    drawn = good("sample", "--model", "line", "-n", "20", *prompt, "--report")
+    again = good("novelty", "-", "--model", "line", *prompt, stdin=drawn.out.encode())
+    assert again.out == drawn.err
+    rows = good("sample", "--model", "line", "-n", "20", *prompt, "--json")
+    assert rows.err == ""
+    records = good("novelty", "-", "--jsonl", "--model", "line", *prompt, stdin=rows.out.encode())
+    assert records.out == drawn.err
+    streamed = good("sample", "--model", "line", "-n", "20", *prompt, "--report", "--stream")
+    assert (streamed.out, streamed.err) == (drawn.out, drawn.err)
+
+
+def test_python_says_the_same(here: Path) -> None:
+    """LanguageModel.novelty gives the figures of the command."""
+    found = api.load("line").novelty(["the big zoo", "old"], words=(1,))
+    (said,) = lines_of_json(
+        good("novelty", "-", "--model", "line", "--json", stdin=b"the big zoo\nold\n").out
+    )
+    assert said["longest_copy_characters"] == max(found.copied) == 8
+    assert said["word_ngrams"][0]["unseen"] == found.word_ngrams[1].unseen == 1
+
+
+def test_samples_are_cut_as_the_text_was(here: Path) -> None:
+    """A line, what stands between blank lines, or a file; --split-on says otherwise."""
+    samples = b"the big bear\nthe old jay\n\nthe zoo\n"
+    for name, number, stands in (("line", 4, 0), ("paragraph", 2, 0), ("file", 1, None)):
+        (said,) = lines_of_json(good("novelty", "-", "--model", name, "--json", stdin=samples).out)
+        assert (said["samples"], said["in_training_text"]) == (number, stands)
+    options = ("--model", "file", "--split-on", "line", "--json")
+    assert json.loads(good("novelty", "-", *options, stdin=samples).out)["samples"] == 4
+    assert "training text" not in good("novelty", "-", "--model", "file", stdin=samples).out
+
+
+def test_texts_are_compared_as_the_model_reads_them(here: Path) -> None:
+    """A model of words in lower case takes THE BIG for the big, with --against as well."""
+    for options in ((), ("--against", "corpus.txt")):
+        (row,) = lines_of_json(
+            good(
+                "novelty", "-", "--model", "words", "--per-sample", *options, stdin=b"THE BIG Zoo"
+            ).out
+        )
+        assert row["longest_copy"]["text"] == "the big "
+    alone = good("novelty", "-", "--against", "corpus.txt", "--per-sample", stdin=b"THE BIG Zoo")
+    assert json.loads(alone.out)["longest_copy"]["text"] == " "
+
+
+def test_against_files_no_model_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands where is told by file and sequence; all is found in the file itself."""
+    monkeypatch.chdir(tmp_path)
+    Path("one.txt").write_text("\n".join(FOX))
+    Path("two.txt").write_text("an owl\n\nthe owl, a fox\n")
+    files = ("--against", "one.txt", "--against", "two.txt")
+    samples = b"the fox sat\nthe owl, \nzz\n"
+    rows = lines_of_json(good("novelty", "-", *files, "--per-sample", stdin=samples).out)
+    assert [row["in_training_text"] for row in rows] == [True, False, False]
+    places = [(row["longest_copy"] or {}).get("file") for row in rows]
+    assert places == ["one.txt", "two.txt", None]
+    assert rows[1]["longest_copy"]["training_sequence"] == 2
+    assert "two.txt:2" in good("novelty", "-", *files, stdin=samples).out
+    assert max(map(len, good("novelty", "-", *files, stdin=samples).out.splitlines())) <= 80
+    whole = json.loads(good("novelty", "one.txt", *files, "--json").out)
+    assert whole["share_in_training_text"] == whole["share_copied_whole"] == 1
+    assert all(of["unseen"] == 0 for of in whole["character_ngrams"] + whole["word_ngrams"])
+    assert good("novelty", "-", *files, stdin=b"").out.startswith("samples")
+
+
+def test_a_share_too_large_ends_with_1(here: Path) -> None:
+    """So that a script can refuse a model that only repeats its text."""
+    options = ("corpus.txt", "--model", "line", "--fail-above")
+    good("novelty", *options, "1")
+    assert "were allowed" in bad(1, "novelty", *options, "0.5")
+    copied = (
+        "novelty",
+        "-",
+        "--model",
+        "file",
+        "--fail-above",
+        "0.5",
+    )  # has no hashes: copied whole
+    assert "were allowed" in bad(1, *copied, stdin=b"the big bear")
+    good(*copied, stdin=b"zebras, 77 of them")
+
+
+def test_what_cannot_be_is_said(here: Path) -> None:
+    """Each in a sentence, with its exit code."""
+    assert "--against FILE" in bad(4, "novelty", "corpus.txt", "--model", "bare")
+    refused = bad(4, "sample", "--model", "bare", "--report")
+    assert "--no-index" in refused
+    good("novelty", "corpus.txt", "--model", "bare", "--against", "corpus.txt")
+    bad(2, "novelty", "corpus.txt", "--model", "line", "--ngrams", "3,x")
+    bad(2, "novelty", "corpus.txt", "--model", "line", "--word-ngrams", "0")
+    bad(2, "novelty", "corpus.txt", "--model", "line", "--split-on", "word")
+    bad(2, "novelty", "corpus.txt", "--model", "line", "--fail-above", "2")
+    bad(2, "novelty", "corpus.txt", "--model", "line", "--json", "--per-sample")
+    bad(2, "novelty", "-", "--against", "-")
+    bad(3, "novelty", "nowhere.txt", "--model", "line")
+    bad(3, "novelty", "-", "--against", "corpus.txt", "--jsonl", stdin=b'{"texts": "a"}\n')
+    assert "line 2" in bad(
+        3, "novelty", "-", "--against", "corpus.txt", "--jsonl", stdin=b'{"text": "a"}\n{"text"\n'
+    )
+    Path("blank.txt").write_text("\n \n")
+    assert "blank" in bad(3, "novelty", "corpus.txt", "--against", "blank.txt")
+
+
+def test_the_index_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--resume leaves it as it is and makes it anew where it is missing, if it was wanted."""
+    monkeypatch.chdir(tmp_path)
+    Path("corpus.txt").write_text(TEXT)
+    begun = good("train", "corpus.txt", "--name", "run", *TINY)
+    assert "index: the training text, for charlm novelty" in begun.err
+    files = [Path("checkpoints/run") / name for name in ("novelty.safetensors", "novelty.json")]
+    before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in files]
+    resume = ("train", "--resume", "--name", "run", "--steps")
+    assert "index:" not in good(*resume, "4").err
+    assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in files] == before
+    novelty.remove(Path("checkpoints/run"))
+    good(*resume, "5", "--no-index")
+    assert not novelty.stands(Path("checkpoints/run"))
+    assert "index:" in good(*resume, "6").err
+    assert [file.read_bytes() for file in files] == [data for data, _ in before]
+    bare = good("train", "corpus.txt", "--name", "bare", "--no-index", *TINY)
+    assert "index" not in bare.err
+    good("train", "--resume", "--name", "bare", "--steps", "4")
+    assert not novelty.stands(Path("checkpoints/bare"))
+    for file in Path("checkpoints/bare").rglob("*"):  # the text itself is nowhere else in a run
+        if file.is_file():
+            assert b"the old badger" not in file.read_bytes()
