@@ -189,5 +189,4 @@ def load(model: str | Path | None = None) -> LanguageModel:
 
     Raises CheckpointError if there is none, or if it is damaged.
     """
-    path = checkpoint.find(None if model is None else str(model))
-    return LanguageModel(checkpoint.load(path))
+    return LanguageModel(checkpoint.load_named(None if model is None else str(model)))

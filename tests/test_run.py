@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -412,7 +413,7 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
     with Run(tmp_path / "run"):
-        with pytest.raises(LockedError, match=r"another process .*run"):
+        with pytest.raises(LockedError, match=rf"process {os.getpid()} .*run"):
             Run(tmp_path / "run").__enter__()
         assert subprocess.run(command, check=False).returncode == 6
         with Run(tmp_path / "other"):
@@ -500,7 +501,7 @@ def test_a_log_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     """Where the disk refuses a line of the log, the error names the file and the way on."""
     with Run(tmp_path / "run") as run:
         (run.path / "metrics.jsonl").mkdir()
-        with pytest.raises(CheckpointError, match=r"metrics\.jsonl.*--resume"):
+        with pytest.raises(CheckpointError, match=r"metrics\.jsonl.*begin again"):
             run.log({"step": 1})
 
 
