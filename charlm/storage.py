@@ -38,6 +38,7 @@ ASIDE = ".old"  # how the name of a directory ends for the moment in which anoth
 LARGEST_MANIFEST = 2**16
 _MOST_PARTS = 10_000_000  # strings, lists and commas of a JSON file: what it may take to hold it
 _LARGEST_HEADER = 2**22  # of a file of tensors
+_PATIENCE = 1.0  # seconds in which the holder of a lock has to say who it is
 _HASH = re.compile(r"[0-9a-f]{64}")
 _DTYPES = {
     "F64": "<f8",
@@ -495,7 +496,7 @@ class Lock:
 
     def acquire(self) -> None:
         """Take the lock. Raises LockedError naming the process that holds it, or OSError."""
-        until = time.monotonic() + 1.0
+        until = time.monotonic() + _PATIENCE
         while True:
             try:
                 self._lock.acquire()

@@ -147,7 +147,7 @@ def train_steps(
     Whenever a Step has been yielded the state is whole and may be saved. Raises DivergedError
     after 10 steps in a row whose gradient is not finite; the weights are then those before them.
     """
-    if state.step:
+    if (state.epoch, state.group, state.window, state.recurrent) != (0, 0, 0, None):
         _check_place(state, config, text)
     types = _type_sampler(state.model, config, text)
     while state.step < config.num_steps:
