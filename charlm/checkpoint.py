@@ -23,6 +23,7 @@ import dataclasses
 import math
 import os
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -59,7 +60,7 @@ _LARGEST = {  # bytes, where it is not _LARGEST_JSON
     "training.safetensors": 2**36,
 }
 _MOST_ROWS = 65_536  # that are read side by side
-_MOST_TRIES = 100  # at a step that is being replaced each time it has been found
+_MOST_TRIES = 50  # at a run in which steps come and go while one is looked for
 _MODEL_FILES = ("model.json", "model.safetensors")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 _SPELLER_FILES = ("speller.json", "speller.safetensors")
@@ -311,7 +312,20 @@ def load_named(model: str | None, root: Path = Path("checkpoints")) -> Checkpoin
 
 
 def _standing(run: Path) -> dict[int, Path]:
-    """The directories of the steps of a run. One set aside counts while none has its place."""
+    """The directories of the steps of a run. One set aside counts while none has its place.
+
+    A listing is no picture of one moment: while a step makes room for another, neither may be in
+    it. A run that has pointers has a step, so there it is made again.
+    """
+    for _ in range(_MOST_TRIES):
+        found = _listed(run)
+        if found or not os.path.isfile(run / "pointers.json"):
+            break
+        time.sleep(0.001)
+    return found
+
+
+def _listed(run: Path) -> dict[int, Path]:
     found: dict[int, Path] = {}
     for path in _children(run):
         step = _STANDING.fullmatch(path.name)

@@ -35,7 +35,7 @@ from charlm.unknown import Speller
 
 SAVE_EVERY_SECONDS = 60.0
 _LARGEST_LOG = 2**30
-_SMALL_FILES = 2**20  # bytes: the JSON of a save, the names of its tensors, the blocks of the disk
+_SMALL_FILES = 2**16  # bytes: the JSON of a save, the names of its tensors, the blocks of the disk
 
 
 class Validated(NamedTuple):
@@ -187,13 +187,14 @@ class Run:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
-        kept = []
         log = storage.read_file(path, _LARGEST_LOG).decode("utf-8", "replace")
+        kept = ""
         for line in log.splitlines():
             logged = _logged_step(line)
             if logged is not None and logged <= step:
-                kept.append(line + "\n")
-        checkpoint.write_text(path, "".join(kept))
+                kept += f"{line}\n"
+        if kept != log:
+            checkpoint.write_text(path, kept)
 
     def check_room(self, state: TrainingState, material: Material) -> None:
         """Raise CheckpointError if the disk has no room for the saves that are to come."""

@@ -26,7 +26,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
@@ -491,7 +490,10 @@ class Lock:
     """Held by the one process that writes to a directory; the file tells which that is."""
 
     def __init__(self, path: Path) -> None:
+        import filelock  # readers need none
+
         self._path = path
+        self._timeout = filelock.Timeout
         self._lock = filelock.FileLock(path, timeout=0)
 
     def acquire(self) -> None:
@@ -502,7 +504,7 @@ class Lock:
                 self._lock.acquire()
                 self._note(f"{os.getpid()}\n")
                 return
-            except filelock.Timeout:
+            except self._timeout:
                 holder = self._holder()
                 if holder is None and time.monotonic() < until:
                     time.sleep(0.005)  # whoever was first has yet to write down who it is

@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock  # noqa: F401 - so that no child has to
+import safetensors.numpy  # noqa: F401
 from steps import files_of, read_all, save_and_rotate
 
 from charlm import checkpoint, storage
