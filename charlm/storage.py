@@ -511,8 +511,8 @@ class Lock:
                     continue
             who = "another process" if holder is None else f"process {holder}"
             raise LockedError(
-                f"{who} is training in {self._path.parent}. Wait until it is done, or give another "
-                "--name."
+                f"{who} is training in {self._path.parent}. Wait until it is done, or train under "
+                "another --name."
             )
 
     def release(self) -> None:
