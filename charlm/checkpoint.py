@@ -245,7 +245,7 @@ def steps(run: Path) -> list[int]:
 
 def runs(root: Path) -> list[Path]:
     """The runs below a directory that hold a model, the most recently written first."""
-    found = [path for path in _children(root) if path.is_dir() and steps(path)]
+    found = [path for path in _children(root) if _is_directory(path) and steps(path)]
     return sorted(found, key=_written, reverse=True)
 
 
@@ -329,7 +329,7 @@ def _listed(run: Path) -> dict[int, Path]:
     found: dict[int, Path] = {}
     for path in _children(run):
         step = _STANDING.fullmatch(path.name)
-        if step and not path.is_symlink() and path.is_dir():
+        if step and not os.path.islink(path) and _is_directory(path):
             number = int(step[2])
             if not step[3] or number not in found:
                 found[number] = path

@@ -232,7 +232,7 @@ def _put_in_place(temporary: Path, target: Path, disk: Disk) -> None:
     try:
         disk.rename(temporary, target)
         _sync_directory(target.parent, disk)
-    except OSError:
+    except BaseException:
         if os.path.lexists(aside) and not os.path.lexists(target):
             with contextlib.suppress(OSError):
                 disk.rename(aside, target)
