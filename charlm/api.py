@@ -243,5 +243,5 @@ def load(model: str | Path | None = None, *, alone: bool = False) -> LanguageMod
     With ``alone`` a network that was trained with a partner (n-grams, a cache) is without it.
     Raises CheckpointError if there is none, or if it is damaged.
     """
-    path = checkpoint.find(None if model is None else str(model))
-    return LanguageModel(checkpoint.load(path), alone=alone)
+    found = checkpoint.load_named(None if model is None else str(model))
+    return LanguageModel(found, alone=alone)

@@ -1,11 +1,11 @@
-"""A checkpoint: a directory, saved whole or not at all, loaded or refused.
+"""A checkpoint: a model that can be used, and all that is needed to go on training it.
 
     checkpoints/<run>/
-        run.json             what was asked: written once, when the run begins
+        run.json             what was asked: written when the run begins
         metrics.jsonl        a line for each thing measured, appended
         pointers.json        which step is the latest and which the best, and whether it finished
         novelty.safetensors, novelty.json     the index of the training text (novelty.py)
-        step-NNNNNNNN/       a model that can be used, and all that is needed to go on training
+        step-NNNNNNNN/
             model.json       shape, level, split, versions
             model.safetensors
             tokenizer.json   (and tokenizer.model of a subword model)
@@ -13,44 +13,58 @@
             partner.json, ngram.safetensors   what the network is mixed with, where it is
             known.safetensors      hashes of the training sequences
             training.json, training.safetensors
-            manifest.json    SHA-256 and size of every file above
+            manifest.json    format, run id, step; SHA-256 and size of every file above
 
-A step is written under a temporary name, each file flushed to disk, the manifest last, read back
-and verified, and only then renamed. No file is a pickle, none names another, and no code, path or
-pattern is taken from one.
+storage.py says how a step is written so that a crash at any instant leaves a whole one, and what
+is looked at before a file is believed. Here stands what the files mean. None names another, and
+no code, path or pattern is taken from one.
 """
 
+import contextlib
 import dataclasses
-import hashlib
-import json
 import math
 import os
 import re
-import shutil
-import stat
-import uuid
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
+from charlm import storage
 from charlm.config import SPLITS, ModelConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.partner import Partner
+from charlm.storage import DISK, Disk, Entry, parse_json, to_json
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
 from charlm.unknown import Speller
 from charlm.weights import Arrays, shapes
 
+__all__ = ["to_json"]  # beside what is defined here
+
 FORMAT = 1
+COPIES = 3  # of a step, at most: the best, the last, and the one being written
 _STEP = re.compile(r"step-\d{8,12}")
+_STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(storage.ASIDE)})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_LARGEST_JSON = 64 * 2**20
-_LARGEST_TENSORS = 16 * 2**30
+_LARGEST_HEADER = 2**22  # of a file of tensors
+_LARGEST_JSON = 2**22
+_LARGEST = {  # bytes, where it is not _LARGEST_JSON
+    "training.json": 2**16,
+    "tokenizer.json": 2**26,
+    "tokenizer.model": 2**26,
+    "speller.json": 2**26,
+    "speller.safetensors": 2**30,
+    "ngram.safetensors": 2**32,
+    "known.safetensors": 2**32,
+    "model.safetensors": 2**34,
+    "training.safetensors": 2**36,
+}
+_MOST_ROWS = 65_536  # that are read side by side
+_MOST_TRIES = 50  # at a run in which steps come and go while one is looked for
 _MODEL_FILES = ("model.json", "model.safetensors")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 _SPELLER_FILES = ("speller.json", "speller.safetensors")
@@ -67,10 +81,14 @@ _FILES = frozenset((*_INFERENCE_FILES, "training.json", "training.safetensors"))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A model ready for use, with its tokenizer and what is known of its training."""
+    """A model ready for use, with its tokenizer and what is known of its training.
+
+    run_id is that of the run.json beside it when it was saved, None where that had none.
+    """
 
     path: Path
     step: int
+    run_id: str | None
     config: ModelConfig
     weights: Arrays
     tokenizer: Tokenizer
@@ -83,7 +101,7 @@ class Checkpoint:
 
 def check_name(name: str) -> str:
     """A name that can be a run's: no separators, no leading dot. Raises UsageError."""
-    if not _NAME.fullmatch(name) or _STEP.fullmatch(name):
+    if not _NAME.fullmatch(name) or _STANDING.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-', "
             "the first a letter or digit, at most 100, and not the name of a step."
@@ -96,103 +114,158 @@ def step_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def save_step(run: Path, step: int, files: Mapping[str, bytes]) -> Path:
+# Saving
+
+
+def save_step(
+    run: Path,
+    step: int,
+    files: Mapping[str, bytes],
+    *,
+    run_id: str | None = None,
+    disk: Disk = DISK,
+) -> Path:
     """Write a step's files and make them appear all at once under ``step-NNNNNNNN``.
 
-    Raises CheckpointError if the disk refuses; what stood there before then still stands.
+    The manifest names the run that run_id does, or else run.json. Raises CheckpointError if the
+    disk refuses; what stood there before then still stands.
     """
     if unknown := set(files) - _FILES:
         raise ValueError(f"not files of a checkpoint: {sorted(unknown)}")
     target = run / step_name(step)
-    temporary = run / f".tmp-{uuid.uuid4().hex}"
+    about = {"format": FORMAT, "run_id": run_id or _run_id(run), "step": step}
     try:
-        temporary.mkdir(parents=True)
-        entries = {}
-        for name, data in files.items():
-            _write_synced(temporary / name, data)
-            entries[name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-        manifest = {"format": FORMAT, "step": step, "files": entries}
-        _write_synced(temporary / "manifest.json", to_json(manifest))
-        _sync_directory(temporary)
-        _read_files(temporary, frozenset(files))
-        if target.exists():
-            _remove(target)
-        temporary.rename(target)
-        _sync_directory(run)
-    except (OSError, CheckpointError) as error:  # the latter: it does not read back
-        shutil.rmtree(temporary, ignore_errors=True)
-        reason = (
-            error.strerror if isinstance(error, OSError) else "what was written reads back wrong"
-        )
+        storage.make_directories(run, disk)
+        storage.save_directory(target, files, about, disk)
+    except OSError as error:
+        _refuse(f"cannot save {target}", error, run)
+    except CheckpointError as error:
         raise CheckpointError(
-            f"cannot save {target}: {reason}. Earlier checkpoints are untouched; make room or "
-            "permission there and go on with --resume."
+            f"cannot save {target}: what was written reads back wrong ({error}). Earlier "
+            "checkpoints are untouched; copy them to another disk and go on there with --resume."
         ) from None
     return target
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, disk: Disk = DISK) -> None:
     """Replace a JSON file at once: whoever reads sees the old or the new one."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    data = to_json(value)
     try:
-        _write_synced(temporary, to_json(value))
-        temporary.replace(path)
-        _sync_directory(path.parent)
+        storage.replace_file(path, data, disk)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write {path}: {error.strerror}.") from None
+        _refuse(f"cannot write {path}", error, path.parent)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, disk: Disk = DISK) -> None:
     """Replace a file of a run at once, as ``write_json`` does."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
-        _write_synced(temporary, data)
-        temporary.replace(path)
-        _sync_directory(path.parent)
+        storage.replace_file(path, data, disk)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write {path}: {error.strerror}.") from None
+        _refuse(f"cannot write {path}", error, path.parent)
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file of tensors, unchecked. Raises CheckpointError naming it if it cannot be read."""
-    return _read_bytes(path, _LARGEST_TENSORS)
+def append_line(path: Path, line: str, disk: Disk = DISK) -> None:
+    """Put a line at the end of a file, and on the disk."""
+    try:
+        storage.append(path, f"{line}\n".encode(), disk)
+    except OSError as error:
+        _refuse(f"cannot write {path}", error, path.parent)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises CheckpointError naming the file."""
-    return _parse(path, _read_bytes(path, _LARGEST_JSON))
+def write_text(path: Path, text: str, disk: Disk = DISK) -> None:
+    """Replace a text file at once."""
+    try:
+        storage.replace_file(path, text.encode(), disk)
+    except OSError as error:
+        _refuse(f"cannot write {path}", error, path.parent)
 
 
-def to_json(value: object) -> bytes:
-    """JSON as charlm writes it: never NaN or Infinity."""
-    return (json.dumps(value, ensure_ascii=True, allow_nan=False, indent=1) + "\n").encode()
+def remove_steps(run: Path, keep: set[int], disk: Disk = DISK) -> None:
+    """Delete the steps that are not to be kept, and what an interrupted save left behind.
+
+    What cannot be deleted now stays, and is tried again after the next save.
+    """
+    doomed = []
+    for path in _children(run):
+        step = _STANDING.fullmatch(path.name)
+        if path.name.startswith(storage.TEMPORARY) or (step and int(step[2]) not in keep):
+            doomed.append(path)
+    storage.remove(doomed, disk)
 
 
-def remove_steps(run: Path, keep: set[int]) -> None:
-    """Delete the steps that are not to be kept, and what an interrupted save left behind."""
-    for path in run.iterdir():
-        leftover = path.name.startswith(".tmp-")
-        if leftover or (_STEP.fullmatch(path.name) and int(path.name[5:]) not in keep):
-            if path.is_dir():
-                _remove(path)
-            else:
-                path.unlink(missing_ok=True)
+def open_run(run: Path) -> storage.Lock:
+    """Make a run's directory, take its lock, and put right what a crash left there.
+
+    Raises LockedError if another process has it, CheckpointError if it cannot be written to.
+    """
+    lock = storage.Lock(run / ".lock")
+    try:
+        storage.make_directories(run)
+        if run.is_symlink():
+            raise CheckpointError(f"{run} is a link: a run is a directory of its own.")
+        lock.acquire()
+    except OSError as error:
+        _refuse(f"cannot write to {run}", error, run)
+    recover(run)
+    return lock
+
+
+def recover(run: Path, disk: Disk = DISK) -> None:
+    """Put right what a crash left of a run: for its one writer to do, before anything else.
+
+    A step that was set aside when another took its place gets its name back, if it has not been
+    replaced; what was never finished is deleted.
+    """
+    doomed = []
+    for path in _children(run):
+        step = _STANDING.fullmatch(path.name)
+        if step and step[3] and not os.path.lexists(run / step[1]):
+            with contextlib.suppress(OSError):  # readers know it by the other name too
+                storage.put_back(path, disk)
+        elif path.name.startswith(storage.TEMPORARY) or (step and step[3]):
+            doomed.append(path)
+    storage.remove(doomed, disk)
+
+
+def check_room(run: Path, save_bytes: int) -> None:
+    """Raise CheckpointError unless there is room for the saves that a run will hold at a time."""
+    missing = max(1, COPIES - len(steps(run)))
+    free = storage.free_bytes(run)
+    if free is not None and free < missing * save_bytes:
+        raise CheckpointError(
+            f"there is no room for the model at {run}: a save takes {_size(save_bytes)}, "
+            f"{missing} more of them have to fit, and {_size(free)} are free. Make room there, or "
+            "train a smaller model (--hidden)."
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{math.ceil(count / 1e6):,} MB"
+
+
+def _refuse(what: str, error: OSError, run: Path) -> NoReturn:
+    raise storage.explained(what, error, has_save=bool(steps(run))) from None
+
+
+def _run_id(run: Path) -> str | None:
+    try:
+        found = read_json(run / "run.json").get("run_id")
+    except CheckpointError:
+        return None
+    return found if type(found) is str else None
+
+
+# Finding
 
 
 def steps(run: Path) -> list[int]:
     """The steps that stand in a run, ascending."""
-    if not _is_directory(run):
-        return []
-    return sorted(int(p.name[5:]) for p in run.iterdir() if _STEP.fullmatch(p.name))
+    return sorted(_standing(run))
 
 
 def runs(root: Path) -> list[Path]:
     """The runs below a directory that hold a model, the most recently written first."""
-    if not _is_directory(root):
-        return []
-    found = [path for path in root.iterdir() if path.is_dir() and steps(path)]
+    found = [path for path in _children(root) if _is_directory(path) and steps(path)]
     return sorted(found, key=_written, reverse=True)
 
 
@@ -234,11 +307,88 @@ def find(model: str | None, root: Path = Path("checkpoints")) -> Path:
 
 def best_step(run: Path) -> Path:
     """The directory of a run's best step, or of its last where that is not known."""
-    there = steps(run)
+    there = _standing(run)
     if not there:
         raise CheckpointError(f"{run} holds no finished save of a model.")
     best = pointers(run).get("best")
-    return run / step_name(best if type(best) is int and best in there else there[-1])
+    return there[best if type(best) is int and best in there else max(there)]
+
+
+def load_named(model: str | None, root: Path = Path("checkpoints")) -> Checkpoint:
+    """The model that a name stands for (``find``), even while its run is being trained.
+
+    A step that is replaced by a newer one between being found and being read is no error: the
+    newer one is taken. Raises CheckpointError.
+    """
+    for _ in range(_MOST_TRIES):
+        path = find(model, root)
+        before = _identity(path)
+        try:
+            return load(path)
+        except CheckpointError:
+            if before is not None and before == _identity(path):
+                raise
+    return load(find(model, root))
+
+
+def _standing(run: Path) -> dict[int, Path]:
+    """The directories of the steps of a run. One set aside counts while none has its place.
+
+    A listing is no picture of one moment: while a step makes room for another, neither may be in
+    it. A run that has pointers has a step, so there it is made again.
+    """
+    for _ in range(_MOST_TRIES):
+        found = _listed(run)
+        if found or not os.path.isfile(run / "pointers.json"):
+            break
+        time.sleep(0.001)
+    return found
+
+
+def _listed(run: Path) -> dict[int, Path]:
+    found: dict[int, Path] = {}
+    for path in _children(run):
+        step = _STANDING.fullmatch(path.name)
+        if step and not os.path.islink(path) and _is_directory(path):
+            number = int(step[2])
+            if not step[3] or number not in found:
+                found[number] = path
+    return found
+
+
+def _children(path: Path) -> list[Path]:
+    """What is in a directory; nothing where there is none, or none that can be read."""
+    try:
+        return sorted(path.iterdir())
+    except (OSError, ValueError):  # a name too long, or with a NUL in it
+        return []
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether a path leads to a directory; one that is no path at all does not."""
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, a directory above it that may not be entered
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a directory from another of its name; None if it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _written(run: Path) -> float:
+    for path in (run / "pointers.json", run):
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime
+    return 0.0  # gone in the meantime
+
+
+# Loading
 
 
 def load(path: Path) -> Checkpoint:
@@ -246,39 +396,32 @@ def load(path: Path) -> Checkpoint:
 
     Raises CheckpointError naming the file that is missing, damaged or not what it should be.
     """
-    names, saved = _manifest(path)
-    wanted = names & {*_INFERENCE_FILES}
-    files = _read_files(path, wanted)
-    info = _parse(path / "model.json", _file(path, files, "model.json"))
-    try:
-        if info.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{path / 'model.json'} is of format {info.get('format')!r}; this charlm reads "
-                f"format {FORMAT}."
-            )
-        config = ModelConfig.from_json(info.get("model"))
-        split_on, step = info.get("split_on"), info.get("step")
-        if split_on not in SPLITS or type(step) is not int:
-            raise CheckpointError(f"{path / 'model.json'} does not say how text was split.")
-        if saved != step:
-            raise CheckpointError(f"{path / 'manifest.json'} is not of the step in model.json.")
-    except UsageError as error:
-        raise CheckpointError(f"{path / 'model.json'}: {error}") from None
-    tokenizer = tokenizer_from_files({n: files[n] for n in _TOKENIZER_FILES if n in files})
+    about, entries = _manifest(path)
+    files = _read_files(path, entries, _MODEL_FILES[:1])
+    info = parse_json(path / "model.json", _file(path, files, "model.json"))
+    config, split_on, step = _described(path, info)
+    if about["step"] != step:
+        raise CheckpointError(f"{path / 'manifest.json'} is not of the step in model.json.")
+    if "model.safetensors" in entries:
+        _check_size(path / "model.safetensors", entries["model.safetensors"].size, config)
+    files |= _read_files(path, entries, (*_TOKENIZER_FILES, *_SPELLER_FILES, *_PARTNER_FILES))
+    tokenizer = _tokenizer(path, files)
     if tokenizer.vocab_size != config.vocab_size:
         raise CheckpointError(
             f"{path}: the tokenizer has {tokenizer.vocab_size} types, the model "
             f"{config.vocab_size}."
         )
+    speller = speller_of_files(path, files) if "speller.json" in files else None
+    files |= _read_files(path, entries, ("model.safetensors", "known.safetensors"))
     weights = path / "model.safetensors"
     arrays = read_arrays(weights, _file(path, files, "model.safetensors"))
-    speller = speller_of_files(path, files) if "speller.json" in files else None
     known = None
     if "known.safetensors" in files:
         known = _known_from_bytes(path / "known.safetensors", files["known.safetensors"])
     return Checkpoint(
         path=path,
         step=step,
+        run_id=about.get("run_id"),
         config=config,
         weights=check_weights(weights, config, arrays),
         tokenizer=tokenizer,
@@ -293,10 +436,12 @@ def load(path: Path) -> Checkpoint:
 def speller_of_files(path: Path, files: Mapping[str, bytes]) -> Speller:
     """The speller of a step, from its two files. Raises CheckpointError naming one of them."""
     name = path / "speller.safetensors"
-    speller = Speller.from_json(
-        _parse(path / "speller.json", files["speller.json"]),
-        read_arrays(name, _file(path, files, "speller.safetensors")),
-    )
+    described = parse_json(path / "speller.json", files["speller.json"])
+    arrays = read_arrays(name, _file(path, files, "speller.safetensors"))
+    try:
+        speller = Speller.from_json(described, arrays)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path / 'speller.json'}: {error}") from None
     check_weights(name, speller.config, speller.weights)
     return speller
 
@@ -309,7 +454,7 @@ def _partner_of_files(path: Path, files: Mapping[str, bytes], vocab_size: int) -
     if "ngram.safetensors" in files:
         arrays = read_arrays(path / "ngram.safetensors", files["ngram.safetensors"])
     try:
-        values = _parse(path / "partner.json", files["partner.json"])
+        values = parse_json(path / "partner.json", files["partner.json"])
         return Partner.from_json(values, arrays, vocab_size)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -317,15 +462,28 @@ def _partner_of_files(path: Path, files: Mapping[str, bytes], vocab_size: int) -
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a step alone, verified. Raises CheckpointError."""
-    return tokenizer_from_files(_read_files(path, _manifest(path)[0] & {*_TOKENIZER_FILES}))
+    return _tokenizer(path, _read_files(path, _manifest(path)[1], _TOKENIZER_FILES))
 
 
 def load_training(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
     """What a step holds for going on: training.json and the arrays of training.safetensors."""
-    wanted = frozenset(("training.json", "training.safetensors"))
-    files = _read_files(path, wanted)
-    progress = _parse(path / "training.json", files["training.json"])
-    return progress, read_arrays(path / "training.safetensors", files["training.safetensors"])
+    wanted = ("training.json", "training.safetensors")
+    entries = _manifest(path)[1]
+    files = _read_files(path, entries, ("model.json", wanted[0]))
+    described = parse_json(path / "model.json", _file(path, files, "model.json"))
+    config = _described(path, described)[0]
+    if wanted[1] in entries and entries[wanted[1]].size > _most_training_bytes(config):
+        raise CheckpointError(
+            f"{path / wanted[1]} is too large for the model that model.json describes."
+        )
+    files |= _read_files(path, entries, wanted[1:])
+    progress = parse_json(path / wanted[0], _file(path, files, wanted[0]))
+    return progress, read_arrays(path / wanted[1], _file(path, files, wanted[1]))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises CheckpointError naming the file."""
+    return parse_json(path, storage.read_file(path, _LARGEST_JSON))
 
 
 def check_weights(name: Path, config: ModelConfig, arrays: Arrays) -> Arrays:
@@ -346,139 +504,94 @@ def check_weights(name: Path, config: ModelConfig, arrays: Arrays) -> Arrays:
 
 def known_to_bytes(known: NDArray[np.uint64]) -> bytes:
     """The file of the training sequences' hashes."""
-    return safetensors.numpy.save({"sequence_hashes": known})
+    return arrays_to_bytes({"sequence_hashes": known})  # type: ignore[dict-item]
 
 
 def arrays_to_bytes(arrays: Arrays) -> bytes:
     """The file of named arrays."""
+    import safetensors.numpy
+
     return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
 
 
 def read_arrays(name: Path, data: bytes) -> dict[str, NDArray[np.float32]]:
     """Named arrays from a file's bytes. Raises CheckpointError naming the file."""
-    try:
-        return safetensors.numpy.load(data)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"{name} is damaged: {error}.") from None
+    return storage.parse_tensors(name, data)
 
 
 def _known_from_bytes(name: Path, data: bytes) -> NDArray[np.uint64]:
-    try:
-        known = safetensors.numpy.load(data)["sequence_hashes"]
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{name} is damaged: {error}.") from None
-    if known.dtype != np.uint64 or known.ndim != 1:
+    known = storage.parse_tensors(name, data).get("sequence_hashes")
+    if known is None or known.dtype != np.uint64 or known.ndim != 1:
         raise CheckpointError(f"{name} does not hold the hashes of training sequences.")
     return known
 
 
-def _manifest(path: Path) -> tuple[frozenset[str], object]:
-    """The names of a step's files, and the step they are of."""
-    manifest = read_json(path / "manifest.json")
-    entries = manifest.get("files")
-    if not isinstance(entries, dict) or not set(entries) <= _FILES:
-        raise CheckpointError(f"{path / 'manifest.json'} is not a list of a checkpoint's files.")
-    return frozenset(entries), manifest.get("step")
-
-
-def _read_files(path: Path, wanted: frozenset[str]) -> dict[str, bytes]:
-    """These files of a step, each compared with size and hash in the manifest."""
-    manifest = read_json(path / "manifest.json")
-    if manifest.get("format") != FORMAT:
+def _manifest(path: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
+    """What the manifest of a step says: its format, run and step, and its files."""
+    name = path / storage.MANIFEST
+    about, entries = storage.read_manifest(path)
+    if about.get("format") != FORMAT or type(about["format"]) is not int:
         raise CheckpointError(
-            f"{path / 'manifest.json'} is of format {manifest.get('format')!r}; this charlm reads "
-            f"format {FORMAT}."
+            f"{name} is of format {about.get('format')!r:.40}; this charlm reads format {FORMAT}."
         )
-    entries = manifest.get("files")
-    files = {}
-    for name in sorted(wanted):
-        entry = entries.get(name) if isinstance(entries, dict) else None
-        if not isinstance(entry, dict):
-            raise CheckpointError(f"{path / 'manifest.json'} does not list {name}.")
-        tensors = name.endswith(".safetensors")
-        data = _read_bytes(path / name, _LARGEST_TENSORS if tensors else _LARGEST_JSON)
-        if entry.get("size") != len(data) or (
-            entry.get("sha256") != hashlib.sha256(data).hexdigest()
-        ):
-            raise CheckpointError(
-                f"{path / name} is damaged: it is not what was saved. Use another step or run."
-            )
-        files[name] = data
-    return files
+    if about.keys() - {"run_id"} != {"format", "step"} or not entries.keys() <= _FILES:
+        raise CheckpointError(f"{name} is not a list of a checkpoint's files.")
+    if type(about.get("run_id")) not in (str, type(None)):
+        raise CheckpointError(f"{name} does not name a run.")
+    return about, entries
+
+
+def _described(path: Path, info: Mapping[str, Any]) -> tuple[ModelConfig, str, int]:
+    """The shape of a model, what its sequences are and its step, as model.json tells them."""
+    name = path / "model.json"
+    if info.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{name} is of format {info.get('format')!r:.40}; this charlm reads format {FORMAT}."
+        )
+    try:
+        config = ModelConfig.from_json(info.get("model"))
+    except UsageError as error:
+        raise CheckpointError(f"{name}: {error}") from None
+    split_on, step = info.get("split_on"), info.get("step")
+    if split_on not in SPLITS or type(step) is not int or step < 0:
+        raise CheckpointError(f"{name} does not say how text was split.")
+    return config, split_on, step
+
+
+def _check_size(name: Path, size: int, config: ModelConfig) -> None:
+    """Raise CheckpointError if a file so large cannot hold just the weights of such a model."""
+    numbers = sum(math.prod(shape) for shape in shapes(config).values())
+    if not 0 <= size - 8 - 4 * numbers <= _LARGEST_HEADER:
+        raise CheckpointError(
+            f"{name} has {size:,} bytes, and model.json describes a model of {numbers:,} numbers."
+        )
+
+
+def _most_training_bytes(config: ModelConfig) -> int:
+    """What training.safetensors can have: weights, two moments, and the state that is carried."""
+    numbers = sum(math.prod(shape) for shape in shapes(config).values())
+    carried = 2 * config.num_layers * config.hidden_size * _MOST_ROWS
+    return 8 + _LARGEST_HEADER + 4 * (3 * numbers + carried)
+
+
+def _tokenizer(path: Path, files: Mapping[str, bytes]) -> Tokenizer:
+    there = {name: files[name] for name in _TOKENIZER_FILES if name in files}
+    storage.check_parts(path / "tokenizer.json", there.get("tokenizer.json", b""))
+    try:
+        return tokenizer_from_files(there)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _read_files(
+    path: Path, entries: Mapping[str, Entry], wanted: tuple[str, ...]
+) -> dict[str, bytes]:
+    """Those of the wanted files that a step has, each compared with its manifest."""
+    there = {name: entries[name] for name in wanted if name in entries}
+    return storage.read_files(path, there, lambda name: _LARGEST.get(name, _LARGEST_JSON))
 
 
 def _file(path: Path, files: Mapping[str, bytes], name: str) -> bytes:
     if name not in files:
         raise CheckpointError(f"{path} has no {name}.")
     return files[name]
-
-
-def _parse(name: Path, data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{name} is damaged: it is not JSON.") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{name} is damaged: it is not a JSON object.")
-    return value
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse_constant(text)
-
-
-def _read_bytes(path: Path, largest: int) -> bytes:
-    """The bytes of a regular file no larger than that."""
-    try:
-        with open(path, "rb", opener=_open_plain) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > largest:
-                raise CheckpointError(f"{path} is not a file of a checkpoint.")
-            return file.read(status.st_size + 1)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}.") from None
-
-
-def _open_plain(path: str, flags: int) -> int:
-    """Open without following a link at the end and without waiting on a pipe."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    """Delete a step so that no moment shows half of it: rename first."""
-    doomed = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    path.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _is_directory(path: Path) -> bool:
-    """Whether a path leads to a directory; one that is no path at all does not."""
-    try:
-        return path.is_dir()
-    except OSError:  # a name too long, a directory above it that may not be entered
-        return False
-
-
-def _written(run: Path) -> float:
-    pointer = run / "pointers.json"
-    return (pointer if pointer.exists() else run).stat().st_mtime

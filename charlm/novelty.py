@@ -24,13 +24,14 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from charlm import checkpoint
+from charlm import checkpoint, storage
 from charlm.corpus import sequence_hash
 from charlm.errors import CheckpointError, UsageError
 from charlm.suffixes import END, Numbers, SuffixArray, is_order
 from charlm.tokenizers.character import code_points
 
 LIMIT = 64 * 2**20  # bytes of an index on disk
+_LARGEST = 2**30  # that is read
 CHARACTERS = (3, 5, 10, 20)  # the n of n-grams, if nothing else is asked for
 WORDS = (1, 2, 3, 4)
 FORMAT = 1
@@ -390,7 +391,9 @@ def remove(run: Path) -> None:
     """Delete the index of a run, if it has one."""
     for name in (_ABOUT, _FILE):
         try:
-            (run / name).unlink(missing_ok=True)
+            storage.DISK.unlink(run / name)
+        except FileNotFoundError:
+            pass
         except OSError as error:
             raise CheckpointError(f"cannot delete {run / name}: {error.strerror}.") from None
 
@@ -414,13 +417,13 @@ def load(run: Path, fingerprint: object) -> Index:
         )
     if about.get("fingerprint") != fingerprint:
         raise CheckpointError(f"{run / _ABOUT} is of another training text than the model's.")
-    data = checkpoint.read_bytes(path)
+    data = storage.read_file(path, _LARGEST)
     if about.get("size") != len(data) or about.get("sha256") != hashlib.sha256(data).hexdigest():
         raise CheckpointError(
             f"{path} is damaged: it is not what was saved. Compare with a text that you name: "
             "charlm novelty SAMPLES --against FILE"
         )
-    arrays: Mapping[str, NDArray[Any]] = checkpoint.read_arrays(path, data)
+    arrays = storage.parse_tensors(path, data)
     totals = about.get("characters"), about.get("sequences")
     if not _are_sound(arrays, totals):
         raise CheckpointError(f"{path} does not hold the index of a text.")

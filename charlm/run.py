@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import filelock
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import charlm
-from charlm import checkpoint
+from charlm import checkpoint, storage
 from charlm.batching import TokenizedText
 from charlm.config import ModelConfig, TrainingConfig
-from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
+from charlm.errors import CheckpointError, DivergedError, UsageError
 from charlm.evaluation import quick_log_probs
 from charlm.model import RecurrentLM, to_arrays
 from charlm.novelty import Source
@@ -39,6 +38,8 @@ from charlm.training import (
 from charlm.unknown import Speller
 
 SAVE_EVERY_SECONDS = 60.0
+_LARGEST_LOG = 2**30
+_SMALL_FILES = 2**16  # bytes: the JSON of a save, the names of its tensors, the blocks of the disk
 
 
 class Validated(NamedTuple):
@@ -92,20 +93,15 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = filelock.FileLock(path / ".lock", timeout=0)
+        self._lock: storage.Lock | None = None
 
     def __enter__(self) -> "Run":
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-        except filelock.Timeout:
-            raise LockedError(f"another process is training in {self.path}.") from None
-        except OSError as error:
-            raise CheckpointError(f"cannot write to {self.path}: {error.strerror}.") from None
+        self._lock = checkpoint.open_run(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def check_new(self) -> None:
         """Raise UsageError if the run holds a saved step already."""
@@ -119,7 +115,7 @@ class Run:
         """Write run.json. Raises UsageError if the run exists already."""
         self.check_new()
         checkpoint.remove_steps(self.path, set())
-        (self.path / "metrics.jsonl").unlink(missing_ok=True)
+        storage.remove([self.path / "metrics.jsonl"])
         checkpoint.write_json(self.path / "run.json", {**asked, "run_id": uuid.uuid4().hex})
 
     def asked(self) -> dict[str, Any]:
@@ -141,6 +137,8 @@ class Run:
         loaded = checkpoint.load(self.path / checkpoint.step_name(there[-1]))
         if loaded.config != model_config:
             raise CheckpointError(f"{loaded.path}: the model is of another shape than run.json's.")
+        if loaded.run_id not in (None, self.asked().get("run_id")):
+            raise CheckpointError(f"{loaded.path} is of another run than {self.path}/run.json.")
         counters, arrays = checkpoint.load_training(loaded.path)
         state = new_state(model_config, config, device)
         restore_state(state, loaded.weights, arrays, counters)
@@ -203,27 +201,34 @@ class Run:
 
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
-        path = self.path / "metrics.jsonl"
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values, allow_nan=False) + "\n")
-        except OSError as error:
-            raise CheckpointError(
-                f"cannot write {path}: {error.strerror}. Earlier checkpoints are untouched; make "
-                "room or permission there and go on with --resume."
-            ) from None
+        checkpoint.append_line(self.path / "metrics.jsonl", json.dumps(values, allow_nan=False))
 
     def _cut_metrics(self, step: int) -> None:
         """Drop what was logged after the step that is gone on from: it will be logged again."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
-        kept = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        log = storage.read_file(path, _LARGEST_LOG).decode("utf-8", "replace")
+        kept = ""
+        for line in log.splitlines():
             logged = _logged_step(line)
             if logged is not None and logged <= step:
-                kept.append(line + "\n")
-        path.write_text("".join(kept), encoding="utf-8")
+                kept += f"{line}\n"
+        if kept != log:
+            checkpoint.write_text(path, kept)
+
+    def check_room(self, state: TrainingState, material: Material) -> None:
+        """Raise CheckpointError if the disk has no room for the saves that are to come."""
+        numbers = sum(parameter.numel() for parameter in state.model.parameters())
+        copies = 3 if state.average is None else 4  # the weights, two moments, their mean
+        others = sum(map(len, material.tokenizer.to_files().values())) + _SMALL_FILES
+        if material.known is not None:
+            others += material.known.nbytes
+        if material.speller is not None:
+            others += sum(array.nbytes for array in material.speller.weights.values())
+        if material.partner is not None:
+            others += sum(array.nbytes for array in material.partner.to_arrays().values())
+        checkpoint.check_room(self.path, 4 * numbers * copies + others)
 
 
 def fit(
@@ -240,6 +245,7 @@ def fit(
     Ends early, everything saved, when should_stop says so after a step, or when patience is
     spent: config.patience validations in a row without a new best (0 is off).
     """
+    run.check_room(state, material)
     begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
     steps = train_steps(state, config, material.text)
     for step in steps:

@@ -149,6 +149,8 @@ def train_steps(
     Whenever a Step has been yielded the state is whole and may be saved. Raises DivergedError
     after 10 steps in a row whose gradient is not finite; the weights are then those before them.
     """
+    if (state.epoch, state.group, state.window, state.recurrent) != (0, 0, 0, None):
+        _check_place(state, config, text)
     types = _type_sampler(state.model, config, text)
     while state.step < config.num_steps:
         groups = groups_of_epoch(text, config, state.epoch)
@@ -156,6 +158,26 @@ def train_steps(
             yield _train_window(state, config, text, types, groups[state.group])
         if state.group == len(groups):
             state.epoch, state.group = state.epoch + 1, 0
+
+
+def _check_place(state: TrainingState, config: TrainingConfig, text: TokenizedText) -> None:
+    """Raise CheckpointError unless the state points at a window of the text, or behind a group."""
+    groups = groups_of_epoch(text, config, state.epoch)
+    if state.group < len(groups):
+        group = groups[state.group]
+        sound = state.window < num_windows(group, config.bptt_length)
+        if state.recurrent is None:
+            sound = sound and state.window == 0
+        elif sound:
+            running = len(read_window(text, group, state.window, config.bptt_length).inputs)
+            sound = state.window > 0 and state.recurrent[0][0].shape[0] >= running
+    else:
+        sound = (state.group, state.window, state.recurrent) == (len(groups), 0, None)
+    if not sound:
+        raise CheckpointError(
+            f"training.json points at a place that the text does not have: epoch {state.epoch}, "
+            f"group {state.group}, window {state.window}. Go on from another step, or begin again."
+        )
 
 
 def groups_of_epoch(text: TokenizedText, config: TrainingConfig, epoch: int) -> list[Rows]:
@@ -371,7 +393,7 @@ def restore_state(
     """
     for name, kinds in _COUNTERS.items():
         value = counters.get(name)
-        if type(value) not in kinds or (value is not None and value < 0):
+        if type(value) not in kinds or (value is not None and not 0 <= value < 2**63):
             raise CheckpointError(f"training.json: {name} cannot be {value!r}.")
         setattr(state, name, value)
     try:

@@ -36,7 +36,23 @@ class Result:
 
 
 # In the order of the table; a row stands here once the tests that back it do.
-ROWS: dict[str, Row] = {}
+ROWS: dict[str, Row] = {
+    "F1": Row("P2", "each file of a step cut at any length: refused, named", 300),
+    "F2": Row("P2", "one bit flipped anywhere: refused", 500),
+    "F4": Row(
+        "P2 P3 P8", "hostile headers, sizes, depths, special files: refused, unallocated", 60
+    ),
+    "F5": Row("P3", "pickles under every name: never run", 12),
+    "F6": Row("P3", "modules of the package without pickle, eval, exec, yaml and the like", 1),
+    "C1": Row("P1", "a saving process killed: the newest step is whole, and not older", 200),
+    "C2": Row("P1", "full, failing and read-only disks at the k-th call: the old step loads", 100),
+    "C4": Row("P1 P2", "states after a crash at any operation: the old or the new step loads", 300),
+    "W1": Row(
+        "P1", "rounds of 8 processes that start on one run: one runs, the others name it", 20
+    ),
+    "W3": Row("P1", "readers while steps are saved, replaced and deleted: all find one", 1000),
+    "W5": Row("P3", "hostile names, and links in a run: nothing outside is touched", 200),
+}
 
 
 class Tally:

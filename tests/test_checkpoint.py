@@ -1,11 +1,9 @@
 """Laws of checkpoints: saved whole or not at all, loaded or refused, and never run."""
 
-import ast
 import hashlib
 import json
 import os
 import pickle
-import random
 import shutil
 import signal
 import struct
@@ -19,9 +17,9 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steps import forge, read_all, read_manifest, write_manifest
 from tiny import LEVELS, TEXTS, material_of, model_of, tokenizer_of, trained_run
 
-import charlm
 from charlm import checkpoint
 from charlm.corpus import sequence_hashes
 from charlm.errors import CheckpointError, UsageError
@@ -56,30 +54,6 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
         "training.json": checkpoint.to_json({"step": step}),
         "training.safetensors": checkpoint.arrays_to_bytes({"exp_avg.x": np.ones(3, np.float32)}),
     }
-
-
-def read_all(path: Path) -> None:
-    """Load everything that can be loaded of a step."""
-    checkpoint.load(path)
-    checkpoint.load_tokenizer(path)
-    checkpoint.load_training(path)
-
-
-def forge(path: Path, **changed: bytes | None) -> None:
-    """Change files of a step (None takes one away), the manifest made to fit.
-
-    ``model_json`` stands for model.json.
-    """
-    manifest = json.loads((path / "manifest.json").read_bytes())
-    for key, data in changed.items():
-        name = key.replace("_", ".")
-        if data is None:
-            (path / name).unlink()
-            del manifest["files"][name]
-            continue
-        (path / name).write_bytes(data)
-        manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-    (path / "manifest.json").write_text(json.dumps(manifest))
 
 
 def changed_json(path: Path, **fields: Any) -> bytes:
@@ -168,21 +142,6 @@ def test_a_step_saved_again_is_the_new_one(tmp_path: Path) -> None:
 # Damage
 
 
-def test_a_file_cut_short_is_refused(step: Path) -> None:
-    """Each file, cut to any of many lengths, is refused by its name, and none other is blamed."""
-    rng = random.Random(1)
-    for name in (*sorted(FILES), "manifest.json"):
-        data = (step / name).read_bytes()
-        for length in {0, 1, 8, len(data) // 2, len(data) - 1, *rng.sample(range(len(data)), 12)}:
-            if name == "manifest.json" and not data[length:].strip():
-                continue  # without its last newline it is the same JSON
-            (step / name).write_bytes(data[:length])
-            with pytest.raises(CheckpointError, match=name):
-                read_all(step)
-        (step / name).write_bytes(data)
-    read_all(step)
-
-
 def test_a_file_made_longer_is_refused(step: Path) -> None:
     """A byte too many is damage as well."""
     for name in FILES:
@@ -193,30 +152,10 @@ def test_a_file_made_longer_is_refused(step: Path) -> None:
         (step / name).write_bytes(data)
 
 
-def test_one_flipped_bit_is_always_found(step: Path) -> None:
-    """A bit flipped anywhere, the manifest included, is a CheckpointError naming a file: no other
-    exception, and never a model.
-    """
-    rng = random.Random(2)
-    for name in (*sorted(FILES), "manifest.json"):
-        data = (step / name).read_bytes()
-        bits = 8 * len(data)
-        chosen = range(bits) if name == "manifest.json" else rng.sample(range(bits), 60)
-        for bit in chosen if len(chosen) < 500 else rng.sample(chosen, 500):
-            damaged = bytearray(data)
-            damaged[bit // 8] ^= 1 << bit % 8
-            (step / name).write_bytes(damaged)
-            named = r"manifest\.json|" + "|".join(FILES) if name == "manifest.json" else name
-            with pytest.raises(CheckpointError, match=named):
-                read_all(step)
-        (step / name).write_bytes(data)
-    read_all(step)
-
-
 def test_the_step_in_the_manifest_counts(step: Path) -> None:
     """A manifest of another step is refused."""
     for other in (2, None, "1"):
-        (step / "manifest.json").write_bytes(changed_json(step / "manifest.json", step=other))
+        write_manifest(step, {**read_manifest(step), "step": other})
         with pytest.raises(CheckpointError, match=r"manifest\.json"):
             checkpoint.load(step)
 
@@ -238,9 +177,9 @@ def test_a_missing_file_is_named(step: Path, name: str) -> None:
 @pytest.mark.parametrize("extra", ["../../etc/passwd", "/etc/passwd", "model.pt", "", "x" * 10_000])
 def test_no_other_name_stands_in_a_manifest(step: Path, extra: str) -> None:
     """A manifest that lists any other name is refused, and the name is not looked up."""
-    manifest = json.loads((step / "manifest.json").read_bytes())
+    manifest = read_manifest(step)
     manifest["files"][extra] = manifest["files"]["model.json"]
-    (step / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(step, manifest)
     with pytest.raises(CheckpointError, match=r"manifest\.json"):
         checkpoint.load(step)
     with pytest.raises(CheckpointError, match=r"manifest\.json"):
@@ -283,9 +222,9 @@ def test_hostile_json_is_refused(step: Path, name: str, data: bytes) -> None:
 )
 def test_hostile_manifest_entries_are_refused(step: Path, entry: object) -> None:
     """An entry that is not the size and hash of the file is refused."""
-    manifest = json.loads((step / "manifest.json").read_bytes())
+    manifest = read_manifest(step)
     manifest["files"]["model.safetensors"] = entry
-    (step / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(step, manifest)
     with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         checkpoint.load(step)
 
@@ -296,7 +235,7 @@ def test_hostile_manifests_are_refused(step: Path, files: object, number: object
     """Other kinds of lists, and other formats, are refused."""
     for fields in ({"files": files}, {"format": number}):
         path = Path(shutil.copytree(step, step.parent / f"step-0000000{len(fields)}9"))
-        (path / "manifest.json").write_bytes(changed_json(path / "manifest.json", **fields))
+        write_manifest(path, {**read_manifest(path), **fields})
         for read in (checkpoint.load, checkpoint.load_tokenizer, checkpoint.load_training):
             with pytest.raises(CheckpointError, match=r"manifest\.json"):
                 read(path)
@@ -508,257 +447,6 @@ def test_what_is_no_plain_file_is_refused(step: Path, name: str, kind: str) -> N
         path.symlink_to("/dev/zero")
     with pytest.raises(CheckpointError, match=name):
         read_all(step)
-
-
-class _Bomb:
-    """Unpickled, it leaves a file behind."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.canary,))
-
-
-@pytest.mark.parametrize("name", [*sorted({*FILES, "manifest.json"}), "tokenizer.model"])
-def test_a_pickle_is_never_run(step: Path, name: str, tmp_path: Path) -> None:
-    """Pickles and torch files under any name are refused and not opened as such."""
-    canary = tmp_path / "canary"
-    pickle.loads(pickle.dumps(_Bomb(canary)))
-    assert canary.exists()  # the bomb works
-    canary.unlink()
-    torch.save(_Bomb(canary), tmp_path / "bomb.pt")
-    if name == "tokenizer.model":
-        shutil.rmtree(step)
-        checkpoint.save_step(step.parent, 1, files_of("subword"))
-    for data in (pickle.dumps(_Bomb(canary)), (tmp_path / "bomb.pt").read_bytes()):
-        if name == "manifest.json":
-            (step / name).write_bytes(data)
-        else:
-            forge(step, **{name.replace(".", "_"): data})
-        with pytest.raises(CheckpointError):
-            read_all(step)
-        assert not canary.exists()
-
-
-FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
-FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
-FORBIDDEN_ATTRIBUTES = {
-    ("torch", "load"),
-    ("torch", "save"),
-    ("np", "load"),
-    ("numpy", "load"),
-    ("np", "fromfile"),
-    ("os", "system"),
-}
-
-
-def dangers(source: str) -> list[str]:
-    """What in a source could run code from data."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names]
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{name}" for name in names)]
-            found += [n for n in names if n.split(".")[0] in FORBIDDEN_MODULES]
-            found += [n for n in names if n in ("torch.load", "torch.save", "numpy.load")]
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            found += [node.func.id] if node.func.id in FORBIDDEN_CALLS else []
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            pair = (node.value.id, node.attr)
-            found += [".".join(pair)] if pair in FORBIDDEN_ATTRIBUTES else []
-        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            found.append("allow_pickle")
-    return found
-
-
-def test_the_package_has_nothing_that_runs_data() -> None:
-    """No pickle, torch.load, np.load, eval, exec, yaml, marshal or shelve anywhere in charlm."""
-    sources = list(Path(charlm.__file__).parent.rglob("*.py"))
-    assert len(sources) > 20
-    assert [(path, found) for path in sources if (found := dangers(path.read_text()))] == []
-    for bad in (
-        "import pickle",
-        "from pickle import loads",
-        "import torch\ntorch.load(x)",
-        "from torch import load",
-        "np.load(f)",
-        "eval(x)",
-        "def f():\n import yaml",
-        "g(allow_pickle=True)",
-    ):
-        assert dangers(bad)
-
-
-# Writing that fails
-
-
-class Crashed(BaseException):
-    """The machine stops here."""
-
-
-class Operations:
-    """Counts what save_step does to the disk; the k-th operation fails."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, fail_at: int, error: BaseException) -> None:
-        self.done: list[str] = []
-        self.fail_at, self.error = fail_at, error
-        for owner, name in (
-            (checkpoint, "_write_synced"),
-            (checkpoint, "_sync_directory"),
-            (checkpoint.shutil, "rmtree"),
-            (Path, "mkdir"),
-            (Path, "rename"),
-            (Path, "replace"),
-            (Path, "unlink"),
-        ):
-            patch.setattr(owner, name, self.counted(name, getattr(owner, name)))
-
-    def counted(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
-        """The operation, unless it is the one that fails."""
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            self.done.append(name)
-            if len(self.done) - 1 == self.fail_at:
-                if name == "_write_synced":  # half of it got there
-                    args[0].write_bytes(args[1][: len(args[1]) // 2])
-                raise self.error
-            return operation(*args, **kwargs)
-
-        return run
-
-
-def save_and_rotate(run: Path, step: int) -> None:
-    """What a run does when it saves: the step, the pointers, what is old."""
-    checkpoint.save_step(run, step, files_of(step=step, seed=step))
-    checkpoint.write_json(run / "pointers.json", {"latest": step, "best": step, "finished": False})
-    checkpoint.remove_steps(run, {step})
-
-
-def test_a_failing_disk_costs_nothing_saved_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """ENOSPC at the k-th write, for every k: the earlier step loads, nothing is left behind, and
-    the message says what to do.
-    """
-    save_and_rotate(tmp_path, 1)
-    before = sorted(path.name for path in tmp_path.rglob("*"))
-    messages: list[str] = []
-    for k in range(100):
-        with monkeypatch.context() as patch:
-            written = checkpoint._write_synced
-            calls = 0
-
-            def full(path: Path, data: bytes, k: int = k, written: Any = written) -> None:
-                nonlocal calls
-                calls += 1
-                if calls - 1 == k:
-                    path.write_bytes(data[: len(data) // 2])
-                    raise OSError(28, "No space left on device")
-                written(path, data)
-
-            patch.setattr(checkpoint, "_write_synced", full)
-            try:
-                checkpoint.save_step(tmp_path, 2, files_of(step=2))
-            except CheckpointError as error:
-                messages.append(str(error))
-            else:
-                break
-        assert sorted(path.name for path in tmp_path.rglob("*")) == before
-        read_all(checkpoint.best_step(tmp_path))
-    assert len(messages) == len(FILES) + 1
-    for message in messages:
-        assert all(part in message for part in ("No space left", "make room", "--resume"))
-    assert checkpoint.steps(tmp_path) == [1, 2]
-
-
-def test_what_reads_back_wrong_is_not_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A disk that loses bytes silently is found out before the step gets its name."""
-    written = checkpoint._write_synced
-    monkeypatch.setattr(
-        checkpoint,
-        "_write_synced",
-        lambda path, data: written(path, data[:-1] if path.name == "model.safetensors" else data),
-    )
-    with pytest.raises(CheckpointError, match=r"cannot save .*step-00000001"):
-        checkpoint.save_step(tmp_path, 1, files_of())
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_pointer_that_cannot_be_written_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """write_json replaces a file or leaves it, and nothing beside it."""
-    path = tmp_path / "pointers.json"
-    checkpoint.write_json(path, {"best": 1})
-    for k in range(2):
-        with monkeypatch.context() as patch:
-            Operations(patch, k, OSError(28, "No space left on device"))
-            with pytest.raises(CheckpointError, match=r"pointers\.json: No space left"):
-                checkpoint.write_json(path, {"best": 2})
-        assert checkpoint.read_json(path) == {"best": 1}
-        assert [child.name for child in tmp_path.iterdir()] == ["pointers.json"]
-    checkpoint.write_json(path, {"best": 2})
-    assert checkpoint.read_json(path) == {"best": 2}
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        checkpoint.write_json(path, {"best": float("nan")})
-    assert checkpoint.read_json(path) == {"best": 2}
-
-
-def test_a_crash_at_any_point_leaves_the_old_step_or_the_new(
-    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever operation is the last before the machine stops, a whole step can be found and
-    loaded, and the next save clears away what was left.
-    """
-    crashes = 0
-    for k in range(200):
-        run = tmp_path / str(k)
-        save_and_rotate(run, 1)
-        with monkeypatch.context() as patch:
-            operations = Operations(patch, k, Crashed())
-            try:
-                save_and_rotate(run, 2)
-            except Crashed:
-                crashes += 1
-            else:
-                break
-        path = checkpoint.find(str(run))
-        loaded = checkpoint.load(path)
-        assert loaded.step in (1, 2)
-        assert path.name == checkpoint.step_name(loaded.step)
-        for there in checkpoint.steps(run):
-            read_all(run / checkpoint.step_name(there))
-        save_and_rotate(run, 3)
-        assert sorted(child.name for child in run.iterdir()) == ["pointers.json", "step-00000003"]
-    assert crashes == len(operations.done)
-    assert {"_write_synced", "_sync_directory", "mkdir", "rename", "replace", "rmtree"} <= {
-        *operations.done
-    }
-
-
-def test_a_file_is_on_the_disk_before_its_step_has_a_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every file is synced, the manifest last, then the directory, then comes the name."""
-    events: list[str] = []
-    written, rename, fsync = checkpoint._write_synced, Path.rename, os.fsync
-    monkeypatch.setattr(
-        checkpoint,
-        "_write_synced",
-        lambda path, data: (events.append(path.name), written(path, data)),
-    )
-    monkeypatch.setattr(os, "fsync", lambda fd: (events.append("fsync"), fsync(fd)))
-    monkeypatch.setattr(Path, "rename", lambda a, b: (events.append("rename"), rename(a, b))[-1])
-    checkpoint.save_step(tmp_path, 1, files_of())
-    names = events[: 2 * (len(FILES) + 1)]
-    assert names[1::2] == ["fsync"] * (len(FILES) + 1)
-    assert {*names[:-2:2]} == FILES
-    assert names[-2] == "manifest.json"
-    assert events[len(names) :] == ["fsync", "rename", "fsync"]
 
 
 def test_remove_steps_keeps_what_it_is_told(tmp_path: Path) -> None:

@@ -746,7 +746,7 @@ def test_a_run_being_written_is_locked(empty: Path) -> None:
     """Two processes never write to the same run."""
     good("train", "corpus.txt", "--name", "mine", *TINY)
     with Run(Path("checkpoints/mine")):
-        assert "another process" in bad(6, "train", "--resume", "--steps", "5")
+        assert f"process {os.getpid()} is training" in bad(6, "train", "--resume", "--steps", "5")
 
 
 def test_diverged_training_is_told(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ import pytest
 import torch
 from tiny import TEXTS, material_of, model_config, trained_run, training_config
 
-from charlm import checkpoint
+from charlm import checkpoint, storage
 from charlm import run as runs
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
@@ -411,7 +413,7 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tmp_path / "run")]
     with Run(tmp_path / "run"):
-        with pytest.raises(LockedError, match=r"another process .*run"):
+        with pytest.raises(LockedError, match=rf"process {os.getpid()} .*run"):
             Run(tmp_path / "run").__enter__()
         assert subprocess.run(command, check=False).returncode == 6
         with Run(tmp_path / "other"):
@@ -495,11 +497,42 @@ def test_restore_needs_a_save_of_the_same_shape(tmp_path: Path) -> None:
             run.restore(model, config)
 
 
+def test_restore_takes_no_step_of_another_run(tmp_path: Path) -> None:
+    """A step that was copied in from another run is not gone on from."""
+    material = material_of()
+    one, other = (trained_run(tmp_path / name, material=material, num_steps=3) for name in "ab")
+    last = checkpoint.step_name(3)
+    shutil.rmtree(one / last)
+    shutil.copytree(other / last, one / last)
+    with Run(one) as run, pytest.raises(CheckpointError, match="is of another run than"):
+        run.restore(model_config(material), training_config())
+
+
+def test_training_does_not_begin_where_it_could_not_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without room for three saves there is no first step; with it, three saves fit in it."""
+    material = material_of(valid=HELD)
+    model, config = model_config(material), training_config(average_decay=0.9)
+    asked: list[int] = []
+    real = checkpoint.check_room
+    monkeypatch.setattr(checkpoint, "check_room", lambda _, size: asked.append(size))
+    with Run(tmp_path / "run") as run:
+        list(fit(run, new_state(model, config), config, material))
+    step = checkpoint.best_step(tmp_path / "run")
+    size = sum(path.stat().st_size for path in step.iterdir())
+    assert size < asked[0] < size + 2**16
+    monkeypatch.setattr(checkpoint, "check_room", real)
+    monkeypatch.setattr(storage, "free_bytes", lambda _: 3 * asked[0] - 1)
+    with Run(tmp_path / "other") as run, pytest.raises(CheckpointError, match="no room"):
+        next(fit(run, new_state(model, config), config, material))
+
+
 def test_a_log_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     """Where the disk refuses a line of the log, the error names the file and the way on."""
     with Run(tmp_path / "run") as run:
         (run.path / "metrics.jsonl").mkdir()
-        with pytest.raises(CheckpointError, match=r"metrics\.jsonl.*--resume"):
+        with pytest.raises(CheckpointError, match=r"metrics\.jsonl.*begin again"):
             run.log({"step": 1})
 
 

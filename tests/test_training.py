@@ -880,6 +880,36 @@ def test_stopping_does_not_forget_how_many_steps_were_skipped() -> None:
         next(train_steps(later, config, TEXT))
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"group": 10**6},
+        {"group": 10**6, "window": 0, "step": 0},
+        {"window": 50},
+        {"window": 0},
+        {"epoch": 3, "group": 99},
+        {"epoch": 2**62, "group": 10**6},
+        {"updates": 10**400},
+        {"epoch": 2**63},
+        {"step": -1},
+    ],
+    ids=str,
+)
+def test_a_place_that_the_text_does_not_have_is_refused(fields: dict[str, int]) -> None:
+    """Counters by hand that point outside the text, or at a window without the state that is
+    carried into it, are a CheckpointError: no other error, and no search without end.
+    """
+    config = quick_training(num_steps=100)
+    state = new_state(MODEL, config)
+    for _ in train_steps(state, config, TEXT):
+        if state.window:
+            break
+    saved = snapshot(state)
+    counters = json.dumps({**json.loads(saved.counters), **fields})
+    with pytest.raises(CheckpointError, match=r"training\.json"):
+        next(train_steps(restored(MODEL, config, saved._replace(counters=counters)), config, TEXT))
+
+
 # The measurement before a run
 
 

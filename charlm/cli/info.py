@@ -23,7 +23,7 @@ def info_cli(
     """
     from charlm import checkpoint, novelty
 
-    loaded = checkpoint.load(checkpoint.find(model))
+    loaded = checkpoint.load_named(model)
     config, info = loaded.config, loaded.info
     parameters = sum(array.size for array in loaded.weights.values())
     if json:

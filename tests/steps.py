@@ -1,0 +1,126 @@
+"""Steps of tiny models, made without torch, and changes to their files."""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charlm import checkpoint, ngram, storage
+from charlm.cache import Cache
+from charlm.config import ModelConfig
+from charlm.corpus import sequence_hashes
+from charlm.partner import Partner
+from charlm.tokenizers import train_tokenizer
+from charlm.tokenizers.character import CharacterTokenizer
+from charlm.unknown import Speller
+from charlm.weights import shapes
+
+TEXTS = ["the cat sat on the mat", "a dog ran to the cat", "to be, or not to be?"]
+
+
+@functools.cache
+def tokenizer_files(level: str) -> tuple[int, dict[str, bytes]]:
+    """The number of types of a tiny tokenizer, and its files."""
+    sizes: dict[str, Any] = {"vocab_size": 300} if level == "subword" else {"min_count": 1}
+    tokenizer = train_tokenizer(TEXTS, level=level, **sizes)
+    return tokenizer.vocab_size, tokenizer.to_files()
+
+
+def weights(config: ModelConfig, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random numbers of the shapes of a model."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes(config).items()
+    }
+
+
+def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, bytes]:
+    """All files of a step with a random model and a partner; a word model has a speller."""
+    vocab_size, tokenizer = tokenizer_files(level)
+    config = ModelConfig(vocab_size=vocab_size, hidden_size=4, embedding_size=3)
+    about = {
+        "format": checkpoint.FORMAT,
+        "step": step,
+        "split_on": "line",
+        "model": config.to_json(),
+    }
+    arrays = weights(config, seed)
+    moments = {
+        f"{key}.{name}": arrays[name] for key in ("exp_avg", "exp_avg_sq") for name in arrays
+    }
+    files = {
+        "model.json": checkpoint.to_json(about),
+        "model.safetensors": checkpoint.arrays_to_bytes(arrays),
+        **tokenizer,
+        "known.safetensors": checkpoint.known_to_bytes(sequence_hashes(TEXTS)),
+        "training.json": checkpoint.to_json({"step": step}),
+        "training.safetensors": checkpoint.arrays_to_bytes(moments),
+    }
+    sequences = [np.array([*range(2, min(vocab_size, 9)), 1])]
+    counts = ngram.train(sequences, vocab_size, 3)
+    partner = Partner.new(counts, Cache(vocab_size, (1, 2), 10))
+    files["partner.json"] = checkpoint.to_json(partner.to_json())
+    files["ngram.safetensors"] = checkpoint.arrays_to_bytes(partner.to_arrays())
+    if level == "word":
+        characters = CharacterTokenizer.train(TEXTS)
+        small = ModelConfig(vocab_size=characters.vocab_size, hidden_size=3, embedding_size=3)
+        speller = Speller(
+            config=small, weights=weights(small, seed), tokenizer=characters, log_known=-0.5
+        )
+        files["speller.json"] = checkpoint.to_json(speller.to_json())
+        files["speller.safetensors"] = checkpoint.arrays_to_bytes(speller.weights)
+    return files
+
+
+def save_and_rotate(
+    run: Path,
+    step: int,
+    files: dict[str, bytes] | None = None,
+    disk: storage.Disk = storage.DISK,
+) -> None:
+    """What a run does when it saves: the step, the pointers, a line of the log, what is old."""
+    files = files or files_of(step=step, seed=step)
+    checkpoint.save_step(run, step, files, disk=disk)
+    pointers = {"latest": step, "best": step, "finished": False}
+    checkpoint.write_json(run / "pointers.json", pointers, disk)
+    checkpoint.append_line(run / "metrics.jsonl", json.dumps({"step": step}), disk)
+    checkpoint.remove_steps(run, {step}, disk)
+
+
+def read_all(path: Path) -> None:
+    """Load everything that can be loaded of a step."""
+    checkpoint.load(path)
+    checkpoint.load_tokenizer(path)
+    checkpoint.load_training(path)
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """A manifest that vouches for itself, whatever it says."""
+    manifest = {key: value for key, value in manifest.items() if key != "sha256"}
+    digest = hashlib.sha256(checkpoint.to_json(manifest)).hexdigest()
+    (path / "manifest.json").write_bytes(checkpoint.to_json({**manifest, "sha256": digest}))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What stands in a manifest."""
+    return dict(json.loads((path / "manifest.json").read_bytes()))
+
+
+def forge(path: Path, **changed: bytes | None) -> None:
+    """Change files of a step (None takes one away), the manifest made to fit.
+
+    ``model_json`` stands for model.json.
+    """
+    manifest = read_manifest(path)
+    for key, data in changed.items():
+        name = key.replace("_", ".")
+        if data is None:
+            (path / name).unlink()
+            del manifest["files"][name]
+            continue
+        (path / name).write_bytes(data)
+        manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    write_manifest(path, manifest)
