@@ -277,6 +277,14 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return tokenizer_from_files(_read_files(path, _manifest(path)[0] & {*_TOKENIZER_FILES}))
 
 
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """SHA-256 of all files of a tokenizer."""
+    digest = hashlib.sha256()
+    for name, data in sorted(tokenizer.to_files().items()):
+        digest.update(f"{name} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
+
+
 def load_training(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
     """What a step holds for going on: training.json and the arrays of training.safetensors."""
     wanted = frozenset(("training.json", "training.safetensors"))

@@ -59,6 +59,19 @@ class Display:
         elif isinstance(event, Validated):
             self.valid = event.loss
 
+    def remark(self, event: "Event") -> str | None:
+        """What is to be said of a step that gave nothing: the first of several tells."""
+        from charlm.run import RolledBack
+        from charlm.training import Step
+
+        if isinstance(event, RolledBack):
+            to = f"those of step {event.to_step:,}" if event.to_step else "the first ones"
+            rate = 0.5**self.state.rollbacks
+            return f"the weights are {to} again, the learning rate {rate:g} of what it was"
+        if isinstance(event, Step) and event.skipped and self.state.skipped_in_a_row == 1:
+            return f"step {event.step:,} gave a loss or gradient that is not finite: skipped"
+        return None
+
     @property
     def rate(self) -> float:
         """Characters a second since training began or went on."""
@@ -127,6 +140,8 @@ def _show_plain(events: Iterable["Event"], display: Display) -> None:
     said_at = 0.0
     for event in events:
         display.note(event)
+        if (remark := display.remark(event)) is not None:
+            say(remark)
         due = time.perf_counter() - said_at >= _PLAIN_EVERY_SECONDS
         last = display.state.step == display.settled.training.num_steps
         if due or (last and isinstance(event, Validated)):
@@ -143,6 +158,8 @@ def _show_live(events: Iterable["Event"], display: Display) -> None:
     with progress:
         for event in events:
             display.note(event)
+            if (remark := display.remark(event)) is not None:
+                progress.console.print(remark, markup=False, highlight=False)
             progress.update(
                 task,
                 completed=display.state.step,
