@@ -224,7 +224,9 @@ class Run:
             logged = _logged_step(line)
             if logged is not None and logged <= step:
                 kept.append(line + "\n")
-        path.write_text("".join(kept), encoding="utf-8")
+        temporary = path.with_name(".tmp-metrics")  # killed in between, the old one still stands
+        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.replace(path)
 
 
 def surroundings(state: TrainingState) -> dict[str, Any]:

@@ -82,7 +82,6 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
             if any(thread.daemon for thread in threading.enumerate()):
                 # At work in C++ still (tokenizers/subword.py): a usual exit would pull its
                 # memory away under it.
-                _flush(sys.stdout)
                 end(interrupted.exit_code - 128, None)
             _complain("charlm: interrupted", interrupted.exit_code)
         except BrokenPipeError:
@@ -111,6 +110,7 @@ def _silence(*streams: Any) -> None:
 
 
 def _flush(stream: Any) -> None:
+    """Write out what is left; where no one reads it any more, never mind."""
     try:
         stream.flush()
     except OSError:
@@ -120,5 +120,6 @@ def _flush(stream: Any) -> None:
 def _complain(message: str, exit_code: int) -> None:
     if debug:
         traceback.print_exc()
+    _flush(sys.stdout)  # on a terminal what came before stands before the complaint
     say(message)
     raise SystemExit(exit_code)

@@ -60,17 +60,19 @@ class Display:
             self.valid = event.loss
 
     def remark(self, event: "Event") -> str | None:
-        """What is to be said of a step that gave nothing: the first of several tells."""
+        """What is to be said of a step that gave nothing; of several in a row, of the first."""
         from charlm.run import RolledBack
         from charlm.training import Step
 
+        what = f"step {event.step:,} gave a loss or gradient that is not finite"
         if isinstance(event, RolledBack):
-            to = f"those of step {event.to_step:,}" if event.to_step else "the first ones"
-            rate = 0.5**self.state.rollbacks
-            return f"the weights are {to} again, the learning rate {rate:g} of what it was"
-        if isinstance(event, Step) and event.skipped and self.state.skipped_in_a_row == 1:
-            return f"step {event.step:,} gave a loss or gradient that is not finite: skipped"
-        return None
+            to = f"those of step {event.to_step:,}" if event.to_step else "the first, random ones"
+            rate = f"{0.5**self.state.rollbacks:g}"
+            return (
+                f"{what}: the weights are {to} again, the learning rate is {rate} of the schedule's"
+            )
+        first = isinstance(event, Step) and event.skipped and self.state.skipped_in_a_row == 1
+        return f"{what}: skipped" if first and self.settled.training.on_nan == "skip" else None
 
     @property
     def rate(self) -> float:
