@@ -159,7 +159,8 @@ class Run:
         further = state_arrays(state)
         with weights_for_use(state) as model:
             arrays = to_arrays(model)
-            for name, array in (*arrays.items(), *further.items()):
+            speller = {} if material.speller is None else material.speller.weights
+            for name, array in (*arrays.items(), *further.items(), *speller.items()):
                 if not np.isfinite(array).all():
                     raise DivergedError(
                         f"training diverged: at step {state.step} {name} holds numbers that are "

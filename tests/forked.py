@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 PHASES = ("tokenizing", "first step", "mid step", "validating", "saving", "sampling")
 _TESTS = Path(__file__).parent
+_untold: list[str] = []  # in a child: losses, to be told at its end
 _MOST_SECONDS = 100.0
 # A process that has seen a GPU cannot fork.
 _PLAIN = {"OMP_NUM_THREADS": "1", "TERM": "xterm-256color", "CUDA_VISIBLE_DEVICES": ""}
@@ -95,13 +96,8 @@ class Forks:
 
 def serve() -> None:
     """Fork for every line of stdin; a line of stdout says how it ended."""
-    from tiny import trained_run
-
-    from charlm import api, request  # noqa: F401
-    from charlm.cli import app, progress, training  # noqa: F401
-
-    with tempfile.TemporaryDirectory() as folder:  # the first steps of all import more
-        trained_run(Path(folder) / "run")
+    with tempfile.TemporaryDirectory() as folder:
+        _warm_up(Path(folder))
     gc.collect()
     gc.freeze()
     for line in sys.stdin:
@@ -110,6 +106,31 @@ def serve() -> None:
             reply = _fork(job, Path(folder))
         sys.stdout.write(json.dumps(reply) + "\n")
         sys.stdout.flush()
+
+
+def _warm_up(folder: Path) -> None:
+    """Import all that a first training and a first sample import."""
+    import rich.progress  # noqa: F401
+
+    from charlm import cli
+
+    (folder / "corpus.txt").write_text("the cat sat on the mat\n" * 9)
+    (folder / "work").mkdir()
+    before = os.getcwd()
+    os.chdir(folder / "work")
+    for command in (
+        "train ../corpus.txt --name run --steps 3 --hidden 4 --level subword --vocab-size 280",
+        "sample --n 600",
+    ):
+        sys.argv = ["charlm", *command.split()]
+        nowhere = (io.TextIOWrapper(io.BytesIO()) for _ in range(2))
+        with (
+            contextlib.redirect_stdout(next(nowhere)),
+            contextlib.redirect_stderr(next(nowhere)),
+            contextlib.suppress(SystemExit),
+        ):
+            cli.main()
+    os.chdir(before)
 
 
 def _fork(job: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -195,6 +216,7 @@ def _be_charlm(job: dict[str, Any], folder: Path, end: int) -> None:
         main()
     except SystemExit as ended:
         code = ended.code or 0
+    os.write(end, "".join(_untold).encode())
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
@@ -204,12 +226,12 @@ def _be_charlm(job: dict[str, Any], folder: Path, end: int) -> None:
 def _lay_wires(job: dict[str, Any], end: int) -> None:
     """Let functions of charlm tell, signal or spoil when they are called."""
     from charlm import request, run, training
-    from charlm.cli import sample
+    from charlm.cli import meter, sample
     from charlm.tokenizers import subword
 
     phase, signals, at = job.get("interrupt", (None, (), 0))
     value, spoiled = job.get("poison", (1.0, ()))
-    seen = dict.fromkeys((*PHASES, "step", "calibrating"), 0)
+    seen = dict.fromkeys((*PHASES, "step", "calibrating", "scoring"), 0)
     settled = False
     signalled = False
 
@@ -252,6 +274,7 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     before(request, "tokens_per_second", "calibrating")
     before(run, "_validate", "validating")
     before(sample, "out", "sampling")
+    before(meter.Meter, "update", "scoring")
 
     genuine_settle, genuine_fit, genuine_restore = request.settle, run.fit, run.Run.restore
     genuine_loss = training.cross_entropy
@@ -283,7 +306,9 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     def fit(*args: Any, **kwargs: Any) -> Iterator[Any]:
         for event in genuine_fit(*args, **kwargs):
             if isinstance(event, training.Step):
-                tell(loss=(event.step, event.loss.hex(), event.grad_norm.hex()))
+                seen["step"] = event.step - 1
+                loss = (event.step, event.loss.hex(), event.grad_norm.hex())
+                _untold.append(json.dumps({"loss": loss}) + "\n")
                 here("step")
             yield event
 

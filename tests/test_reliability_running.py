@@ -121,8 +121,8 @@ def ended(done: Done, code: int = 0) -> Done:
 def test_resumed_is_as_if_never_stopped(
     forks: Forks, folder: Path, tally: Tally, cell: str, dropout: str, tying: str, level: str
 ) -> None:
-    """Stopped by a signal after a step and gone on with by another process, a run has the same
-    parameters, moments, average, carried state, counters, log and losses, bit for bit.
+    """Stopped by a signal at six points, gone on with by another process each time, a run has the
+    same parameters, moments, average, carried state, counters, log and losses, bit for bit.
     """
     average = {"average": 0.9} if dropout == "0" else {}
     for seed in range(tally.wanted(6) // 6):
@@ -133,18 +133,21 @@ def test_resumed_is_as_if_never_stopped(
         ended(whole)
         expected = outcome(run_of(folder, whole_run))
         assert len(set(whole.losses)) == STEPS
-        for at in sorted(random.Random(f"{seed} {shape} {level}").sample(range(1, STEPS), 6)):
-            shutil.rmtree(run_of(folder, name), ignore_errors=True)
+        losses = []
+        stops = sorted(random.Random(f"{seed} {shape} {level}").sample(range(1, STEPS), 6))
+        for at in stops:
+            command = go_on(name) if losses else begin(name, *options, level=level)
             stop = {"interrupt": ("step", [signal.SIGTERM], at), **average}
-            first = forks.charlm(*begin(name, *options, level=level), at=folder, **stop)
-            ended(first, 143)
+            part = ended(forks.charlm(*command, at=folder, **stop), 143)
             assert checkpoint.steps(run_of(folder, name))[-1] == at
-            second = ended(forks.charlm(*go_on(name), at=folder))
-            assert first.losses + second.losses == whole.losses
-            assert second.out == whole.out
-            assert "not bit for bit" not in second.err
-            assert outcome(run_of(folder, name)) == expected
+            assert "not bit for bit" not in part.err
+            losses += part.losses
+            assert losses == whole.losses[:at]
             tally.add()
+        last = ended(forks.charlm(*go_on(name), at=folder))
+        assert losses + last.losses == whole.losses
+        assert last.out == whole.out
+        assert outcome(run_of(folder, name)) == expected
 
 
 @pytest.mark.row("C5")
@@ -579,6 +582,20 @@ def test_a_signal_while_the_speed_is_measured_leaves_nothing(
     done = forks.charlm(*command, at=folder, terminal=True, **options)
     assert ended(done, 128 + SIGNALS[signals][0]).screen.endswith(b"charlm: interrupted\r\n")
     assert not (folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("signals", SIGNALS)
+@pytest.mark.parametrize("command", ["score --tsv --file", "evaluate"])
+def test_a_signal_while_scoring_ends_all(
+    forks: Forks, wholes: Path, folder: Path, command: str, signals: str
+) -> None:
+    """Amid a text, its bar on the terminal or not, there is nothing to save; the cursor is back."""
+    words = (*command.split(), "corpus.txt", "--model", str(wholes / "checkpoints" / "char"))
+    options: dict[str, Any] = {"interrupt": ("scoring", SIGNALS[signals], 1)}
+    for terminal in (True, False):
+        done = forks.charlm(*words, at=folder, terminal=terminal, **options)
+        said = (ended(done, 128 + SIGNALS[signals][0]).screen or done.err.encode()).splitlines()
+        assert said[-1].endswith(b"charlm: interrupted")
 
 
 AT_IMPORT = """
