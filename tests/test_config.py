@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config import CELLS, PRECISIONS, UNKNOWN, ModelConfig, SamplingConfig, TrainingConfig
+from charlm.config import CELLS, ON_NAN, PRECISIONS, UNKNOWN, ModelConfig, SamplingConfig, TrainingConfig
 from charlm.errors import UsageError
 
 Config = ModelConfig | TrainingConfig | SamplingConfig
@@ -39,6 +39,7 @@ trainings = st.builds(
     sampled_types=st.integers(0, 10**7),
     validate_tokens=st.integers(0, 10**12),
     precision=st.sampled_from(PRECISIONS),
+    on_nan=st.sampled_from(ON_NAN),
     seed=st.integers(0, 2**63 - 1),
 )
 samplings = st.builds(
@@ -122,6 +123,7 @@ def test_whole_numbers_stay_whole_and_numbers_take_whole_ones() -> None:
         (MODEL, "cell", "LSTM"),
         (MODEL, "cell", None),
         (TRAINING, "precision", "fp16"),
+        (TRAINING, "on_nan", "ignore"),
         (SAMPLING, "unknown", "unk"),
     ],
 )
