@@ -205,7 +205,7 @@ def test_a_finished_run_goes_on_with_more_steps_alike(forks: Forks, folder: Path
     for name in ("whole", "stopped"):
         ended(forks.charlm(*begin(name, steps=6), at=folder))
     ended(forks.charlm(*go_on("whole", "--steps", "20"), at=folder))
-    stop: dict[str, Any] = {"interrupt": ("step", [signal.SIGHUP], 5)}
+    stop: dict[str, Any] = {"interrupt": ("step", [signal.SIGHUP], 11)}
     ended(forks.charlm(*go_on("stopped", "--steps", "20"), at=folder, **stop), 129)
     ended(forks.charlm(*go_on("stopped"), at=folder))
     assert outcome(run_of(folder, "stopped")) == outcome(run_of(folder, "whole"))
