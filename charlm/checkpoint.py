@@ -22,6 +22,7 @@ no code, path or pattern is taken from one.
 
 import contextlib
 import dataclasses
+import hashlib
 import math
 import os
 import re
@@ -463,6 +464,14 @@ def _partner_of_files(path: Path, files: Mapping[str, bytes], vocab_size: int) -
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a step alone, verified. Raises CheckpointError."""
     return _tokenizer(path, _read_files(path, _manifest(path)[1], _TOKENIZER_FILES))
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """SHA-256 of all files of a tokenizer."""
+    digest = hashlib.sha256()
+    for name, data in sorted(tokenizer.to_files().items()):
+        digest.update(f"{name} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
 
 
 def load_training(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:

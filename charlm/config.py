@@ -18,6 +18,7 @@ LEVELS = ("char", "word", "subword")
 SPLITS = ("line", "paragraph", "file")
 PRECISIONS = ("fp32", "bf16")
 UNKNOWN = ("resample", "spell", "keep")
+ON_NAN = ("skip", "rollback", "stop")
 
 
 class _Checked:
@@ -105,7 +106,9 @@ class TrainingConfig(_Checked):
     average_decay is that of the running mean of the weights (0 is off). With sampled_types the
     softmax of a step sums over the frequent_types most frequent types and so many of the others,
     drawn anew (0 is off: over all). validate_tokens limits what a quick validation reads (0 is
-    all that is held out).
+    all that is held out). on_nan says what a step does whose loss or gradient is not finite: the
+    weights stay as they are (skip), become those of the best step again, with half the learning
+    rate (rollback), or the run ends (stop).
     """
 
     num_steps: int
@@ -126,6 +129,7 @@ class TrainingConfig(_Checked):
     validate_every: int = 500
     validate_tokens: int = 0
     patience: int = 0
+    on_nan: str = "skip"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -147,6 +151,7 @@ class TrainingConfig(_Checked):
         self._check("validate_every", int, 1, 10**12)
         self._check("validate_tokens", int, 0, 10**12)
         self._check("patience", int, 0, 10**6)
+        self._check_choice("on_nan", ON_NAN)
         self._check("seed", int, 0, 2**63 - 1)
 
 

@@ -3,6 +3,7 @@
 Letters as in model.py; N tokens in all.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,10 @@ from charlm.products import Product
 _WINDOW = 256  # tokens of a row read in one call of the network
 _TOKENS = 16_384  # tokens of a batch, padding included
 _LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """A pass was told to stop before its end."""
 
 
 @torch.inference_mode()
@@ -189,6 +194,7 @@ def mean_loss(
     bptt_length: int,
     segment_length: int,
     most_tokens: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> float:
     """Mean nats per target of ``quick_log_probs``."""
     _, log_probs = quick_log_probs(
@@ -198,6 +204,7 @@ def mean_loss(
         bptt_length=bptt_length,
         segment_length=segment_length,
         most_tokens=most_tokens,
+        should_stop=should_stop,
     )
     return -float(log_probs.mean())
 
@@ -211,12 +218,14 @@ def quick_log_probs(
     bptt_length: int,
     segment_length: int,
     most_tokens: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """log P (M,) in nats of targets of a text, and which (M,) they are: for a run's progress.
 
     It is read as in training. Long sequences are cut into pieces that are read side by side, each
     after a warm-up on the window before it. Of a text of more than most_tokens tokens (0 is no
-    limit) about so many are read, in pieces from all over it. ``token_log_probs`` is exact.
+    limit) about so many are read, in pieces from all over it. ``token_log_probs`` is exact. Raises
+    Stopped as soon as should_stop says so.
     """
     device = model.embedding.weight.device
     softmax = Product(model.softmax_weight, model.softmax.bias)
@@ -235,6 +244,8 @@ def quick_log_probs(
     for group in groups:
         offset, state = 0, model.init_state(len(group.begin))
         for window in read_windows(text, group, bptt_length):
+            if should_stop():
+                raise Stopped
             batch, width = window.inputs.shape
             hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
             if window.num_targets:

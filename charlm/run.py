@@ -4,9 +4,10 @@ import dataclasses
 import functools
 import json
 import math
+import platform
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,17 +20,20 @@ from charlm import checkpoint, storage
 from charlm.batching import TokenizedText
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, UsageError
-from charlm.evaluation import quick_log_probs
+from charlm.evaluation import Stopped, quick_log_probs
 from charlm.model import RecurrentLM, to_arrays
 from charlm.novelty import Source
 from charlm.partner import Evidence, Partner
 from charlm.partner import fit as fit_partner
 from charlm.tokenizers.base import Tokenizer
 from charlm.training import (
+    CURE,
     Step,
     TrainingState,
     new_state,
+    rate_of,
     restore_state,
+    roll_back,
     state_arrays,
     state_counters,
     train_steps,
@@ -40,6 +44,8 @@ from charlm.unknown import Speller
 SAVE_EVERY_SECONDS = 60.0
 _LARGEST_LOG = 2**30
 _SMALL_FILES = 2**16  # bytes: the JSON of a save, the names of its tensors, the blocks of the disk
+SECONDS_TO_VALIDATE = 1.0  # that a validation may still take when told to stop
+MOST_ROLLBACKS = 5  # each halves the learning rate
 
 
 class Validated(NamedTuple):
@@ -57,7 +63,14 @@ class Saved(NamedTuple):
     path: Path
 
 
-Event: TypeAlias = Step | Validated | Saved
+class RolledBack(NamedTuple):
+    """After a step the weights of an earlier one were put back (0: the first, random ones)."""
+
+    step: int
+    to_step: int
+
+
+Event: TypeAlias = Step | Validated | Saved | RolledBack
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,16 +140,22 @@ class Run:
         asked = {**self.asked(), "training": config.to_json()}
         checkpoint.write_json(self.path / "run.json", asked)
 
+    def last_step(self) -> Path:
+        """The directory of the last step saved. Raises CheckpointError if there is none."""
+        there = checkpoint.steps(self.path)
+        if not there:
+            raise CheckpointError(f"{self.path} holds no saved step to go on from.")
+        return self.path / checkpoint.step_name(there[-1])
+
     def restore(
         self, model_config: ModelConfig, config: TrainingConfig, device: str = "cpu"
     ) -> TrainingState:
         """The state at the last step saved, exactly as it was."""
-        there = checkpoint.steps(self.path)
-        if not there:
-            raise CheckpointError(f"{self.path} holds no saved step to go on from.")
-        loaded = checkpoint.load(self.path / checkpoint.step_name(there[-1]))
-        if loaded.config != model_config:
-            raise CheckpointError(f"{loaded.path}: the model is of another shape than run.json's.")
+        loaded = checkpoint.load(self.last_step())
+        if differences := _differences(loaded.config, model_config):
+            raise CheckpointError(
+                f"{loaded.path}: the model is of another shape than run.json's: {differences}."
+            )
         if loaded.run_id not in (None, self.asked().get("run_id")):
             raise CheckpointError(f"{loaded.path} is of another run than {self.path}/run.json.")
         counters, arrays = checkpoint.load_training(loaded.path)
@@ -147,16 +166,21 @@ class Run:
         return state
 
     def save(self, state: TrainingState, config: TrainingConfig, material: Material) -> Saved:
-        """Save a step, move the pointers, then drop what neither is the best nor the last."""
+        """Save a step, move the pointers, then drop what neither is the best nor the last.
+
+        Raises DivergedError, and saves nothing, if any number is not finite.
+        """
+        further = state_arrays(state)
         with weights_for_use(state) as model:
-            for name, tensor in model.state_dict().items():
-                if not bool(torch.isfinite(tensor).all()):
+            arrays = to_arrays(model)
+            speller = {} if material.speller is None else material.speller.weights
+            for name, array in (*arrays.items(), *further.items(), *speller.items()):
+                if not np.isfinite(array).all():
                     raise DivergedError(
                         f"training diverged: at step {state.step} {name} holds numbers that are "
-                        "not finite. Nothing was saved of it; lower --learning-rate and begin "
-                        "again, or --resume from the last checkpoint."
+                        f"not finite. Nothing was saved of it. {CURE}"
                     )
-            weights = checkpoint.arrays_to_bytes(to_arrays(model))
+            weights = checkpoint.arrays_to_bytes(arrays)
         about = {
             "format": checkpoint.FORMAT,
             "step": state.step,
@@ -166,15 +190,14 @@ class Run:
             "training": config.to_json(),
             "text": material.about,
             "best_loss_nats_per_token": state.best_loss,
-            "versions": {"charlm": charlm.__version__, "torch": torch.__version__},
-            "threads": torch.get_num_threads(),
+            **surroundings(state),
         }
         files = {
             "model.json": checkpoint.to_json(about),
             "model.safetensors": weights,
             **material.tokenizer.to_files(),
             "training.json": checkpoint.to_json(state_counters(state)),
-            "training.safetensors": checkpoint.arrays_to_bytes(state_arrays(state)),
+            "training.safetensors": checkpoint.arrays_to_bytes(further),
         }
         if material.speller is not None:
             files["speller.json"] = checkpoint.to_json(material.speller.to_json())
@@ -191,7 +214,7 @@ class Run:
         if best not in checkpoint.steps(self.path):
             best = state.step
         spent = 0 < config.patience <= state.worse_in_a_row
-        finished = spent or state.step >= config.num_steps
+        finished = spent or is_done(state, config)
         checkpoint.write_json(
             self.path / "pointers.json",
             {"latest": state.step, "best": best, "finished": finished},
@@ -231,6 +254,29 @@ class Run:
         checkpoint.check_room(self.path, 4 * numbers * copies + others)
 
 
+def surroundings(state: TrainingState) -> dict[str, Any]:
+    """What the last bits of a result depend on beside the run itself, as model.json has it."""
+    device = state.model.embedding.weight.device.type
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return {
+        "versions": {"charlm": charlm.__version__, "torch": torch.__version__},
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "processor": f"{platform.machine()} {kernels}",
+    }
+
+
+def is_due(state: TrainingState, config: TrainingConfig) -> bool:
+    """Whether a validation comes before the next step."""
+    falls_here = state.step % config.validate_every == 0 or state.step >= config.num_steps
+    return falls_here and state.validated < state.step
+
+
+def is_done(state: TrainingState, config: TrainingConfig) -> bool:
+    """Whether the budget is spent, the last validation included."""
+    return state.step >= config.num_steps and not is_due(state, config)
+
+
 def fit(
     run: Run,
     state: TrainingState,
@@ -242,59 +288,121 @@ def fit(
 ) -> Iterator[Event]:
     """Train to the end of the budget, validating and saving; yields what happens as it happens.
 
-    Ends early, everything saved, when should_stop says so after a step, or when patience is
-    spent: config.patience validations in a row without a new best (0 is off).
+    Ends early, everything saved, when should_stop says so after a step or amid a long validation
+    (which is then the first thing to be done by whoever goes on), or when patience is spent:
+    config.patience validations in a row without a new best (0 is off).
     """
     run.check_room(state, material)
     begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
     steps = train_steps(state, config, material.text)
-    for step in steps:
-        state.seconds = before + time.perf_counter() - begun
-        if not step.skipped:
-            state.logged_nats += step.loss * step.num_targets
-            state.logged_targets += step.num_targets
-        yield step
-        ends = step.step >= config.num_steps
-        spent = False
-        if step.step % config.validate_every == 0 or ends:
-            loss = state.logged_nats / state.logged_targets if state.logged_targets else None
-            validated = _validate(state, config, material, loss)
-            state.logged_nats, state.logged_targets = 0.0, 0
-            run.log(
-                {
-                    "step": step.step,
-                    "epoch": state.epoch,
-                    "tokens": state.tokens,
-                    "seconds": round(state.seconds, 3),
-                    "train_loss_nats_per_token": loss,
-                    "valid_loss_nats_per_token": (
-                        validated.loss if material.valid is not None and validated else None
-                    ),
-                    "learning_rate": step.learning_rate,
-                    "grad_norm": step.grad_norm if math.isfinite(step.grad_norm) else None,
-                }
-            )
-            if validated is not None:
-                yield validated
+    while not is_done(state, config):
+        if not is_due(state, config):
+            step = next(steps)
+            state.seconds = before + time.perf_counter() - begun
+            state.grad_norm = step.grad_norm if math.isfinite(step.grad_norm) else None
+            if not step.skipped:
+                state.logged_nats += step.loss * step.num_targets
+                state.logged_targets += step.num_targets
+            went_back = _heed_nan(run, state, config) if step.skipped else None
+            yield step
+            if went_back is not None:
+                yield went_back
+        worth_saving = spent = False
+        if is_due(state, config):
+            worth_saving = yield from _validation(run, state, config, material, should_stop)
             spent = 0 < config.patience <= state.worse_in_a_row
-            if ends or spent or validated is None or validated.is_best:
-                yield run.save(state, config, material)
-                saved_at = time.perf_counter()
-        if spent or should_stop() or time.perf_counter() - saved_at >= save_every_seconds:
-            if not (run.path / checkpoint.step_name(state.step)).exists():
-                yield run.save(state, config, material)
-                saved_at = time.perf_counter()
-            if spent or should_stop():
-                return
+        if not worth_saving and (
+            spent or should_stop() or time.perf_counter() - saved_at >= save_every_seconds
+        ):
+            worth_saving = not (run.path / checkpoint.step_name(state.step)).exists()
+        if worth_saving:
+            yield run.save(state, config, material)
+            saved_at = time.perf_counter()
+        if spent or should_stop():
+            return
+
+
+def _validation(
+    run: Run,
+    state: TrainingState,
+    config: TrainingConfig,
+    material: Material,
+    should_stop: Callable[[], bool],
+) -> Generator[Event, None, bool]:
+    """Validate and log; whether what came of it is to be saved.
+
+    One that is told to stop and takes too long is as if it had never begun.
+    """
+    begun = time.perf_counter()
+
+    def too_long() -> bool:
+        return time.perf_counter() - begun >= SECONDS_TO_VALIDATE and should_stop()
+
+    loss = state.logged_nats / state.logged_targets if state.logged_targets else None
+    try:
+        validated = _validate(state, config, material, loss, too_long)
+    except Stopped:
+        return False
+    state.validated, state.logged_nats, state.logged_targets = state.step, 0.0, 0
+    run.log(
+        {
+            "step": state.step,
+            "epoch": state.epoch,
+            "tokens": state.tokens,
+            "seconds": round(state.seconds, 3),
+            "train_loss_nats_per_token": loss,
+            "valid_loss_nats_per_token": (
+                validated.loss if material.valid is not None and validated else None
+            ),
+            "learning_rate": rate_of(state, config, state.step - 1),
+            "grad_norm": state.grad_norm,
+        }
+    )
+    if validated is not None:
+        yield validated
+    return validated is None or validated.is_best or is_done(state, config)
+
+
+def _heed_nan(run: Run, state: TrainingState, config: TrainingConfig) -> RolledBack | None:
+    """After a step whose loss or gradient is not finite: what config.on_nan says.
+
+    The weights to go back to are those of the best step: it stands on disk, and which it is does
+    not depend on the clock, so a run that is stopped and resumed goes back to the same.
+    """
+    if config.on_nan == "skip":
+        return None
+    what = f"training diverged: step {state.step:,} gave a loss or gradient that is not finite"
+    if config.on_nan == "stop":
+        raise DivergedError(f"{what}, and --on-nan is stop. {CURE}")
+    if state.rollbacks == MOST_ROLLBACKS:
+        raise DivergedError(
+            f"{what}, after {MOST_ROLLBACKS} rollbacks. Begin again with a lower --learning-rate."
+        )
+    if state.best_step is None:
+        first = new_state(state.model.config, config, state.model.embedding.weight.device)
+        roll_back(state, to_arrays(first.model), state_arrays(first), state_counters(first))
+        state.partner = None
+        return RolledBack(state.step, 0)
+    loaded = checkpoint.load(run.path / checkpoint.step_name(state.best_step))
+    counters, arrays = checkpoint.load_training(loaded.path)
+    roll_back(state, loaded.weights, arrays, counters)
+    state.partner = None if loaded.partner is None else loaded.partner.parameters
+    return RolledBack(state.step, state.best_step)
 
 
 def _validate(
-    state: TrainingState, config: TrainingConfig, material: Material, train_loss: float | None
+    state: TrainingState,
+    config: TrainingConfig,
+    material: Material,
+    train_loss: float | None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Validated | None:
     """The held-out loss now, with best and patience brought up to date."""
     if material.valid is not None:
         with weights_for_use(state) as model:
-            loss: float | None = _held_out_loss(model, material.valid, state, config, material)
+            loss: float | None = _held_out_loss(
+                model, material.valid, state, config, material, should_stop
+            )
     else:
         loss = train_loss
     if loss is None or not math.isfinite(loss):
@@ -313,6 +421,7 @@ def _held_out_loss(
     state: TrainingState,
     config: TrainingConfig,
     material: Material,
+    should_stop: Callable[[], bool],
 ) -> float:
     """Mean nats per target, of the mixture where there is a partner, which is fitted first."""
     places, log_probs = quick_log_probs(
@@ -322,6 +431,7 @@ def _held_out_loss(
         bptt_length=config.bptt_length,
         segment_length=config.segment_length,
         most_tokens=config.validate_tokens,
+        should_stop=should_stop,
     )
     partner, evidence = partner_of(state, material), material.evidence
     if partner is not None and evidence is not None and np.isfinite(log_probs).all():
@@ -337,6 +447,16 @@ def partner_of(state: TrainingState, material: Material) -> Partner | None:
     if material.partner is None or state.partner is None:
         return material.partner
     return material.partner.with_parameters(state.partner)
+
+
+def _differences(there: ModelConfig, here: ModelConfig) -> str:
+    """The fields of a saved model's shape that are others in run.json."""
+    saved, asked = there.to_json(), here.to_json()
+    return ", ".join(
+        f"{name} is {saved[name]} there, {asked[name]} in run.json"
+        for name in saved
+        if saved[name] != asked[name]
+    )
 
 
 def _logged_step(line: str) -> int | None:

@@ -40,6 +40,10 @@ from charlm.softmax import TypeSampler, cross_entropy
 from charlm.weights import Arrays
 
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
+CURE = (
+    "Begin again with a lower --learning-rate, or go on from the last checkpoint with --resume "
+    "--on-nan rollback."
+)
 
 
 class Step(NamedTuple):
@@ -58,9 +62,10 @@ class TrainingState:
     """All that changes while training. ``average`` is the running mean of the weights, if any.
 
     epoch, group and window say which window of the text comes next; recurrent is the state
-    carried into it (None at the beginning of a group). logged_nats and logged_targets add up the
-    losses since the last line of the log. partner are the parameters (P,) of the partner, once
-    they have been fitted.
+    carried into it (None at the beginning of a group). validated is the step of the last
+    validation; logged_nats and logged_targets add up the losses since then. rollbacks counts how
+    often the weights of an earlier step were put back: each halves the learning rate. partner are
+    the parameters (P,) of the partner, once they have been fitted.
     """
 
     model: RecurrentLM
@@ -78,6 +83,9 @@ class TrainingState:
     best_loss: float | None = None
     best_step: int | None = None
     worse_in_a_row: int = 0
+    validated: int = 0
+    rollbacks: int = 0
+    grad_norm: float | None = None
     logged_nats: float = 0.0
     logged_targets: int = 0
     partner: npt.NDArray[np.float64] | None = None
@@ -95,6 +103,9 @@ _COUNTERS: dict[str, tuple[type, ...]] = {
     "best_loss": (float, int, type(None)),
     "best_step": (int, type(None)),
     "worse_in_a_row": (int,),
+    "validated": (int,),
+    "rollbacks": (int,),
+    "grad_norm": (float, int, type(None)),
     "logged_nats": (float, int),
     "logged_targets": (int,),
 }
@@ -139,6 +150,11 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
     return config.end_learning_rate + (config.learning_rate - config.end_learning_rate) * cosine
+
+
+def rate_of(state: TrainingState, config: TrainingConfig, step: int) -> float:
+    """The rate of a step of this run: that of the schedule, halved by each rollback."""
+    return learning_rate(step, config) * 0.5**state.rollbacks
 
 
 def train_steps(
@@ -219,15 +235,14 @@ def _train_window(
     before = state.recurrent
     if before is None:
         before = state.model.init_state(len(window.inputs))
-    rate = learning_rate(state.step, config)
+    rate = rate_of(state, config, state.step)
     loss, norm, after = _update(state, config, window, types, before, rate)
     finite = math.isfinite(loss) and math.isfinite(norm)
     state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
     if state.skipped_in_a_row >= MOST_SKIPPED:
         raise DivergedError(
             f"training diverged: {MOST_SKIPPED} steps in a row up to step {state.step + 1} gave a "
-            "loss or gradient that is not finite. Lower --learning-rate and begin again, or "
-            "--resume from the last checkpoint."
+            f"loss or gradient that is not finite. {CURE}"
         )
     state.step += 1
     state.tokens += window.num_targets
@@ -415,6 +430,23 @@ def restore_state(
             state.recurrent = _recurrent(state, arrays)
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"training.safetensors does not fit the model: {error}.") from None
+
+
+def roll_back(
+    state: TrainingState, weights: Arrays, arrays: Arrays, counters: dict[str, Any]
+) -> None:
+    """Put back the weights, moments and average of an earlier step, and halve the learning rate.
+
+    All else goes on from where it is: step and text do not run backwards, so that a run is never
+    longer than its budget and its log stays in order. Takes what ``restore_state`` takes.
+    """
+    now = state_counters(state)
+    state.optimizer.state.clear()
+    restore_state(state, weights, arrays, counters)
+    now.update(updates=state.updates, rollbacks=now["rollbacks"] + 1)
+    for name, value in now.items():
+        setattr(state, name, value)
+    state.recurrent = None
 
 
 def _recurrent(state: TrainingState, arrays: Arrays) -> State | None:

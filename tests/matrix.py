@@ -47,6 +47,12 @@ ROWS: dict[str, Row] = {
     "C1": Row("P1", "a saving process killed: the newest step is whole, and not older", 200),
     "C2": Row("P1", "full, failing and read-only disks at the k-th call: the old step loads", 100),
     "C4": Row("P1 P2", "states after a crash at any operation: the old or the new step loads", 300),
+    "C5": Row("P1 P4", "training killed with -9 at random and resumed until done", 5),
+    "D1": Row("P4", "stopped and resumed in a new process at 6 points of 16 runs", 96),
+    "D4": Row("P4", "corpus, tokenizer or architecture changed on --resume", 8),
+    "N1": Row("P5", "NaN, infinity or 1e38 in a gradient", 60),
+    "N2": Row("P5", "gradients that are never finite again", 10),
+    "S1": Row("P1 P4", "INT, TERM, HUP, INT INT in 6 phases", 120),
     "W1": Row(
         "P1", "rounds of 8 processes that start on one run: one runs, the others name it", 20
     ),

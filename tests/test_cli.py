@@ -688,6 +688,23 @@ def test_a_closed_terminal_does_not_stop_the_saving(
     assert BEST.fullmatch(good("train", "corpus.txt", *TINY).out)
 
 
+def test_a_reader_that_leaves_loses_nothing(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When whoever read the progress has gone the step is saved, and all ends quietly."""
+
+    def show_plain(events: Any, *_: Any) -> None:
+        for _ in range(2):
+            next(events)
+        raise BrokenPipeError
+
+    monkeypatch.setattr(progress, "_show_plain", show_plain)
+    result = charlm("train", "corpus.txt", "--name", "run", "--steps", "30", "--hidden", "8")
+    assert (result.code, result.out) == (128 + 13, "")
+    assert "error" not in result.err
+    monkeypatch.undo()
+    monkeypatch.chdir(empty)
+    assert "going on from step 2 of 30" in good("train", "--resume", "--name", "run").err
+
+
 def test_a_finished_run_goes_on_with_a_larger_budget(empty: Path) -> None:
     """A finished run says so, and trains further with more steps, more epochs or more time."""
     good("train", "corpus.txt", "--name", "more", *TINY)

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config import CELLS, PRECISIONS, UNKNOWN, ModelConfig, SamplingConfig, TrainingConfig
+from charlm.config import (
+    CELLS,
+    ON_NAN,
+    PRECISIONS,
+    UNKNOWN,
+    ModelConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
 from charlm.errors import UsageError
 
 Config = ModelConfig | TrainingConfig | SamplingConfig
@@ -39,6 +47,7 @@ trainings = st.builds(
     sampled_types=st.integers(0, 10**7),
     validate_tokens=st.integers(0, 10**12),
     precision=st.sampled_from(PRECISIONS),
+    on_nan=st.sampled_from(ON_NAN),
     seed=st.integers(0, 2**63 - 1),
 )
 samplings = st.builds(
@@ -122,12 +131,13 @@ def test_whole_numbers_stay_whole_and_numbers_take_whole_ones() -> None:
         (MODEL, "cell", "LSTM"),
         (MODEL, "cell", None),
         (TRAINING, "precision", "fp16"),
+        (TRAINING, "on_nan", "ignore"),
         (SAMPLING, "unknown", "unk"),
     ],
 )
 def test_choices_are_checked(config: Config, field: str, choice: Any) -> None:
     """A name that is not on the list is refused, and the message holds the list."""
-    with pytest.raises(UsageError, match=f"{field} must be one of .*(lstm|fp32|spell)"):
+    with pytest.raises(UsageError, match=f"{field} must be one of .*(lstm|fp32|skip|spell)"):
         dataclasses.replace(config, **{field: choice})
 
 

@@ -3,6 +3,14 @@
 Nothing here imports torch, numpy or sentencepiece before a command needs them.
 """
 
-from charlm.cli.app import main
+from charlm.cli.ending import end_on_signals
 
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line."""
+    end_on_signals()  # before anything else is imported: that takes longer than a Ctrl-C
+    from charlm.cli import app
+
+    app.main()

@@ -2,7 +2,6 @@
 
 import io
 import os
-import signal
 import sys
 from typing import Annotated, TextIO
 
@@ -59,9 +58,6 @@ app.command("list")(border.guarded(info.list_cli))
 
 def main() -> None:
     """Run the command line."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Where no command holds it (border.Signals), Ctrl-C ends the program without a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for good
     sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)

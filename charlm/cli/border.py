@@ -5,11 +5,13 @@ import functools
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+from charlm.cli.ending import amid_import, end, numbers
 from charlm.cli.terminal import say
 from charlm.errors import CharlmError
 
@@ -34,19 +36,14 @@ class Signals:
     ends it all the same.
     """
 
-    _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-
     def __init__(self) -> None:
         self.received: int | None = None
         self.patient = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
-        for name in self._NAMES:
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            # What is ignored stays so: that is how nohup keeps a program alive.
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._handle)
+        for number in numbers():
+            self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,11 +55,14 @@ class Signals:
         if self.received is not None:
             raise Interrupted(self.received)
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         first = self.received is None
         self.received = number
-        if not (first and self.patient):
-            raise Interrupted(number)
+        if first and self.patient:
+            return
+        if amid_import(frame):
+            end(number, frame)
+        raise Interrupted(number)
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R]:
@@ -71,13 +71,18 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def command(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            with Signals():
+            with Signals() as signals:
                 result = function(*args, **kwargs)
                 sys.stdout.flush()
+                signals.check()  # what was raised amid a destructor went no further
                 return result
         except CharlmError as error:
             _complain(f"charlm: error: {error}", error.exit_code)
         except Interrupted as interrupted:
+            if any(thread.daemon for thread in threading.enumerate()):
+                # At work in C++ still (tokenizers/subword.py): a usual exit would pull its
+                # memory away under it.
+                end(interrupted.exit_code - 128, None)
             _complain("charlm: interrupted", interrupted.exit_code)
         except BrokenPipeError:
             _silence(sys.stdout, sys.stderr)  # whoever read has gone
@@ -104,8 +109,17 @@ def _silence(*streams: Any) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _flush(stream: Any) -> None:
+    """Write out what is left; where no one reads it any more, never mind."""
+    try:
+        stream.flush()
+    except OSError:
+        _silence(stream)
+
+
 def _complain(message: str, exit_code: int) -> None:
     if debug:
         traceback.print_exc()
+    _flush(sys.stdout)  # on a terminal what came before stands before the complaint
     say(message)
     raise SystemExit(exit_code)

@@ -59,6 +59,21 @@ class Display:
         elif isinstance(event, Validated):
             self.valid = event.loss
 
+    def remark(self, event: "Event") -> str | None:
+        """What is to be said of a step that gave nothing; of several in a row, of the first."""
+        from charlm.run import RolledBack
+        from charlm.training import Step
+
+        what = f"step {event.step:,} gave a loss or gradient that is not finite"
+        if isinstance(event, RolledBack):
+            to = f"those of step {event.to_step:,}" if event.to_step else "the first, random ones"
+            rate = f"{0.5**self.state.rollbacks:g}"
+            return (
+                f"{what}: the weights are {to} again, the learning rate is {rate} of the schedule's"
+            )
+        first = isinstance(event, Step) and event.skipped and self.state.skipped_in_a_row == 1
+        return f"{what}: skipped" if first and self.settled.training.on_nan == "skip" else None
+
     @property
     def rate(self) -> float:
         """Characters a second since training began or went on."""
@@ -127,6 +142,8 @@ def _show_plain(events: Iterable["Event"], display: Display) -> None:
     said_at = 0.0
     for event in events:
         display.note(event)
+        if (remark := display.remark(event)) is not None:
+            say(remark)
         due = time.perf_counter() - said_at >= _PLAIN_EVERY_SECONDS
         last = display.state.step == display.settled.training.num_steps
         if due or (last and isinstance(event, Validated)):
@@ -143,6 +160,8 @@ def _show_live(events: Iterable["Event"], display: Display) -> None:
     with progress:
         for event in events:
             display.note(event)
+            if (remark := display.remark(event)) is not None:
+                progress.console.print(remark, markup=False, highlight=False)
             progress.update(
                 task,
                 completed=display.state.step,

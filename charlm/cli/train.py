@@ -117,6 +117,14 @@ def train_cli(
         int | None,
         typer.Option(help="Stop after so many validations without a new best.  [default: never]"),
     ] = None,
+    on_nan: Annotated[
+        str | None,
+        typer.Option(
+            "--on-nan",
+            help="A gradient that is not finite: skip the step, rollback to the best weights at "
+            "half the learning rate, or stop.  [default: skip]",
+        ),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto, fp32 or bf16 products.  [default: auto]")
     ] = None,

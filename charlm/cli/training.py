@@ -10,8 +10,9 @@ from charlm.cli.terminal import out, say
 from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
+    from charlm.checkpoint import Checkpoint
     from charlm.config import ModelConfig, TrainingConfig
-    from charlm.request import Request, Settled
+    from charlm.request import Request, Settled, Texts
     from charlm.run import Run
     from charlm.training import TrainingState
 
@@ -33,6 +34,7 @@ TRAINING_OPTIONS = {
     "weight_decay": "weight_decay",
     "max_grad_norm": "max_grad_norm",
     "patience": "patience",
+    "on_nan": "on_nan",
 }
 _OPTION_OF = {field: name for name, field in (MODEL_OPTIONS | TRAINING_OPTIONS).items()}
 _READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
@@ -54,8 +56,7 @@ def train(
     """Train, showing progress, until the budget is spent or a signal comes."""
     say("charlm: starting")  # something to look at while torch is being imported
     with Signals() as signals:
-        from charlm import novelty
-        from charlm.checkpoint import check_name
+        from charlm import checkpoint, novelty
         from charlm.request import Request, settle
         from charlm.run import Run
         from charlm.training import new_state
@@ -79,7 +80,7 @@ def train(
             steps=steps,
         )
         if name is not None:
-            Run(ROOT / check_name(name)).check_new()
+            Run(ROOT / checkpoint.check_name(name)).check_new()
         settled = settle(request, say)
         state = new_state(settled.model, settled.training, request.device)
         signals.patient = True  # from here on there is something to save, after a step at least
@@ -92,6 +93,7 @@ def train(
                     "training": settled.training.to_json(),
                     "fingerprint": settled.material.about["fingerprint"],
                     "index": index,
+                    "tokenizer": checkpoint.tokenizer_hash(settled.material.tokenizer),
                 }
             )
             novelty.remove(path)  # of a run of that name that came to nothing
@@ -125,6 +127,7 @@ def _fit(
     quiet: bool,
 ) -> None:
     """Train to the end or to a signal, and say what came of it."""
+    from charlm import checkpoint
     from charlm.cli.progress import show
     from charlm.model import num_parameters
     from charlm.run import fit
@@ -137,7 +140,12 @@ def _fit(
         settled.material,
         should_stop=lambda: signals.received is not None,
     )
-    show(events, state, settled, quiet=quiet)
+    try:
+        show(events, state, settled, quiet=quiet)
+    except BrokenPipeError:  # whoever read the progress has gone: as if told to stop
+        if state.step and not (run.path / checkpoint.step_name(state.step)).exists():
+            run.save(state, settled.training, settled.material)
+        raise
     signals.patient = False
     if signals.received is not None:
         say(
@@ -209,6 +217,7 @@ def _continued(
     from charlm import checkpoint
     from charlm.config import ModelConfig, TrainingConfig
     from charlm.request import Request, Settled, fix_steps, material_of, read_texts
+    from charlm.run import is_done, surroundings
 
     began = run.asked()
     request = Request.from_json(began.get("request"))
@@ -219,26 +228,37 @@ def _continued(
     device = _device(asked.get("device", request.device))
     request = dataclasses.replace(request, **again, device=device)
     texts = read_texts(request, say)
+    saved = checkpoint.load(run.last_step())
     if texts.fingerprint != began.get("fingerprint"):
         raise UsageError(
             f"the text of {', '.join((*request.corpus, *request.valid))} is not the one that "
-            f"{run.path} was begun with. Give the same text, or begin a new run."
+            f"{run.path} was begun with ({_text_differences(saved, texts)}). Give the same text, "
+            "or begin a new run."
+        )
+    if checkpoint.tokenizer_hash(saved.tokenizer) != began.get("tokenizer"):
+        raise CheckpointError(
+            f"{saved.path}: the tokenizer is not the one that {run.path} was begun with. Restore "
+            "its files, or begin a new run."
         )
     state = run.restore(model_config, config, request.device)
-    saved = checkpoint.load(run.path / checkpoint.step_name(state.step))
     material = material_of(texts, saved.tokenizer, saved.speller, saved.partner)
     seconds, epochs, steps = budget
     if budget != (None, None, None):
         request = dataclasses.replace(request, seconds=seconds, epochs=epochs, steps=steps)
         request = dataclasses.replace(request, precision=config.precision)
         config = fix_steps(request, model_config, config, material, say, done=state.step)
+    if "on_nan" in training:  # no step so far depends on it
+        config = dataclasses.replace(config, on_nan=training["on_nan"])
+    if config.to_json() != began.get("training"):
         run.extend(config)
-    if state.step >= config.num_steps:
+    if is_done(state, config):
         raise UsageError(
             f"{run.path} is finished: {state.step:,} steps. To train it further give a larger "
             "budget with --steps, --epochs or --time."
         )
     say(f"going on from step {state.step:,} of {config.num_steps:,}")
+    if changes := _changes(saved.info, surroundings(state)):
+        say(f"not bit for bit as it would have been: {changes}")
     return Settled(material, model_config, config), state
 
 
@@ -254,7 +274,11 @@ def _refuse_changes(
     began = {**request.to_json(), "precision": config.precision}
     pairs = [(name, began[name], value) for name, value in asked.items() if name not in _READ_AGAIN]
     pairs += [(_OPTION_OF[name], model_config.to_json()[name], model[name]) for name in model]
-    pairs += [(_OPTION_OF[name], config.to_json()[name], training[name]) for name in training]
+    pairs += [
+        (_OPTION_OF[name], config.to_json()[name], training[name])
+        for name in training
+        if name != "on_nan"  # a run that has diverged may go on by another rule
+    ]
     changes = [
         f"--{name.replace('_', '-')} is {'not given' if before is None else before} there, "
         f"{value} here"
@@ -263,6 +287,40 @@ def _refuse_changes(
     ]
     if changes:
         raise UsageError(f"--resume goes on as the run was begun: {'; '.join(changes)}.")
+
+
+def _text_differences(saved: "Checkpoint", texts: "Texts") -> str:
+    """What is another in the texts than it was when a run was begun."""
+    from charlm import corpus
+
+    changes = []
+    if saved.split_on != texts.split_on:
+        changes.append(f"a sequence is a {saved.split_on} there, a {texts.split_on} here")
+    about = saved.info.get("text")
+    for side, what in (("train", "to train on"), ("valid", "held out")):
+        there = about.get(side, {}) if isinstance(about, dict) else {}
+        here = corpus.count(getattr(texts, side))
+        for name in ("sequences", "characters"):
+            before, now = there.get(name), getattr(here, name)
+            if type(before) is int and before != now:
+                changes.append(f"{before:,} {name} {what} there, {now:,} here")
+    return ", ".join(changes) or "as long, but not the same"
+
+
+def _changes(info: dict[str, Any], now: dict[str, Any]) -> str:
+    """In what the surroundings of a saved step differ from those of today."""
+    changes = []
+    for name, value in now.items():
+        before = info.get(name)
+        if isinstance(value, dict):
+            changes += [
+                f"{part} {before.get(part)} there, {value[part]} here"
+                for part in value
+                if isinstance(before, dict) and before.get(part) != value[part]
+            ]
+        elif before != value:
+            changes.append(f"{name} {before} there, {value} here")
+    return ", ".join(changes)
 
 
 def _free(corpus: Iterable[str]) -> Path:

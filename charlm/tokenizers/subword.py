@@ -6,10 +6,12 @@ U+2581 never reaches it but is spelled in bytes. A lone surrogate has no UTF-8 a
 U+FFFD.
 """
 
+import functools
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -255,7 +257,8 @@ def _sentences(stretches: Iterable[str], rare: set[str]) -> list[str]:
 def _learn(sentences: Iterable[str], vocab_size: int, subword_model: str) -> bytes:
     """A SentencePiece model with at most vocab_size types."""
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
+    learn = functools.partial(
+        sentencepiece.SentencePieceTrainer.train,
         sentence_iterator=iter(sentences),
         model_writer=model,
         model_type=subword_model,
@@ -276,7 +279,26 @@ def _learn(sentences: Iterable[str], vocab_size: int, subword_model: str) -> byt
         num_threads=_THREADS,
         minloglevel=_ERRORS_ONLY,
     )
+    _beside(learn)
     return model.getvalue()
+
+
+def _beside(work: Callable[[], object]) -> None:
+    """Do it in a thread and wait: while C++ is at work signals are heard here all the same."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+    if failed:
+        raise failed[0]
 
 
 def _load(model: bytes) -> Any:

@@ -1,0 +1,321 @@
+"""The command line in processes of its own, at once: forked from one that has torch imported.
+
+    with Forks() as forks:
+        done = forks.charlm("train", "corpus.txt", at=folder, interrupt=("saving", [15], 2))
+
+A process can be told to do something to itself at a certain moment: to signal itself in a certain
+phase, to spoil the gradients of some steps. The moment is a call of a function, never a time.
+"""
+
+import base64
+import contextlib
+import gc
+import io
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PHASES = ("tokenizing", "first step", "mid step", "validating", "saving", "sampling")
+_TESTS = Path(__file__).parent
+_untold: list[str] = []  # in a child: losses, to be told at its end
+_MOST_SECONDS = 100.0
+# A process that has seen a GPU cannot fork.
+_PLAIN = {"OMP_NUM_THREADS": "1", "TERM": "xterm-256color", "CUDA_VISIBLE_DEVICES": ""}
+
+
+class Done(NamedTuple):
+    """How a process ended.
+
+    code is negative where a signal ended it. screen is what it wrote to a terminal, out and err
+    what it wrote to files. seconds is the time since the first signal that it gave itself, and
+    in_step the step that it was in then. losses are (step, loss, gradient norm), exactly. alone
+    says that no process of its session was left.
+    """
+
+    code: int
+    out: str
+    err: str
+    screen: bytes
+    seconds: float | None
+    in_step: int | None
+    losses: list[tuple[int, str, str]]
+    alone: bool
+
+
+class Forks:
+    """The process that forks; one job at a time."""
+
+    def __enter__(self) -> "Forks":
+        environment = {**os.environ, **_PLAIN}
+        for name in ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR"):
+            environment.pop(name, None)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "import forked; forked.serve()"],
+            cwd=_TESTS,
+            env={**environment, "PYTHONPATH": f"{_TESTS}{os.pathsep}{_TESTS.parent}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+
+    def charlm(self, *arguments: str, at: Path, **options: Any) -> Done:
+        """Run ``charlm`` in a directory.
+
+        interrupt is (phase, signals, n): send them at the n-th time that the phase is there (from
+        1). With ``terminal`` its streams are a terminal. ``kill_after`` so many seconds it is
+        killed. ``average`` is TrainingConfig.average_decay; ``poison`` (value, steps): in these
+        steps the loss is multiplied by the value; ``validate_seconds`` is how long a
+        validation may take when told to stop.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        job = {"arguments": arguments, "at": str(at), **options}
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        reply = json.loads(self._process.stdout.readline())
+        reply["screen"] = base64.b64decode(reply["screen"])
+        reply["losses"] = [tuple(loss) for loss in reply["losses"]]
+        return Done(**reply)
+
+
+def serve() -> None:
+    """Fork for every line of stdin; a line of stdout says how it ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        _warm_up(Path(folder))
+    gc.collect()
+    gc.freeze()
+    for line in sys.stdin:
+        job = json.loads(line)
+        with tempfile.TemporaryDirectory() as folder:
+            reply = _fork(job, Path(folder))
+        sys.stdout.write(json.dumps(reply) + "\n")
+        sys.stdout.flush()
+
+
+def _warm_up(folder: Path) -> None:
+    """Import all that a first training and a first sample import."""
+    import rich.progress  # noqa: F401
+
+    from charlm import cli
+
+    (folder / "corpus.txt").write_text("the cat sat on the mat\n" * 9)
+    (folder / "work").mkdir()
+    before = os.getcwd()
+    os.chdir(folder / "work")
+    for command in (
+        "train ../corpus.txt --name run --steps 3 --hidden 4 --level subword --vocab-size 280",
+        "sample --n 600",
+    ):
+        sys.argv = ["charlm", *command.split()]
+        nowhere = (io.TextIOWrapper(io.BytesIO()) for _ in range(2))
+        with (
+            contextlib.redirect_stdout(next(nowhere)),
+            contextlib.redirect_stderr(next(nowhere)),
+            contextlib.suppress(SystemExit),
+        ):
+            cli.main()
+    os.chdir(before)
+
+
+def _fork(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    lifeline, end = os.pipe()  # the child tells its news there; it is closed when the child ends
+    master = None
+    if job.get("terminal"):
+        child, master = pty.fork()
+    else:
+        child = os.fork()
+    if not child:
+        os.close(lifeline)
+        _be_charlm(job, folder, end)
+        raise AssertionError("not reached")
+    os.close(end)
+    news, screen = _attend(child, lifeline, master, job.get("kill_after"))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ended = time.monotonic()
+    try:
+        os.killpg(child, 0)
+        alone = False
+    except ProcessLookupError:
+        alone = True
+    told = [json.loads(line) for line in news.splitlines() if line.endswith(b"}")]
+    signalled = next((note for note in told if "signalled" in note), None)
+    streams = [folder / name for name in ("out", "err")]
+    out, err = (path.read_text() if path.exists() else "" for path in streams)
+    return {
+        "code": code,
+        "out": out,
+        "err": err,
+        "screen": base64.b64encode(screen).decode(),
+        "seconds": ended - signalled["signalled"] if signalled else None,
+        "in_step": signalled["step"] if signalled else None,
+        "losses": [note["loss"] for note in told if "loss" in note],
+        "alone": alone,
+    }
+
+
+def _attend(
+    child: int, lifeline: int, master: int | None, kill_after: float | None
+) -> tuple[bytes, bytes]:
+    """What the child tells and what it shows, read to its end."""
+    said = {lifeline: b""} if master is None else {lifeline: b"", master: b""}
+    living = set(said)
+    deadline = time.monotonic() + (_MOST_SECONDS if kill_after is None else kill_after)
+    while living:
+        ready, _, _ = select.select(list(living), [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            os.kill(child, signal.SIGKILL)
+            deadline += _MOST_SECONDS
+        for source in ready:
+            try:
+                data = os.read(source, 2**16)
+            except OSError:  # so Linux tells that the other side of a terminal was closed
+                data = b""
+            said[source] += data
+            if not data:
+                living.remove(source)
+                os.close(source)
+    return said[lifeline], b"" if master is None else said[master]
+
+
+def _be_charlm(job: dict[str, Any], folder: Path, end: int) -> None:
+    """In the child: set everything up as a shell would, lay the wires, and go."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.chdir(job["at"])
+    if not job.get("terminal"):
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for good
+    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False))  # noqa: SIM115
+    sys.stderr = io.TextIOWrapper(open(2, "wb", closefd=False))  # noqa: SIM115
+    _lay_wires(job, end)
+    sys.argv = ["charlm", *job["arguments"]]
+    from charlm.cli import main
+
+    code: Any = 1
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code or 0
+    os.write(end, "".join(_untold).encode())
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)  # the usual way out would be the one of the process that forked
+
+
+def _lay_wires(job: dict[str, Any], end: int) -> None:
+    """Let functions of charlm tell, signal or spoil when they are called."""
+    from charlm import request, run, training
+    from charlm.cli import meter, sample
+    from charlm.tokenizers import subword
+
+    phase, signals, at = job.get("interrupt", (None, (), 0))
+    value, spoiled = job.get("poison", (1.0, ()))
+    seen = dict.fromkeys((*PHASES, "step", "calibrating", "scoring"), 0)
+    settled = False
+    signalled = False
+
+    def tell(**news: Any) -> None:
+        os.write(end, json.dumps(news).encode() + b"\n")
+
+    def here(name: str) -> None:
+        nonlocal signalled
+        seen[name] += 1
+        if signalled or name != phase or seen[name] != at:
+            return
+        signalled = True
+        tell(signalled=time.monotonic(), step=seen["first step"])
+        for number in signals:
+            if threading.current_thread() is threading.main_thread():
+                signal.raise_signal(number)
+            else:
+                os.kill(os.getpid(), number)
+
+    def before(room: Any, function: str, name: str) -> None:
+        genuine = getattr(room, function)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            here(name)
+            return genuine(*args, **kwargs)
+
+        setattr(room, function, watched)
+
+    if "subword" in job["arguments"]:  # amid the work of SentencePiece, in its thread
+        sentences = subword._sentences
+
+        def told_sentences(*args: Any) -> Iterator[str]:
+            for sentence in sentences(*args):
+                here("tokenizing")
+                yield sentence
+
+        subword._sentences = told_sentences
+    else:
+        before(request, "train_tokenizer", "tokenizing")
+    before(request, "tokens_per_second", "calibrating")
+    before(run, "_validate", "validating")
+    before(sample, "out", "sampling")
+    before(meter.Meter, "update", "scoring")
+
+    genuine_settle, genuine_fit, genuine_restore = request.settle, run.fit, run.Run.restore
+    genuine_loss = training.cross_entropy
+
+    def settle(*args: Any) -> Any:
+        nonlocal settled
+        found = genuine_settle(*args)
+        settled = True
+        if "average" in job:
+            config = found.training.to_json() | {"average_decay": job["average"]}
+            found = found._replace(training=type(found.training)(**config))
+        return found
+
+    def restore(self: Any, *args: Any) -> Any:
+        nonlocal settled
+        state = genuine_restore(self, *args)
+        settled = True
+        seen["first step"] = state.step
+        return state
+
+    def cross_entropy(features: Any, *args: Any) -> Any:
+        loss = genuine_loss(features, *args)
+        if not settled:  # a speller's
+            return loss
+        here("first step")
+        features.register_hook(lambda _: here("mid step"))
+        return loss * value if seen["first step"] in spoiled else loss
+
+    def fit(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        for event in genuine_fit(*args, **kwargs):
+            if isinstance(event, training.Step):
+                seen["step"] = event.step - 1
+                loss = (event.step, event.loss.hex(), event.grad_norm.hex())
+                _untold.append(json.dumps({"loss": loss}) + "\n")
+                here("step")
+            yield event
+
+    def fsync(_: int) -> None:  # no power is cut here: there is nothing to wait for
+        if settled and seen["first step"]:
+            here("saving")
+
+    request.settle, run.fit, run.Run.restore = settle, fit, restore
+    training.cross_entropy, os.fsync = cross_entropy, fsync
+    run.SECONDS_TO_VALIDATE = job.get("validate_seconds", run.SECONDS_TO_VALIDATE)
