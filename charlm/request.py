@@ -17,7 +17,8 @@ from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.run import Material
 from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
-from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
+from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.training import groups_of_epoch, tokens_per_second
 from charlm.unknown import Speller, Unknown, unknown_of
@@ -54,6 +55,7 @@ class Request:
     lowercase: bool = False
     pretokenized: bool = False
     subword_model: str = "unigram"
+    normalize: str | None = None
     seconds: float | None = None
     epochs: float | None = None
     steps: int | None = None
@@ -75,6 +77,9 @@ class Request:
                 raise UsageError(
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
                 )
+        if self.normalize not in (None, *NORMAL_FORMS):
+            choices = ", ".join(NORMAL_FORMS)
+            raise UsageError(f"normalize must be one of {choices}, got {self.normalize!r}.")
         check_budget(self.seconds, self.epochs, self.steps)
         # Here for their checks alone: what cannot be is refused before anything is read.
         ModelConfig(**{"vocab_size": 3, **self.model})
@@ -92,6 +97,8 @@ class Request:
     def from_json(cls, values: object) -> Self:
         """What ``to_json`` wrote. Raises CheckpointError for anything else."""
         names = {field.name for field in dataclasses.fields(cls)}
+        if isinstance(values, dict):
+            values = {"normalize": None, **values}  # runs begun before there was a choice
         if not isinstance(values, dict) or set(values) != names:
             raise CheckpointError("run.json does not hold what was asked of this training.")
         try:
@@ -205,11 +212,12 @@ def _spelling_nats(tokenizer: Tokenizer, unknown: Unknown | None, texts: Iterabl
 
 def speller_of(tokenizer: Tokenizer, texts: Texts, seed: int, say: Say) -> Speller | None:
     """The speller of a word model, trained now; None at other levels."""
-    if not isinstance(tokenizer, WordTokenizer):
+    words = plain(tokenizer)
+    if not isinstance(words, WordTokenizer):
         return None
     begun = time.perf_counter()
-    counts = count_types(map(tokenizer.normalise, texts.train), tokenizer.pretokenized)
-    speller = train_speller(counts, tokenizer, seed)
+    counts = count_types(map(tokenizer.normalise, texts.train), words.pretokenized)
+    speller = train_speller(counts, words, seed)
     say(
         "speller: a character model of the rare words spells what is unknown "
         f"({time.perf_counter() - begun:.0f} s)"
@@ -228,6 +236,7 @@ def settle(request: Request, say: Say) -> Settled:
         lowercase=request.lowercase,
         pretokenized=request.pretokenized,
         subword_model=request.subword_model,
+        normalize=request.normalize,
     )
     for note in tokenizer.notes:
         say(note)

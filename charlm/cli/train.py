@@ -93,6 +93,10 @@ def train_cli(
     subword_model: Annotated[
         str | None, typer.Option(help="unigram or bpe (subword level).  [default: unigram]")
     ] = None,
+    normalize: Annotated[
+        str | None,
+        typer.Option(help="Read all text as NFC, NFD, NFKC or NFKD.  [default: as it is]"),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Sequences of bptt length a step.  [default: by text]")
     ] = None,
@@ -155,6 +159,7 @@ def train_cli(
         "lowercase": lowercase or None,
         "pretokenized": pretokenized or None,
         "subword_model": subword_model,
+        "normalize": normalize,
         "seed": seed,
         "precision": precision,
         "device": device,
