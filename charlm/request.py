@@ -3,10 +3,11 @@
 import dataclasses
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 
 from charlm import corpus as corpora
@@ -183,12 +184,13 @@ def material_of(texts: Texts, tokenizer: Tokenizer, speller: Speller | None) -> 
     <UNK> costs.
     """
     unknown = unknown_of(tokenizer, speller)
+    train, valid = (tokenize(tokenizer, sequences) for sequences in (texts.train, texts.valid))
     sizes = {
         side: {
             **corpora.count(sequences)._asdict(),
-            "unknown_nats": _spelling_nats(tokenizer, unknown, sequences),
+            "unknown_nats": _spelling_nats(tokenizer, unknown, sequences, ids),
         }
-        for side, sequences in (("train", texts.train), ("valid", texts.valid))
+        for side, sequences, ids in (("train", texts.train, train), ("valid", texts.valid, valid))
     }
     known = None
     if texts.split_on != "file":
@@ -196,17 +198,21 @@ def material_of(texts: Texts, tokenizer: Tokenizer, speller: Speller | None) -> 
     return Material(
         tokenizer=tokenizer,
         speller=speller,
-        text=tokenize(tokenizer, texts.train),
-        valid=tokenize(tokenizer, texts.valid) if texts.valid else None,
+        text=train,
+        valid=valid if texts.valid else None,
         known=known,
         split_on=texts.split_on,
         about={"fingerprint": texts.fingerprint, **sizes},
     )
 
 
-def _spelling_nats(tokenizer: Tokenizer, unknown: Unknown | None, texts: Iterable[str]) -> float:
+def _spelling_nats(
+    tokenizer: Tokenizer, unknown: Unknown | None, texts: Sequence[str], ids: TokenizedText
+) -> float:
     """-log P, in all, of what stands for <UNK> in texts, given that it is <UNK>."""
-    kinds = [kind for text in texts for kind in tokenizer.unknown(text)]
+    places = np.flatnonzero(ids.targets.numpy() == tokenizer.unk_id)
+    holders = np.unique(np.searchsorted(ids.starts, places, side="right") - 1)  # few of the texts
+    kinds = [kind for index in holders for kind in tokenizer.unknown(texts[index])]
     return -float(unknown.log_probs(kinds).sum()) if unknown is not None and kinds else 0.0
 
 

@@ -167,7 +167,7 @@ class NormalizingTokenizer:
 
 
 class _Part(NamedTuple):
-    """A part text[begin:end], ``length`` characters when normalised; whether it ``stays`` as it is."""
+    """A part text[begin:end], ``length`` characters in the normal form; whether it is the same."""
 
     begin: int
     end: int
