@@ -39,6 +39,7 @@ class Result:
 ROWS: dict[str, Row] = {
     "T1": Row("P8", "odd corpora x levels x train, score, sample", 540),
     "T2": Row("P8", "round trips by property", 30_000),
+    "E1": Row("P7", "control characters and escape sequences x channels of a terminal", 912),
 }
 
 
