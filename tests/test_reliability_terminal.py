@@ -207,7 +207,7 @@ def of_heat_maps(text: str) -> tuple[int, bytes]:
 
 def of_errors(text: str) -> tuple[int, bytes]:
     """The message of an error that repeats what was asked for."""
-    return on_terminal("score", "the end", "--model", text)
+    return on_terminal("score", "--model", "nasty", "--file", f"no {text}")
 
 
 CHANNELS = (
@@ -261,7 +261,7 @@ def test_nothing_drives_a_terminal(at: Path, channel: Channel, tally: Tally) -> 
         if channel not in (of_scores, of_pieces):  # a line a token
             assert len(screen.lines) <= lines + (len(text) > 20), (text, screen.lines)
         shown = "".join(screen.lines)
-        if channel in (of_file_names, of_run_names, of_scores):
+        if channel in (of_file_names, of_run_names, of_scores, of_errors):
             assert safe_text(text)[:40] in shown
         else:
             assert "\\" in shown or is_refused or channel in (of_corpora, of_pieces)
