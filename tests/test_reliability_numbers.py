@@ -187,7 +187,7 @@ def test_a_million_tokens_add_up(
         assert abs(found.total_log_prob - recorder.exact) <= 1e-6 * abs(recorder.exact)
     half, whole = peaks
     if half is not None and whole is not None:
-        assert whole - half < 2**22
+        assert whole - half < 2**24  # what allocators keep; a token kept is a hundred bytes
     tally.add()
 
 
