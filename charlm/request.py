@@ -79,8 +79,8 @@ class Request:
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
                 )
         if self.normalize not in (None, *NORMAL_FORMS):
-            choices = ", ".join(NORMAL_FORMS)
-            raise UsageError(f"normalize must be one of {choices}, got {self.normalize!r}.")
+            forms = ", ".join(NORMAL_FORMS)
+            raise UsageError(f"normalize must be one of {forms}, got {self.normalize!r}.")
         check_budget(self.seconds, self.epochs, self.steps)
         # Here for their checks alone: what cannot be is refused before anything is read.
         ModelConfig(**{"vocab_size": 3, **self.model})

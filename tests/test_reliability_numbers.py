@@ -144,10 +144,10 @@ def pieces(level: str, tokens: int) -> Iterator[Piece]:
     At character level it is one sequence, else lines.
     """
     rng = random.Random(2)
-    made = 0
+    made, words = 0, 200 if level == "char" else 20
     while made < tokens:
-        text = " ".join(rng.choices(WORDS, k=20))
-        made += len(text) if level == "char" else 21
+        text = " ".join(rng.choices(WORDS, k=words))
+        made += len(text) if level == "char" else words + 1
         yield Piece(text + " ", ends=level != "char" or made >= tokens)
 
 
