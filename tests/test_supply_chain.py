@@ -1,11 +1,13 @@
 """What comes with charlm: pinned, hashed, and quiet until it is asked."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.tiny import trained_run
 
@@ -96,6 +98,26 @@ def test_every_package_has_its_hashes() -> None:
         assert hashes
     assert found == {plain(name): pin for name, pin in pins.items() if name != "torch"}
     assert hashed.count("==") == len(found)
+
+
+def test_what_packages_need_is_pinned_too() -> None:
+    """Each package that a pinned one needs on this machine is in constraints.txt itself.
+
+    But for what torch needs of NVIDIA's and Triton, which CPU builds do without.
+    """
+    text = (ROOT / "constraints.txt").read_text()
+    pinned = {plain(name) for name in re.findall(r"^([\w.-]+)==", text, re.M)}
+    missing = set()
+    for name in pinned:
+        try:
+            needs = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        for need in map(Requirement, needs):
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                missing |= {plain(need.name)} - pinned
+    gpu = ("nvidia-", "cuda-", "triton")
+    assert not {name for name in missing if not name.startswith(gpu)}
 
 
 def plain(name: str) -> str:
