@@ -348,3 +348,20 @@ def test_a_tokenizer_file_with_an_unknown_form_is_refused() -> None:
             tokenizer_from_files({"tokenizer.json": data})
     with pytest.raises(UsageError, match="NFKD"):
         train_tokenizer(["a"], level="char", normalize="nfc")
+
+
+def test_a_run_begun_before_there_were_forms_goes_on(folder: Path) -> None:
+    """What run.json does not say was not asked for."""
+    path = Path("checkpoints", "plain", "run.json")
+    asked = json.loads(path.read_text())
+    assert asked["request"].pop("normalize") is None
+    path.write_text(json.dumps(asked))
+    assert charlm("train", "--resume", "--name", "plain", "--steps", "6", "-q").code == 0
+
+
+def test_nul_is_text_and_mentioned_in_training(folder: Path) -> None:
+    """UTF-16 without its mark is UTF-8 full of NULs: whoever trains on that may want to know."""
+    Path("nul.txt").write_bytes("das Café\n".encode("utf-16-le").replace(b"\xe9", b"e") * 9)
+    ended = charlm("train", "nul.txt", *TINY, "--name", "nul")
+    assert ended.code == 0
+    assert "nul.txt: holds NUL characters" in ended.err.decode()
