@@ -259,7 +259,7 @@ def test_nothing_drives_a_terminal(at: Path, channel: Channel, tally: Tally) -> 
         assert not screen.driven, (text, seen)
         assert code == (3 if is_refused else usual)
         if channel not in (of_scores, of_pieces):  # a line a token
-            assert len(screen.lines) <= lines + (len(text) > 20), (text, screen.lines)
+            assert len(screen.lines) <= lines + len(text) // 20, (text, screen.lines)
         shown = "".join(screen.lines)
         if channel in (of_file_names, of_run_names, of_scores, of_errors):
             assert safe_text(text)[:40] in shown
