@@ -188,7 +188,7 @@ def test_a_million_tokens_add_up(
             assert abs(found.total_log_prob - recorder.exact) <= 1e-6 * abs(recorder.exact)
         half, whole = peaks
         if half is not None and whole is not None:
-            assert whole - half < 2**24  # what allocators keep; a token kept is a hundred bytes
+            assert whole - half < 40 * 2**20  # allocators keep some; tokens kept are 100 bytes each
         tally.add()
 
 
