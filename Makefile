@@ -1,14 +1,15 @@
 # Two commands do all the set-up on a machine that has Python 3.11 or newer:
 #   make demo    install, train on the bundled prose, draw samples, score two sentences
 #   make test    install, run the whole test suite
-# More: make reliability, make test-nightly, make lint, make bench, make clean.
+# More: make reliability, make test-nightly, make lint, make bench, make clean; make audit asks
+# for known vulnerabilities, make hashed installs nothing but files of known hashes (torch apart).
 # PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test reliability test-nightly lint format bench clean
+.PHONY: demo test reliability test-nightly lint format bench audit hashed lock clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -55,5 +56,31 @@ format: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench
 
+# Known vulnerabilities of the packages of constraints.txt. PyPI's service is asked, so it needs the
+# network; what could not be audited is an error as well.
+audit: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet pip-audit
+	@$(BIN)/python -m pip_audit --strict --no-deps --disable-pip --requirement constraints.txt || { \
+	    echo "make audit: not passed: PyPI could not be asked, or knows a vulnerability (above)"; \
+	    exit 1; }
+
+# A virtual environment beside the usual one in which pip has compared every file with its hash.
+hashed:
+	rm -rf .venv-hashed
+	$(PYTHON) -m venv .venv-hashed
+	.venv-hashed/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-hashed.txt
+	.venv-hashed/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv-hashed/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	.venv-hashed/bin/python -m pip check
+
+# Write requirements-hashed.txt anew, its first lines kept, after a change of constraints.txt.
+lock: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet uv
+	grep '^#' requirements-hashed.txt > .lock
+	grep -v -e '^#' -e '^torch==' constraints.txt | $(BIN)/python -m uv pip compile --quiet --no-config \
+	    --default-index https://pypi.org/simple --generate-hashes --no-deps --no-header --no-annotate \
+	    --universal --python-version 3.11 - >> .lock
+	mv .lock requirements-hashed.txt
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .venv-hashed .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

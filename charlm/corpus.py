@@ -80,18 +80,32 @@ def decode(name: str, data: bytes, encoding: str = "utf-8", errors: str = "stric
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
         raise TextError(f"{name} is not {encoding}: {error}.") from None
+    notes = (f"{name}: holds NUL characters; is it UTF-16 or no text?",) if "\0" in text else ()
     if text.startswith("\ufeff"):
-        return Document(name, text[1:], (f"{name}: dropped the byte order mark at its start",))
-    return Document(name, text)
+        return Document(name, text[1:], (dropped_mark(name), *notes))
+    return Document(name, text, notes)
+
+
+def dropped_mark(name: str) -> str:
+    """What there is to say of a text that began with a byte order mark."""
+    return f"{name}: dropped the byte order mark at its start"
 
 
 def refuse_utf16(name: str, data: bytes, encoding: str) -> None:
-    """Raise TextError if what is to be UTF-8 begins as UTF-16 does."""
+    """Raise TextError if what is to be UTF-8 begins as UTF-16 or UTF-32 does."""
     is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) and is_utf8:
-        raise TextError(
-            f"{name} looks like UTF-16, not UTF-8. Say --encoding utf-16 to read it as that."
-        )
+    if not is_utf8:
+        return
+    # The mark of UTF-32 begins with that of UTF-16.
+    for found, marks in (
+        ("UTF-32", (b"\xff\xfe\0\0", b"\0\0\xfe\xff")),
+        ("UTF-16", (b"\xff\xfe", b"\xfe\xff")),
+    ):
+        if data.startswith(marks):
+            raise TextError(
+                f"{name} looks like {found}, not UTF-8. Say --encoding {found.lower()} to read it "
+                "as that."
+            )
 
 
 def not_text(name: str, encoding: str, byte: int, at: int, line: int) -> str:

@@ -3,10 +3,11 @@
 import dataclasses
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 
 from charlm import corpus as corpora
@@ -21,7 +22,8 @@ from charlm.partner import Partner
 from charlm.run import Material
 from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
-from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
+from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.training import groups_of_epoch, tokens_per_second
 from charlm.unknown import Speller, Unknown, unknown_of
@@ -60,6 +62,7 @@ class Request:
     subword_model: str = "unigram"
     ngram: int | None = None
     cache: bool = False
+    normalize: str | None = None
     seconds: float | None = None
     epochs: float | None = None
     steps: int | None = None
@@ -81,6 +84,9 @@ class Request:
                 raise UsageError(
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
                 )
+        if self.normalize not in (None, *NORMAL_FORMS):
+            forms = ", ".join(NORMAL_FORMS)
+            raise UsageError(f"normalize must be one of {forms}, got {self.normalize!r}.")
         check_budget(self.seconds, self.epochs, self.steps)
         if self.ngram is not None:
             ngram.check_order(self.ngram)
@@ -186,12 +192,13 @@ def material_of(
     <UNK> costs.
     """
     unknown = unknown_of(tokenizer, speller)
+    train, valid = (tokenize(tokenizer, sequences) for sequences in (texts.train, texts.valid))
     sizes = {
         side: {
             **corpora.count(sequences)._asdict(),
-            "unknown_nats": _spelling_nats(tokenizer, unknown, sequences),
+            "unknown_nats": _spelling_nats(tokenizer, unknown, sequences, ids),
         }
-        for side, sequences in (("train", texts.train), ("valid", texts.valid))
+        for side, sequences, ids in (("train", texts.train, train), ("valid", texts.valid, valid))
     }
     normalised = [tokenizer.normalise(text) for text in texts.train]
     known = corpora.sequence_hashes(normalised) if texts.split_on != "file" else None
@@ -199,8 +206,8 @@ def material_of(
         tokenizer=tokenizer,
         speller=speller,
         partner=partner,
-        text=tokenize(tokenizer, texts.train),
-        valid=tokenize(tokenizer, texts.valid) if texts.valid else None,
+        text=train,
+        valid=valid if texts.valid else None,
         known=known,
         split_on=texts.split_on,
         about={"fingerprint": texts.fingerprint, **sizes},
@@ -208,19 +215,24 @@ def material_of(
     )
 
 
-def _spelling_nats(tokenizer: Tokenizer, unknown: Unknown | None, texts: Iterable[str]) -> float:
+def _spelling_nats(
+    tokenizer: Tokenizer, unknown: Unknown | None, texts: Sequence[str], ids: TokenizedText
+) -> float:
     """-log P, in all, of what stands for <UNK> in texts, given that it is <UNK>."""
-    kinds = [kind for text in texts for kind in tokenizer.unknown(text)]
+    places = np.flatnonzero(ids.targets.numpy() == tokenizer.unk_id)
+    holders = np.unique(np.searchsorted(ids.starts, places, side="right") - 1)  # few of the texts
+    kinds = [kind for index in holders for kind in tokenizer.unknown(texts[index])]
     return -float(unknown.log_probs(kinds).sum()) if unknown is not None and kinds else 0.0
 
 
 def speller_of(tokenizer: Tokenizer, texts: Texts, seed: int, say: Say) -> Speller | None:
     """The speller of a word model, trained now; None at other levels."""
-    if not isinstance(tokenizer, WordTokenizer):
+    words = plain(tokenizer)
+    if not isinstance(words, WordTokenizer):
         return None
     begun = time.perf_counter()
-    counts = count_types(map(tokenizer.normalise, texts.train), tokenizer.pretokenized)
-    speller = train_speller(counts, tokenizer, seed)
+    counts = count_types(map(tokenizer.normalise, texts.train), words.pretokenized)
+    speller = train_speller(counts, words, seed)
     say(
         "speller: a character model of the rare words spells what is unknown "
         f"({time.perf_counter() - begun:.0f} s)"
@@ -258,6 +270,7 @@ def settle(request: Request, say: Say) -> Settled:
         lowercase=request.lowercase,
         pretokenized=request.pretokenized,
         subword_model=request.subword_model,
+        normalize=request.normalize,
     )
     for note in tokenizer.notes:
         say(note)

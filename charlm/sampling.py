@@ -23,6 +23,7 @@ from charlm.drawing import draw
 from charlm.engine import Arbiter, Engine
 from charlm.errors import CharlmError, UsageError
 from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.normalizing import folded
 from charlm.tokenizers.prompt import Prompt
 from charlm.unknown import Speller
 
@@ -124,6 +125,8 @@ class Sampler:
                 "or paragraphs."
             )
         self._check_unknown(config)
+        stop = tuple(folded(self.tokenizer, text) for text in config.stop)
+        config = dataclasses.replace(config, stop=stop)
         begun = Prompt(self.tokenizer, prompt)
         context = [self.tokenizer.vocab_size, *begun.ids]
         first, start = context[-1], self.decoder.read(np.array(context[:-1], dtype=np.int64))

@@ -17,6 +17,7 @@ from charlm.numpy_engine import NumpyEngine
 from charlm.streams import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.tokenizers.character import CharacterTokenizer
+from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import WordTokenizer
 from charlm.unknown import Speller
 
@@ -90,10 +91,11 @@ def check_model(lm: "LanguageModel", texts: Sequence[str], *, seed: int = 0) -> 
         about = f"log P is that of the equations in double precision ({name})"
         yield Check(about, worst, _NATS, number)
     unknown = lm.unknown
-    if isinstance(tokenizer, CharacterTokenizer) and unknown is not None:
-        yield _shares(tokenizer, unknown.log_probs, "unknown characters share all of <UNK>")
-    if isinstance(tokenizer, WordTokenizer) and isinstance(unknown, Speller):
-        yield from _spelling(unknown, tokenizer, chosen, rng)
+    cutter = plain(tokenizer)
+    if isinstance(cutter, CharacterTokenizer) and unknown is not None:
+        yield _shares(cutter, unknown.log_probs, "unknown characters share all of <UNK>")
+    if isinstance(cutter, WordTokenizer) and isinstance(unknown, Speller):
+        yield from _spelling(unknown, cutter, list(map(tokenizer.normalise, chosen)), rng)
     yield _totals(lm, chosen[:_NUM_SCORED])
 
 

@@ -9,15 +9,17 @@ import select
 import stat
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from charlm.corpus import find_files, not_text, refuse_utf16, without_cr
+from charlm.corpus import dropped_mark, find_files, not_text, refuse_utf16, without_cr
 from charlm.errors import TextError, UsageError
 
 _CHUNK = 2**16  # bytes of a pipe that are taken at most at a time
 _BLOCK = 2**18  # bytes of a file that are decoded at a time
+_MARK = "\ufeff"
+Note: TypeAlias = Callable[[str], None]  # is told what a person may want to hear
 
 
 class Line(NamedTuple):
@@ -33,7 +35,11 @@ class Line(NamedTuple):
 
 
 def stream_lines(
-    path: str | Path, *, encoding: str = "utf-8", errors: str = "strict"
+    path: str | Path,
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    note: Note = lambda _: None,
 ) -> Iterator[Line | None]:
     """The lines of a file, a ``.gz`` file, the files below a directory or stdin (``-``).
 
@@ -42,24 +48,30 @@ def stream_lines(
     with those at hand before asking for more. Raises TextError if a file cannot be read.
     """
     if str(path) == "-":
-        yield from _lines_of("standard input", sys.stdin.buffer, encoding, errors)
+        yield from _lines_of("standard input", sys.stdin.buffer, encoding, errors, note)
         return
     for file in find_files(Path(path)):
         try:
             with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-                yield from _lines_of(str(file), stream, encoding, errors)
+                yield from _lines_of(str(file), stream, encoding, errors, note)
         except (OSError, EOFError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise TextError(f"cannot read {file}: {reason}.") from None
 
 
-def _lines_of(name: str, stream: Any, encoding: str, errors: str) -> Iterator[Line | None]:
+def _lines_of(
+    name: str, stream: Any, encoding: str, errors: str, note: Note
+) -> Iterator[Line | None]:
     number = end = 0
     try:
         if "\n".encode(encoding) != b"\n":  # UTF-16 and the like: no line of bytes is a line
             texts = io.TextIOWrapper(stream, encoding, errors, newline="\n")
             try:
                 for text in texts:
+                    number += 1
+                    if number == 1 and text.startswith(_MARK):
+                        note(dropped_mark(name))
+                        text = text.removeprefix(_MARK)
                     yield Line(_without_end(text), 0)
             finally:
                 texts.detach()  # the stream is not ours to close
@@ -79,8 +91,10 @@ def _lines_of(name: str, stream: Any, encoding: str, errors: str) -> Iterator[Li
                 problem = not_text(name, encoding, error.object[error.start], at, number)
                 text = raw.decode(encoding, "surrogateescape")
             end += len(raw)
-            text = _without_end(text.removeprefix("\ufeff") if number == 1 else text)
-            yield Line(text, end, problem)
+            if number == 1 and text.startswith(_MARK):
+                note(dropped_mark(name))
+                text = text.removeprefix(_MARK)
+            yield Line(_without_end(text), end, problem)
     except LookupError as error:
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
@@ -136,6 +150,7 @@ def read_sequences(
     *,
     encoding: str = "utf-8",
     errors: str = "strict",
+    note: Note = lambda _: None,
 ) -> Iterator[Piece]:
     """The sequences of files in pieces, so that memory grows neither with a file nor with a line.
 
@@ -149,17 +164,17 @@ def read_sequences(
         files += ["-"] if str(path) == "-" else find_files(Path(path))
     if not files:
         raise TextError("there is no file to read.")
-    return _read_sequences(files, split_on, encoding, errors)
+    return _read_sequences(files, split_on, encoding, errors, note)
 
 
 def _read_sequences(
-    files: Sequence[str | Path], split_on: str, encoding: str, errors: str
+    files: Sequence[str | Path], split_on: str, encoding: str, errors: str, note: Note
 ) -> Iterator[Piece]:
     before = 0
     for file in files:
         end = 0
         with _opened(file) as (name, stream):
-            for piece in _PIECES[split_on](_blocks_of(name, stream, encoding, errors)):
+            for piece in _PIECES[split_on](_blocks_of(name, stream, encoding, errors, note)):
                 end = piece.end
                 yield piece._replace(end=before + end)
         before += end
@@ -183,7 +198,7 @@ def _opened(file: str | Path) -> Iterator[tuple[str, Any]]:
 _Blocks: TypeAlias = Iterator[tuple[str, int]]  # texts, and the bytes up to the end of each
 
 
-def _blocks_of(name: str, stream: Any, encoding: str, errors: str) -> _Blocks:
+def _blocks_of(name: str, stream: Any, encoding: str, errors: str, note: Note) -> _Blocks:
     """The text of a file in blocks; a byte order mark is dropped."""
     end, line, begun = 0, 1, False
     try:
@@ -195,7 +210,10 @@ def _blocks_of(name: str, stream: Any, encoding: str, errors: str) -> _Blocks:
             text = decoder.decode(data)
             line += data.count(b"\n")
             if text:
-                yield text if begun else text.removeprefix("\ufeff"), end
+                if not begun and text.startswith(_MARK):
+                    note(dropped_mark(name))
+                    text = text.removeprefix(_MARK)
+                yield text, end
                 begun = True
         yield decoder.decode(b"", True), end
     except UnicodeDecodeError as error:

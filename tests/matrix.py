@@ -52,12 +52,18 @@ ROWS: dict[str, Row] = {
     "D4": Row("P4", "corpus, tokenizer or architecture changed on --resume", 8),
     "N1": Row("P5", "NaN, infinity or 1e38 in a gradient", 60),
     "N2": Row("P5", "gradients that are never finite again", 10),
+    "L2": Row("P6", "chunk and batch sizes, neighbours, orders, engines", 200),
+    "L4": Row("P6", "a million-token text against math.fsum", 3),
+    "L7": Row("P6", "sampled tokens against the model, chi-square", 300_000),
+    "T1": Row("P8", "odd corpora x levels x train, score, sample", 540),
+    "T2": Row("P8", "round trips by property", 30_000),
     "S1": Row("P1 P4", "INT, TERM, HUP, INT INT in 6 phases", 120),
     "W1": Row(
         "P1", "rounds of 8 processes that start on one run: one runs, the others name it", 20
     ),
     "W3": Row("P1", "readers while steps are saved, replaced and deleted: all find one", 1000),
     "W5": Row("P3", "hostile names, and links in a run: nothing outside is touched", 200),
+    "E1": Row("P7", "control characters and escape sequences x channels of a terminal", 912),
 }
 
 

@@ -1323,7 +1323,10 @@ def test_a_prefix_comes_from_four_places(here: Path, tmp_path: Path) -> None:
     expected = good(*options, "the\nbear")
     assert good(*options, "--file", str(tmp_path / "prefix")) == expected
     for stdin in (["-"], ["--file", "-"], ["-f", "-"]):
-        assert good(*options, *stdin, stdin=b"\xef\xbb\xbfthe\nbear\n") == expected
+        assert good(*options, *stdin, stdin=b"the\nbear\n") == expected
+        marked = good(*options, *stdin, stdin=b"\xef\xbb\xbfthe\nbear\n")
+        assert marked.out == expected.out
+        assert marked.err.startswith("standard input: dropped the byte order mark at its start\n")
         assert good(*options, *stdin, stdin=b"the\nbear\n\n") != expected
     assert good(*options, stdin=b"the").out == good(*options, "").out != expected.out
 

@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -19,6 +19,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+# An option that there is not, an argument too many: of these errors typer shows but one kind.
+_MISUSE: tuple[type[Any], ...] = typer.BadParameter.__bases__
 
 
 def _version(wanted: bool) -> None:
@@ -61,7 +65,10 @@ def main() -> None:
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for good
     sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
-    app(prog_name="charlm")
+    try:
+        sys.exit(app(prog_name="charlm", standalone_mode=False))
+    except _MISUSE as error:
+        border.complain_of_usage(error)
 
 
 def _writable(stream: TextIO | None) -> TextIO:

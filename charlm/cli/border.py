@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import os
 import signal
 import sys
@@ -9,10 +10,10 @@ import threading
 import traceback
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from charlm.cli.ending import amid_import, end, numbers
-from charlm.cli.terminal import say
+from charlm.cli.terminal import safe_text, say
 from charlm.errors import CharlmError
 
 P = ParamSpec("P")
@@ -77,7 +78,7 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
                 signals.check()  # what was raised amid a destructor went no further
                 return result
         except CharlmError as error:
-            _complain(f"charlm: error: {error}", error.exit_code)
+            _complain(f"charlm: error: {_in_a_line(error)}", error.exit_code)
         except Interrupted as interrupted:
             if any(thread.daemon for thread in threading.enumerate()):
                 # At work in C++ still (tokenizers/subword.py): a usual exit would pull its
@@ -91,15 +92,23 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
             _silence(sys.stdout)
             what = error.strerror or str(error)
             where = "" if error.filename is None else f" ({error.filename})"
-            _complain(f"charlm: error: {what}{where}.", 1)
+            _complain(f"charlm: error: {_in_a_line(what + where)}.", 1)
         except MemoryError:
             _complain("charlm: error: out of memory. Try a smaller --hidden or --batch-size.", 1)
         except Exception as error:
-            message = f"charlm: unexpected error: {type(error).__name__}: {error}"
+            message = f"charlm: unexpected error: {type(error).__name__}: {_in_a_line(error)}"
             _complain(f"{message}\nThis is a fault of charlm; --debug shows where.", 1)
         raise AssertionError("not reached")
 
     return command
+
+
+def complain_of_usage(error: Any) -> NoReturn:
+    """What typer has to say of the command line, which can hold anything: names of files too."""
+    told = io.StringIO()
+    error.show(file=told)
+    say(told.getvalue().rstrip("\n"))
+    raise SystemExit(error.exit_code)
 
 
 def _silence(*streams: Any) -> None:
@@ -117,9 +126,14 @@ def _flush(stream: Any) -> None:
         _silence(stream)
 
 
+def _in_a_line(what: object) -> str:
+    """A message as one line: a newline in a name cannot begin another that looks like charlm's."""
+    return safe_text(str(what))
+
+
 def _complain(message: str, exit_code: int) -> None:
     if debug:
-        traceback.print_exc()
+        say(traceback.format_exc().rstrip())
     _flush(sys.stdout)  # on a terminal what came before stands before the complaint
     say(message)
     raise SystemExit(exit_code)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli.form import JsonOption
-from charlm.cli.terminal import cut, out, out_json, safe_text, say_loading
+from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def compare_cli(
     from charlm.corpus import read_documents
 
     models = (api.load(one), api.load(other))
-    documents = [
-        document.text.replace("\r\n", "\n")
-        for document in read_documents(files, encoding=encoding, errors=errors)
-    ]
+    read = read_documents(files, encoding=encoding, errors=errors)
+    for note in (note for document in read for note in document.notes):
+        say(note)
+    documents = [document.text.replace("\r\n", "\n") for document in read]
     if not all(model.is_small(sum(map(len, documents))) for model in models):
         say_loading()
     pair = (_model(models[0], one), _model(models[1], other))

@@ -99,7 +99,7 @@ def evaluate_cli(
     from charlm.streams import read_sequences
 
     files = files or []
-    pieces = read_sequences(files, split_on, encoding=encoding, errors=errors)
+    pieces = read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
     if dynamic:
         from charlm.dynamic import RATES
 
@@ -289,7 +289,9 @@ def _check(
     from charlm.streams import read_sequences
 
     if files:
-        texts = some_texts(read_sequences(files, split_on, encoding=encoding, errors=errors))
+        texts = some_texts(
+            read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
+        )
     else:
         texts = drawn_texts(loaded)
     found = []

@@ -29,10 +29,12 @@ def info_cli(
     if json:
         out_json({"path": str(loaded.path), "parameters": parameters, **info})
         return
+    form = getattr(loaded.tokenizer, "form", None)
     rows = {
         "path": loaded.path,
         "step": f"{loaded.step:,}",
-        "level": f"{loaded.tokenizer.level}, {config.vocab_size:,} types",
+        "level": f"{loaded.tokenizer.level}, {config.vocab_size:,} types"
+        f"{f', of text read as {form}' if form else ''}",
         "sequences": f"one a {loaded.split_on}",
         "model": f"{config.num_layers} x {config.hidden_size} {config.cell}, embedding "
         f"{config.embedding_size}, {config.output_layers} output layers, dropout "

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from charlm.cli.terminal import say
 from charlm.errors import TextError, UsageError
 
 
@@ -30,8 +31,15 @@ def read_utf8(source: str | Path) -> str:
     name = "standard input" if source == "-" else str(source)
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        return data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError as error:
-        raise TextError(f"{name} is not UTF-8, at byte {error.start} of it.") from None
+        at, line = error.start, data.count(b"\n", 0, error.start) + 1
+        raise TextError(
+            f"{name} is not UTF-8: byte 0x{data[at]:02x} at offset {at} (line {line}). Convert it "
+            "first: iconv -f cp1252 -t utf-8, for example."
+        ) from None
     except OSError as error:
         raise TextError(f"cannot read {name}: {error.strerror}.") from None
+    if text.startswith("\ufeff"):
+        say(f"{name}: dropped the byte order mark at its start")
+    return text.removeprefix("\ufeff")

@@ -136,8 +136,10 @@ def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: s
     What is not settled yet is held back: the bytes of half a character, and whatever could be
     the beginning of a stop string.
     """
+    from charlm.tokenizers.normalizing import folded
     from charlm.tokenizers.prompt import Prompt
 
+    stops = [folded(loaded.tokenizer, stop) for stop in config.stop]
     sampler = loaded.sampler(n, config, prompt)
     begun = Prompt(loaded.tokenizer, prompt)
     ids: list[int] = []
@@ -152,7 +154,7 @@ def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: s
         ids.append(token)
         text = begun.continuation(ids, spelled)
         settled = text.rstrip("\ufffd")
-        held = max((held_back(settled, stop) for stop in config.stop), default=0)
+        held = max((held_back(settled, stop) for stop in stops), default=0)
         out(settled[written : len(settled) - held])
         written = max(written, len(settled) - held)
         sys.stdout.flush()

@@ -20,6 +20,7 @@ from charlm.cli.model import (
     load_models,
 )
 from charlm.cli.records import Columns, Form, JsonLines, PlainLines, batches, read
+from charlm.cli.terminal import say
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -225,7 +226,9 @@ def _score_lines(
     from charlm.streams import stream_lines
 
     with Meter(file) as meter:
-        records = job.sound(read(stream_lines(file, encoding=encoding, errors=errors), form))
+        records = job.sound(
+            read(stream_lines(file, encoding=encoding, errors=errors, note=say), form)
+        )
         if isinstance(form, nbest.Hypotheses):
             for group in nbest.groups(records, form):
                 job.write_ranked(group, form, weight)

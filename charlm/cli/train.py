@@ -100,6 +100,10 @@ def train_cli(
     cache: Annotated[
         bool, typer.Option("--cache", help="Mix in a cache of what a sequence has said before.")
     ] = False,
+    normalize: Annotated[
+        str | None,
+        typer.Option(help="Read all text as NFC, NFD, NFKC or NFKD.  [default: as it is]"),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Sequences of bptt length a step.  [default: by text]")
     ] = None,
@@ -177,6 +181,7 @@ def train_cli(
         "subword_model": subword_model,
         "ngram": ngram,
         "cache": cache or None,
+        "normalize": normalize,
         "seed": seed,
         "precision": precision,
         "device": device,

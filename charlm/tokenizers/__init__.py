@@ -8,10 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from charlm.errors import CheckpointError, UsageError
-from charlm.tokenizers.base import LEVELS, NUM_BYTES, NUM_SPECIALS, SUBWORD_MODELS, Tokenizer
+from charlm.tokenizers.base import (
+    LEVELS,
+    NORMAL_FORMS,
+    NUM_BYTES,
+    NUM_SPECIALS,
+    SUBWORD_MODELS,
+    Tokenizer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
 __all__ = ["Tokenizer", "tokenizer_from_files", "train_tokenizer"]
 
@@ -25,19 +33,37 @@ def train_tokenizer(
     lowercase: bool = False,
     pretokenized: bool = False,
     subword_model: str = "unigram",
+    normalize: str | None = None,
 ) -> Tokenizer:
     """A tokenizer for the training split, given as its sequences; each is read once.
 
     vocab_size counts <UNK> and <EOS>; None is no limit at char level, 50,000 at word level and
     4,000 at subword level. min_count (char and word level) leaves rarer types out; None is 2, so
     that <UNK> is trained. lowercase and pretokenized (words are what stands between spaces)
-    are for words, subword_model (unigram or bpe) for subwords. The same texts and options give
-    the same tokenizer.
+    are for words, subword_model (unigram or bpe) for subwords. ``normalize`` is the form of Unicode
+    (NFC, NFD, NFKC or NFKD) in which every text is read; None leaves it as it is. The same texts
+    and options give the same tokenizer.
 
     Raises UsageError for an option that makes no sense for the level, TextError if the texts
     hold nothing to learn from.
     """
     _check_options(level, vocab_size, min_count, lowercase, pretokenized, subword_model)
+    if normalize is not None:
+        if normalize not in NORMAL_FORMS:
+            choices = ", ".join(NORMAL_FORMS)
+            raise UsageError(f"normalize must be one of {choices}, got {normalize!r}.")
+        from charlm.tokenizers.normalizing import NormalizingTokenizer, normal_form
+
+        inner = train_tokenizer(
+            (normal_form(text, normalize, lowercase=lowercase) for text in texts),
+            level=level,
+            vocab_size=vocab_size,
+            min_count=min_count,
+            lowercase=lowercase,
+            pretokenized=pretokenized,
+            subword_model=subword_model,
+        )
+        return NormalizingTokenizer(inner, normalize)
     if level == "char":
         from charlm.tokenizers.character import CharacterTokenizer
 
@@ -65,6 +91,18 @@ def tokenizer_from_files(files: Mapping[str, bytes]) -> Tokenizer:
     from charlm.tokenizers.files import read_header
 
     level, fields = read_header(files)
+    if "normalize" in fields:
+        form = fields.pop("normalize")
+        if form not in NORMAL_FORMS:
+            raise CheckpointError(f"The tokenizer normalizes to {form!r:.40}, which charlm lacks.")
+        from charlm.tokenizers.normalizing import NormalizingTokenizer
+
+        return NormalizingTokenizer(_of_level(level, fields, files), form)
+    return _of_level(level, fields, files)
+
+
+def _of_level(level: str, fields: Mapping[str, Any], files: Mapping[str, bytes]) -> Tokenizer:
+    """The tokenizer of these fields. Raises CheckpointError."""
     if level == "char":
         from charlm.tokenizers.character import CharacterTokenizer
 

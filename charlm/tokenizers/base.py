@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 LEVELS = ("char", "word", "subword")
 SUBWORD_MODELS = ("unigram", "bpe")
+NORMAL_FORMS = ("NFC", "NFD", "NFKC", "NFKD")  # of Unicode
 UNK_ID = 0
 EOS_ID = 1
 NUM_SPECIALS = 2

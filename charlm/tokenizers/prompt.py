@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from charlm.tokenizers.normalizing import folded
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,7 +22,7 @@ class Prompt:
         # encode_prompt may have left the last space to the first token that follows.
         unknown = tokenizer.unknown(text)[: self.ids.count(tokenizer.unk_id)]
         known = tokenizer.decode(self.ids, unknown)
-        self._lacks_space = _num_spaces(text) > _num_spaces(known)
+        self._lacks_space = _num_spaces(folded(tokenizer, text)) > _num_spaces(known)
         # How that token is joined depends on the last one alone: text ends in a whole character.
         self._last = self.ids[-1:]
         self._last_unknown = unknown[-1:] if self._last == [tokenizer.unk_id] else []
