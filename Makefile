@@ -35,7 +35,7 @@ demo: $(VENV)/.installed
 	done
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The rows of docs/reliability.md with their counts; nightly runs ten times as many cases.
 reliability: $(VENV)/.installed

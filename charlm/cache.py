@@ -96,12 +96,17 @@ class Cache:
         known = (histories >= 0) & (histories < self.vocab_size)
         length = histories.shape[1]
         first = max(0, length - self.window)  # what came before has left the window
-        p, batch = p.copy(), np.arange(len(histories))
-        follows = known[:, first:]  # (B, W) whether k tokens before are those at the end
-        row, at = np.nonzero(follows)
-        at += first
-        for k in range(self.lengths[-1] + 1):
-            if k:
+        p = p.copy()
+        shortest = min(self.lengths[0], 1)
+        first = max(first, shortest)
+        if shortest:  # the next token may be any that follows one like the last
+            same = histories[:, first - 1 : length - 1] == histories[:, length - 1 :]
+            row, at = np.nonzero(same & known[:, length - 1 :])
+        else:
+            row, at = np.nonzero(known[:, first:])
+        at += first  # where the k tokens before are those at the end
+        for k in range(shortest, self.lengths[-1] + 1):
+            if k > shortest:
                 there = at >= k
                 row, at = row[there], at[there]
                 end = length - k
@@ -113,7 +118,7 @@ class Cache:
             if not len(row):
                 break
             index = self.lengths.index(k)
-            number = np.bincount(row, minlength=len(batch))
+            number = np.bincount(row, minlength=len(p))
             alpha = a[index] * (1.0 + number) ** b[index]
             weight = np.where(number > 0, 1 / (number + alpha), 0.0)
             p *= np.where(number > 0, alpha * weight, 1.0)[:, None].astype(p.dtype)
