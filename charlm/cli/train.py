@@ -157,7 +157,7 @@ def train_cli(
     charlm train corpus.txt
     charlm train poems/ --level word --time 10m --name poems
     zcat news.gz | charlm train - --level subword --epochs 3
-    charlm train play.txt --ngram 7 --cache
+    charlm train corpus.txt --ngram 7 --cache --name counted
     charlm train --demo
     charlm train --resume --name poems --time 10m
     """
