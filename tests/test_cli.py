@@ -1508,7 +1508,7 @@ def test_a_fault_of_charlm_is_told_as_one(here: Path, monkeypatch: pytest.Monkey
     """An exception that nobody foresaw is a line, and names the way to its traceback."""
     from charlm import api
 
-    def load(_: object, **__: object) -> None:
+    def load(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(api, "load", load)
