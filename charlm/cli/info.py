@@ -27,7 +27,8 @@ def info_cli(
     config, info = loaded.config, loaded.info
     parameters = sum(array.size for array in loaded.weights.values())
     if json:
-        out_json({"path": str(loaded.path), "parameters": parameters, **info})
+        partner = None if loaded.partner is None else loaded.partner.to_json()
+        out_json({"path": str(loaded.path), "parameters": parameters, "partner": partner, **info})
         return
     form = getattr(loaded.tokenizer, "form", None)
     rows = {
