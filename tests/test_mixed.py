@@ -264,7 +264,7 @@ def test_on_the_command_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert code == 0
     assert {json.loads(line)["model"] for line in shown.splitlines()} == {"words", "chars"}
     code, shown, _ = charlm("info", "--model", "partnered")
-    assert "n-grams of up to 3 tokens and a cache of the last 50 tokens" in shown
+    assert "n-grams (up to 3), cache (50 tokens)" in shown
     code, shown, _ = charlm("score", "--model", "partnered", "--alone", "--json", "the cat")
     alone = load(home, "partnered", alone=True).score("the cat").total_log_prob
     assert json.loads(shown)["total_log_prob_nats"] == pytest.approx(alone, abs=1e-4)

@@ -43,7 +43,7 @@ def info_cli(
         "parameters": f"{parameters:,}",
     }
     if loaded.partner is not None:
-        rows["partner"] = f"{_partner(loaded.partner)}; --alone leaves it out"
+        rows["partner"] = f"{_partner(loaded.partner)}; not with --alone"
     best = info.get("best_loss_nats_per_token")
     if isinstance(best, float):
         rows["validation"] = f"{best:.4f} nats per token"
@@ -58,10 +58,10 @@ def _partner(partner: "Partner") -> str:
     what = []
     if partner.ngram is not None:
         number = sum(len(level.keys) for level in partner.ngram.levels)
-        what.append(f"{number:,} n-grams of up to {partner.ngram.order} tokens")
+        what.append(f"{number:,} n-grams (up to {partner.ngram.order})")
     if partner.cache is not None:
-        what.append(f"a cache of the last {partner.cache.window:,} tokens")
-    return " and ".join(what)
+        what.append(f"cache ({partner.cache.window:,} tokens)")
+    return ", ".join(what)
 
 
 def list_cli(
