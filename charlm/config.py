@@ -1,7 +1,7 @@
 """What a model is and how it is trained: frozen, keyword-only, checked, to and from JSON."""
 
 import dataclasses
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from charlm.errors import UsageError
 
@@ -22,7 +22,12 @@ ON_NAN = ("skip", "rollback", "stop")
 
 
 class _Checked:
-    """JSON in and out, and the checks every config shares."""
+    """JSON in and out, and the checks every config shares.
+
+    ``added`` are fields that files written before there were such lack: they have their defaults.
+    """
+
+    added: ClassVar[frozenset[str]] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary of JSON values."""
@@ -39,7 +44,7 @@ class _Checked:
             raise UsageError(f"{cls.__name__} must be a JSON object, got {type(values).__name__}.")
         if unknown := sorted(set(values) - set(fields)):
             raise UsageError(f"{cls.__name__} has no field {', '.join(map(repr, unknown))}.")
-        if missing := sorted(set(fields) - set(values)):
+        if missing := sorted(set(fields) - set(values) - cls.added):
             raise UsageError(f"{cls.__name__} lacks {', '.join(map(repr, missing))}.")
         return cls(**values)
 
@@ -72,7 +77,10 @@ class ModelConfig(_Checked):
     between recurrent layers and on what the output network reads, input_dropout on what the
     first layer reads. output_layers is the number of hidden layers of the network that stands on
     the recurrent stack at each step. With tie_weights the embedding is also the softmax matrix.
+    A bidirectional model has a second stack, which reads from right to left.
     """
+
+    added: ClassVar[frozenset[str]] = frozenset({"bidirectional"})
 
     vocab_size: int
     cell: str = "lstm"
@@ -83,6 +91,7 @@ class ModelConfig(_Checked):
     dropout: float = 0.0
     input_dropout: float = 0.0
     tie_weights: bool = False
+    bidirectional: bool = False
 
     def __post_init__(self) -> None:
         self._check("vocab_size", int, 3, 10_000_000)
@@ -94,6 +103,7 @@ class ModelConfig(_Checked):
         self._check("dropout", float, 0.0, 0.95)
         self._check("input_dropout", float, 0.0, 0.95)
         self._check_flag("tie_weights")
+        self._check_flag("bidirectional")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

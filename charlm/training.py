@@ -27,6 +27,7 @@ from charlm.batching import (
     num_windows,
     read_window,
 )
+from charlm.bidirectional import BidirectionalLM, Sides, network, read_sides, spans_of
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError
 from charlm.model import (
@@ -39,6 +40,7 @@ from charlm.model import (
 from charlm.softmax import TypeSampler, cross_entropy
 from charlm.weights import Arrays
 
+_WHOLE = 10**12  # tokens: longer than any row
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
 CURE = (
     "Begin again with a lower --learning-rate, or go on from the last checkpoint with --resume "
@@ -117,7 +119,7 @@ def new_state(
     """A freshly initialised model, drawn from the seed, and its optimizer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = RecurrentLM(model_config)
+        model = network(model_config)
     model = model.to(device)
     average = None
     if config.average_decay:
@@ -181,7 +183,7 @@ def _check_place(state: TrainingState, config: TrainingConfig, text: TokenizedTe
     groups = groups_of_epoch(text, config, state.epoch)
     if state.group < len(groups):
         group = groups[state.group]
-        sound = state.window < num_windows(group, config.bptt_length)
+        sound = state.window < num_windows(group, window_length(state.model.config, config))
         if state.recurrent is None:
             sound = sound and state.window == 0
         elif sound:
@@ -194,6 +196,11 @@ def _check_place(state: TrainingState, config: TrainingConfig, text: TokenizedTe
             f"training.json points at a place that the text does not have: epoch {state.epoch}, "
             f"group {state.group}, window {state.window}. Go on from another step, or begin again."
         )
+
+
+def window_length(model: ModelConfig, config: TrainingConfig) -> int:
+    """The most tokens of a row that a step reads: a bidirectional model reads rows whole."""
+    return _WHOLE if model.bidirectional else config.bptt_length
 
 
 def groups_of_epoch(text: TokenizedText, config: TrainingConfig, epoch: int) -> list[Rows]:
@@ -231,7 +238,11 @@ def _train_window(
     group: Rows,
 ) -> Step:
     """One window: forward, backward, update; the state then points at the next."""
-    window = read_window(text, group, state.window, config.bptt_length)
+    window: Window | Sides
+    if state.model.config.bidirectional:
+        window = read_sides(text, spans_of(group))
+    else:
+        window = read_window(text, group, state.window, config.bptt_length)
     before = state.recurrent
     if before is None:
         before = state.model.init_state(len(window.inputs))
@@ -248,7 +259,7 @@ def _train_window(
     state.tokens += window.num_targets
     state.window += 1
     state.recurrent = detach_state(after) if finite else None
-    if state.window == num_windows(group, config.bptt_length):
+    if state.window == num_windows(group, window_length(state.model.config, config)):
         state.group, state.window, state.recurrent = state.group + 1, 0, None
     elif state.recurrent is None:
         # After a skipped step the group is left: what it carried cannot be trusted.
@@ -259,7 +270,7 @@ def _train_window(
 def _update(
     state: TrainingState,
     config: TrainingConfig,
-    window: Window,
+    window: Window | Sides,
     types: TypeSampler | None,
     before: State,
     rate: float,
@@ -272,10 +283,7 @@ def _update(
     # A window reads few of many embeddings: their gradient is made of those rows alone.
     model.embedding.sparse = types is not None
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        hidden, after = model.hidden(
-            window.inputs.to(device), narrow_state(before, len(window.inputs)), generator
-        )
-        vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
+        vectors, targets, after = _vectors(model, window, before, generator)
         features = model.features(vectors)
         if types is None:
             loss = cross_entropy(features, model.softmax_weight, model.softmax.bias, targets)
@@ -303,6 +311,20 @@ def _update(
             decay = min(config.average_decay, (1 + state.updates) / (10 + state.updates))
             torch._foreach_lerp_(state.average, [p.detach() for p in model.parameters()], 1 - decay)
     return value, norm, after
+
+
+def _vectors(
+    model: RecurrentLM, window: Window | Sides, before: State, generator: torch.Generator
+) -> tuple[Tensor, Tensor, State]:
+    """What targets (M,) are predicted from (M, H), or (M, 2H) from both sides; the state after."""
+    device = model.embedding.weight.device
+    if isinstance(window, Sides):
+        assert isinstance(model, BidirectionalLM)
+        return model.joined(window, generator)[0], window.targets.to(device), before
+    hidden, after = model.hidden(
+        window.inputs.to(device), narrow_state(before, len(window.inputs)), generator
+    )
+    return *flatten_targets(hidden, window.targets.to(device), PADDING), after
 
 
 def _make_dense(parameter: nn.Parameter, buffer: Tensor | None) -> None:

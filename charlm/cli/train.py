@@ -76,6 +76,13 @@ def train_cli(
             help="Embedding and softmax share a matrix.  [default: not at char level]",
         ),
     ] = None,
+    bidirectional: Annotated[
+        bool | None,
+        typer.Option(
+            "--bidirectional",
+            help="Read both sides of each token: for charlm fill, not for charlm sample.",
+        ),
+    ] = None,
     vocab_size: Annotated[
         int | None, typer.Option(help="The most types to keep.  [default: by level]")
     ] = None,
@@ -154,6 +161,7 @@ def train_cli(
     charlm train poems/ --level word --time 10m --name poems
     zcat news.gz | charlm train - --level subword --epochs 3
     charlm train play.txt --ngram 7 --cache
+    charlm train play.txt --bidirectional
     charlm train --demo
     charlm train --resume --name poems --time 10m
     """

@@ -1,0 +1,167 @@
+"""BidirectionalLM: every token of a text from all that stands before it and all that comes after.
+
+    ŷ<t> = softmax(W_y [a→<t-1>, a←<t+1>] + b_y)
+
+The forward stack has read y<1> … y<t-1>, the backward stack y<T> … y<t+1>, each after the zero
+vector, so all positions of a text are targets of one pass and none sees itself. Where a row is cut
+out of a longer sequence, each stack begins with the token that stands there, not with the zero
+vector: that means an end, and nothing else.
+
+A row is read whole, in one window, and no state is carried from one to the next. Letters as in
+model.py; M targets.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from charlm.batching import Rows, TokenizedText
+from charlm.cells import make_layer
+from charlm.config import ModelConfig
+from charlm.model import RecurrentLM, State, with_arrays
+from charlm.weights import Arrays
+
+
+class Spans(NamedTuple):
+    """Runs [begin, end) of a text that are read; of them the targets [first, last) are predicted.
+
+    Of each (R,).
+    """
+
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    def take(self, index: NDArray[np.int64]) -> "Spans":
+        """Those at these places."""
+        return Spans(*(column[index] for column in self))
+
+
+class Sides(NamedTuple):
+    """Rows as the two stacks read them, and what is predicted from both.
+
+    The backward stack reads each row from that row's own end, so that none begins with padding.
+    forward and backward say where, among the T * B vectors of a stack, each target has its own.
+    """
+
+    inputs: Tensor  # (B, T) read by the forward stack
+    after: Tensor  # (B, T) read by the backward stack: the last token of a row comes first
+    targets: Tensor  # (M,)
+    places: NDArray[np.int64]  # (M,) where the targets stand in the text
+    forward: Tensor  # (M,)
+    backward: Tensor  # (M,)
+
+    @property
+    def num_targets(self) -> int:
+        """How many tokens are predicted."""
+        return len(self.places)
+
+
+class BidirectionalLM(RecurrentLM):
+    """A RecurrentLM with a second stack, which reads from right to left.
+
+    Both share the embedding. ``hidden`` is what the forward stack says.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        hidden, embedding = config.hidden_size, config.embedding_size
+        self.backward_layers = nn.ModuleList(
+            make_layer(config.cell, embedding if layer == 0 else hidden, hidden)
+            for layer in range(config.num_layers)
+        )
+
+    def hidden_after(
+        self, inputs: Tensor, state: State, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """What the backward stack says after each input (B, T), which come from right to left.
+
+        As ``hidden``: (T, B, H) and the state after the last.
+        """
+        return self._stacked(self.backward_layers, inputs, state, generator)
+
+    def joined(
+        self,
+        sides: Sides,
+        generator: torch.Generator | None = None,
+        states: tuple[State, State] | None = None,
+    ) -> tuple[Tensor, tuple[State, State]]:
+        """Both directions side by side (M, 2H), of each target, and the states of both stacks.
+
+        ``states`` are those to begin with; None is where nothing has been read.
+        """
+        device = self.embedding.weight.device
+        left, right = states or (self.init_state(len(sides.inputs)),) * 2
+        before, left = self.hidden(sides.inputs.to(device), left, generator)  # (T, B, H)
+        after, right = self.hidden_after(sides.after.to(device), right, generator)
+        vectors = torch.cat(
+            (
+                before.flatten(0, 1).index_select(0, sides.forward.to(device)),
+                after.flatten(0, 1).index_select(0, sides.backward.to(device)),
+            ),
+            1,
+        )
+        return vectors, (left, right)
+
+    def forward(
+        self, inputs: Tensor, state: State, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """There is no next token. Raises TypeError."""
+        del inputs, state, generator
+        raise TypeError("a bidirectional model predicts from both sides: use joined and logits.")
+
+
+def network(config: ModelConfig) -> RecurrentLM:
+    """A freshly initialised model of either kind."""
+    return BidirectionalLM(config) if config.bidirectional else RecurrentLM(config)
+
+
+def from_arrays(config: ModelConfig, arrays: Arrays) -> BidirectionalLM:
+    """A bidirectional model with these weights, for use: in evaluation mode, without gradients."""
+    with torch.device("meta"):
+        model = BidirectionalLM(config)
+    return with_arrays(model, arrays)
+
+
+def spans_of(rows: Rows) -> Spans:
+    """Rows read and predicted as wholes."""
+    return Spans(rows.begin, rows.end, rows.begin, rows.end)
+
+
+def with_context(rows: Rows, starts: NDArray[np.int64], reach: int) -> Spans:
+    """Rows with up to so many tokens more on each side, which are read but not predicted."""
+    sequence = np.searchsorted(starts, rows.begin, side="right") - 1
+    begin = np.maximum(rows.begin - reach, starts[sequence])
+    end = np.minimum(rows.end + reach, starts[sequence + 1])
+    return Spans(begin, end, rows.begin, rows.end)
+
+
+def read_sides(text: TokenizedText, spans: Spans) -> Sides:
+    """What both stacks read of runs of a text, side by side."""
+    lengths = spans.end - spans.begin  # (B,)
+    step = np.arange(int(lengths.max()))[:, None]  # (T, 1)
+    at = spans.begin + step  # (T, B)
+    counted = (at >= spans.first) & (at < spans.last)
+    steps, rows = np.nonzero(counted)
+    places = at[steps, rows]
+    batch = len(lengths)
+    return Sides(
+        inputs=text.inputs[torch.from_numpy(np.minimum(at, spans.end - 1))].long().t(),
+        after=_following(text, np.maximum(spans.end - 1 - step, spans.begin)).long().t(),
+        targets=text.targets[torch.from_numpy(places)].long(),
+        places=places,
+        forward=torch.from_numpy(steps * batch + rows),
+        backward=torch.from_numpy((lengths[rows] - 1 - steps) * batch + rows),
+    )
+
+
+def _following(text: TokenizedText, places: NDArray[np.int64]) -> Tensor:
+    """The token after each place, or ``vocab_size`` where a sequence ends there."""
+    begin = text.inputs[0]  # of a sequence: the id that stands before its first token
+    after = torch.from_numpy(np.minimum(places + 1, text.num_tokens - 1))
+    ends = (text.inputs[after] == begin) | torch.from_numpy(places + 1 == text.num_tokens)
+    return torch.where(ends, begin, text.targets[after])
