@@ -51,10 +51,10 @@ def fill_cli(
     A backslash makes it plain text.
 
     \b
-    charlm fill "The apple and [?] salad"
-    charlm fill "The [?] and pear [?]" --top 5
-    charlm fill "The app[?2] and pear salad" --json
-    charlm fill --file gaps.txt --tsv
+    charlm fill --model gaps "The apple and [?] salad"
+    charlm fill --model gaps "The [?] and pear [?]" --top 5
+    charlm fill --model gaps "The app[?2] and pear salad" --json
+    charlm fill --model gaps --file gaps.txt --tsv
     """
     check_form(unit, json=json, tsv=tsv)
     if unk not in _UNKNOWN:

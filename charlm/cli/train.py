@@ -161,7 +161,7 @@ def train_cli(
     charlm train poems/ --level word --time 10m --name poems
     zcat news.gz | charlm train - --level subword --epochs 3
     charlm train play.txt --ngram 7 --cache
-    charlm train play.txt --bidirectional
+    charlm train play.txt --bidirectional --name gaps
     charlm train --demo
     charlm train --resume --name poems --time 10m
     """
