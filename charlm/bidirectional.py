@@ -7,6 +7,10 @@ vector, so all positions of a text are targets of one pass and none sees itself.
 out of a longer sequence, each stack begins with the token that stands there, not with the zero
 vector: that means an end, and nothing else.
 
+Where more tokens than one are missing, the backward stack has read what comes after all of them:
+a←<t+1+d>, unit by unit times a gate for the number d. So that it means something, some positions
+of a step are also predicted over a gap: d tokens after them are passed over.
+
 A row is read whole, in one window, and no state is carried from one to the next. Letters as in
 model.py; M targets.
 """
@@ -22,7 +26,9 @@ from charlm.batching import Rows, TokenizedText
 from charlm.cells import make_layer
 from charlm.config import ModelConfig
 from charlm.model import RecurrentLM, State, with_arrays
-from charlm.weights import Arrays
+from charlm.weights import MISSING, Arrays
+
+_OVER_GAPS = 4  # one in so many targets is also predicted over a gap, in training
 
 
 class Spans(NamedTuple):
@@ -74,6 +80,7 @@ class BidirectionalLM(RecurrentLM):
             make_layer(config.cell, embedding if layer == 0 else hidden, hidden)
             for layer in range(config.num_layers)
         )
+        self.gap_gates = nn.Parameter(torch.ones(MISSING, hidden))
 
     def hidden_after(
         self, inputs: Tensor, state: State, generator: torch.Generator | None = None
@@ -94,18 +101,41 @@ class BidirectionalLM(RecurrentLM):
 
         ``states`` are those to begin with; None is where nothing has been read.
         """
+        before, after, states = self._read(sides, generator, states)
+        forward, backward = sides.forward.to(before.device), sides.backward.to(before.device)
+        both = (before.index_select(0, forward), after.index_select(0, backward))
+        return torch.cat(both, 1), states
+
+    def lessons(self, sides: Sides, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What a step learns from: vectors (N, 2H), and the targets (N,) to be predicted from them.
+
+        All targets once; some, drawn from ``generator``, once more over a gap. No gap reaches the
+        last token of a row, which may be an <EOS>.
+        """
+        before, after, _ = self._read(sides, generator, None)
+        device, batch = before.device, len(sides.inputs)
+        forward, backward = sides.forward.to(device), sides.backward.to(device)
+        drawn = torch.randint(
+            _OVER_GAPS * MISSING, (len(forward),), generator=generator, device=device
+        )  # 0 … MISSING - 1: there are one more tokens missing; else none
+        over = torch.nonzero((drawn < MISSING) & (drawn + 1 < backward // batch)).squeeze(1)
+        missing = drawn[over]
+        beyond = after.index_select(0, backward[over] - batch * (missing + 1))
+        beyond = beyond * self.gap_gates.index_select(0, missing)
+        left = before.index_select(0, torch.cat((forward, forward[over])))
+        right = torch.cat((after.index_select(0, backward), beyond.to(after.dtype)))
+        targets = sides.targets.to(device)
+        return torch.cat((left, right), 1), torch.cat((targets, targets[over]))
+
+    def _read(
+        self, sides: Sides, generator: torch.Generator | None, states: tuple[State, State] | None
+    ) -> tuple[Tensor, Tensor, tuple[State, State]]:
+        """What both stacks say (T * B, H), and their states after it."""
         device = self.embedding.weight.device
         left, right = states or (self.init_state(len(sides.inputs)),) * 2
         before, left = self.hidden(sides.inputs.to(device), left, generator)  # (T, B, H)
         after, right = self.hidden_after(sides.after.to(device), right, generator)
-        vectors = torch.cat(
-            (
-                before.flatten(0, 1).index_select(0, sides.forward.to(device)),
-                after.flatten(0, 1).index_select(0, sides.backward.to(device)),
-            ),
-            1,
-        )
-        return vectors, (left, right)
+        return before.flatten(0, 1), after.flatten(0, 1), (left, right)
 
     def forward(
         self, inputs: Tensor, state: State, generator: torch.Generator | None = None

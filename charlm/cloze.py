@@ -68,10 +68,15 @@ class NumpyCloze:
         """A state of these rows, each as often as it is named."""
         return tuple(tuple(array[rows] for array in layer) for layer in state)
 
-    def predict(self, state: State, after: equations.Array) -> npt.NDArray[np.float64]:
-        """log P (B, V) of the token between what rows have read and what comes after (1, H)."""
+    def predict(
+        self, state: State, after: equations.Array, missing: int = 0
+    ) -> npt.NDArray[np.float64]:
+        """log P (B, V) of the token after what rows have read, before what comes after (1, H).
+
+        Between it and what comes after so many more tokens are missing.
+        """
         top = state[-1][0]  # (B, H)
-        both = np.concatenate((top, np.broadcast_to(after, top.shape)), axis=1)
+        both = equations.join(self._weights, top, np.broadcast_to(after, top.shape), missing)
         return equations.predict(self._weights, both).astype(np.float64)
 
     def _predictions(self, sequences: Sequence[Ids]) -> Predictions:

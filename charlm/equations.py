@@ -60,6 +60,7 @@ class ModelWeights(NamedTuple):
     softmax_weight: Array  # (V, D)
     softmax_bias: Array  # (V,)
     backward: tuple[LayerWeights[Array], ...] = ()  # of a bidirectional model, bottom first
+    gap_gates: Array | None = None  # (D, H) of a bidirectional model
 
 
 Step: TypeAlias = Callable[[LayerWeights[Array], Array, LayerState], LayerState]
@@ -234,6 +235,18 @@ def hidden_after(cell: str, weights: ModelWeights, targets: Ids) -> Array:
     return a[:, ::-1]
 
 
+def join(weights: ModelWeights, before: Array, after: Array, missing: int = 0) -> Array:
+    """[a→<t-1>, Γ * a←<t+1+missing>]: both (..., H) -> (..., 2H).
+
+    After the token that is predicted so many more are missing. The gate says how much of each
+    unit still tells something over so wide a gap; without one there is no gate.
+    """
+    if missing:
+        assert weights.gap_gates is not None
+        after = after * weights.gap_gates[min(missing, len(weights.gap_gates)) - 1]
+    return np.concatenate((before, after), axis=-1)
+
+
 def both_sides(cell: str, weights: ModelWeights, targets: Ids) -> Array:
     """Log-probabilities of every token given all others: ids (B, T) -> log_probs (B, T, V).
 
@@ -243,7 +256,7 @@ def both_sides(cell: str, weights: ModelWeights, targets: Ids) -> Array:
     inputs = np.concatenate((begin, targets[:, :-1]), axis=1)
     before, _ = hidden(cell, weights, inputs)
     after = hidden_after(cell, weights, targets)
-    return predict(weights, np.concatenate((before, after), axis=2))  # of (B, T, 2H)
+    return predict(weights, join(weights, before, after))
 
 
 def token_log_probs(log_probs: Array, targets: Ids) -> Array:

@@ -5,9 +5,10 @@ backslashes there are one, and the gap is a gap.
 
 A gap is filled from left to right. At each of its places the forward stack has read all that
 stands before it, what has been filled in among that, and the backward stack what is known after
-the gap, up to the next one; the tokens of the gap that are yet to come are read by neither. So
+the gap, up to the next one; the tokens of the gap that are yet to come are read by neither, and
+the model is told how many they are. So
 
-    P(filling) = Πk P(its token k given what stands before, tokens 1 … k-1, what comes after)
+    P(filling) = Πk P(token k of n given what stands before, tokens 1 … k-1, what comes after n-k)
 
 and the probabilities of all fillings add up to 1. The best are found by beam search: exactly
 where one token is missing, and nearly always where more are. <EOS> cannot stand in a gap; <UNK> is
@@ -182,10 +183,12 @@ def _search(
     ids, scores = np.empty((1, 0), dtype=np.int64), np.zeros(1)
     left = sum(gapped.lengths)
     for index, length in enumerate(gapped.lengths):
-        after = _after(cloze, gapped, index)
+        known = _next_known(gapped, index)
+        after = cloze.after(gapped.parts[known], ends=known == len(gapped.parts) - 1)
+        missing = sum(gapped.lengths[index:known])
         for _ in range(length):
-            left -= 1
-            log_probs = cloze.predict(state, after)  # (B, V)
+            left, missing = left - 1, missing - 1
+            log_probs = cloze.predict(state, after, missing)  # (B, V)
             log_probs[:, never] = -np.inf
             totals = (scores[:, None] + equations.log_softmax(log_probs)).reshape(-1)
             rows, tokens = _best(totals, log_probs.shape, max(top, _BEAMS) if left else top)
@@ -210,14 +213,9 @@ def _best(
     return rows.astype(np.int64), columns.astype(np.int64)
 
 
-def _after(cloze: NumpyCloze, gapped: Gapped, index: int) -> equations.Array:
-    """What the backward stack says (1, H) of what is known after a gap, up to the next.
-
-    Gaps that touch are as one: what comes after the last of them comes after each.
-    """
-    last = len(gapped.parts) - 1
-    known = next(k for k in range(index + 1, last + 1) if len(gapped.parts[k]))
-    return cloze.after(gapped.parts[known], ends=known == last)
+def _next_known(gapped: Gapped, index: int) -> int:
+    """The part that comes after a gap. Gaps that touch are as one: it comes after the last."""
+    return next(k for k in range(index + 1, len(gapped.parts)) if len(gapped.parts[k]))
 
 
 def _filling(

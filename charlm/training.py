@@ -292,7 +292,7 @@ def _update(
             loss = cross_entropy(
                 features, *model.softmax_rows(drawn.ids), drawn.targets, drawn.log_weights
             )
-        loss = loss / window.num_targets
+        loss = loss / len(targets)
     before_it = [parameter.grad for parameter in model.parameters()] if types else []
     for parameter in model.parameters():
         parameter.grad = None
@@ -316,11 +316,11 @@ def _update(
 def _vectors(
     model: RecurrentLM, window: Window | Sides, before: State, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, State]:
-    """What targets (M,) are predicted from (M, H), or (M, 2H) from both sides; the state after."""
+    """What is read (M, H), or (M, 2H) from both sides, to predict targets (M,); the state after."""
     device = model.embedding.weight.device
     if isinstance(window, Sides):
         assert isinstance(model, BidirectionalLM)
-        return model.joined(window, generator)[0], window.targets.to(device), before
+        return *model.lessons(window, generator), before
     hidden, after = model.hidden(
         window.inputs.to(device), narrow_state(before, len(window.inputs)), generator
     )

@@ -14,6 +14,7 @@ from charlm.equations import NUM_GATES, LayerWeights, ModelWeights
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 
 FORWARD, BACKWARD = "layers", "backward_layers"  # the stacks, by the names of their parameters
+MISSING = 15  # tokens that may be missing beside the one predicted, each number with its gate
 FUSED = ("lstm", "gru", "rnn-tanh", "rnn-relu")  # the cells that torch has kernels for
 
 
@@ -32,6 +33,8 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             ):
                 if name is not None:
                     found[name] = shape
+    if config.bidirectional:
+        found["gap_gates"] = (MISSING, hidden)
     top = (1 + config.bidirectional) * hidden  # both directions side by side
     for index in range(config.output_layers):
         found[f"output.{index}.weight"] = (hidden, top)
@@ -99,4 +102,5 @@ def model_weights(
         softmax_weight=softmax,
         softmax_bias=array("softmax.bias"),
         backward=layers(BACKWARD) if config.bidirectional else (),
+        gap_gates=array("gap_gates") if config.bidirectional else None,
     )

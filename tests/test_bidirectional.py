@@ -230,6 +230,43 @@ def test_every_token_is_a_target_once_an_epoch(lengths: list[int]) -> None:
     assert state.recurrent is None
 
 
+def test_lessons_are_all_targets_and_some_over_gaps() -> None:
+    """A step predicts every target from its neighbours and a share from farther on, gated.
+
+    Which, is a function of the generator; <EOS> and what is beyond it are in no gap.
+    """
+    model = model_of(output_layers=1)
+    with torch.no_grad():
+        model.gap_gates.copy_(torch.arange(1.0, 16.0)[:, None].expand(15, 8))
+    text = from_ids(sequences_of(40, 25, 1, 2, 60), VOCAB)
+    rows = cut_rows(text.starts, segment_length=99, batch_size=1)
+    sides = read_sides(text, spans_of(rows))
+    vectors, targets = model.lessons(sides, torch.Generator().manual_seed(5))
+    again, _ = model.lessons(sides, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(vectors, again, rtol=0, atol=0)
+    number = sides.num_targets
+    torch.testing.assert_close(vectors[:number], model.joined(sides)[0])
+    assert targets[:number].tolist() == sides.targets.tolist()
+    assert number / 10 < len(targets) - number < number / 2
+    assert 1 not in targets[number:].tolist()
+    seen = set()
+    own = vectors[:number]
+    of_place = {int(place): i for i, place in enumerate(sides.places)}
+    for row, target in zip(vectors[number:], targets[number:].tolist(), strict=True):
+        found = [
+            missing
+            for i in range(number)
+            if torch.equal(own[i, :8], row[:8]) and int(targets[i]) == target
+            for missing in range(1, 16)
+            if (beyond := of_place.get(int(sides.places[i]) + missing)) is not None
+            and torch.allclose(own[beyond, 8:] * missing, row[8:], atol=1e-5)
+            and 1 not in text.targets[int(sides.places[i]) : int(sides.places[beyond]) + 1].tolist()
+        ]
+        assert found
+        seen.update(found)
+    assert len(seen) > 8
+
+
 def mirrored_text(number: int = 300) -> TokenizedText:
     """Pairs of tokens of which the second says what the first was, and the other way round."""
     rng = np.random.default_rng(0)

@@ -72,12 +72,22 @@ def test_gaps_are_read_as_documented() -> None:
             split_gaps(text)
 
 
-def conditional(cloze: NumpyCloze, text: str, place: int, without: list[int]) -> np.ndarray:
-    """log P (V,) at a place of a text given all others, some types left out."""
+def conditional(
+    cloze: NumpyCloze, text: str, place: int, without: list[int], missing: int = 0
+) -> np.ndarray:
+    """log P (V,) at a place of a text given all others, some types left out.
+
+    ``missing`` are the tokens behind it that are not known either.
+    """
     tokenizer = letters()
     ids = np.append(tokenizer.encode(text), tokenizer.eos_id).astype(np.int64)
-    row = equations.both_sides(cloze.config.cell, cloze._weights, ids[None])[0, place]
-    row = row.astype(np.float64)
+    cell, weights = cloze.config.cell, cloze._weights
+    begun = np.concatenate(([VOCAB], ids[:place]))
+    before, _ = equations.hidden(cell, weights, begun[None])
+    after = equations.hidden_after(cell, weights, ids[None])[:, place + missing]
+    gate = weights.gap_gates[missing - 1] if missing else 1.0
+    both = np.concatenate((before[:, -1], gate * after), axis=1)
+    row = equations.predict(weights, both)[0].astype(np.float64)
     row[without] = -np.inf
     return equations.log_softmax(row)
 
@@ -110,7 +120,7 @@ def test_all_fillings_of_a_gap_add_up_to_one_and_the_best_are_found() -> None:
     assert len({entry.text for entry in found.entries}) == 64
     for entry in found.entries[:3]:
         (gap,) = entry.gaps
-        steps = [conditional(cloze, f"a{gap[:k]}adb", 1 + k, [0, 1]) for k in range(3)]
+        steps = [conditional(cloze, f"a{gap}db", 1 + k, [0, 1], 2 - k) for k in range(3)]
         ids = tokenizer.encode(gap)
         expected = sum(row[token] for row, token in zip(steps, ids, strict=True))
         assert entry.log_prob == pytest.approx(float(expected), abs=1e-5)
