@@ -383,7 +383,7 @@ def test_evaluating_adds_up_sequences(path: Path) -> None:
     from charlm.streams import Piece
 
     lm = api.load(path)
-    pieces = [Piece("the c", 0, False), Piece("at", 0, True), Piece("a dog", 0, True)]
+    pieces = [Piece("the c", ends=False), Piece("at"), Piece("a dog")]
     *_, found = lm.pseudo_evaluate_pieces(pieces)
     scores = lm.pseudo_score_all(["the cat", "a dog"])
     total = sum(score.pseudo_log_likelihood for score in scores)
