@@ -22,12 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from charlm.batching import Rows, TokenizedText
+from charlm.batching import Rows, TokenizedText, group_rows
 from charlm.cells import make_layer
 from charlm.config import ModelConfig
 from charlm.model import RecurrentLM, State, with_arrays
 from charlm.weights import MISSING, Arrays
 
+_STEPS = 16  # longer rows are read in a multiple of so many steps
 _OVER_GAPS = 4  # one in so many targets is also predicted over a gap, in training
 
 
@@ -109,19 +110,20 @@ class BidirectionalLM(RecurrentLM):
     def lessons(self, sides: Sides, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """What a step learns from: vectors (N, 2H), and the targets (N,) to be predicted from them.
 
-        All targets once; some, drawn from ``generator``, once more over a gap. No gap reaches the
-        last token of a row, which may be an <EOS>.
+        All targets once; one in four, drawn from ``generator``, once more over a gap. No gap
+        reaches the last token of a row, which may be an <EOS>.
         """
         before, after, _ = self._read(sides, generator, None)
         device, batch = before.device, len(sides.inputs)
         forward, backward = sides.forward.to(device), sides.backward.to(device)
-        drawn = torch.randint(
-            _OVER_GAPS * MISSING, (len(forward),), generator=generator, device=device
-        )  # 0 … MISSING - 1: there are one more tokens missing; else none
-        over = torch.nonzero((drawn < MISSING) & (drawn + 1 < backward // batch)).squeeze(1)
-        missing = drawn[over]
-        beyond = after.index_select(0, backward[over] - batch * (missing + 1))
-        beyond = beyond * self.gap_gates.index_select(0, missing)
+        most = backward // batch - 1  # tokens between a target and the last of its row
+        over = torch.nonzero(most > 0).squeeze(1)
+        mixed = torch.randperm(len(over), generator=generator, device=device)
+        over = over[mixed[: len(over) // _OVER_GAPS]]
+        drawn = torch.randint(MISSING, (len(over),), generator=generator, device=device)
+        missing = torch.minimum(drawn + 1, most[over])
+        beyond = after.index_select(0, backward[over] - batch * missing)
+        beyond = beyond * self.gap_gates.index_select(0, missing - 1)
         left = before.index_select(0, torch.cat((forward, forward[over])))
         right = torch.cat((after.index_select(0, backward), beyond.to(after.dtype)))
         targets = sides.targets.to(device)
@@ -162,6 +164,29 @@ def spans_of(rows: Rows) -> Spans:
     return Spans(rows.begin, rows.end, rows.begin, rows.end)
 
 
+def whole_groups(
+    text: TokenizedText, *, batch_size: int, segment_length: int, seed: int, epoch: int
+) -> list[Rows]:
+    """The groups of rows of one epoch of training in order, a function of (seed, epoch).
+
+    A sequence of more than two segments is cut into segments, from a place on that is drawn for
+    each epoch: so almost all are equally long, and the cuts are elsewhere every time.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    begin, end = text.starts[:-1], text.starts[1:]
+    long = end - begin > 2 * segment_length
+    begins, ends = [begin[~long]], [end[~long]]
+    for start, stop in zip(begin[long], end[long], strict=True):
+        first = start + rng.integers(1, segment_length + 1)
+        cuts = np.concatenate(([start], np.arange(first, stop, segment_length), [stop]))
+        begins.append(cuts[:-1])
+        ends.append(cuts[1:])
+    first_of_row = np.concatenate(begins)
+    rows = Rows(first_of_row, np.concatenate(ends), first_of_row)
+    tokens = batch_size * segment_length
+    return group_rows(rows, tokens_per_window=tokens, bptt_length=2 * segment_length, rng=rng)
+
+
 def with_context(rows: Rows, starts: NDArray[np.int64], reach: int) -> Spans:
     """Rows with up to so many tokens more on each side, which are read but not predicted."""
     sequence = np.searchsorted(starts, rows.begin, side="right") - 1
@@ -173,9 +198,12 @@ def with_context(rows: Rows, starts: NDArray[np.int64], reach: int) -> Spans:
 def read_sides(text: TokenizedText, spans: Spans) -> Sides:
     """What both stacks read of runs of a text, side by side."""
     lengths = spans.end - spans.begin  # (B,)
-    step = np.arange(int(lengths.max()))[:, None]  # (T, 1)
+    longest = int(lengths.max())
+    # Kernels prepare something for each number of steps: there are few.
+    width = longest if longest <= _STEPS else -(-longest // _STEPS) * _STEPS
+    step = np.arange(width)[:, None]  # (T, 1)
     at = spans.begin + step  # (T, B)
-    counted = (at >= spans.first) & (at < spans.last)
+    counted = (at >= spans.first) & (at < spans.last)  # and so before the end
     steps, rows = np.nonzero(counted)
     places = at[steps, rows]
     batch = len(lengths)

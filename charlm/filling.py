@@ -225,9 +225,10 @@ def _filling(
     ids: list[int] = []
     unknown: list[str] = []
     no_spelling = f"0{UNK_TEXT}" if tokenizer.level == "word" else UNK_TEXT
-    for part, kinds, gap in zip(gapped.parts, gapped.unknown, (*filled, []), strict=True):
-        ids += [*part.tolist(), *map(int, gap)]
-        unknown += [*kinds, *(no_spelling for token in gap if token == tokenizer.unk_id)]
+    gaps = [*(gap.tolist() for gap in filled), []]
+    for part, kinds, gap in zip(gapped.parts, gapped.unknown, gaps, strict=True):
+        ids += [*part.tolist(), *gap]
+        unknown += [*kinds, *[no_spelling] * gap.count(tokenizer.unk_id)]
     return Filling(
         text=tokenizer.decode(ids, unknown),
         gaps=tuple(map(tokenizer.decode, filled)),

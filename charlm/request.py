@@ -313,7 +313,7 @@ def fix_steps(
     text = material.text
     per_epoch = sum(
         num_windows(group, window_length(model, config))
-        for group in groups_of_epoch(text, config, 0)
+        for group in groups_of_epoch(text, config, 0, model)
     )
     seconds = request.seconds
     num_sequences = len(text.starts) - 1

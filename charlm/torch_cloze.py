@@ -53,7 +53,7 @@ def pseudo_log_probs(
         values = [column.cpu().numpy() for column in columns]
         log_probs[places] = values[0]
         for kept, value in zip(more or (), values[1:], strict=False):
-            kept[places] = value
+            kept[places] = value  # type: ignore[index]
 
     device = model.embedding.weight.device
     rows = Rows(text.starts[:-1], text.starts[1:], text.starts[:-1])

@@ -27,7 +27,14 @@ from charlm.batching import (
     num_windows,
     read_window,
 )
-from charlm.bidirectional import BidirectionalLM, Sides, network, read_sides, spans_of
+from charlm.bidirectional import (
+    BidirectionalLM,
+    Sides,
+    network,
+    read_sides,
+    spans_of,
+    whole_groups,
+)
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError
 from charlm.model import (
@@ -171,7 +178,7 @@ def train_steps(
         _check_place(state, config, text)
     types = _type_sampler(state.model, config, text)
     while state.step < config.num_steps:
-        groups = groups_of_epoch(text, config, state.epoch)
+        groups = groups_of_epoch(text, config, state.epoch, state.model.config)
         while state.group < len(groups) and state.step < config.num_steps:
             yield _train_window(state, config, text, types, groups[state.group])
         if state.group == len(groups):
@@ -180,7 +187,7 @@ def train_steps(
 
 def _check_place(state: TrainingState, config: TrainingConfig, text: TokenizedText) -> None:
     """Raise CheckpointError unless the state points at a window of the text, or behind a group."""
-    groups = groups_of_epoch(text, config, state.epoch)
+    groups = groups_of_epoch(text, config, state.epoch, state.model.config)
     if state.group < len(groups):
         group = groups[state.group]
         sound = state.window < num_windows(group, window_length(state.model.config, config))
@@ -203,8 +210,18 @@ def window_length(model: ModelConfig, config: TrainingConfig) -> int:
     return _WHOLE if model.bidirectional else config.bptt_length
 
 
-def groups_of_epoch(text: TokenizedText, config: TrainingConfig, epoch: int) -> list[Rows]:
-    """The groups of rows that an epoch reads, in order."""
+def groups_of_epoch(
+    text: TokenizedText, config: TrainingConfig, epoch: int, model: ModelConfig | None = None
+) -> list[Rows]:
+    """The groups of rows that an epoch reads, in order; of a bidirectional model as wholes."""
+    if model is not None and model.bidirectional:
+        return whole_groups(
+            text,
+            batch_size=config.batch_size,
+            segment_length=config.segment_length,
+            seed=config.seed,
+            epoch=epoch,
+        )
     return epoch_groups(
         text,
         batch_size=config.batch_size,

@@ -40,8 +40,7 @@ def info_cli(
         "parameters": f"{parameters:,}",
     }
     if config.bidirectional:
-        rows["model"] += ", bidirectional"
-        rows["reads"] = "both sides of each token: for charlm fill, and PLL in charlm score"
+        rows["reads"] = "both sides of each token (--bidirectional): for charlm fill"
     if loaded.partner is not None:
         rows["partner"] = f"{_partner(loaded.partner)}; --alone leaves it out"
     best = info.get("best_loss_nats_per_token")
