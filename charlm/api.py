@@ -149,11 +149,19 @@ class LanguageModel:
     def fill(self, text: str, *, top: int = 10, keep_unknown: bool = False) -> filling.Fillings:
         """The likeliest ways to fill the gaps of a text: [?] is one of one token, [?5] of five.
 
-        <UNK> is among them with ``keep_unknown``. Raises TextError for a text without gaps,
+        <UNK> is among them with ``keep_unknown``. A text is a sequence; for a model of whole files
+        it is an excerpt, which goes on after its end. Raises TextError for a text without gaps,
         UsageError if the model reads one side alone (it was trained without --bidirectional).
         """
         cloze = self._cloze(self.kind_for(1, text))
-        return filling.fill(cloze, self.tokenizer, text, top=top, keep_unknown=keep_unknown)
+        return filling.fill(
+            cloze,
+            self.tokenizer,
+            text,
+            top=top,
+            keep_unknown=keep_unknown,
+            is_whole=self.checkpoint.split_on != "file",
+        )
 
     def pseudo_score(self, text: str, **options: Any) -> PseudoScore:
         """The pseudo-log-likelihood of a text in nats; options as for pseudo_score_all."""

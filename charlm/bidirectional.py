@@ -28,7 +28,7 @@ from charlm.config import ModelConfig
 from charlm.model import RecurrentLM, State, with_arrays
 from charlm.weights import MISSING, Arrays
 
-_STEPS = 16  # longer rows are read in a multiple of so many steps
+_STEPS = 16  # rows longer than that are padded to a multiple of it
 _OVER_GAPS = 4  # one in so many targets is also predicted over a gap, in training
 
 
@@ -195,12 +195,16 @@ def with_context(rows: Rows, starts: NDArray[np.int64], reach: int) -> Spans:
     return Spans(begin, end, rows.begin, rows.end)
 
 
-def read_sides(text: TokenizedText, spans: Spans) -> Sides:
-    """What both stacks read of runs of a text, side by side."""
+def read_sides(text: TokenizedText, spans: Spans, *, padded: bool = False) -> Sides:
+    """What both stacks read of runs of a text, side by side.
+
+    With ``padded`` long ones come in few widths, for each of which kernels prepare something; the
+    states after the last of such steps mean nothing.
+    """
     lengths = spans.end - spans.begin  # (B,)
-    longest = int(lengths.max())
-    # Kernels prepare something for each number of steps: there are few.
-    width = longest if longest <= _STEPS else -(-longest // _STEPS) * _STEPS
+    width = int(lengths.max())
+    if padded and width > _STEPS:
+        width = -(-width // _STEPS) * _STEPS
     step = np.arange(width)[:, None]  # (T, 1)
     at = spans.begin + step  # (T, B)
     counted = (at >= spans.first) & (at < spans.last)  # and so before the end

@@ -155,16 +155,18 @@ def fill(
     *,
     top: int = 10,
     keep_unknown: bool = False,
+    is_whole: bool = True,
 ) -> Fillings:
     """The ``top`` likeliest fillings of a text's gaps, <UNK> among them with ``keep_unknown``.
 
+    A text that ``is_whole`` is a sequence and ends where it ends; an excerpt goes on, unknown how.
     Raises TextError for a text without gaps, UsageError if top is below 1.
     """
     if top < 1:
         raise UsageError(f"top must be 1 or more, got {top}.")
     gapped = cut(tokenizer, text)
     never = [tokenizer.eos_id] if keep_unknown else [tokenizer.unk_id, tokenizer.eos_id]
-    ids, log_probs = _search(cloze, gapped, top, never)
+    ids, log_probs = _search(cloze, gapped, top, never, is_whole)
     order = np.argsort(-log_probs, kind="stable")
     ranks = np.searchsorted(-log_probs[order], -log_probs[order]) + 1
     entries = [
@@ -176,7 +178,7 @@ def fill(
 
 
 def _search(
-    cloze: NumpyCloze, gapped: Gapped, top: int, never: list[int]
+    cloze: NumpyCloze, gapped: Gapped, top: int, never: list[int], is_whole: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The best fillings, the tokens of all gaps (B, N) one after another, and log P (B,)."""
     state = cloze.before(gapped.parts[0])
@@ -184,7 +186,10 @@ def _search(
     left = sum(gapped.lengths)
     for index, length in enumerate(gapped.lengths):
         known = _next_known(gapped, index)
-        after = cloze.after(gapped.parts[known], ends=known == len(gapped.parts) - 1)
+        is_last = known == len(gapped.parts) - 1
+        right = gapped.parts[known]
+        right = right[:-1] if is_last and not is_whole else right  # without <EOS>
+        after = cloze.after(right, ends=is_last and is_whole)
         missing = sum(gapped.lengths[index:known])
         for _ in range(length):
             left, missing = left - 1, missing - 1

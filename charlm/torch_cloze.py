@@ -59,7 +59,7 @@ def pseudo_log_probs(
     rows = Rows(text.starts[:-1], text.starts[1:], text.starts[:-1])
     short = rows.take(np.flatnonzero(rows.lengths <= _LONGEST))
     for group in group_rows(short, tokens_per_window=_TOKENS, bptt_length=_LONGEST, rng=None):
-        sides = read_sides(text, spans_of(group))
+        sides = read_sides(text, spans_of(group), padded=True)
         note(model.joined(sides)[0], sides.targets.to(device), sides.places)
     for index in np.flatnonzero(rows.lengths > _LONGEST):
         windows = _windows(int(rows.begin[index]), int(rows.end[index]))
@@ -107,7 +107,7 @@ def quick_pseudo_log_probs(
     for group in group_rows(rows, tokens_per_window=_TOKENS, bptt_length=2 * _PIECE, rng=None):
         if should_stop():
             raise Stopped
-        sides = read_sides(text, with_context(group, text.starts, _REACH))
+        sides = read_sides(text, with_context(group, text.starts, _REACH), padded=True)
         features = model.features(model.joined(sides)[0])
         (values,) = target_log_probs(features, softmax, sides.targets.to(device))
         places.append(sides.places)

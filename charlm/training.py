@@ -257,7 +257,7 @@ def _train_window(
     """One window: forward, backward, update; the state then points at the next."""
     window: Window | Sides
     if state.model.config.bidirectional:
-        window = read_sides(text, spans_of(group))
+        window = read_sides(text, spans_of(group), padded=True)
     else:
         window = read_window(text, group, state.window, config.bptt_length)
     before = state.recurrent

@@ -159,9 +159,10 @@ def test_no_position_sees_itself_and_each_sees_all_others(cell: str) -> None:
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5),
     segment=st.integers(2, 20),
     reach=st.integers(0, 9),
+    padded=st.booleans(),
 )
 def test_each_stack_reads_the_neighbour_of_every_target(
-    lengths: list[int], segment: int, reach: int
+    lengths: list[int], segment: int, reach: int, padded: bool
 ) -> None:
     """Of rows cut anywhere, with context, every token is predicted once, by its true neighbours.
 
@@ -170,7 +171,7 @@ def test_each_stack_reads_the_neighbour_of_every_target(
     sequences = sequences_of(*lengths)
     text = from_ids(sequences, VOCAB)
     rows = cut_rows(text.starts, segment_length=segment, batch_size=2)
-    sides = read_sides(text, with_context(rows, text.starts, reach))
+    sides = read_sides(text, with_context(rows, text.starts, reach), padded=padded)
     assert sorted(sides.places.tolist()) == list(range(text.num_tokens))
     assert sides.num_targets == text.num_tokens
     np.testing.assert_array_equal(sides.targets.numpy(), text.targets.numpy()[sides.places])
@@ -181,16 +182,17 @@ def test_each_stack_reads_the_neighbour_of_every_target(
     np.testing.assert_array_equal(after[sides.backward.numpy()], right[sides.places])
 
 
+@pytest.mark.parametrize("longest", [7, 23])
 @pytest.mark.parametrize("cell", ["lstm", "gru-minimal"])
 def test_a_long_sequence_in_windows_is_as_in_one(
-    cell: str, monkeypatch: pytest.MonkeyPatch
+    cell: str, longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The states that are carried from window to window, in both directions, lose nothing."""
     model = model_of(cell=cell, num_layers=2)
     text = from_ids(sequences_of(50, 3, 41), VOCAB)
     whole, _ = pseudo_log_probs(model, text)
     _, details = pseudo_log_probs(model, text, details=True)
-    monkeypatch.setattr(torch_cloze, "_LONGEST", 7)
+    monkeypatch.setattr(torch_cloze, "_LONGEST", longest)
     windows, more = pseudo_log_probs(model, text, details=True)
     np.testing.assert_allclose(windows, whole, atol=1e-6)
     assert details is not None

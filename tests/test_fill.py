@@ -128,6 +128,22 @@ def test_all_fillings_of_a_gap_add_up_to_one_and_the_best_are_found() -> None:
     assert best.entries == found.entries[:3]
 
 
+def test_an_excerpt_has_no_end() -> None:
+    """Of a whole text the end is read, of an excerpt what is there, and nothing else."""
+    cloze, tokenizer = cloze_of(), letters()
+    state = cloze.before(tokenizer.encode("ab"))
+    for is_whole in (True, False):
+        ids = np.append(tokenizer.encode("cd"), [1] * is_whole)
+        expected = cloze.predict(state, cloze.after(ids, ends=is_whole))[0]
+        expected[[0, 1]] = -np.inf
+        expected = equations.log_softmax(expected)
+        for entry in fill(cloze, tokenizer, "ab[?]cd", is_whole=is_whole).entries:
+            (token,) = tokenizer.encode(entry.gaps[0])
+            assert entry.log_prob == pytest.approx(float(expected[token]), abs=1e-6)
+    at_the_end = fill(cloze, tokenizer, "ab[?]", top=99, is_whole=False)
+    assert math.fsum(entry.probability for entry in at_the_end.entries) == pytest.approx(1)
+
+
 def test_of_several_gaps_the_next_sees_what_was_filled_in() -> None:
     """The second gap is filled after the first; the first sees what is known up to the second."""
     cloze, tokenizer = cloze_of(), letters()
