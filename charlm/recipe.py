@@ -62,6 +62,8 @@ def choose(
         "dropout": dropout,
         "input_dropout": input_dropout,
         "tie_weights": level != "char",
+        # Without it the two directions only add up: 0.78 nats a character where one gave 0.58.
+        "output_layers": stacks - 1,
         **model,
     }
     batch_size = 8 if num_tokens < 30_000 else 32 if sample and level != "char" else 16

@@ -61,7 +61,10 @@ def train_cli(
     ] = None,
     output_layers: Annotated[
         int | None,
-        typer.Option(help="Layers of a network between recurrence and softmax.  [default: 0]"),
+        typer.Option(
+            help="Layers of a network between recurrence and softmax.  [default: 0, or 1 with "
+            "--bidirectional]"
+        ),
     ] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Between layers and on the output.  [default: by text]")
