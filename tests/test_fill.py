@@ -285,7 +285,7 @@ def test_pseudo_figures_go_by_their_own_names(here: Path) -> None:
     assert ranked.out.startswith("rank     PLL (nats) pseudo-ppl pseudo-bits/char")
     assert "highest PLL: " in ranked.err
     assert "likeliest" not in ranked.err
-    assert "PLL, pseudo-log-likelihood" in ranked.err
+    assert "PLL: each token given those before and after it" in ranked.err
     assert "log P" not in good("score", "the cat", "--per-token").out
     assert "bits in all" not in good("score", "the cat", "--heatmap").out
     (figures,) = lines_of_json(good("evaluate", "corpus.txt", "--json").out)

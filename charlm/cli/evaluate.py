@@ -247,7 +247,7 @@ def table(summary: "Summary", unit: str, *, pseudo: bool = False) -> Iterator[st
     yield ""
     spells = summary.spelling_log_prob is not None and summary.oov_tokens > 0
     yield _row("PLL" if pseudo else "log P", f"{summary.total_log_prob / UNITS[unit]:,.3f}", unit)
-    entropies = [(f"{kind}cross-entropy", summary.cross_entropy)]
+    entropies = [("-PLL" if pseudo else "cross-entropy", summary.cross_entropy)]
     entropies += [("  <UNK> unspelled", summary.closed_cross_entropy)] if spells else []
     for name, entropy in entropies:
         scaled = None if entropy is None else entropy / UNITS[unit]

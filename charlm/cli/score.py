@@ -175,10 +175,8 @@ def _check_pseudo(wanted: Wanted, html: Path | None, heatmap: bool) -> None:
             "this model reads both sides of each token: --words and --html show log-probabilities "
             "of texts read from left to right. Leave them out, or take another model."
         )
-    what = (
-        "shaded by the bits of each token" if heatmap else "PLL, pseudo-log-likelihood: each token"
-    )
-    say(f"{what} given all others, before and after it; no probability of the text")
+    what = "shade" if heatmap else "PLL"
+    say(f"{what}: each token given those before and after it; not a probability of the text")
 
 
 def _check_records(
