@@ -164,8 +164,8 @@ def train_cli(
     charlm train poems/ --level word --time 10m --name poems
     zcat news.gz | charlm train - --level subword --epochs 3
     charlm train play.txt --ngram 7 --cache
-    charlm train play.txt --bidirectional --name gaps
     charlm train --demo
+    charlm train corpus.txt --bidirectional --name gaps
     charlm train --resume --name poems --time 10m
     """
     arguments = dict(locals())
