@@ -1,7 +1,7 @@
 """What a model is and how it is trained: frozen, keyword-only, checked, to and from JSON."""
 
 import dataclasses
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from charlm.errors import UsageError
 
@@ -20,18 +20,20 @@ PRECISIONS = ("fp32", "bf16")
 UNKNOWN = ("resample", "spell", "keep")
 ON_NAN = ("skip", "rollback", "stop")
 
+# Of a field that came after models had been saved: written, and asked for, only where it is used.
+_LATER = {"later": True}
+
 
 class _Checked:
-    """JSON in and out, and the checks every config shares.
-
-    ``added`` are fields that files written before there were such lack: they have their defaults.
-    """
-
-    added: ClassVar[frozenset[str]] = frozenset()
+    """JSON in and out, and the checks every config shares."""
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as a dictionary of JSON values."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+        """The fields as a dictionary of JSON values, without those of _LATER that are not used."""
+        values: dict[str, Any] = dataclasses.asdict(self)  # type: ignore[call-overload]
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if field.metadata.get("later") and values[field.name] == field.default:
+                del values[field.name]
+        return values
 
     @classmethod
     def from_json(cls, values: object) -> Self:
@@ -44,7 +46,8 @@ class _Checked:
             raise UsageError(f"{cls.__name__} must be a JSON object, got {type(values).__name__}.")
         if unknown := sorted(set(values) - set(fields)):
             raise UsageError(f"{cls.__name__} has no field {', '.join(map(repr, unknown))}.")
-        if missing := sorted(set(fields) - set(values) - cls.added):
+        required = {name for name in fields if not fields[name].metadata.get("later")}
+        if missing := sorted(required - set(values)):
             raise UsageError(f"{cls.__name__} lacks {', '.join(map(repr, missing))}.")
         return cls(**values)
 
@@ -80,8 +83,6 @@ class ModelConfig(_Checked):
     A bidirectional model has a second stack, which reads from right to left.
     """
 
-    added: ClassVar[frozenset[str]] = frozenset({"bidirectional"})
-
     vocab_size: int
     cell: str = "lstm"
     num_layers: int = 1
@@ -91,7 +92,7 @@ class ModelConfig(_Checked):
     dropout: float = 0.0
     input_dropout: float = 0.0
     tie_weights: bool = False
-    bidirectional: bool = False
+    bidirectional: bool = dataclasses.field(default=False, metadata=_LATER)
 
     def __post_init__(self) -> None:
         self._check("vocab_size", int, 3, 10_000_000)

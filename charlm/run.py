@@ -463,9 +463,9 @@ def _differences(there: ModelConfig, here: ModelConfig) -> str:
     """The fields of a saved model's shape that are others in run.json."""
     saved, asked = there.to_json(), here.to_json()
     return ", ".join(
-        f"{name} is {saved[name]} there, {asked[name]} in run.json"
-        for name in saved
-        if saved[name] != asked[name]
+        f"{name} is {saved.get(name, 0)} there, {asked.get(name, 0)} in run.json"
+        for name in {**saved, **asked}
+        if saved.get(name) != asked.get(name)
     )
 
 

@@ -428,8 +428,10 @@ def test_checkpoints_from_before_are_read() -> None:
     """A model.json without the field is that of a model that reads from left to right."""
     config = ModelConfig(vocab_size=9)
     values = config.to_json()
-    del values["bidirectional"]
+    assert "bidirectional" not in values
     assert ModelConfig.from_json(values) == config
+    both = dataclasses.replace(config, bidirectional=True)
+    assert ModelConfig.from_json(both.to_json()) == both
     with pytest.raises(UsageError, match="bidirectional must be true or false"):
         ModelConfig.from_json({**values, "bidirectional": 1})
 
