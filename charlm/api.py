@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from charlm import checkpoint, partner
+from charlm import checkpoint, filling, partner
+from charlm.cloze import NumpyCloze
 from charlm.config import SamplingConfig
 from charlm.engine import Engine, Reader
 from charlm.errors import UsageError
 from charlm.numpy_engine import NumpyEngine
 from charlm.partnered import PartneredEngine, PartneredReader
 from charlm.prediction import NextTokens, next_tokens
+from charlm.pseudo import PseudoScore, PseudoSummary
 from charlm.sampling import Sample, Sampler
 from charlm.scoring import TextScore, ended, score_texts
 from charlm.streams import Piece
-from charlm.summary import Summary, summarise
+from charlm.summary import Summary, summarise, summarise_whole
 from charlm.unknown import unknown_of
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class LanguageModel:
         self._networks: dict[str, Engine] = {}
         self._engines: dict[str, Engine] = {}
         self._samplers: dict[str, Sampler] = {}
+        self._clozes: dict[str, NumpyCloze] = {}
 
     @property
     def model(self) -> "RecurrentLM":
@@ -143,6 +146,85 @@ class LanguageModel:
         engine = self.engine(self.kind_for(1, prefix))
         return next_tokens(engine, self.tokenizer, prefix, top=top)
 
+    def fill(self, text: str, *, top: int = 10, keep_unknown: bool = False) -> filling.Fillings:
+        """The likeliest ways to fill the gaps of a text: [?] is one of one token, [?5] of five.
+
+        <UNK> is among them with ``keep_unknown``. A text is a sequence; for a model of whole files
+        it is an excerpt, which goes on after its end. Raises TextError for a text without gaps,
+        UsageError if the model reads one side alone (it was trained without --bidirectional).
+        """
+        cloze = self._cloze(self.kind_for(1, text))
+        return filling.fill(
+            cloze,
+            self.tokenizer,
+            text,
+            top=top,
+            keep_unknown=keep_unknown,
+            is_whole=self.checkpoint.split_on != "file",
+        )
+
+    def pseudo_score(self, text: str, **options: Any) -> PseudoScore:
+        """The pseudo-log-likelihood of a text in nats; options as for pseudo_score_all."""
+        return self.pseudo_score_all([text], **options)[0]
+
+    def pseudo_score_all(
+        self,
+        texts: Sequence[str],
+        *,
+        context: str = "",
+        per_token: bool = False,
+        closed: bool = False,
+    ) -> list[PseudoScore]:
+        """Σt log P(y<t> given all other tokens) of texts, in order (Salazar et al. 2020).
+
+        It ranks texts, and is no log-probability of them. Options as for score_all. Raises
+        UsageError if the model reads one side alone.
+        """
+        distinct = list(dict.fromkeys(texts))
+        scores = score_texts(
+            self._cloze_for(sum(len(context) + len(text) + 1 for text in distinct)),
+            self.tokenizer,
+            distinct,
+            unknown=None if closed else self.unknown,
+            context=context,
+            per_token=per_token,
+        )
+        of_text = dict(zip(distinct, map(PseudoScore, scores), strict=True))
+        return [of_text[text] for text in texts]
+
+    def pseudo_evaluate_pieces(
+        self, pieces: Iterable[Piece], *, closed: bool = False
+    ) -> Iterator[PseudoSummary]:
+        """Pseudo-figures of sequences in pieces: those so far, and so on; the last is of the whole.
+
+        A sequence is held in memory as a whole. Raises UsageError as pseudo_score_all does.
+        """
+        unknown = None if closed else self.unknown
+        summaries = summarise_whole(pieces, self.tokenizer, self._cloze_for, unknown=unknown)
+        yield from map(PseudoSummary, summaries)
+
+    def _cloze_for(self, tokens: int) -> NumpyCloze:
+        """What will be done first with so many tokens, each read by two stacks."""
+        return self._cloze(self.kind_for(2 * tokens))
+
+    def _cloze(self, kind: str) -> NumpyCloze:
+        """What runs a bidirectional model, made on first use. Raises UsageError if it is none."""
+        if not self.config.bidirectional:
+            raise UsageError(
+                "this model reads a text from left to right alone: gaps are filled, and texts "
+                "scored from both sides, by one trained with --bidirectional."
+            )
+        if kind not in self._clozes:
+            config, weights = self.checkpoint.config, self.checkpoint.weights
+            if kind == "numpy":
+                self._clozes[kind] = NumpyCloze(config, weights)
+            else:
+                from charlm.bidirectional import from_arrays
+                from charlm.torch_cloze import TorchCloze
+
+                self._clozes[kind] = TorchCloze(from_arrays(config, weights))
+        return self._clozes[kind]
+
     def novelty(self, texts: Iterable[str], *, prompt: str = "", **options: Any) -> "Novelty":
         """What of texts is new, and what was copied from the training text.
 
@@ -210,7 +292,17 @@ class LanguageModel:
         return network if self.partner is None else PartneredEngine(network, self.partner)
 
     def _network(self, kind: str) -> Engine:
-        """The network on this kind of engine, made on first use."""
+        """The network on this kind of engine, made on first use.
+
+        Raises UsageError for a bidirectional one, which does not run from left to right.
+        """
+        if self.config.bidirectional:
+            raise UsageError(
+                "this model reads both sides of each token (--bidirectional), so it has no next "
+                "token to draw or predict, and no probability of a text. Fill gaps with charlm "
+                "fill, score with charlm score (pseudo-log-likelihood), or take a model trained "
+                "without --bidirectional."
+            )
         if kind not in self._networks:
             config, weights = self.checkpoint.config, self.checkpoint.weights
             if kind == "numpy":

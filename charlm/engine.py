@@ -72,12 +72,8 @@ class Reader(Protocol):
         """
 
 
-class Engine(Reader, Protocol):
-    """A trained model that can be run."""
-
-    @property
-    def config(self) -> ModelConfig:
-        """The shape of the network, of several that of the first."""
+class Scorer(Protocol):
+    """What gives the tokens of whole sequences their probabilities, and tells more if asked."""
 
     def token_log_probs(
         self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
@@ -87,6 +83,19 @@ class Engine(Reader, Protocol):
         With ``details`` also what else there is to say of each; openers (K,) are the ids whose
         probability, taken together, is asked for.
         """
+
+
+class Engine(Reader, Scorer, Protocol):
+    """A trained model that can be run."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The shape of the network, of several that of the first."""
+
+    def token_log_probs(
+        self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
+    ) -> tuple[npt.NDArray[np.float64], Details | None]:
+        """As that of a scorer."""
 
     def predictions(self, sequences: Sequence[Ids]) -> Predictions:
         """log P (M, V) of all types at some of the tokens (M,) after others, till all have come.

@@ -59,6 +59,8 @@ class ModelWeights(NamedTuple):
     output: tuple[tuple[Array, Array], ...]  # hidden layers at each step: (D, D'), (D,)
     softmax_weight: Array  # (V, D)
     softmax_bias: Array  # (V,)
+    backward: tuple[LayerWeights[Array], ...] = ()  # of a bidirectional model, bottom first
+    gap_gates: Array | None = None  # (D, H) of a bidirectional model
 
 
 Step: TypeAlias = Callable[[LayerWeights[Array], Array, LayerState], LayerState]
@@ -219,6 +221,42 @@ def forward(
     """Log-probabilities of every next token: ids (B, T), state -> log_probs (B, T, V), state."""
     a, state = hidden(cell, weights, inputs, state)
     return predict(weights, a), state
+
+
+def hidden_after(cell: str, weights: ModelWeights, targets: Ids) -> Array:
+    """What the top of the backward stack says of each target: ids (B, T) -> a (B, T, H).
+
+    It reads from the end on, after id V, the zero vector, which stands at the right of every
+    end; at a target it has read all that comes after it, not the target itself.
+    """
+    end = np.full((len(targets), 1), len(weights.embedding) - 1)
+    inputs = np.concatenate((end, targets[:, :0:-1]), axis=1)  # V, y<T>, ..., y<2>
+    a, _ = hidden(cell, weights._replace(layers=weights.backward), inputs)
+    return a[:, ::-1]
+
+
+def join(weights: ModelWeights, before: Array, after: Array, missing: int = 0) -> Array:
+    """[a→<t-1>, Γ * a←<t+1+missing>]: both (..., H) -> (..., 2H).
+
+    After the token that is predicted so many more are missing. The gate says how much of each
+    unit still tells something over so wide a gap; without one there is no gate.
+    """
+    if missing:
+        assert weights.gap_gates is not None
+        after = after * weights.gap_gates[min(missing, len(weights.gap_gates)) - 1]
+    return np.concatenate((before, after), axis=-1)
+
+
+def both_sides(cell: str, weights: ModelWeights, targets: Ids) -> Array:
+    """Log-probabilities of every token given all others: ids (B, T) -> log_probs (B, T, V).
+
+    The targets are whole sequences, <EOS> among them.
+    """
+    begin = np.full((len(targets), 1), len(weights.embedding) - 1)
+    inputs = np.concatenate((begin, targets[:, :-1]), axis=1)
+    before, _ = hidden(cell, weights, inputs)
+    after = hidden_after(cell, weights, targets)
+    return predict(weights, join(weights, before, after))
 
 
 def token_log_probs(log_probs: Array, targets: Ids) -> Array:

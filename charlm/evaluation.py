@@ -116,7 +116,7 @@ def read_on(
         span = slice(at, at + _WINDOW)
         hidden, state = model.hidden(inputs[None, span].to(device), state)  # (T, 1, H)
         features = model.features(hidden[:, 0])
-        values, *_ = _target_log_probs(features, softmax, targets[span].to(device))
+        values, *_ = target_log_probs(features, softmax, targets[span].to(device))
         log_probs[span] = values.cpu().numpy()
     return log_probs, Begun(int(ids[-1]), state)
 
@@ -153,11 +153,11 @@ def _score_window(
     hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
     vectors = hidden.reshape(-1, hidden.shape[-1])  # (T * B, H)
     targets = window.targets.t().reshape(-1).clamp(min=0).to(device)
-    columns = _target_log_probs(model.features(vectors), softmax, targets, details, openers)
+    columns = target_log_probs(model.features(vectors), softmax, targets, details, openers)
     return [column.cpu().view(width, batch) for column in columns], state
 
 
-def _target_log_probs(
+def target_log_probs(
     features: Tensor,
     softmax: Product,
     targets: Tensor,
@@ -250,7 +250,7 @@ def quick_log_probs(
             hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
             if window.num_targets:
                 vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
-                (values,) = _target_log_probs(model.features(vectors), softmax, targets)
+                (values,) = target_log_probs(model.features(vectors), softmax, targets)
                 scored = (window.targets.t() != PADDING).numpy()  # (T, B)
                 at = group.begin[:batch] + offset + np.arange(width)[:, None]
                 places.append(at[scored])

@@ -40,6 +40,11 @@ def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> Lan
     cannot spell what it does not know.
     """
     checked = check_weights(weights, len(models))
+    if any(model.config.bidirectional for model in models):
+        raise UsageError(
+            "a bidirectional model cannot be mixed: it has no next token and no probability of a "
+            "text. Give it alone, or models trained without --bidirectional."
+        )
     files = [model.tokenizer.to_files() for model in models]
     if all(other == files[0] for other in files[1:]):
         return TokenMixture(models, checked)

@@ -4,7 +4,7 @@ It knows ids, never text. Letters: B batch, T time, V vocabulary, E embedding, H
 D the width that the softmax reads.
 """
 
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,10 +39,14 @@ class RecurrentLM(nn.Module):
             make_layer(config.cell, embedding if layer == 0 else hidden, hidden)
             for layer in range(config.num_layers)
         )
-        self.output = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(config.output_layers))
+        top = (1 + config.bidirectional) * hidden  # both directions side by side
+        self.output = nn.ModuleList(
+            nn.Linear(hidden if depth else top, hidden) for depth in range(config.output_layers)
+        )
+        top = hidden if config.output_layers else top
         # With tied weights the softmax reads what has the width of the embedding.
-        width = embedding if config.tie_weights else hidden
-        self.projection = nn.Linear(hidden, width, bias=False) if width != hidden else None
+        width = embedding if config.tie_weights else top
+        self.projection = nn.Linear(top, width, bias=False) if width != top else None
         self.softmax = nn.Linear(width, config.vocab_size)
         if config.tie_weights:
             del self.softmax.weight  # the embedding's rows serve in its place
@@ -106,10 +110,20 @@ class RecurrentLM(nn.Module):
         inputs: (B, T) ids, each below V or V itself for the zero vector. Returns (T, B, H) and
         the state after the last input. In training mode dropout draws from ``generator``.
         """
+        return self._stacked(self.layers, inputs, state, generator)
+
+    def _stacked(
+        self,
+        layers: nn.ModuleList,
+        inputs: Tensor,
+        state: State,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, State]:
+        """``hidden`` of one stack of layers."""
         rate = self.config.dropout
         x = self._dropout(self.embedding(inputs.t()), self.config.input_dropout, generator)
         after = []  # x is (T, B, E) here
-        for depth, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
+        for depth, (layer, before) in enumerate(zip(layers, state, strict=True)):
             if depth:
                 x = self._dropout(x, rate, generator)
             x, new = layer(x, before)  # (T, B, H)
@@ -145,6 +159,9 @@ class RecurrentLM(nn.Module):
         return x * keep.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
 
 
+Model = TypeVar("Model", bound=RecurrentLM)
+
+
 def to_arrays(model: RecurrentLM) -> dict[str, npt.NDArray[np.float32]]:
     """The parameters by name, as weights.py describes them."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
@@ -154,6 +171,11 @@ def from_arrays(config: ModelConfig, arrays: Arrays) -> RecurrentLM:
     """A model with these weights, for use: in evaluation mode, without gradients."""
     with torch.device("meta"):
         model = RecurrentLM(config)
+    return with_arrays(model, arrays)
+
+
+def with_arrays(model: Model, arrays: Arrays) -> Model:
+    """The model with these weights in the place of its own, for use."""
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False)

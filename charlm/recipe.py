@@ -46,10 +46,12 @@ def choose(
     mean_length = num_tokens / max(1, num_sequences)
     short, little = mean_length < _SHORT, num_tokens < _LITTLE
     sample = sample_of_types(vocab_size, num_tokens)
-    hidden = model.get("hidden_size") or _hidden_size(level, num_tokens, seconds, short)
+    stacks = 1 + bool(model.get("bidirectional"))
+    hidden = model.get("hidden_size") or _hidden_size(level, num_tokens, seconds / stacks, short)
     embedding = _embedding_size(level, vocab_size, hidden, short)
     width = hidden if level == "char" else embedding  # of what the softmax reads
-    weights = 4 * hidden * (hidden + embedding) + width * (sum(sample.values()) or vocab_size)
+    recurrent = 4 * hidden * (hidden + embedding) * stacks
+    weights = recurrent + width * (sum(sample.values()) or vocab_size)
     passes = 0.92 * seconds * _PRODUCTS_A_SECOND / (6 * weights * max(1, num_tokens))
     passes = min(passes, most_epochs(level, num_tokens, mean_length))
     dropout, input_dropout = _dropouts(level, passes, little, short and hidden > 256)
@@ -60,20 +62,23 @@ def choose(
         "dropout": dropout,
         "input_dropout": input_dropout,
         "tie_weights": level != "char",
+        # Without one the two directions only add up: 0.78 nats a character, with one 0.58.
+        "output_layers": stacks - 1,
         **model,
     }
     batch_size = 8 if num_tokens < 30_000 else 32 if sample and level != "char" else 16
     chosen_training = {
         "num_steps": 1,
-        "batch_size": batch_size,
-        "bptt_length": 64 if level == "char" else 35,
+        "batch_size": batch_size // stacks,  # of windows that are so many times as long
+        "bptt_length": (64 if level == "char" else 35) * stacks,
         "learning_rate": 2e-3 if batch_size < 16 else 4e-3 if short else 3e-3,
         "weight_decay": 0.05 if short or level != "char" or little or passes > 13 else 0.01,
         **sample,
         **training,
     }
     chosen_training.setdefault("end_learning_rate", chosen_training["learning_rate"] * 0.02)
-    chosen_training.setdefault("segment_length", max(2048, chosen_training["bptt_length"]))
+    segment = 0 if stacks > 1 else 2048  # where both sides are read, a row is a window
+    chosen_training.setdefault("segment_length", max(segment, chosen_training["bptt_length"]))
     model_config = ModelConfig(**chosen_model)
     config = TrainingConfig(**chosen_training)
     dropouts = f"dropout {model_config.dropout:g}"
@@ -82,7 +87,7 @@ def choose(
     why = (
         f"{num_tokens:,} tokens in sequences of {mean_length:,.0f} on average and "
         f"{_minutes(seconds)} ask for {model_config.num_layers} x {model_config.hidden_size} "
-        f"{model_config.cell}, {dropouts}"
+        f"{model_config.cell}{' from both sides' if stacks > 1 else ''}, {dropouts}"
     )
     if config.sampled_types:
         why += f", a softmax over {config.frequent_types + config.sampled_types:,} types a step"

@@ -25,7 +25,7 @@ from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import WordTokenizer, count_types
-from charlm.training import groups_of_epoch, tokens_per_second
+from charlm.training import groups_of_epoch, tokens_per_second, window_length
 from charlm.unknown import Speller, Unknown, unknown_of
 
 _VALIDATION_SHARE = 0.05  # of the time, at most, goes into the quick validations
@@ -90,6 +90,11 @@ class Request:
         check_budget(self.seconds, self.epochs, self.steps)
         if self.ngram is not None:
             ngram.check_order(self.ngram)
+        if self.model.get("bidirectional") and (self.ngram is not None or self.cache):
+            raise UsageError(
+                "a bidirectional model reads both sides, n-grams and a cache one: leave out "
+                "--ngram and --cache, or --bidirectional."
+            )
         # Here for their checks alone: what cannot be is refused before anything is read.
         ModelConfig(**{"vocab_size": 3, **self.model})
         asked = {**self.training, "seed": self.seed, "precision": self.precision or "fp32"}
@@ -320,7 +325,8 @@ def fix_steps(
     """
     text = material.text
     per_epoch = sum(
-        num_windows(group, config.bptt_length) for group in groups_of_epoch(text, config, 0)
+        num_windows(group, window_length(model, config))
+        for group in groups_of_epoch(text, config, 0, model)
     )
     seconds = request.seconds
     num_sequences = len(text.starts) - 1
@@ -377,7 +383,7 @@ def fix_steps(
 def _validation_cost(model: ModelConfig, config: TrainingConfig) -> float:
     """What reading a token costs, against training on it: all types have to be scored."""
     width = model.embedding_size if model.tie_weights else model.hidden_size
-    recurrent = 8 * model.num_layers * model.hidden_size**2
+    recurrent = 8 * model.num_layers * model.hidden_size**2 * (1 + model.bidirectional)
     types = config.frequent_types + config.sampled_types if config.sampled_types else None
     whole = recurrent + width * model.vocab_size
     trained = recurrent + width * min(types or model.vocab_size, model.vocab_size)

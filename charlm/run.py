@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import charlm
 from charlm import checkpoint, storage
 from charlm.batching import TokenizedText
+from charlm.bidirectional import BidirectionalLM
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, UsageError
 from charlm.evaluation import Stopped, quick_log_probs
@@ -26,6 +27,7 @@ from charlm.novelty import Source
 from charlm.partner import Evidence, Partner
 from charlm.partner import fit as fit_partner
 from charlm.tokenizers.base import Tokenizer
+from charlm.torch_cloze import quick_pseudo_log_probs
 from charlm.training import (
     CURE,
     Step,
@@ -423,7 +425,15 @@ def _held_out_loss(
     material: Material,
     should_stop: Callable[[], bool],
 ) -> float:
-    """Mean nats per target, of the mixture where there is a partner, which is fitted first."""
+    """Mean nats per target, of the mixture where there is a partner, which is fitted first.
+
+    Of a bidirectional model it is that of each target given both sides.
+    """
+    if isinstance(model, BidirectionalLM):
+        _, log_probs = quick_pseudo_log_probs(
+            model, valid, most_tokens=config.validate_tokens, should_stop=should_stop
+        )
+        return -float(log_probs.mean())
     places, log_probs = quick_log_probs(
         model,
         valid,
@@ -453,9 +463,9 @@ def _differences(there: ModelConfig, here: ModelConfig) -> str:
     """The fields of a saved model's shape that are others in run.json."""
     saved, asked = there.to_json(), here.to_json()
     return ", ".join(
-        f"{name} is {saved[name]} there, {asked[name]} in run.json"
-        for name in saved
-        if saved[name] != asked[name]
+        f"{name} is {saved.get(name, 0)} there, {asked.get(name, 0)} in run.json"
+        for name in {**saved, **asked}
+        if saved.get(name) != asked.get(name)
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import metrics
-from charlm.engine import Details, Engine
+from charlm.engine import Details, Scorer
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.ids import IdArray
 from charlm.unknown import Unknown
@@ -73,7 +73,7 @@ class TextScore:
 
 
 def score_texts(
-    engine: Engine,
+    engine: Scorer,
     tokenizer: Tokenizer,
     texts: Sequence[str],
     *,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import corpus, metrics
-from charlm.engine import Ids, Reader
+from charlm.engine import Ids, Reader, Scorer
 from charlm.scoring import ended
 from charlm.streams import Piece
 from charlm.tokenizers.base import Tokenizer
@@ -165,6 +165,33 @@ def summarise(
     yield total
 
 
+def summarise_whole(
+    pieces: Iterable[Piece],
+    tokenizer: Tokenizer,
+    scorer_for: Callable[[int], Scorer],
+    *,
+    unknown: Unknown | None,
+) -> Iterator[Summary]:
+    """As ``summarise``, where tokens depend on what comes after: a sequence is kept as a whole."""
+    total = Summary(spelling_log_prob=None if unknown is None else 0.0)
+    waiting: list[str] = []
+    parts: list[str] = []
+    size = 0
+    for piece in pieces:
+        parts.append(piece.text)
+        size += len(piece.text)
+        if piece.ends:
+            waiting.append("".join(parts))
+            parts = []
+        if waiting and size >= _CHARACTERS:
+            total += _of_texts(waiting, tokenizer, scorer_for(size), unknown)
+            size, waiting = sum(map(len, parts)), []
+            yield total
+    if waiting:
+        total += _of_texts(waiting, tokenizer, scorer_for(size), unknown)
+    yield total
+
+
 class _LongSequence:
     """A sequence that is read a part at a time."""
 
@@ -199,7 +226,7 @@ class _LongSequence:
 
 
 def _of_texts(
-    texts: Sequence[str], tokenizer: Tokenizer, engine: Reader, unknown: Unknown | None
+    texts: Sequence[str], tokenizer: Tokenizer, engine: Reader | Scorer, unknown: Unknown | None
 ) -> Summary:
     """The summary of whole sequences, scored side by side."""
     ids = ended(tokenizer, texts)

@@ -27,6 +27,14 @@ from charlm.batching import (
     num_windows,
     read_window,
 )
+from charlm.bidirectional import (
+    BidirectionalLM,
+    Sides,
+    network,
+    read_sides,
+    spans_of,
+    whole_groups,
+)
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError
 from charlm.model import (
@@ -39,6 +47,7 @@ from charlm.model import (
 from charlm.softmax import TypeSampler, cross_entropy
 from charlm.weights import Arrays
 
+_WHOLE = 10**12  # tokens: longer than any row
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
 CURE = (
     "Begin again with a lower --learning-rate, or go on from the last checkpoint with --resume "
@@ -117,7 +126,7 @@ def new_state(
     """A freshly initialised model, drawn from the seed, and its optimizer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = RecurrentLM(model_config)
+        model = network(model_config)
     model = model.to(device)
     average = None
     if config.average_decay:
@@ -169,7 +178,7 @@ def train_steps(
         _check_place(state, config, text)
     types = _type_sampler(state.model, config, text)
     while state.step < config.num_steps:
-        groups = groups_of_epoch(text, config, state.epoch)
+        groups = groups_of_epoch(text, config, state.epoch, state.model.config)
         while state.group < len(groups) and state.step < config.num_steps:
             yield _train_window(state, config, text, types, groups[state.group])
         if state.group == len(groups):
@@ -178,10 +187,10 @@ def train_steps(
 
 def _check_place(state: TrainingState, config: TrainingConfig, text: TokenizedText) -> None:
     """Raise CheckpointError unless the state points at a window of the text, or behind a group."""
-    groups = groups_of_epoch(text, config, state.epoch)
+    groups = groups_of_epoch(text, config, state.epoch, state.model.config)
     if state.group < len(groups):
         group = groups[state.group]
-        sound = state.window < num_windows(group, config.bptt_length)
+        sound = state.window < num_windows(group, window_length(state.model.config, config))
         if state.recurrent is None:
             sound = sound and state.window == 0
         elif sound:
@@ -196,8 +205,23 @@ def _check_place(state: TrainingState, config: TrainingConfig, text: TokenizedTe
         )
 
 
-def groups_of_epoch(text: TokenizedText, config: TrainingConfig, epoch: int) -> list[Rows]:
-    """The groups of rows that an epoch reads, in order."""
+def window_length(model: ModelConfig, config: TrainingConfig) -> int:
+    """The most tokens of a row that a step reads: a bidirectional model reads rows whole."""
+    return _WHOLE if model.bidirectional else config.bptt_length
+
+
+def groups_of_epoch(
+    text: TokenizedText, config: TrainingConfig, epoch: int, model: ModelConfig | None = None
+) -> list[Rows]:
+    """The groups of rows that an epoch reads, in order; of a bidirectional model as wholes."""
+    if model is not None and model.bidirectional:
+        return whole_groups(
+            text,
+            batch_size=config.batch_size,
+            segment_length=config.segment_length,
+            seed=config.seed,
+            epoch=epoch,
+        )
     return epoch_groups(
         text,
         batch_size=config.batch_size,
@@ -231,7 +255,11 @@ def _train_window(
     group: Rows,
 ) -> Step:
     """One window: forward, backward, update; the state then points at the next."""
-    window = read_window(text, group, state.window, config.bptt_length)
+    window: Window | Sides
+    if state.model.config.bidirectional:
+        window = read_sides(text, spans_of(group), padded=True)
+    else:
+        window = read_window(text, group, state.window, config.bptt_length)
     before = state.recurrent
     if before is None:
         before = state.model.init_state(len(window.inputs))
@@ -248,7 +276,7 @@ def _train_window(
     state.tokens += window.num_targets
     state.window += 1
     state.recurrent = detach_state(after) if finite else None
-    if state.window == num_windows(group, config.bptt_length):
+    if state.window == num_windows(group, window_length(state.model.config, config)):
         state.group, state.window, state.recurrent = state.group + 1, 0, None
     elif state.recurrent is None:
         # After a skipped step the group is left: what it carried cannot be trusted.
@@ -259,7 +287,7 @@ def _train_window(
 def _update(
     state: TrainingState,
     config: TrainingConfig,
-    window: Window,
+    window: Window | Sides,
     types: TypeSampler | None,
     before: State,
     rate: float,
@@ -272,10 +300,7 @@ def _update(
     # A window reads few of many embeddings: their gradient is made of those rows alone.
     model.embedding.sparse = types is not None
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        hidden, after = model.hidden(
-            window.inputs.to(device), narrow_state(before, len(window.inputs)), generator
-        )
-        vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
+        vectors, targets, after = _vectors(model, window, before, generator)
         features = model.features(vectors)
         if types is None:
             loss = cross_entropy(features, model.softmax_weight, model.softmax.bias, targets)
@@ -284,7 +309,7 @@ def _update(
             loss = cross_entropy(
                 features, *model.softmax_rows(drawn.ids), drawn.targets, drawn.log_weights
             )
-        loss = loss / window.num_targets
+        loss = loss / len(targets)
     before_it = [parameter.grad for parameter in model.parameters()] if types else []
     for parameter in model.parameters():
         parameter.grad = None
@@ -303,6 +328,20 @@ def _update(
             decay = min(config.average_decay, (1 + state.updates) / (10 + state.updates))
             torch._foreach_lerp_(state.average, [p.detach() for p in model.parameters()], 1 - decay)
     return value, norm, after
+
+
+def _vectors(
+    model: RecurrentLM, window: Window | Sides, before: State, generator: torch.Generator
+) -> tuple[Tensor, Tensor, State]:
+    """What is read (M, H), or (M, 2H) from both sides, to predict targets (M,); the state after."""
+    device = model.embedding.weight.device
+    if isinstance(window, Sides):
+        assert isinstance(model, BidirectionalLM)
+        return *model.lessons(window, generator), before
+    hidden, after = model.hidden(
+        window.inputs.to(device), narrow_state(before, len(window.inputs)), generator
+    )
+    return *flatten_targets(hidden, window.targets.to(device), PADDING), after
 
 
 def _make_dense(parameter: nn.Parameter, buffer: Tensor | None) -> None:

@@ -13,6 +13,8 @@ from charlm.equations import NUM_GATES, LayerWeights, ModelWeights
 
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 
+FORWARD, BACKWARD = "layers", "backward_layers"  # the stacks, by the names of their parameters
+MISSING = 15  # tokens that may be missing beside the one predicted, each number with its gate
 FUSED = ("lstm", "gru", "rnn-tanh", "rnn-relu")  # the cells that torch has kernels for
 
 
@@ -21,30 +23,37 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     hidden, embedding = config.hidden_size, config.embedding_size
     gates = NUM_GATES[config.cell] * hidden
     found: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size + 1, embedding)}
-    for layer in range(config.num_layers):
-        below = embedding if layer == 0 else hidden
-        for name, shape in zip(
-            layer_names(config.cell, layer),
-            ((gates, below), (gates, hidden), (gates,), (gates,), (3, hidden)),
-            strict=True,
-        ):
-            if name is not None:
-                found[name] = shape
+    for stack in (FORWARD, BACKWARD)[: 1 + config.bidirectional]:
+        for layer in range(config.num_layers):
+            below = embedding if layer == 0 else hidden
+            for name, shape in zip(
+                layer_names(config.cell, layer, stack),
+                ((gates, below), (gates, hidden), (gates,), (gates,), (3, hidden)),
+                strict=True,
+            ):
+                if name is not None:
+                    found[name] = shape
+    if config.bidirectional:
+        found["gap_gates"] = (MISSING, hidden)
+    top = (1 + config.bidirectional) * hidden  # both directions side by side
     for index in range(config.output_layers):
-        found[f"output.{index}.weight"] = (hidden, hidden)
+        found[f"output.{index}.weight"] = (hidden, top)
         found[f"output.{index}.bias"] = (hidden,)
-    width = embedding if config.tie_weights else hidden
-    if width != hidden:
-        found["projection.weight"] = (width, hidden)
+        top = hidden
+    width = embedding if config.tie_weights else top
+    if width != top:
+        found["projection.weight"] = (width, top)
     if not config.tie_weights:
         found["softmax.weight"] = (config.vocab_size, width)
     found["softmax.bias"] = (config.vocab_size,)
     return found
 
 
-def layer_names(cell: str, layer: int) -> tuple[str, str, str, str | None, str | None]:
+def layer_names(
+    cell: str, layer: int, stack: str = FORWARD
+) -> tuple[str, str, str, str | None, str | None]:
     """The names of a layer's parameters in the order of LayerWeights; None where it has none."""
-    prefix = f"layers.{layer}."
+    prefix = f"{stack}.{layer}."
     if cell in FUSED:
         weight_ih, weight_hh, bias_ih, bias_hh = (
             f"{prefix}rnn.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -66,27 +75,32 @@ def model_weights(
     def array(name: str) -> npt.NDArray[np.floating]:
         return np.asarray(arrays[name], dtype=dtype)
 
-    layers = []
-    for layer in range(config.num_layers):
-        names = layer_names(config.cell, layer)
-        required, optional = names[:3], names[3:]
-        layers.append(
-            LayerWeights(
-                *(array(name) for name in required),
-                *(None if name is None else array(name) for name in optional),
+    def layers(stack: str) -> tuple[LayerWeights[npt.NDArray[np.floating]], ...]:
+        found = []
+        for layer in range(config.num_layers):
+            names = layer_names(config.cell, layer, stack)
+            required, optional = names[:3], names[3:]
+            found.append(
+                LayerWeights(
+                    *(array(name) for name in required),
+                    *(None if name is None else array(name) for name in optional),
+                )
             )
-        )
+        return tuple(found)
+
     embedding = array("embedding.weight")
     softmax = embedding[:-1] if config.tie_weights else array("softmax.weight")
     if "projection.weight" in arrays:
         softmax = softmax @ array("projection.weight")
     return ModelWeights(
         embedding=embedding,
-        layers=tuple(layers),
+        layers=layers(FORWARD),
         output=tuple(
             (array(f"output.{index}.weight"), array(f"output.{index}.bias"))
             for index in range(config.output_layers)
         ),
         softmax_weight=softmax,
         softmax_bias=array("softmax.bias"),
+        backward=layers(BACKWARD) if config.bidirectional else (),
+        gap_gates=array("gap_gates") if config.bidirectional else None,
     )

@@ -31,7 +31,7 @@ from charlm.run import Run
 from charlm.training import Step
 
 COMMANDS = ("train", "sample", "score", "evaluate", "compare")
-COMMANDS += ("novelty", "next", "tokenize", "info", "list")
+COMMANDS += ("novelty", "fill", "next", "tokenize", "info", "list")
 TINY = ("--steps", "3", "--hidden", "8")
 BEST = re.compile(
     r"best validation loss: (\d+\.\d{4}) nats per token, (\d+\.\d{4}) bits per character "
@@ -207,6 +207,7 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
     (empty / "samples.txt").write_text("the bear\nthe jay\n")
     (empty / "samples.jsonl").write_text('{"text": "the bear"}\n')
     (empty / "held-out.txt").write_text("the bear\nthe jay\n")
+    (empty / "gaps.txt").write_text("the b[?]r\n[?3] jay\n")
     for name in ("words", "chars", "old", "new"):
         good("train", "corpus.txt", "--name", name, *TINY)
     (empty / "poems").mkdir()

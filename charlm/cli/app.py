@@ -8,7 +8,18 @@ from typing import Annotated, Any, TextIO
 import typer
 
 import charlm
-from charlm.cli import border, compare, evaluate, info, novelty, sample, score, tokenize, train
+from charlm.cli import (
+    border,
+    compare,
+    evaluate,
+    fill,
+    info,
+    novelty,
+    sample,
+    score,
+    tokenize,
+    train,
+)
 from charlm.cli.next import next_cli  # the module's own name is a builtin's
 
 app = typer.Typer(
@@ -54,6 +65,7 @@ app.command("score")(border.guarded(score.score_cli))
 app.command("evaluate")(border.guarded(evaluate.evaluate_cli))
 app.command("compare")(border.guarded(compare.compare_cli))
 app.command("novelty")(border.guarded(novelty.novelty_cli))
+app.command("fill")(border.guarded(fill.fill_cli))
 app.command("next")(border.guarded(next_cli))
 app.command("tokenize")(border.guarded(tokenize.tokenize_cli))
 app.command("info")(border.guarded(info.info_cli))

@@ -75,6 +75,12 @@ def compare_cli(
 def _model(loaded: "LanguageModel", name: str) -> "Model":
     from charlm.comparison import Model
 
+    if loaded.config.bidirectional:
+        raise UsageError(
+            f"{name} reads both sides of each token, so it has no bits per character that could be "
+            "compared: charlm evaluate gives the pseudo-perplexity of each such model, which "
+            "compares those of one vocabulary."
+        )
     if loaded.unknown is None:
         raise UsageError(
             f"{name} cannot spell what it does not know, so its bits are not those of the text. "

@@ -16,6 +16,7 @@ from charlm.cli.model import (
     WeightsOption,
     load_models,
 )
+from charlm.cli.pseudo import pseudo_named
 from charlm.cli.terminal import cut, number, out, out_json, safe_text, say, say_loading
 from charlm.errors import CharlmError, UsageError
 
@@ -93,6 +94,12 @@ def evaluate_cli(
         raise UsageError("give a file to evaluate on: charlm evaluate FILE")
     loaded = load_models(model, weights, tune, alone=alone)
     split_on = split_on or loaded.checkpoint.split_on
+    pseudo = loaded.config.bidirectional
+    if pseudo and (check or dynamic or form == "kenlm"):
+        raise UsageError(
+            "this model reads both sides of each token: --dynamic, --check and KenLM's lines are "
+            "about probabilities of texts read from left to right. Leave them out."
+        )
     if check:
         _check(loaded, files or [], split_on, encoding, errors, as_json=form == "json")
         return
@@ -110,13 +117,17 @@ def evaluate_cli(
     elif form == "json":
         about = {"files": files, "split_on": split_on, "model": str(loaded.checkpoint.path)}
         figures = {**about, **fields(summary, unit)}
+        figures = pseudo_named(figures) if pseudo else figures
         if learning is not None:
             figures["dynamic"] = {"step_size": rate, **fields(learning, unit)}
         out_json(figures)
     else:
         names = safe_text(", ".join("standard input" if file == "-" else file for file in files))
-        out(f"{cut(names, _COLUMNS - 30)}, one sequence a {split_on}\n\n")
-        for line in table(summary, unit):
+        out(f"{cut(names, _COLUMNS - 30)}, one sequence a {split_on}\n")
+        if pseudo:
+            out("each token given all others, before and after it: pseudo-figures\n")
+        out("\n")
+        for line in table(summary, unit, pseudo=pseudo):
             out(f"{line.rstrip()}\n")
         if learning is not None:
             out(f"\nlearning from what it has read, step size {rate:g}\n\n")
@@ -148,7 +159,10 @@ def _summaries(
     if meter.size is None or not loaded.is_small(meter.size) or rate is not None:
         say_loading()
     summaries: Iterator[tuple[Summary, Summary | None]]
-    if rate is None:
+    if loaded.config.bidirectional:
+        found_pseudo = loaded.pseudo_evaluate_pieces(watched(), closed=closed)
+        summaries = ((one.sums, None) for one in found_pseudo)
+    elif rate is None:
         plain = loaded.evaluate_pieces(watched(), closed=closed)
         summaries = zip(plain, itertools.repeat(None), strict=False)
     else:  # both take the same pieces before they tell their figures, so few are kept
@@ -160,7 +174,8 @@ def _summaries(
         for found in summaries:
             summary = found[0]
             bits = summary.bits_per_character
-            note = "" if bits is None else f"{bits:.3f} bits/char"
+            name = "pseudo-bits/char" if loaded.config.bidirectional else "bits/char"
+            note = "" if bits is None else f"{bits:.3f} {name}"
             meter.update(summary.characters - before, end, note)
             before = summary.characters
     return found
@@ -218,8 +233,9 @@ def kenlm(summary: "Summary") -> tuple[str, str, str, str]:
     )
 
 
-def table(summary: "Summary", unit: str) -> Iterator[str]:
+def table(summary: "Summary", unit: str, *, pseudo: bool = False) -> Iterator[str]:
     """The figures for a person, in lines of at most 80 columns."""
+    kind = "pseudo-" if pseudo else ""
     from charlm.metrics import UNITS
 
     for name in ("sequences", "characters", "bytes", "words"):
@@ -230,14 +246,14 @@ def table(summary: "Summary", unit: str) -> Iterator[str]:
     yield _row("OOV tokens", f"{summary.oov_tokens:,}", said)
     yield ""
     spells = summary.spelling_log_prob is not None and summary.oov_tokens > 0
-    yield _row("log P", f"{summary.total_log_prob / UNITS[unit]:,.3f}", unit)
-    entropies = [("cross-entropy", summary.cross_entropy)]
+    yield _row("PLL" if pseudo else "log P", f"{summary.total_log_prob / UNITS[unit]:,.3f}", unit)
+    entropies = [("-PLL" if pseudo else "cross-entropy", summary.cross_entropy)]
     entropies += [("  <UNK> unspelled", summary.closed_cross_entropy)] if spells else []
     for name, entropy in entropies:
         scaled = None if entropy is None else entropy / UNITS[unit]
         yield _row(name, _short(scaled, 4), f"{unit} per token")
     yield ""
-    yield _row("perplexity", "per token", f"{'per word':>14}")
+    yield _row(f"{kind}perplexity", "per token", f"{'per word':>14}")
     for oovs, eos, name in (
         (True, True, "of everything"),
         (True, False, "without <EOS>"),
@@ -249,7 +265,7 @@ def table(summary: "Summary", unit: str) -> Iterator[str]:
             of_tokens = summary.perplexity_per_token(oovs=oovs, eos=eos)
             yield _row(f"  {name}", _short(of_tokens), f"{_short(of_words):>14}")
     yield ""
-    yield _row("bits", "per character", f"{'per byte':>14}")
+    yield _row(f"{kind}bits", "per character", f"{'per byte':>14}")
     bits, symbol = summary.bits_per_character, summary.closed_bits_per_character
     yield _row("  of everything", _short(bits, 4), f"{_short(summary.bits_per_byte, 4):>14}")
     if spells and bits is not None and symbol is not None:

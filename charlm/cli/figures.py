@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from charlm.cli.form import cell
+from charlm.cli.pseudo import pseudo_name, pseudo_named
 from charlm.cli.records import as_cell
 from charlm.cli.terminal import out, out_json, safe_text, say, visible
 
@@ -25,12 +26,16 @@ _SUMS = (
 
 
 class Wanted(NamedTuple):
-    """What is asked for: the unit of log-probabilities, and more than the sums or not."""
+    """What is asked for: the unit of log-probabilities, and more than the sums or not.
+
+    pseudo figures are those of a bidirectional model, and go by names of their own.
+    """
 
     unit: str
     per_token: bool = False
     words: bool = False
     prefix: str = ""
+    pseudo: bool = False
 
     @property
     def nats(self) -> float:
@@ -43,13 +48,15 @@ class Wanted(NamedTuple):
         """The names of the results, in order."""
         names = [f"{name}_{self.unit}" if name == "total_log_prob" else name for name in _SUMS]
         names += ["per_token"] * self.per_token + ["per_word"] * self.words
+        if self.pseudo:
+            names = [pseudo_name(name) for name in names if name != "probability"]
         return [self.prefix + name for name in names]
 
     def results(self, score: "TextScore") -> dict[str, Any]:
         """The results of a text by their names."""
         values: list[Any] = [
             score.total_log_prob / self.nats,
-            score.probability,
+            *([] if self.pseudo else [score.probability]),
             score.num_tokens,
             score.num_oov,
             len(score.text),
@@ -57,7 +64,8 @@ class Wanted(NamedTuple):
             score.bits_per_character,
         ]
         if self.per_token:
-            values.append(list(self.token_rows(score)))
+            rows = self.token_rows(score)
+            values.append([pseudo_named(row) for row in rows] if self.pseudo else list(rows))
         if self.words:
             values.append(list(self.word_rows(score)))
         return dict(zip(self.names(), values, strict=True))
@@ -139,12 +147,15 @@ class Writer:
         rows = list(wanted.word_rows(score) if wanted.words else wanted.token_rows(score))
         if self.tsv:
             if self._first:
-                out("\t".join(("text", *rows[0])) + "\n")
+                names = map(pseudo_name, rows[0]) if wanted.pseudo else rows[0]
+                out("\t".join(("text", *names)) + "\n")
             for row in rows:
                 out("\t".join((str(self._number), *map(as_cell, row.values()))) + "\n")
             return
         logs = f"{'log P (' + wanted.unit + ')':>14} {'surprisal (bits)':>17}"
         sums = f"{'sum (' + wanted.unit + ')':>14}"
+        if wanted.pseudo:
+            logs = f"{'PLL (' + wanted.unit + ')':>14} {'both sides (bits)':>17}"
         head = (
             f"{logs} {sums}  word" if wanted.words else f"{logs} {'rank':>6} {'entropy':>8} {sums}"
         )
@@ -160,6 +171,9 @@ class Writer:
                 out(f"  {visible(row['token'])}\n")
 
     def _line(self, score: "TextScore", place: int | None) -> None:
+        if self.wanted.pseudo:
+            self._pseudo_line(score, place)
+            return
         if self._first:
             out(
                 f"{'rank ' if place else ''}{'log P (' + self.wanted.unit + ')':>14} {'P':>10} "
@@ -173,21 +187,37 @@ class Writer:
             f"{safe_text(score.text)}\n"
         )
 
+    def _pseudo_line(self, score: "TextScore", place: int | None) -> None:
+        if self._first:
+            out(
+                f"{'rank ' if place else ''}{'PLL (' + self.wanted.unit + ')':>14} "
+                f"{'pseudo-ppl':>10} {'pseudo-bits/char':>16} {'tokens':>7} {'OOV':>4}  text\n"
+            )
+        out(
+            f"{f'{place:>4} ' if place else ''}{score.total_log_prob / self.wanted.nats:14.4f} "
+            f"{short(score.perplexity):>10} {short(score.bits_per_character):>16} "
+            f"{score.num_tokens:7d} {score.num_oov:4d}  {safe_text(score.text)}\n"
+        )
+
 
 class HeatWriter:
-    """Writes texts coloured by the surprisal of their tokens, or of their words."""
+    """Writes texts coloured by the surprisal of their tokens, or of their words.
 
-    def __init__(self, level: str) -> None:
+    Of ``pseudo`` figures there are no sums beside the texts.
+    """
+
+    def __init__(self, level: str, *, pseudo: bool = False) -> None:
         from charlm.cli.heatmap import HeatMap
         from charlm.cli.shading import Scale
 
         self._map = HeatMap.of_stdout(Scale.of(level))
+        self._lines = self._map.rows if pseudo else self._map.lines
         self._first = True
 
     def write(self, score: "TextScore", place: int | None = None) -> None:
         """Write a text, before the first one the legend."""
         del place
-        lines = list(self._map.lines(score.text, score.words or score.tokens or ()))
+        lines = list(self._lines(score.text, score.words or score.tokens or ()))
         head = [*self._map.legend(), ""] if self._first else [""]
         sys.stdout.write("".join(f"{line}\n" for line in (*head, *lines)))  # is safe already
         self._first = False
@@ -229,6 +259,17 @@ def say_verdict(scores: "Sequence[TextScore]", *, is_open: bool) -> None:
         say(f"likeliest: {_quoted(best)} and {_quoted(second)}, equally likely")
     else:
         say(f"likeliest: {_quoted(best)}, {_times(difference)} times as likely as the next")
+
+
+def say_pseudo_verdict(scores: "Sequence[TextScore]") -> None:
+    """Which of several texts has the highest pseudo-log-likelihood, and by how much."""
+    sys.stdout.flush()  # before what goes to stderr
+    best, second = sorted(scores, key=lambda s: -s.total_log_prob)[:2]
+    difference = best.total_log_prob - second.total_log_prob
+    if difference == 0:
+        say(f"highest PLL: {_quoted(best)} and {_quoted(second)}, equal")
+    else:
+        say(f"highest PLL: {_quoted(best)}, {difference:.3f} nats above the next")
 
 
 def short(value: float | None) -> str:

@@ -78,8 +78,18 @@ class Filter:
         """Whether what is unknown is spelled, so that any two texts can be compared."""
         return not self._closed and self._loaded.unknown is not None
 
+    @property
+    def is_pseudo(self) -> bool:
+        """Whether the model reads both sides."""
+        return self._wanted.pseudo
+
     def score(self, texts: list[str]) -> "list[TextScore]":
         """The scores of texts."""
+        if self._wanted.pseudo:
+            found = self._loaded.pseudo_score_all(
+                texts, context=self._context, per_token=self._per_token, closed=self._closed
+            )
+            return [one.sums for one in found]
         return self._loaded.score_all(
             texts,
             context=self._context,

@@ -42,11 +42,14 @@ def info_cli(
         f"{config.dropout:g}{', tied weights' if config.tie_weights else ''}",
         "parameters": f"{parameters:,}",
     }
+    if config.bidirectional:
+        rows["reads"] = "both sides of each token (--bidirectional): for charlm fill"
     if loaded.partner is not None:
         rows["partner"] = f"{_partner(loaded.partner)}; not with --alone"
     best = info.get("best_loss_nats_per_token")
     if isinstance(best, float):
-        rows["validation"] = f"{best:.4f} nats per token"
+        given = ", given all others" if config.bidirectional else ""
+        rows["validation"] = f"{best:.4f} nats per token{given}"
     if novelty.stands(loaded.path.parent):
         rows["index"] = "novelty.safetensors, which holds the training text"
     for key, value in rows.items():

@@ -37,6 +37,8 @@ class Display:
         self.tokens_before = state.tokens
         self.steps_before = state.step
         self.sampled_at = self.begun
+        self.is_pseudo = state.model.config.bidirectional
+        self.unit = "PLL bits/char" if self.is_pseudo else "bits/char"
 
     def bits(self, nats_per_token: float | None, side: str = "train") -> str:
         """Bits per character of a loss in nats per token, spellings of the unknown included."""
@@ -100,7 +102,8 @@ class Display:
         from charlm.torch_engine import TorchEngine
         from charlm.training import weights_for_use
 
-        if time.perf_counter() - self.sampled_at < _SAMPLE_EVERY_SECONDS:
+        too_early = time.perf_counter() - self.sampled_at < _SAMPLE_EVERY_SECONDS
+        if too_early or self.is_pseudo:
             return None
         self.sampled_at = time.perf_counter()
         config = SamplingConfig(max_tokens=_SAMPLE_TOKENS, seed=self.state.step)
@@ -113,7 +116,7 @@ class Display:
         """All figures in one plain line."""
         return (
             f"step {self.state.step:,}/{self.settled.training.num_steps:,}  "
-            f"train {self.bits(self.loss)}  valid {self.bits(self.valid, 'valid')} bits/char  "
+            f"train {self.bits(self.loss)}  valid {self.bits(self.valid, 'valid')} {self.unit}  "
             f"{self.rate:,.0f} char/s  {self.left} left"
         )
 
@@ -182,7 +185,8 @@ def _bar(display: Display) -> tuple["Progress", "TaskID"]:
         BarColumn(bar_width=None),
         TextColumn("{task.percentage:>3.0f}%"),
         TextColumn(
-            "train [bold]{task.fields[train]}[/] valid [bold]{task.fields[valid]}[/] bits/char"
+            "train [bold]{task.fields[train]}[/] valid [bold]{task.fields[valid]}[/] "
+            f"{display.unit}"
         ),
         TextColumn("{task.fields[rate]} char/s"),
         TextColumn("{task.fields[left]} left"),

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlm.cli import nbest
-from charlm.cli.figures import HeatWriter, PageWriter, Wanted, Writer, rank, say_verdict
+from charlm.cli.figures import (
+    HeatWriter,
+    PageWriter,
+    Wanted,
+    Writer,
+    rank,
+    say_pseudo_verdict,
+    say_verdict,
+)
 from charlm.cli.filter import ON_ERROR, Bounds, Filter, Shows
 from charlm.cli.form import JsonOption, TsvOption, UnitOption, check_form
 from charlm.cli.meter import Meter
@@ -135,13 +143,17 @@ def score_cli(
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
     loaded = load_models(model, weights, tune, alone=alone)
+    if loaded.config.bidirectional:
+        wanted = wanted._replace(pseudo=True)
+        _check_pseudo(wanted, html, heatmap)
     shaded = heatmap or html is not None
     options = {"context": context, "closed": closed, "on_error": on_error, "shaded": shaded}
     job = Filter(loaded, wanted, **options)  # type: ignore[arg-type]
     with contextlib.ExitStack() as stack:
         writer: Shows
         if heatmap:
-            writer = HeatWriter("word" if words else loaded.tokenizer.level)
+            level = "word" if words else loaded.tokenizer.level
+            writer = HeatWriter(level, pseudo=wanted.pseudo)
         else:
             writer = Writer(wanted._replace(words=words and not html), json=json, tsv=tsv)
         if html is not None:
@@ -154,6 +166,17 @@ def score_cli(
         shows = json or tsv or per_token or words or shaded or not bounds.are_set
         own = writer if shows and not records else None
         _score_lines(file or "-", job, form, bounds, own, weight, encoding, errors)
+
+
+def _check_pseudo(wanted: Wanted, html: Path | None, heatmap: bool) -> None:
+    """Say what figures from both sides are. Raises UsageError if they do not fit what is asked."""
+    if wanted.words or html is not None:
+        raise UsageError(
+            "this model reads both sides of each token: --words and --html show log-probabilities "
+            "of texts read from left to right. Leave them out, or take another model."
+        )
+    what = "shade" if heatmap else "PLL"
+    say(f"{what}: each token given those before and after it; not a probability of the text")
 
 
 def _check_records(
@@ -209,7 +232,10 @@ def _score_arguments(
     for index, score in enumerate(kept):
         writer.write(score, places[index] if places else None)
     if places and verdict:
-        say_verdict(kept, is_open=job.is_open)
+        if job.is_pseudo:
+            say_pseudo_verdict(kept)
+        else:
+            say_verdict(kept, is_open=job.is_open)
 
 
 def _score_lines(

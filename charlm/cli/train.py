@@ -61,7 +61,10 @@ def train_cli(
     ] = None,
     output_layers: Annotated[
         int | None,
-        typer.Option(help="Layers of a network between recurrence and softmax.  [default: 0]"),
+        typer.Option(
+            help="Layers of a network between recurrence and softmax.  [default: 0, or 1 with "
+            "--bidirectional]"
+        ),
     ] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Between layers and on the output.  [default: by text]")
@@ -74,6 +77,13 @@ def train_cli(
         typer.Option(
             "--tie-weights/--untie-weights",
             help="Embedding and softmax share a matrix.  [default: not at char level]",
+        ),
+    ] = None,
+    bidirectional: Annotated[
+        bool | None,
+        typer.Option(
+            "--bidirectional",
+            help="Read both sides of each token: for charlm fill, not for charlm sample.",
         ),
     ] = None,
     vocab_size: Annotated[
@@ -159,6 +169,7 @@ def train_cli(
     zcat news.gz | charlm train - --level subword --epochs 3
     charlm train corpus.txt --ngram 7 --cache --name counted
     charlm train --demo
+    charlm train corpus.txt --bidirectional --name gaps
     charlm train --resume --name poems --time 10m
     """
     arguments = dict(locals())

@@ -26,6 +26,7 @@ MODEL_OPTIONS = {
     "dropout": "dropout",
     "input_dropout": "input_dropout",
     "tie_weights": "tie_weights",
+    "bidirectional": "bidirectional",
 }
 TRAINING_OPTIONS = {
     "batch_size": "batch_size",
@@ -164,6 +165,9 @@ def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
 
     best = checkpoint.load(checkpoint.best_step(path))
     name = f" --model {path.name}"
+    if best.config.bidirectional:
+        _report_pseudo(best, settled, say)
+        return
     say(f'next: charlm sample{name} --n 20   or   charlm score{name} "a sentence"')
     valid = settled.material.valid
     if valid is None:
@@ -181,6 +185,25 @@ def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
     out(
         f"best validation loss: {nats / valid.num_tokens:.4f} nats per token, "
         f"{bits:.4f} bits per character (step {best.step})\n"
+    )
+
+
+def _report_pseudo(best: "Checkpoint", settled: "Settled", say: Callable[[str], None]) -> None:
+    """The same of a bidirectional model: its loss is no log-probability of a text."""
+    from charlm.bidirectional import from_arrays
+    from charlm.torch_cloze import pseudo_log_probs
+
+    name = f" --model {best.path.parent.name}"
+    gap = "a text with a [?] in it"
+    say(f'next: charlm fill{name} "{gap}"   or   charlm score{name} "a sentence"')
+    valid = settled.material.valid
+    if valid is None:
+        out("best validation pseudo-loss: none, no text was held out\n")
+        return
+    log_probs, _ = pseudo_log_probs(from_arrays(best.config, best.weights), valid)
+    out(
+        f"best validation pseudo-loss: {-log_probs.mean():.4f} nats per token, given all others "
+        f"(step {best.step})\n"
     )
 
 
@@ -273,7 +296,7 @@ def _refuse_changes(
     """Raise UsageError if an option is given that the run was begun without or with another."""
     began = {**request.to_json(), "precision": config.precision}
     pairs = [(name, began[name], value) for name, value in asked.items() if name not in _READ_AGAIN]
-    pairs += [(_OPTION_OF[name], model_config.to_json()[name], model[name]) for name in model]
+    pairs += [(_OPTION_OF[name], getattr(model_config, name), model[name]) for name in model]
     pairs += [
         (_OPTION_OF[name], config.to_json()[name], training[name])
         for name in training

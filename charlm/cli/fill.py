@@ -1,0 +1,180 @@
+"""charlm fill."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charlm.cli.form import JsonOption, TsvOption, UnitOption, cell, check_form
+from charlm.cli.model import ModelOption, load_model
+from charlm.cli.next import percent
+from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading, visible, width
+from charlm.errors import TextError, UsageError
+
+if TYPE_CHECKING:
+    from charlm.api import LanguageModel
+    from charlm.filling import Filling, Fillings
+
+_TOP = 10
+_COLUMNS = 80
+_UNKNOWN = ("resample", "keep")
+
+
+def fill_cli(
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Texts with gaps: [?] is one token, [?5] five; \\[?] is no gap.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", help="Fill each line of a file; - is stdin.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many ways to fill a text.")] = _TOP,
+    unk: Annotated[
+        str, typer.Option(help="<UNK>: resample leaves it out, keep shows it, as U+FFFD.")
+    ] = "resample",
+    model: ModelOption = None,
+    unit: UnitOption = "nats",
+    json: JsonOption = False,
+    tsv: TsvOption = False,
+    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8",
+    errors: Annotated[
+        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
+    ] = "strict",
+) -> None:
+    """What may stand in the gaps of a text, by a model trained with --bidirectional.
+
+    A gap is [?], of several tokens [?5]: characters, words or subwords, as the model has them.
+    A backslash makes it plain text.
+
+    \b
+    charlm fill --model gaps "The apple and [?] salad"
+    charlm fill --model gaps "The [?] and pear [?]" --top 5
+    charlm fill --model gaps "The app[?2] and pear salad" --json
+    charlm fill --model gaps --file gaps.txt --tsv
+    """
+    check_form(unit, json=json, tsv=tsv)
+    if unk not in _UNKNOWN:
+        raise UsageError(f"--unk must be resample or keep, got {unk!r}.")
+    if texts and file is not None:
+        raise UsageError("give texts or --file, not both.")
+    if not texts and file is None:
+        if sys.stdin.isatty():
+            raise UsageError('give a text with a gap: charlm fill "The apple and [?] salad"')
+        file = "-"
+    for text in texts or ():
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise TextError("the text is not UTF-8.")
+    loaded = load_model(model)
+    if not loaded.is_small(1, "".join(texts or ())):
+        say_loading()
+    given = texts if texts else _lines(file or "-", encoding, errors)
+    oov = 0
+    for number, found in enumerate(_filled(loaded, given, top, unk == "keep", bool(texts))):
+        oov += found.num_oov
+        if json:
+            out_json(fields(found, unit))
+        elif tsv:
+            out("".join(f"{line}\n" for line in tsv_lines(found, unit, number)))
+        else:
+            out("\n" if number else "")
+            out("".join(f"{line}\n" for line in table(found, unit)))
+        if not texts:
+            sys.stdout.flush()
+    sys.stdout.flush()  # before what goes to stderr
+    if oov:
+        say(f"tokens of what is known that are not in the vocabulary, read as <UNK>: {oov}")
+
+
+def _lines(file: str, encoding: str, errors: str) -> Iterator[str]:
+    """The lines of a file. Raises TextError at one that is no text."""
+    from charlm.streams import stream_lines
+
+    for line in stream_lines(file, encoding=encoding, errors=errors):
+        if line is not None:
+            if line.problem is not None:
+                raise TextError(line.problem)
+            yield line.text
+
+
+def _filled(
+    loaded: "LanguageModel", texts: Iterable[str], top: int, keep: bool, are_arguments: bool
+) -> "Iterator[Fillings]":
+    """The fillings of each text; what cannot be filled is named by its line."""
+    for number, text in enumerate(texts, start=1):
+        try:
+            yield loaded.fill(text, top=top, keep_unknown=keep)
+        except TextError as error:
+            raise (error if are_arguments else TextError(f"line {number}: {error}")) from None
+
+
+def fields(found: "Fillings", unit: str) -> dict[str, Any]:
+    """What may fill a text, as JSON."""
+    return {
+        "text": found.text,
+        "gap_tokens": list(found.lengths),
+        "oov_tokens": found.num_oov,
+        "fillings": [
+            {
+                "rank": entry.rank,
+                "text": entry.text,
+                "gaps": list(entry.gaps),
+                "tokens": [list(pieces) for pieces in entry.pieces],
+                **_figures(entry, unit),
+            }
+            for entry in found.entries
+        ],
+    }
+
+
+def _figures(entry: "Filling", unit: str) -> dict[str, float]:
+    from charlm.metrics import UNITS
+
+    return {
+        f"log_prob_{unit}": entry.log_prob / UNITS[unit] + 0.0,
+        "probability": entry.probability,
+    }
+
+
+def tsv_lines(found: "Fillings", unit: str, number: int) -> Iterator[str]:
+    """A line for each filling, before the first text's a header; all the digits of its numbers."""
+    if not number:
+        yield f"number\trank\tlog_prob_{unit}\tprobability\tgaps\ttext"
+    for entry in found.entries:
+        figures = map(repr, _figures(entry, unit).values())
+        gaps = " | ".join(entry.gaps)
+        columns = (str(number + 1), str(entry.rank), *figures, cell(gaps), cell(entry.text))
+        yield "\t".join(columns)
+
+
+def table(found: "Fillings", unit: str) -> Iterator[str]:
+    """The text, a header and a line for each filling."""
+    from charlm.metrics import UNITS
+
+    yield safe_text(found.text)
+    gaps = [" | ".join(map(_shown, entry.gaps)) for entry in found.entries]
+    header = f"{'rank':>6} {'P (%)':>8} {'log P (' + unit + ')':>13}  "
+    widest = min(40, max(map(width, (*gaps, "gap"))))
+    yield f"{header}{'gaps' if len(found.lengths) > 1 else 'gap':<{widest}}  text"
+    room = max(10, _COLUMNS - len(header) - widest - 2)
+    for entry, gap in zip(found.entries, gaps, strict=True):
+        value = entry.log_prob / UNITS[unit]
+        shown = cut(gap, widest)
+        padding = " " * (widest - width(shown))
+        text = cut(safe_text(entry.text), room) if sys.stdout.isatty() else safe_text(entry.text)
+        yield (
+            f"{entry.rank:6d} {percent(entry.log_prob):>8} {value:13.4f}  {shown}{padding}  {text}"
+        )
+
+
+def _shown(gap: str) -> str:
+    """What fills a gap, such that white space at its ends, or nothing else, can be seen."""
+    body = gap.strip()
+    if not body:
+        return "".join(map(visible, gap)) or "∅"
+    begin = gap.index(body)
+    before, after = gap[:begin], gap[begin + len(body) :]
+    return "".join(map(visible, before)) + safe_text(body) + "".join(map(visible, after))
