@@ -20,13 +20,20 @@ PRECISIONS = ("fp32", "bf16")
 UNKNOWN = ("resample", "spell", "keep")
 ON_NAN = ("skip", "rollback", "stop")
 
+# Of a field that came after models had been saved: written, and asked for, only where it is used.
+_LATER = {"later": True}
+
 
 class _Checked:
     """JSON in and out, and the checks every config shares."""
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as a dictionary of JSON values."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+        """The fields as a dictionary of JSON values, without those of _LATER that are not used."""
+        values: dict[str, Any] = dataclasses.asdict(self)  # type: ignore[call-overload]
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if field.metadata.get("later") and values[field.name] == field.default:
+                del values[field.name]
+        return values
 
     @classmethod
     def from_json(cls, values: object) -> Self:
@@ -39,7 +46,8 @@ class _Checked:
             raise UsageError(f"{cls.__name__} must be a JSON object, got {type(values).__name__}.")
         if unknown := sorted(set(values) - set(fields)):
             raise UsageError(f"{cls.__name__} has no field {', '.join(map(repr, unknown))}.")
-        if missing := sorted(set(fields) - set(values)):
+        required = {name for name in fields if not fields[name].metadata.get("later")}
+        if missing := sorted(required - set(values)):
             raise UsageError(f"{cls.__name__} lacks {', '.join(map(repr, missing))}.")
         return cls(**values)
 
@@ -72,6 +80,8 @@ class ModelConfig(_Checked):
     between recurrent layers and on what the output network reads, input_dropout on what the
     first layer reads. output_layers is the number of hidden layers of the network that stands on
     the recurrent stack at each step. With tie_weights the embedding is also the softmax matrix.
+    Of a conditional model num_labels are the labels that a sequence can have, and label_size is
+    the size of their embedding; both are 0 where sequences have none.
     """
 
     vocab_size: int
@@ -83,6 +93,8 @@ class ModelConfig(_Checked):
     dropout: float = 0.0
     input_dropout: float = 0.0
     tie_weights: bool = False
+    num_labels: int = dataclasses.field(default=0, metadata=_LATER)
+    label_size: int = dataclasses.field(default=0, metadata=_LATER)
 
     def __post_init__(self) -> None:
         self._check("vocab_size", int, 3, 10_000_000)
@@ -94,6 +106,8 @@ class ModelConfig(_Checked):
         self._check("dropout", float, 0.0, 0.95)
         self._check("input_dropout", float, 0.0, 0.95)
         self._check_flag("tie_weights")
+        self._check("num_labels", int, 0, 1_000_000)
+        self._check("label_size", int, min(1, self.num_labels), 65_536 if self.num_labels else 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

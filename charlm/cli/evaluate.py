@@ -11,6 +11,7 @@ from charlm.cli.form import UnitOption, check_form
 from charlm.cli.meter import Meter
 from charlm.cli.model import (
     AloneOption,
+    LabelOption,
     ModelsOption,
     TuneOption,
     WeightsOption,
@@ -46,6 +47,7 @@ def evaluate_cli(
     weights: WeightsOption = None,
     tune: TuneOption = None,
     alone: AloneOption = False,
+    label: LabelOption = None,
     unit: UnitOption = "nats",
     closed: Annotated[
         bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
@@ -91,7 +93,7 @@ def evaluate_cli(
         raise UsageError("--rate is the step size of --dynamic: give both.")
     if not files and not check:
         raise UsageError("give a file to evaluate on: charlm evaluate FILE")
-    loaded = load_models(model, weights, tune, alone=alone)
+    loaded = load_models(model, weights, tune, alone=alone, label=label)
     split_on = split_on or loaded.checkpoint.split_on
     if check:
         _check(loaded, files or [], split_on, encoding, errors, as_json=form == "json")

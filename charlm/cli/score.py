@@ -14,6 +14,7 @@ from charlm.cli.form import JsonOption, TsvOption, UnitOption, check_form
 from charlm.cli.meter import Meter
 from charlm.cli.model import (
     AloneOption,
+    LabelOption,
     ModelsOption,
     TuneOption,
     WeightsOption,
@@ -39,6 +40,7 @@ def score_cli(
     weights: WeightsOption = None,
     tune: TuneOption = None,
     alone: AloneOption = False,
+    label: LabelOption = None,
     context: Annotated[
         str, typer.Option(help="What stands before each text; it is not scored.")
     ] = "",
@@ -133,7 +135,7 @@ def score_cli(
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
-    loaded = load_models(model, weights, tune, alone=alone)
+    loaded = load_models(model, weights, tune, alone=alone, label=label)
     shaded = heatmap or html is not None
     options = {"context": context, "closed": closed, "on_error": on_error, "shaded": shaded}
     job = Filter(loaded, wanted, **options)  # type: ignore[arg-type]

@@ -30,6 +30,20 @@ def train_cli(
         str | None,
         typer.Option(help="What a sequence is: auto, line, paragraph or file.  [default: auto]"),
     ] = None,
+    label_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Give each sequence a label: the name of its file (file), a column between tabs "
+            "(column:2), or a field of JSON Lines (field:language)."
+        ),
+    ] = None,
+    text_column: Annotated[
+        int | None,
+        typer.Option(help="The column that is the text.  [default: the other one of two]"),
+    ] = None,
+    text_field: Annotated[
+        str | None, typer.Option(help="The field that is the text.  [default: text]")
+    ] = None,
     valid: Annotated[
         list[str] | None,
         typer.Option(help="A file to validate on; may be repeated.  [default: hold out 10 %]"),
@@ -154,6 +168,7 @@ def train_cli(
     charlm train poems/ --level word --time 10m --name poems
     zcat news.gz | charlm train - --level subword --epochs 3
     charlm train play.txt --ngram 7 --cache
+    charlm train names/ --label-from file
     charlm train --demo
     charlm train --resume --name poems --time 10m
     """
@@ -167,6 +182,9 @@ def train_cli(
         "valid": tuple(valid or ()),
         "level": level,
         "split_on": "line" if demo and split_on is None else split_on,
+        "label_from": label_from,
+        "text_column": text_column,
+        "text_field": text_field,
         "valid_share": valid_share,
         "encoding": encoding,
         "errors": errors,
