@@ -8,7 +8,18 @@ from typing import Annotated, TextIO
 import typer
 
 import charlm
-from charlm.cli import border, compare, evaluate, info, novelty, sample, score, tokenize, train
+from charlm.cli import (
+    border,
+    classify,
+    compare,
+    evaluate,
+    info,
+    novelty,
+    sample,
+    score,
+    tokenize,
+    train,
+)
 from charlm.cli.next import next_cli  # the module's own name is a builtin's
 
 app = typer.Typer(
@@ -49,6 +60,7 @@ app.command("sample")(border.guarded(sample.sample_cli))
 app.command("score")(border.guarded(score.score_cli))
 app.command("evaluate")(border.guarded(evaluate.evaluate_cli))
 app.command("compare")(border.guarded(compare.compare_cli))
+app.command("classify")(border.guarded(classify.classify_cli))
 app.command("novelty")(border.guarded(novelty.novelty_cli))
 app.command("next")(border.guarded(next_cli))
 app.command("tokenize")(border.guarded(tokenize.tokenize_cli))
