@@ -235,7 +235,8 @@ class LanguageModel:
     def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Sampler:
         """What draws, fit for a job of that size; the text does not depend on which it is."""
         if self.is_marginal:
-            return self._turn_sampler(n, config, prompt)
+            turns: Sampler = self._turn_sampler(n, config, prompt)
+            return turns
         kind = self.kind_for(self.most_tokens(n, config), prompt)
         if kind not in self._samplers:
             engine = self.engine(kind)

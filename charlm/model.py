@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from charlm.cells import RecurrentLayer, make_layer
 from charlm.config import ModelConfig
-from charlm.equations import LayerWeights
+from charlm.equations import NUM_STATES, LayerWeights
 from charlm.weights import Arrays, layer_names
 
 # Of each layer the (B, H) tensors of its cell: (h, c) or (h,).
@@ -51,8 +51,7 @@ class RecurrentLM(nn.Module):
         if config.num_labels:
             self.label_embedding = nn.Embedding(config.num_labels, config.label_size)
             self.first = nn.ModuleList(
-                nn.Linear(config.label_size, layer.num_states * hidden)  # type: ignore[operator]
-                for layer in self.layers
+                nn.Linear(config.label_size, NUM_STATES[config.cell] * hidden) for _ in self.layers
             )
         self._init_weights()
 
