@@ -1,8 +1,8 @@
 """Which of several labels a text has: Bayes' rule, a temperature, and the figures of a classifier.
 
-P(label given text) = P(label) P(text given label)^(1/T) / the sum of that over all labels. T is 1
+P(label given text) = [P(label) P(text given label)]^(1/T) / the sum of that over all labels. T is 1
 in Bayes' rule itself; a model that is too sure of itself, as most are, is calibrated by one that
-is larger (Guo et al. 2017). Letters: N texts, L labels, K labels that occur in a report.
+is larger (Guo et al. 2017), which leaves the order of the labels as it is. Letters: N texts, L labels, K labels that occur in a report.
 """
 
 import dataclasses
@@ -132,7 +132,7 @@ def log_posterior(log_likelihoods: Values, log_prior: Values, temperature: float
 
     log_prior (L,) are the log P(label).
     """
-    joint = log_likelihoods / temperature + log_prior
+    joint = (log_likelihoods + log_prior) / temperature
     return np.asarray(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
 
 
@@ -150,12 +150,12 @@ def fit_temperature(log_likelihoods: Values, log_prior: Values, true: NDArray[np
     """
     if not len(true):
         return 1.0
-    rows = np.arange(len(true))
+    rows, joint = np.arange(len(true)), log_likelihoods + log_prior
 
     def slope(beta: float) -> float:
         p = np.exp(log_posterior(log_likelihoods, log_prior, 1 / beta))
-        expected = (p * log_likelihoods).sum(axis=1)
-        return float((expected - log_likelihoods[rows, true]).sum()) + 1 - 1 / beta
+        expected = (p * joint).sum(axis=1)
+        return float((expected - joint[rows, true]).sum()) + 1 - 1 / beta
 
     low, high = 1 / MOST_TEMPERATURE, 1 / LEAST_TEMPERATURE
     for _ in range(_HALVINGS):

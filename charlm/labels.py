@@ -81,8 +81,8 @@ class Labelled(NamedTuple):
 class Labels:
     """The labels of a conditional model, and how many training sequences have each.
 
-    ``temperature`` is what log P(text given label) is divided by before Bayes' rule, None until it
-    has been fitted to the text held out.
+    ``temperature`` is what log P(label, text) is divided by before it is normalised, None until it
+    has been fitted to the text held out (classifying.py).
     """
 
     names: tuple[str, ...]

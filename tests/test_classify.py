@@ -32,16 +32,19 @@ PLACES = st.sampled_from("abc")
 def test_bayes_rule_adds_up_to_one(
     log_likelihoods: np.ndarray, counts: np.ndarray, temperature: float
 ) -> None:
-    """Whatever the likelihoods, the posteriors of all labels add up to 1; equal ones leave the
-    prior; at temperature 1 the odds are those of the joint probabilities.
+    """Whatever the likelihoods, the posteriors of all labels add up to 1. At temperature 1 equal
+    ones leave the prior, and the odds are those of the joint probabilities; another temperature
+    leaves the order of the labels.
     """
     log_prior = np.log(counts / counts.sum())
     found = log_posterior(log_likelihoods, log_prior, temperature)
     np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-12)
-    same = log_posterior(np.full((1, 3), -5.0), log_prior, temperature)
+    same = log_posterior(np.full((1, 3), -5.0), log_prior)
     np.testing.assert_allclose(same[0], log_prior, atol=1e-12)
+    joint = np.diff(log_likelihoods + log_prior, axis=1)
+    assert (np.diff(found, axis=1)[joint > 1e-6] > 0).all()
     odds = np.diff(log_posterior(log_likelihoods, log_prior), axis=1)
-    np.testing.assert_allclose(odds, np.diff(log_likelihoods + log_prior, axis=1), atol=1e-8)
+    np.testing.assert_allclose(odds, joint, atol=1e-8)
 
 
 @pytest.mark.parametrize("factor", [0.25, 1.0, 3.0])

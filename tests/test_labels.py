@@ -115,7 +115,12 @@ def test_all_ways_to_run_a_conditional_model_agree(cell: str, shape: dict[str, o
 def test_labels_change_the_distribution() -> None:
     """The same text has another probability under each label, from the first token on."""
     for engine in engines_of(labelled_model()):
-        rows = np.stack([engine.with_label(label).next_logits(np.array([], dtype=np.int64)) for label in range(L)])
+        rows = np.stack(
+            [
+                engine.with_label(label).next_logits(np.array([], dtype=np.int64))
+                for label in range(L)
+            ]
+        )
         probs = np.exp(equations.log_softmax(rows.astype(np.float64)))
         np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-6)
         assert min(np.abs(probs[i] - probs[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.01
