@@ -2,7 +2,8 @@
 
 P(label given text) = [P(label) P(text given label)]^(1/T) / the sum of that over all labels. T is 1
 in Bayes' rule itself; a model that is too sure of itself, as most are, is calibrated by one that
-is larger (Guo et al. 2017), which leaves the order of the labels as it is. Letters: N texts, L labels, K labels that occur in a report.
+is larger (Guo et al. 2017), which leaves the order of the labels as it is. Letters: N texts, L
+labels, K labels that occur in a report.
 """
 
 import dataclasses
