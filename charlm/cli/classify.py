@@ -132,11 +132,10 @@ def classify_cli(
     those of the model.
 
     \b
-    charlm classify "Kovalenko" "Takahashi"
-    charlm classify --file names.txt --tsv
-    charlm classify --jsonl --field name --file people.jsonl
-    charlm classify --labelled file --file held-out/
-    charlm classify --labelled column:2 --file test.tsv --json
+    charlm classify --model names "Kovalenko" "Takahashi"
+    charlm classify --model names --file sentences.txt --tsv
+    charlm classify --model names --jsonl --file records.jsonl
+    charlm classify --model names --labelled file --file names/
     """
     if json and tsv:
         raise UsageError("give --json or --tsv, not both.")

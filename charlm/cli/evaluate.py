@@ -93,7 +93,7 @@ def evaluate_cli(
     charlm evaluate poems/ news.gz --json
     charlm evaluate sentences.txt --dynamic
     zcat news.gz | charlm evaluate - --format kenlm --closed
-    charlm evaluate --labelled file names/
+    charlm evaluate --model names --labelled file names/
     charlm evaluate --check
     """
     check_form(unit, json=json, tsv=False)
