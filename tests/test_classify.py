@@ -218,8 +218,9 @@ def test_labelled_files_give_figures(charlm: object) -> None:
     """Files by name and rows by column have the same figures, in a table, TSV and JSON."""
     _, by_file, _ = charlm("classify", "--labelled", "file", "--file", "kinds", "--json")  # type: ignore[operator]
     _, by_row, _ = charlm("classify", "--labelled", "column:2", "--file", "kinds.tsv", "--json")  # type: ignore[operator]
-    figures = json.loads(by_row)
-    assert json.loads(by_file) == pytest.approx(figures)
+    figures, again = json.loads(by_row), json.loads(by_file)
+    assert again.pop("log_loss_nats") == pytest.approx(figures.pop("log_loss_nats"), abs=1e-6)
+    assert again == figures
     assert figures["texts"] == 75
     assert figures["accuracy"] > 0.95
     _, table, _ = charlm("classify", "--labelled", "file", "--file", "kinds")  # type: ignore[operator]
