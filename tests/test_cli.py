@@ -211,6 +211,7 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
         good("train", "corpus.txt", "--name", name, *TINY)
     (empty / "poems").mkdir()
     (empty / "poems" / "one.txt").write_text(TEXT)
+    (empty / "play.txt").write_text(TEXT)
     (empty / "names").mkdir()
     (empty / "names" / "Greek.txt").write_text("Adamou\nBellios\nCallas\nDemas\nEgonidis\n")
     (empty / "names" / "Russian.txt").write_text("Abakumov\nBabanin\nChaadaev\nDalin\nEgin\n")
