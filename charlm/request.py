@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 
@@ -37,6 +37,7 @@ _CHEAPER_FORWARD = 0.35  # what a token costs in validation, against one in trai
 ERRORS = ("strict", "replace")
 SUBWORD_MODELS = ("unigram", "bpe")
 Say = Callable[[str], None]
+A = TypeVar("A")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class Request:
     label_from: str | None = None
     text_column: int | None = None
     text_field: str | None = None
+    distinct: bool = False
     valid_share: float = corpora.VALID_SHARE
     encoding: str = "utf-8"
     errors: str = "strict"
@@ -195,8 +197,18 @@ def read_texts(request: Request, say: Say) -> Texts:
         train, valid = split.train, split.valid
         for note in split.notes:
             say(note)
+    train = _without_copies(request, train, say)
     _say_text(request, train, valid, split_on, say)
     return Texts(train, valid, split_on)
+
+
+def _without_copies(request: Request, train: list[A], say: Say) -> list[A]:
+    """What is trained on, each sequence once if that was asked for."""
+    if not request.distinct:
+        return train
+    distinct = list(dict.fromkeys(train))
+    say(f"copies left out of training: {len(train) - len(distinct):,}")
+    return distinct
 
 
 def _read_labelled(request: Request, source: LabelSource, say: Say) -> Texts:
@@ -230,6 +242,7 @@ def _read_labelled(request: Request, source: LabelSource, say: Say) -> Texts:
             f"the label {min(strange)!r} occurs in the text to validate on, and not in training."
         )
     valid = [one for one in valid if one.label in number]
+    train = _without_copies(request, train, say)
     texts = Texts(
         [one.text for one in train],
         [one.text for one in valid],

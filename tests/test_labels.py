@@ -21,6 +21,7 @@ from charlm.labels import Labelled, Labels, LabelSource, hold_out, label_of_file
 from charlm.marginal import MarginalEngine
 from charlm.model import RecurrentLM, detach_state, narrow_state, to_arrays
 from charlm.numpy_engine import NumpyEngine
+from charlm.request import Request, read_texts
 from charlm.run import Material, Run, fit
 from charlm.torch_engine import TorchEngine
 from charlm.training import new_state, train_steps
@@ -462,6 +463,34 @@ PAIRS = st.lists(
     min_size=20,
     max_size=120,
 )
+
+
+def test_copies_can_be_left_out_of_training(tmp_path: Path) -> None:
+    """--distinct: each text once a label, the prior with all copies, what is held out as it is."""
+    rows = [("Adam", "x")] * 5 + [("Adam", "y")] + [(f"Bea{n}", "y") for n in range(3)]
+    (tmp_path / "rows.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows))
+    (tmp_path / "valid.tsv").write_text("Cai\tx\nCai\tx\n")
+    request = Request(
+        corpus=(str(tmp_path / "rows.tsv"),),
+        valid=(str(tmp_path / "valid.tsv"),),
+        label_from="column:2",
+        distinct=True,
+    )
+    said: list[str] = []
+    texts = read_texts(request, said.append)
+    assert texts.labels is not None
+    assert texts.labels.counts == (5, 4)
+    assert list(zip(texts.train, texts.train_labels or (), strict=True)) == [
+        ("Adam", 0), ("Adam", 1), ("Bea0", 1), ("Bea1", 1), ("Bea2", 1)
+    ]  # fmt: skip
+    assert texts.valid == ["Cai", "Cai"]
+    assert "copies left out of training: 4" in said
+    assert Request.from_json(request.to_json()).distinct
+    every = read_texts(dataclasses.replace(request, distinct=False), said.append)
+    assert len(every.train) == len(rows)
+    assert every.fingerprint != texts.fingerprint
+    swapped = texts._replace(train_labels=[1, 0, 1, 1, 1])
+    assert swapped.fingerprint != texts.fingerprint
 
 
 @given(pairs=PAIRS, share=st.sampled_from([0.1, 0.2, 0.5]), seed=st.integers(0, 3))

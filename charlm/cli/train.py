@@ -44,6 +44,10 @@ def train_cli(
     text_field: Annotated[
         str | None, typer.Option(help="The field that is the text.  [default: text]")
     ] = None,
+    distinct: Annotated[
+        bool,
+        typer.Option("--distinct", help="Train on each sequence once, however often it occurs."),
+    ] = False,
     valid: Annotated[
         list[str] | None,
         typer.Option(help="A file to validate on; may be repeated.  [default: hold out 10 %]"),
@@ -185,6 +189,7 @@ def train_cli(
         "label_from": label_from,
         "text_column": text_column,
         "text_field": text_field,
+        "distinct": distinct or None,
         "valid_share": valid_share,
         "encoding": encoding,
         "errors": errors,
