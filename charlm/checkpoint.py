@@ -11,6 +11,7 @@
             tokenizer.json   (and tokenizer.model of a subword model)
             speller.json, speller.safetensors   of a word model: what <UNK> can be
             partner.json, ngram.safetensors   what the network is mixed with, where it is
+            labels.json      of a conditional model: its labels, how many sequences had each
             known.safetensors      hashes of the training sequences
             training.json, training.safetensors
             manifest.json    format, run id, step; SHA-256 and size of every file above
@@ -37,6 +38,7 @@ from numpy.typing import NDArray
 from charlm import storage
 from charlm.config import SPLITS, ModelConfig
 from charlm.errors import CheckpointError, UsageError
+from charlm.labels import Labels
 from charlm.partner import Partner
 from charlm.storage import DISK, Disk, Entry, parse_json, to_json
 from charlm.tokenizers import tokenizer_from_files
@@ -56,6 +58,7 @@ _LARGEST_JSON = 2**22
 _LARGEST = {  # bytes, where it is not _LARGEST_JSON
     "training.json": 2**16,
     "tokenizer.json": 2**26,
+    "labels.json": 2**26,
     "tokenizer.model": 2**26,
     "speller.json": 2**26,
     "speller.safetensors": 2**30,
@@ -70,11 +73,13 @@ _MODEL_FILES = ("model.json", "model.safetensors")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 _SPELLER_FILES = ("speller.json", "speller.safetensors")
 _PARTNER_FILES = ("partner.json", "ngram.safetensors")
+_LABEL_FILES = ("labels.json",)
 _INFERENCE_FILES = (
     *_MODEL_FILES,
     *_TOKENIZER_FILES,
     *_SPELLER_FILES,
     *_PARTNER_FILES,
+    *_LABEL_FILES,
     "known.safetensors",
 )
 _FILES = frozenset((*_INFERENCE_FILES, "training.json", "training.safetensors"))
@@ -95,6 +100,7 @@ class Checkpoint:
     tokenizer: Tokenizer
     speller: Speller | None
     partner: Partner | None
+    labels: Labels | None
     split_on: str
     known: NDArray[np.uint64] | None
     info: dict[str, Any]
@@ -405,7 +411,8 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path / 'manifest.json'} is not of the step in model.json.")
     if "model.safetensors" in entries:
         _check_size(path / "model.safetensors", entries["model.safetensors"].size, config)
-    files |= _read_files(path, entries, (*_TOKENIZER_FILES, *_SPELLER_FILES, *_PARTNER_FILES))
+    small = (*_TOKENIZER_FILES, *_SPELLER_FILES, *_PARTNER_FILES, *_LABEL_FILES)
+    files |= _read_files(path, entries, small)
     tokenizer = _tokenizer(path, files)
     if tokenizer.vocab_size != config.vocab_size:
         raise CheckpointError(
@@ -428,6 +435,7 @@ def load(path: Path) -> Checkpoint:
         tokenizer=tokenizer,
         speller=speller,
         partner=_partner_of_files(path, files, config.vocab_size),
+        labels=_labels_of_files(path, files, config),
         split_on=split_on,
         known=known,
         info=info,
@@ -459,6 +467,32 @@ def _partner_of_files(path: Path, files: Mapping[str, bytes], vocab_size: int) -
         return Partner.from_json(values, arrays, vocab_size)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
+
+
+def _labels_of_files(path: Path, files: Mapping[str, bytes], config: ModelConfig) -> Labels | None:
+    """The labels of a conditional model. Raises CheckpointError naming their file."""
+    name = path / "labels.json"
+    if not config.num_labels:
+        if "labels.json" in files:
+            raise CheckpointError(f"{name} holds labels, and model.json describes none.")
+        return None
+    values = parse_json(name, _file(path, files, "labels.json"))
+    try:
+        labels = Labels.from_json(values)
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error}") from None
+    if len(labels.names) != config.num_labels:
+        raise CheckpointError(
+            f"{name} holds {len(labels.names)} labels, model.json describes {config.num_labels}."
+        )
+    return labels
+
+
+def replace_file(path: Path, name: str, data: bytes) -> None:
+    """Give a step another file of that name, all at once. Raises CheckpointError."""
+    about, entries = _manifest(path)
+    files = _read_files(path, entries, tuple(entries))
+    save_step(path.parent, about["step"], {**files, name: data}, run_id=about.get("run_id"))
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -81,6 +81,8 @@ class ModelConfig(_Checked):
     first layer reads. output_layers is the number of hidden layers of the network that stands on
     the recurrent stack at each step. With tie_weights the embedding is also the softmax matrix.
     A bidirectional model has a second stack, which reads from right to left.
+    Of a conditional model num_labels are the labels that a sequence can have, and label_size is
+    the size of their embedding; both are 0 where sequences have none.
     """
 
     vocab_size: int
@@ -93,6 +95,8 @@ class ModelConfig(_Checked):
     input_dropout: float = 0.0
     tie_weights: bool = False
     bidirectional: bool = dataclasses.field(default=False, metadata=_LATER)
+    num_labels: int = dataclasses.field(default=0, metadata=_LATER)
+    label_size: int = dataclasses.field(default=0, metadata=_LATER)
 
     def __post_init__(self) -> None:
         self._check("vocab_size", int, 3, 10_000_000)
@@ -105,6 +109,8 @@ class ModelConfig(_Checked):
         self._check("input_dropout", float, 0.0, 0.95)
         self._check_flag("tie_weights")
         self._check_flag("bidirectional")
+        self._check("num_labels", int, 0, 1_000_000)
+        self._check("label_size", int, min(1, self.num_labels), 65_536 if self.num_labels else 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
                           ["evaluate", "-h"], ["evaluate"], ["evaluate", "x", "--format", "x"],
                           ["next", "-h"], ["next", "--top", "-1"], ["next", "--json", "--tsv"],
                           ["sample", "--n", "x"], ["novelty", "-h"], ["novelty"],
+                          ["classify", "-h"], ["classify", "x", "--json", "--tsv"],
                           ["novelty", "x", "--ngrams", "0"], ["train"], ["train", "--time", "x"]):
             sys.argv = ["charlm", *arguments]
             try:

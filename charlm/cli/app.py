@@ -10,6 +10,7 @@ import typer
 import charlm
 from charlm.cli import (
     border,
+    classify,
     compare,
     evaluate,
     fill,
@@ -64,6 +65,7 @@ app.command("sample")(border.guarded(sample.sample_cli))
 app.command("score")(border.guarded(score.score_cli))
 app.command("evaluate")(border.guarded(evaluate.evaluate_cli))
 app.command("compare")(border.guarded(compare.compare_cli))
+app.command("classify")(border.guarded(classify.classify_cli))
 app.command("novelty")(border.guarded(novelty.novelty_cli))
 app.command("fill")(border.guarded(fill.fill_cli))
 app.command("next")(border.guarded(next_cli))

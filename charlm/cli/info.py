@@ -1,14 +1,16 @@
 """charlm info and charlm list."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charlm.cli.model import ModelOption
-from charlm.cli.terminal import out, out_json, say
+from charlm.cli.terminal import out, out_json, safe_text, say
 
 if TYPE_CHECKING:
+    from charlm.labels import Labels
     from charlm.partner import Partner
 
 
@@ -26,9 +28,19 @@ def info_cli(
     loaded = checkpoint.load_named(model)
     config, info = loaded.config, loaded.info
     parameters = sum(array.size for array in loaded.weights.values())
+    labels = loaded.labels
     if json:
+        about = {} if labels is None else {"labels": labels.to_json()}
         partner = None if loaded.partner is None else loaded.partner.to_json()
-        out_json({"path": str(loaded.path), "parameters": parameters, "partner": partner, **info})
+        out_json(
+            {
+                "path": str(loaded.path),
+                "parameters": parameters,
+                "partner": partner,
+                **about,
+                **info,
+            }
+        )
         return
     form = getattr(loaded.tokenizer, "form", None)
     rows = {
@@ -54,6 +66,25 @@ def info_cli(
         rows["index"] = "novelty.safetensors, which holds the training text"
     for key, value in rows.items():
         out(f"{key + ':':<12} {value}\n")
+    if labels is not None:
+        for line in _labels(labels):
+            out(f"{line}\n")
+
+
+def _labels(labels: "Labels") -> Iterator[str]:
+    """The labels with the share that each has before a text is read, in 80 columns."""
+    import math
+    import textwrap
+
+    temperature = labels.temperature
+    said = "not calibrated" if temperature is None else f"temperature {temperature:.3f}"
+    yield f"{'labels:':<12} {len(labels.names):,}, {said}"
+    shares = [
+        f"{safe_text(name)}\u00a0{math.exp(value):.1%}"
+        for name, value in zip(labels.names, labels.log_prior, strict=True)
+    ]
+    lines = textwrap.wrap(", ".join(shares), 66, break_long_words=False, break_on_hyphens=False)
+    yield from (" " * 13 + line.replace("\u00a0", " ") for line in lines)
 
 
 def _partner(partner: "Partner") -> str:

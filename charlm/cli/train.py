@@ -30,6 +30,24 @@ def train_cli(
         str | None,
         typer.Option(help="What a sequence is: auto, line, paragraph or file.  [default: auto]"),
     ] = None,
+    label_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Give each sequence a label: the name of its file (file), a column between tabs "
+            "(column:2), or a field of JSON Lines (field:language)."
+        ),
+    ] = None,
+    text_column: Annotated[
+        int | None,
+        typer.Option(help="The column that is the text.  [default: the other one of two]"),
+    ] = None,
+    text_field: Annotated[
+        str | None, typer.Option(help="The field that is the text.  [default: text]")
+    ] = None,
+    distinct: Annotated[
+        bool,
+        typer.Option("--distinct", help="Train on each sequence once, however often it occurs."),
+    ] = False,
     valid: Annotated[
         list[str] | None,
         typer.Option(help="A file to validate on; may be repeated.  [default: hold out 10 %]"),
@@ -168,6 +186,7 @@ def train_cli(
     charlm train poems/ --level word --time 10m --name poems
     zcat news.gz | charlm train - --level subword --epochs 3
     charlm train corpus.txt --ngram 7 --cache --name counted
+    charlm train names/ --label-from file
     charlm train --demo
     charlm train corpus.txt --bidirectional --name gaps
     charlm train --resume --name poems --time 10m
@@ -182,6 +201,10 @@ def train_cli(
         "valid": tuple(valid or ()),
         "level": level,
         "split_on": "line" if demo and split_on is None else split_on,
+        "label_from": label_from,
+        "text_column": text_column,
+        "text_field": text_field,
+        "distinct": distinct or None,
         "valid_share": valid_share,
         "encoding": encoding,
         "errors": errors,
