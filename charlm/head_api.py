@@ -33,7 +33,7 @@ class _Loaded:
     def _log_probs(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated log-probabilities (M, C), double precision."""
         z = scores.astype(np.float64) / self.checkpoint.temperature
-        z -= z.max(axis=1, keepdims=True, initial=-np.inf)
+        z -= z.max(axis=1, keepdims=True)
         z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
         return z
 
@@ -90,7 +90,7 @@ class Tagger(_Loaded):
         there = [sentence for sentence in sentences if len(sentence)]
         size = sum(len(token) + 1 for sentence in there for token in sentence)
         if not there:
-            scores = np.empty((0, len(self.labels)))
+            scores: NDArray[np.floating] = np.empty((0, len(self.labels)))
         elif self._head is None and size <= _FEW_TOKENS:
             weights = self._numpy
             scores = np.concatenate(
@@ -106,7 +106,7 @@ class Tagger(_Loaded):
             )
         else:
             scores = self._read(there)
-        log_probs = self._log_probs(scores) if len(scores) else scores
+        log_probs = self._log_probs(scores)
         ends = np.cumsum([len(sentence) for sentence in sentences])
         return np.split(log_probs, ends[:-1]) if len(ends) else []
 

@@ -112,9 +112,8 @@ def load_training(path: Path, config: HeadConfig) -> tuple[dict[str, Any], dict[
     limits = {"training.safetensors": 2 * _bytes_of(shapes(config))}
     wanted = ("training.json", "training.safetensors")
     _, files = checkpoint.read_step(path, wanted, largest=limits)
-    for name in wanted:
-        if name not in files:
-            raise CheckpointError(f"{path} has no {name}.")
+    if missing := [file for file in wanted if file not in files]:
+        raise CheckpointError(f"{path} has no {missing[0]}.")
     name = path / "training.safetensors"
     counters = parse_json(path / "training.json", files["training.json"])
     return counters, checkpoint.read_arrays(name, files["training.safetensors"])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from charlm import corpus
+from charlm import corpus as corpora
 from charlm.config import HEADS, LEVELS, SPLITS, HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_data import (
@@ -53,7 +53,7 @@ class HeadRequest:
     text_field: str | None = None
     level: str | None = None
     split_on: str | None = None
-    valid_share: float = corpus.VALID_SHARE
+    valid_share: float = corpora.VALID_SHARE
     encoding: str = "utf-8"
     errors: str = "strict"
     vocab_size: int | None = None
@@ -158,7 +158,7 @@ class HeadTexts(NamedTuple):
                 for sentence in side:
                     parts += [*sentence.tokens, "", *(sentence.tags or ()), ""]
             parts.append("\n")
-        return corpus.fingerprint(parts)
+        return corpora.fingerprint(parts)
 
 
 class HeadSettled(NamedTuple):

@@ -26,11 +26,15 @@ from charlm.training import CURE, MOST_SKIPPED, learning_rate, step_generator
 from charlm.weights import Arrays
 
 _READ_AT_ONCE = 512  # texts, when nothing is learned
-_TEMPERATURES = (0.1, 10.0)
+_TEMPERATURES = (0.5, 10.0)
+SMOOTHING = 0.1  # of the labels that are learned, spread over all (Szegedy et al. 2016)
 
 
 class HeadStep(NamedTuple):
-    """What one step gave: mean loss in nats and the share that was right, before the update."""
+    """What one step gave: mean loss in nats and the share that was right, before the update.
+
+    The loss is that of the labels as they are; what is minimised has them smoothed.
+    """
 
     step: int
     loss: float
@@ -150,11 +154,11 @@ def _train_batch(
     batch, targets, live = collate(examples, index)
     scores = head(batch.to(device), step_generator(config.seed, state.step, device))
     scores, targets = _that_count(scores, targets.to(device), live)
-    loss = F.cross_entropy(scores, targets)
+    loss = F.cross_entropy(scores, targets, label_smoothing=SMOOTHING)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(head.parameters(), config.max_grad_norm))
-    value = float(loss.detach())
+    value = float(F.cross_entropy(scores.detach(), targets))
     finite = math.isfinite(value) and math.isfinite(norm)
     state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
     if state.skipped_in_a_row >= MOST_SKIPPED:
@@ -228,8 +232,8 @@ def fit_temperature(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     """The temperature under which the labels (M,) are likeliest, given scores (M, C).
 
     -log P is convex in 1 / temperature, so its slope has one sign on either side of the best
-    (Guo et al. 2017, "On calibration of modern neural networks"). Stays within 0.1 and 10, where
-    it would go on for ever if every label were right.
+    (Guo et al. 2017, "On calibration of modern neural networks"). Stays within 0.5 and 10: if
+    every label were right it would fall for ever.
     """
     if not len(labels):
         return 1.0

@@ -27,7 +27,7 @@ class Words(NamedTuple):
 
     letters: Tensor  # (N, W) ids
     lengths: Tensor  # (W,)
-    index: Tensor  # (T, B): which of them stands where
+    places: Tensor  # (T, B): which of them stands where
 
 
 class Batch(NamedTuple):
@@ -60,7 +60,7 @@ class BothWays(nn.Module):
 
     def _along(self, layer: RecurrentLayer, x: Tensor) -> Tensor:
         zero = x.new_zeros(x.shape[1], self.hidden_size)
-        outputs, _ = layer(x, (zero,) * layer.num_states)
+        outputs: Tensor = layer(x, (zero,) * layer.num_states)[0]
         return outputs
 
 
@@ -151,7 +151,7 @@ class Head(nn.Module):
         """What the letters of the word at each place say: (T, B, 2H')."""
         x = self._dropout(self.letters(words.letters), self.config.input_dropout, generator)
         a = self.letter_layer(x, turned(words.lengths, len(x)))  # (N, W, 2H')
-        return last_states(a, words.lengths)[words.index]
+        return last_states(a, words.lengths)[words.places]
 
     def _dropout(self, x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
         """Dropout, over time with one mask for all steps (Gal & Ghahramani 2016)."""

@@ -115,10 +115,10 @@ def score_spans(
             "span F1 is counted by nervaluate, which is not installed: pip install nervaluate"
         ) from None
     true, pred = ([_as_dicts(tags) for tags in side] for side in (meant, found))
-    kinds = sorted({chunk["label"] for side in (true, pred) for text in side for chunk in text})
+    kinds = sorted({str(one["label"]) for side in (true, pred) for text in side for one in text})
     if not kinds:
         return {"": SpanScore(0.0, 0.0, 0.0, 0, 0)}
-    evaluator = Evaluator(true, pred, tags=[str(kind) for kind in kinds], loader="dict")
+    evaluator = Evaluator(true, pred, tags=kinds, loader="dict")
     strict = {"strict": evaluator.strategies["strict"]}
     evaluator.strategies = strict  # three more are there, for partial matches
     results = evaluator.evaluate()

@@ -9,55 +9,99 @@ import random
 import sys
 from pathlib import Path
 
-GIVEN = (
-    "Ada Bela Carlo Dina Emre Fatou Goran Hanna Ilse Jonas Kofi Lena Marta Nils Olga Pavel Rosa "
-    "Sami Tove Uwe Vera Wanda Yusuf Zita"
-).split()
-OTHER_GIVEN = "Anton Bruna Cleo Dario Elif Femi Greta Hugo Ines Jorma Katya Liam Mira Nadia".split()
-PERSON = ("Brand Col Dor Fen Gar Hol Jan Kel Lor Mar".split(), "ic man ssen ova etti kins".split())
-OTHER_PERSON = ("Bor Dan Hal Lind Nor Pell Ras".split(), "ic man ssen ova etti kins".split())
+GIVEN = [
+    "Ada",
+    "Bela",
+    "Carlo",
+    "Dina",
+    "Emre",
+    "Fatou",
+    "Goran",
+    "Hanna",
+    "Ilse",
+    "Jonas",
+    "Kofi",
+    "Lena",
+    "Marta",
+    "Nils",
+    "Olga",
+    "Pavel",
+    "Rosa",
+    "Sami",
+    "Tove",
+    "Uwe",
+    "Vera",
+    "Wanda",
+    "Yusuf",
+    "Zita",
+]
+OTHER_GIVEN = [
+    "Anton",
+    "Bruna",
+    "Cleo",
+    "Dario",
+    "Elif",
+    "Femi",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jorma",
+    "Katya",
+    "Liam",
+    "Mira",
+    "Nadia",
+]
+PERSON = (
+    ["Brand", "Col", "Dor", "Fen", "Gar", "Hol", "Jan", "Kel", "Lor", "Mar"],
+    ["ic", "man", "ssen", "ova", "etti", "kins"],
+)
+OTHER_PERSON = (
+    ["Bor", "Dan", "Hal", "Lind", "Nor", "Pell", "Ras"],
+    ["ic", "man", "ssen", "ova", "etti", "kins"],
+)
 PLACE = (
-    "Ash Black Clear Elm Fair Green Hazel Long Mill North".split(),
-    "bury field ford mouth port ton wick".split(),
+    ["Ash", "Black", "Clear", "Elm", "Fair", "Green", "Hazel", "Long", "Mill", "North"],
+    ["bury", "field", "ford", "mouth", "port", "ton", "wick"],
 )
 OTHER_PLACE = (
-    "Alder Birch Cold Oak Red South White".split(),
-    "bury field ford mouth port ton wick".split(),
+    ["Alder", "Birch", "Cold", "Oak", "Red", "South", "White"],
+    ["bury", "field", "ford", "mouth", "port", "ton", "wick"],
 )
-FIRM = "Foods Bank Motors Press Airlines Mills Insurance Textiles".split()
+FIRM = ["Foods", "Bank", "Motors", "Press", "Airlines", "Mills", "Insurance", "Textiles"]
 
 # {P} a person, {L} a place, {O} an organisation; tokens stand between spaces.
-TEMPLATES = """\
-{P} was born in {L} .
-{P} has worked for {O} since 1998 .
-{O} will open a second office in {L} next year .
-The river runs from {L} to {L} .
-{P} and {P} met at the station in {L} .
-" We are not for sale , " said {P} of {O} .
-Shares in {O} fell by 4 percent on Monday .
-{O} has bought {O} for 20 million .
-It rained in {L} all week .
-{P} , who plays the cello , comes from {L} .
-The mayor of {L} , {P} , opened the new bridge .
-Nobody at {O} wanted to speak about the fire .
-The last train to {L} leaves at 11 .
-{P} sold the house and moved to {L} in March .
-In {L} the apples are ripe by August .
-{O} asked {P} to lead its office in {L} .
-A letter from {P} was found in the old mill .
-The library is closed on Mondays .
-{P} wrote three books about bees .
-Prices rose again , according to {O} .
-The road between {L} and {L} is closed because of snow .
-My neighbour makes good cheese .
-{P} left {O} after a quarrel with {P} .
-Two students of the {U} won the prize .
-{P} teaches chemistry at the {U} .
-The concert in {L} was sold out within an hour .
-They waited for the bus , but it never came .
-{C} beat {C} by two goals to one .
-The keeper of {C} , {P} , was hurt in the first half .
-Bread was cheaper then , {P} told us .""".split("\n")
+TEMPLATES = [
+    "{P} was born in {L} .",
+    "{P} has worked for {O} since 1998 .",
+    "{O} will open a second office in {L} next year .",
+    "The river runs from {L} to {L} .",
+    "{P} and {P} met at the station in {L} .",
+    '" We are not for sale , " said {P} of {O} .',
+    "Shares in {O} fell by 4 percent on Monday .",
+    "{O} has bought {O} for 20 million .",
+    "It rained in {L} all week .",
+    "{P} , who plays the cello , comes from {L} .",
+    "The mayor of {L} , {P} , opened the new bridge .",
+    "Nobody at {O} wanted to speak about the fire .",
+    "The last train to {L} leaves at 11 .",
+    "{P} sold the house and moved to {L} in March .",
+    "In {L} the apples are ripe by August .",
+    "{O} asked {P} to lead its office in {L} .",
+    "A letter from {P} was found in the old mill .",
+    "The library is closed on Mondays .",
+    "{P} wrote three books about bees .",
+    "Prices rose again , according to {O} .",
+    "The road between {L} and {L} is closed because of snow .",
+    "My neighbour makes good cheese .",
+    "{P} left {O} after a quarrel with {P} .",
+    "Two students of the {U} won the prize .",
+    "{P} teaches chemistry at the {U} .",
+    "The concert in {L} was sold out within an hour .",
+    "They waited for the bus , but it never came .",
+    "{C} beat {C} by two goals to one .",
+    "The keeper of {C} , {P} , was hurt in the first half .",
+    "Bread was cheaper then , {P} told us .",
+]
 
 NOTE = {"P": "PER", "L": "LOC", "O": "ORG", "U": "ORG", "C": "ORG"}
 

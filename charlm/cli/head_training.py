@@ -61,12 +61,15 @@ def train_head(
                 signals.patient = True
                 _fit(run, settled, state, signals, say, quiet)
             return
+        seconds, epochs, steps = budget
         request = HeadRequest(
             kind=kind,
             **{**asked, "device": _device(asked.get("device"))},
             model=model,
             training=training,
-            **dict(zip(("seconds", "epochs", "steps"), budget, strict=True)),
+            seconds=seconds,
+            epochs=epochs,
+            steps=steps,
         )
         if name is not None:
             Run(ROOT / checkpoint.check_name(name)).check_new()
@@ -132,9 +135,8 @@ def _continued(
     state = restore(run, model_config, config, request.device)
     material = head_material_of(request, texts, reader, saved.labels)
     if budget != (None, None, None):
-        request = dataclasses.replace(
-            request, **dict(zip(("seconds", "epochs", "steps"), budget, strict=True))
-        )
+        seconds, epochs, steps = budget
+        request = dataclasses.replace(request, seconds=seconds, epochs=epochs, steps=steps)
         config = fix_steps(request, model_config, config, material, say, done=state.step)
     if config.to_json() != began.get("training"):
         run.extend(config)
@@ -188,9 +190,9 @@ def _fit(
 
     say(f"run: {run.path}, {num_parameters(state.head):,} parameters; Ctrl-C saves and stops")
     material, config = settled.material, settled.training
-    stopping = {"should_stop": lambda: signals.received is not None}
+    events = fit(run, state, config, material, should_stop=lambda: signals.received is not None)
     try:
-        _show(fit(run, state, config, material, **stopping), state, settled, quiet=quiet)
+        _show(events, state, settled, quiet=quiet)
     except BrokenPipeError:  # whoever read the progress has gone: as if told to stop
         if state.step and not (run.path / checkpoint.step_name(state.step)).exists():
             save(run, state, config, material)

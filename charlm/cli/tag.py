@@ -121,12 +121,12 @@ def _write(tagger: "Tagger", batch: "Sequence[Line]", *, json: bool) -> None:
                 }
             )
         return
-    tags = iter([tagger.labels[at] for places in best for at in places])
+    rest = iter([tagger.labels[at] for places in best for at in places])
     for line in batch:
         if is_break(line.text):
             out_line(line.text)
         else:
-            out_line(f"{columns(line.text.strip(' '))[0]}\t{next(tags)}")
+            out_line(f"{columns(line.text.strip(' '))[0]}\t{next(rest)}")
 
 
 def _chunked(tags: Iterable[str]) -> bool:
