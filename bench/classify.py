@@ -122,4 +122,4 @@ def charlm(budget: str, names: np.ndarray, labels: np.ndarray, held: np.ndarray)
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
         found = load_classifier("names", Path(folder) / "checkpoints")
-        return np.array(found.labels)[found.classify(list(held)).argmax(axis=1)]
+        return np.array(found.names)[found.classify(list(held)).argmax(axis=1)]

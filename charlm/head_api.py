@@ -21,7 +21,7 @@ class _Loaded:
 
     def __init__(self, checkpoint: HeadCheckpoint) -> None:
         self.checkpoint = checkpoint
-        self.labels = checkpoint.labels
+        self.names = checkpoint.labels
         self._head: object = None  # heads.Head, once there is much to do
 
     @property
@@ -39,7 +39,7 @@ class _Loaded:
 
 
 class Classifier(_Loaded):
-    """Names the kind of a text: ``labels`` are those it knows, in the order of its columns."""
+    """Names the kind of a text: ``names`` are the labels it knows, in the order of its columns."""
 
     def classify(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """P(label given text), a row for each text and a column for each label: (S, C).
@@ -47,14 +47,14 @@ class Classifier(_Loaded):
         Rows add up to 1, are calibrated on the held-out text and do not depend on other rows. Of
         a text of more than head_data.LONGEST tokens the first ones are read.
         """
-        return np.exp(self.log_probs(texts))
+        return np.exp(self.log_posteriors(texts))
 
-    def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:
+    def log_posteriors(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Natural logarithms of what ``classify`` gives."""
         tokenizer, config = self.checkpoint.tokenizer, self.checkpoint.config
         assert tokenizer is not None
         if not texts:
-            return np.empty((0, len(self.labels)))
+            return np.empty((0, len(self.names)))
         if self._head is None and sum(map(len, texts)) <= _FEW_TOKENS:
             weights = self._numpy
             eos = np.int32(tokenizer.eos_id)
@@ -90,7 +90,7 @@ class Tagger(_Loaded):
         there = [sentence for sentence in sentences if len(sentence)]
         size = sum(len(token) + 1 for sentence in there for token in sentence)
         if not there:
-            scores: NDArray[np.floating] = np.empty((0, len(self.labels)))
+            scores: NDArray[np.floating] = np.empty((0, len(self.names)))
         elif self._head is None and size <= _FEW_TOKENS:
             weights = self._numpy
             scores = np.concatenate(
@@ -113,7 +113,7 @@ class Tagger(_Loaded):
     def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
         """The likeliest tag of each token of each sentence."""
         return [
-            [self.labels[at] for at in log_probs.argmax(axis=1)] if len(log_probs) else []
+            [self.names[at] for at in log_probs.argmax(axis=1)] if len(log_probs) else []
             for log_probs in self.log_probs(sentences)
         ]
 

@@ -56,7 +56,9 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
                           ["evaluate", "-h"], ["evaluate"], ["evaluate", "x", "--format", "x"],
                           ["next", "-h"], ["next", "--top", "-1"], ["next", "--json", "--tsv"],
                           ["sample", "--n", "x"], ["novelty", "-h"], ["novelty"],
-                          ["novelty", "x", "--ngrams", "0"], ["train"], ["train", "--time", "x"]):
+                          ["novelty", "x", "--ngrams", "0"], ["train"], ["train", "--time", "x"],
+                          ["tag", "-h"], ["train", "x", "--classifier", "--tagger"],
+                          ["train", "x", "--tagger", "--ngram", "3"]):
             sys.argv = ["charlm", *arguments]
             try:
                 main()

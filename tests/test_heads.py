@@ -384,7 +384,7 @@ def test_a_tiny_set_is_learned_by_heart(tmp_path: Path, kind: str) -> None:
         probs = small.classify(texts)
         np.testing.assert_allclose(probs, large.classify(texts), atol=1e-5)
         np.testing.assert_allclose(probs.sum(axis=1), 1)
-        said = [small.labels[at] for at in probs[:16].argmax(axis=1)]
+        said = [small.names[at] for at in probs[:16].argmax(axis=1)]
         assert said == ["vowels"] * 8 + ["plain"] * 8
         assert small.classify([]).shape == (0, 2)
     else:
@@ -444,7 +444,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_head_is_no_language_model(trained: Path) -> None:
     """It is known by its kind, and refused with one sentence where text is to be scored."""
     assert checkpoint.kind_of(trained / "names") == "classifier"
-    assert load_classifier(None, trained).labels == ("plain", "vowels")
+    assert load_classifier(None, trained).names == ("plain", "vowels")
     with pytest.raises(CheckpointError, match="is a classifier, no language model"):
         checkpoint.load_named("names", trained)
     with pytest.raises(CheckpointError, match="is a classifier, not a tagger"):

@@ -167,10 +167,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patch = pytest.MonkeyPatch()
     try:
         os.chdir(folder)
-        sizes = ("--hidden", "24", "--embedding", "16")
+        sizes = ("--hidden", "24", "--embedding", "16", "--learning-rate", "0.01")
         entities = str(DATA / "entities.conll")
         code, out, err = charlm(
-            *("train", entities, "--tagger", "--name", "ent", "--epochs", "6", *sizes),
+            *("train", entities, "--tagger", "--name", "ent", "--epochs", "15", *sizes),
             monkeypatch=patch,
         )
         assert code == 0, err

@@ -29,8 +29,7 @@ def show_head(path: Path, *, json: bool) -> None:
         "labels": f"{len(loaded.labels):,}: {', '.join(loaded.labels[:_LABELS])}"
         f"{f' and {more:,} more' if more > 0 else ''}",
         "model": f"{config.num_layers} x {config.hidden_size} {config.cell} in each direction, "
-        f"embedding {config.embedding_size}, {config.output_layers} output layers, dropout "
-        f"{config.dropout:g}",
+        f"embedding {config.embedding_size}, dropout {config.dropout:g}",
         "parameters": f"{parameters:,}",
         "temperature": f"{loaded.temperature:.3f}",
     }

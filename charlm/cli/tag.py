@@ -109,7 +109,7 @@ def _write(tagger: "Tagger", batch: "Sequence[Line]", *, json: bool) -> None:
     best = [scores.argmax(axis=1) for scores in log_probs]
     if json:
         for sentence, scores, places in zip(found, log_probs, best, strict=True):
-            tags = [tagger.labels[at] for at in places]
+            tags = [tagger.names[at] for at in places]
             out_json(
                 {
                     "tokens": list(sentence.tokens),
@@ -121,7 +121,7 @@ def _write(tagger: "Tagger", batch: "Sequence[Line]", *, json: bool) -> None:
                 }
             )
         return
-    rest = iter([tagger.labels[at] for places in best for at in places])
+    rest = iter([tagger.names[at] for places in best for at in places])
     for line in batch:
         if is_break(line.text):
             out_line(line.text)
