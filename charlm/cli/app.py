@@ -8,8 +8,9 @@ from typing import Annotated, TextIO
 import typer
 
 import charlm
-from charlm.cli import border, compare, evaluate, info, novelty, sample, score, tag, tokenize, train
+from charlm.cli import border, compare, evaluate, info, novelty, sample, score, tokenize, train
 from charlm.cli.next import next_cli  # the module's own name is a builtin's
+from charlm.cli.tag import tag_cli
 
 app = typer.Typer(
     name="charlm",
@@ -51,7 +52,7 @@ app.command("evaluate")(border.guarded(evaluate.evaluate_cli))
 app.command("compare")(border.guarded(compare.compare_cli))
 app.command("novelty")(border.guarded(novelty.novelty_cli))
 app.command("next")(border.guarded(next_cli))
-app.command("tag")(border.guarded(tag.tag_cli))
+app.command("tag")(border.guarded(tag_cli))
 app.command("tokenize")(border.guarded(tokenize.tokenize_cli))
 app.command("info")(border.guarded(info.info_cli))
 app.command("list")(border.guarded(info.list_cli))

@@ -28,16 +28,6 @@ def train_cli(
     tagger: Annotated[
         bool, typer.Option("--tagger", help="Learn the tags of tokens, a token and its tag a line.")
     ] = False,
-    label_from: Annotated[
-        str | None,
-        typer.Option(help="Where labels stand: file (its name), column:N or field:NAME."),
-    ] = None,
-    text_column: Annotated[
-        int | None, typer.Option(help="Where texts stand.  [default: the other of two columns]")
-    ] = None,
-    text_field: Annotated[
-        str | None, typer.Option(help="Where texts stand.  [default: text]")
-    ] = None,
     pooling: Annotated[
         str | None,
         typer.Option(
@@ -55,6 +45,20 @@ def train_cli(
     split_on: Annotated[
         str | None,
         typer.Option(help="What a sequence is: auto, line, paragraph or file.  [default: auto]"),
+    ] = None,
+    label_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Give each sequence a label: the name of its file (file), a column between tabs "
+            "(column:2), or a field of JSON Lines (field:language)."
+        ),
+    ] = None,
+    text_column: Annotated[
+        int | None,
+        typer.Option(help="The column that is the text.  [default: the other one of two]"),
+    ] = None,
+    text_field: Annotated[
+        str | None, typer.Option(help="The field that is the text.  [default: text]")
     ] = None,
     valid: Annotated[
         list[str] | None,
@@ -181,9 +185,9 @@ def train_cli(
     zcat news.gz | charlm train - --level subword --epochs 3
     charlm train play.txt --ngram 7 --cache
     charlm train --demo
+    charlm train --resume --name poems --time 10m
     charlm train names/ --classifier --label-from file
     charlm train entities.conll --tagger
-    charlm train --resume --name poems --time 10m
     """
     arguments = dict(locals())
     budget = seconds(time_budget) if time_budget is not None else None
@@ -193,11 +197,11 @@ def train_cli(
     fields: dict[str, Any] = {
         "corpus": texts,
         "valid": tuple(valid or ()),
+        "level": level,
+        "split_on": "line" if demo and split_on is None else split_on,
         "label_from": label_from,
         "text_column": text_column,
         "text_field": text_field,
-        "level": level,
-        "split_on": "line" if demo and split_on is None else split_on,
         "valid_share": valid_share,
         "encoding": encoding,
         "errors": errors,
