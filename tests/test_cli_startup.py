@@ -53,7 +53,8 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
         import io, sys
         from charlm.cli import main
         for arguments in (["tag", "-h"], ["train", "x", "--classifier", "--tagger"],
-                          ["train", "x", "--tagger", "--ngram", "3"], ["--version"], ["-h"], [], ["train", "-h"], ["score", "--help"], ["x"],
+                          ["train", "x", "--tagger", "--ngram", "3"],
+                          ["--version"], ["-h"], [], ["train", "-h"], ["score", "--help"], ["x"],
                           ["evaluate", "-h"], ["evaluate"], ["evaluate", "x", "--format", "x"],
                           ["next", "-h"], ["next", "--top", "-1"], ["next", "--json", "--tsv"],
                           ["sample", "--n", "x"], ["novelty", "-h"], ["novelty"],
