@@ -31,7 +31,7 @@ from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
 
 DEFAULT_SECONDS = 120.0
-_MOST_EPOCHS = {"classifier": 20.0, "tagger": 30.0}  # more than these seldom help
+_MOST_EPOCHS = {"classifier": 45.0, "tagger": 30.0}  # more than these seldom help
 _VALIDATIONS = 20
 _TRIAL = 0.03  # of the time, to measure what a step takes
 _VALIDATION_SHARE = 0.05
@@ -306,6 +306,7 @@ def head_material_of(
     about = {
         "fingerprint": texts.fingerprint,
         "label_from": request.label_from,
+        "split_on": request.split_on or "line",
         "train": {"texts": len(sides[0].starts) - 1, "tokens": len(sides[0].tokens)},
         "valid": {"texts": len(sides[1].starts) - 1, "tokens": len(sides[1].tokens)},
         "labels": dict(sorted(Counter(kinds).items())),

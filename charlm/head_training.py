@@ -21,12 +21,14 @@ from charlm.config import HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError
 from charlm.evaluation import Stopped
 from charlm.head_data import Examples, collate, groups
-from charlm.heads import Head
+from charlm.heads import Batch, Head
+from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.training import CURE, MOST_SKIPPED, learning_rate, step_generator
 from charlm.weights import Arrays
 
 _READ_AT_ONCE = 512  # texts, when nothing is learned
 _TEMPERATURES = (0.5, 10.0)
+UNKNOWN = 0.05  # of the tokens that are read in training are <UNK>, so that it is met
 SMOOTHING = 0.1  # of the labels that are learned, spread over all (Szegedy et al. 2016)
 
 
@@ -152,7 +154,8 @@ def _train_batch(
     head, device = state.head, state.head.softmax.weight.device
     head.train()
     batch, targets, live = collate(examples, index)
-    scores = head(batch.to(device), step_generator(config.seed, state.step, device))
+    generator = step_generator(config.seed, state.step, device)
+    scores = head(_with_unknown(batch.to(device), generator), generator)
     scores, targets = _that_count(scores, targets.to(device), live)
     loss = F.cross_entropy(scores, targets, label_smoothing=SMOOTHING)
     state.optimizer.zero_grad(set_to_none=True)
@@ -178,6 +181,13 @@ def _train_batch(
         state.logged_right += right
         state.logged_steps += 1
     return HeadStep(state.step, value, right, not finite)
+
+
+def _with_unknown(batch: Batch, generator: torch.Generator) -> Batch:
+    """A batch in which some tokens are <UNK>, never <EOS>; of a word the letters stay."""
+    chances = torch.empty(batch.ids.shape, device=batch.ids.device)
+    lost = chances.bernoulli_(UNKNOWN, generator=generator).bool() & (batch.ids != EOS_ID)
+    return batch._replace(ids=batch.ids.masked_fill(lost, UNK_ID))
 
 
 def _that_count(scores: Tensor, targets: Tensor, live: Tensor | None) -> tuple[Tensor, Tensor]:
