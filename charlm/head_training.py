@@ -222,9 +222,8 @@ def read_scores(
             if live is None:
                 scores[index] = found.numpy()
                 continue
-            for row, text in enumerate(index):  # each a slice of the flat tokens
-                begin, end = examples.starts[text], examples.starts[text + 1]
-                scores[begin:end] = found[: end - begin, row].numpy()
+            places = examples.starts[index] + np.arange(len(found))[:, None]  # (T, B)
+            scores[places[live.numpy()]] = found[live].numpy()
     finally:
         head.train(was_training)
     return scores

@@ -220,6 +220,27 @@ def test_tags_do_not_depend_on_what_stands_around(
     assert again == whole
 
 
+def test_small_jobs_need_no_torch(here: Path) -> None:
+    """A few sentences are tagged before torch could be imported."""
+    code = """if True:
+        import io, sys
+        from charlm.cli import main
+        sys.argv = ["charlm", "tag", "-m", "ent"]
+        sys.stdin = io.TextIOWrapper(io.BytesIO(b"Ada\\nsleeps\\n"))
+        try:
+            main()
+        except SystemExit:
+            pass
+        assert "numpy" in sys.modules and "torch" not in sys.modules
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=here, env=environment, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"Ada\t")
+
+
 def test_json_has_spans_and_log_probs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One object a sentence."""
     stdin = b"Ada\nRome\n\nx\n"
