@@ -201,7 +201,7 @@ def encode_sentences(
     at, begins = _laid_out(rows)
     known = np.zeros(len(at), np.int64)
     if tags is not None:
-        known = np.concatenate([np.asarray(row, np.int64) for row in tags])
+        known, _ = _laid_out([np.asarray(row, np.int64) for row in tags])
     return Examples(at, begins, known, Forms(ids, letters, starts))
 
 

@@ -1,5 +1,6 @@
 """Laws of classifiers and taggers: the network, its training, its checkpoints, its use."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -396,6 +397,27 @@ def test_a_tiny_set_is_learned_by_heart(tmp_path: Path, kind: str) -> None:
             np.testing.assert_allclose(a, b, atol=1e-4)
             np.testing.assert_allclose(np.exp(a).sum(axis=1), 1)
         assert one.tag([]) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_need_be_held_out(tmp_path: Path, kind: str) -> None:
+    """Then the accuracy of training chooses the best step, and the temperature is 1."""
+    material = dataclasses.replace(material_of(tmp_path, kind), valid=None)
+    with Run(tmp_path / "run") as run:
+        _, config, state = begun(run, material, kind)
+        for _ in fit(run, state, config, material):
+            pass
+    assert state.best_step is not None
+    assert state.temperature == 1
+    assert checkpoint.is_finished(run.path)
+    few = tmp_path / "few"
+    few.write_text(TAGGED if kind == "tagger" else "a b\tX\nc d\tY\n")
+    label_from = None if kind == "tagger" else "column:2"
+    request = HeadRequest(kind=kind, corpus=(str(few),), label_from=label_from)
+    texts = read_head_texts(request, lambda _: None)
+    found = head_material_of(request, texts, reader_of(request, texts, lambda _: None))
+    assert found.valid is None
+    assert len(found.examples.labels)
 
 
 def test_patience_ends_a_run_early(tmp_path: Path) -> None:
