@@ -1,10 +1,12 @@
 """What charlm info says of a classifier or a tagger."""
 
+import textwrap
 from pathlib import Path
 
-from charlm.cli.terminal import out, out_json
+from charlm.cli.terminal import out, out_json, safe_text
 
-_LABELS = 12  # that are named
+_LABELS = 100  # that are named
+_WIDTH = 66  # columns beside the names of the rows
 
 
 def show_head(path: Path, *, json: bool) -> None:
@@ -21,13 +23,14 @@ def show_head(path: Path, *, json: bool) -> None:
     if loaded.tokenizer is not None:
         reads = f"{loaded.tokenizer.level}, {config.vocab_size:,} types"
     more = len(loaded.labels) - _LABELS
+    named = ", ".join(map(safe_text, loaded.labels[:_LABELS]))
+    labels = f"{len(loaded.labels):,}: {named}{f' and {more:,} more' if more > 0 else ''}"
     rows = {
         "path": loaded.path,
         "kind": config.kind,
         "step": f"{loaded.step:,}",
         "level": reads,
-        "labels": f"{len(loaded.labels):,}: {', '.join(loaded.labels[:_LABELS])}"
-        f"{f' and {more:,} more' if more > 0 else ''}",
+        "labels": ("\n" + " " * 13).join(textwrap.wrap(labels, _WIDTH)),
         "model": f"{config.num_layers} x {config.hidden_size} {config.cell} in each direction, "
         f"embedding {config.embedding_size}, dropout {config.dropout:g}",
         "parameters": f"{parameters:,}",
