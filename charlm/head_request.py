@@ -53,6 +53,7 @@ class HeadRequest:
     text_field: str | None = None
     level: str | None = None
     split_on: str | None = None
+    distinct: bool = False
     valid_share: float = corpora.VALID_SHARE
     encoding: str = "utf-8"
     errors: str = "strict"
@@ -110,6 +111,7 @@ class HeadRequest:
             "--text-field": self.text_field is not None,
             "--level": self.level not in (None, "word"),
             "--split-on": self.split_on is not None,
+            "--distinct": self.distinct,
             "--lowercase": self.lowercase,
             "--pretokenized": self.pretokenized,
             "--subword-model": self.subword_model != "unigram",
@@ -191,6 +193,10 @@ def read_head_texts(request: HeadRequest, say: Say) -> HeadTexts:
     if held is None:
         is_held = held_out(found.texts, request.valid_share, request.seed)
         found, held = _taken(found, ~is_held), _taken(found, is_held)
+    if request.distinct:
+        once = dict.fromkeys(zip(found.texts, found.labels, strict=True))
+        say(f"copies left out of training: {len(found.texts) - len(once):,}")
+        found = Labelled([text for text, _ in once], [label for _, label in once])
     counts = Counter(found.labels)
     if len(counts) < 2:
         raise TextError(

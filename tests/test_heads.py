@@ -206,6 +206,13 @@ def test_equal_texts_stand_on_one_side(tmp_path: Path) -> None:
     )
     assert texts.valid.texts
     assert not set(texts.train.texts) & set(texts.valid.texts)
+    once = read_head_texts(
+        HeadRequest(kind="classifier", corpus=(str(path),), label_from="column:2", distinct=True),
+        lambda _: None,
+    )
+    pairs = list(zip(once.train.texts, once.train.labels, strict=True))
+    assert len(pairs) == len(set(pairs)) == len(texts.train.texts) / 3
+    assert once.valid == texts.valid
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from charlm.cli.terminal import say
 from charlm.cli.training import MODEL_OPTIONS, TRAINING_OPTIONS, _existing, train
 from charlm.errors import CharlmError, UsageError
 
-_OF_LABELS = ("label_from", "text_column", "text_field")
+_OF_LABELS = ("label_from", "text_column", "text_field", "distinct")
 
 
 def train_cli(
@@ -60,6 +60,10 @@ def train_cli(
     text_field: Annotated[
         str | None, typer.Option(help="The field that is the text.  [default: text]")
     ] = None,
+    distinct: Annotated[
+        bool,
+        typer.Option("--distinct", help="Train on each sequence once, however often it occurs."),
+    ] = False,
     valid: Annotated[
         list[str] | None,
         typer.Option(help="A file to validate on; may be repeated.  [default: hold out 10 %]"),
@@ -202,6 +206,7 @@ def train_cli(
         "label_from": label_from,
         "text_column": text_column,
         "text_field": text_field,
+        "distinct": distinct or None,
         "valid_share": valid_share,
         "encoding": encoding,
         "errors": errors,
@@ -237,7 +242,7 @@ def train_cli(
         )
         return
     if pooling is not None or any(key in asked for key in _OF_LABELS):
-        raise UsageError("labels and --pooling are for --classifier: give that, too.")
+        raise UsageError("labels, --distinct and --pooling are for --classifier: give that, too.")
     train(
         asked,
         model,
