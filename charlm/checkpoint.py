@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import storage
-from charlm.config import SPLITS, ModelConfig
+from charlm.config import HEADS, SPLITS, ModelConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.labels import Labels
 from charlm.partner import Partner
@@ -60,6 +60,7 @@ _LARGEST = {  # bytes, where it is not _LARGEST_JSON
     "tokenizer.json": 2**26,
     "labels.json": 2**26,
     "tokenizer.model": 2**26,
+    "tagger.json": 2**26,
     "speller.json": 2**26,
     "speller.safetensors": 2**30,
     "ngram.safetensors": 2**32,
@@ -82,7 +83,9 @@ _INFERENCE_FILES = (
     *_LABEL_FILES,
     "known.safetensors",
 )
-_FILES = frozenset((*_INFERENCE_FILES, "training.json", "training.safetensors"))
+_FILES = frozenset((*_INFERENCE_FILES, "tagger.json", "training.json", "training.safetensors"))
+LANGUAGE_MODEL = "language model"
+_COMMANDS = {"classifier": "classify", "tagger": "tag"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -293,11 +296,11 @@ def find(model: str | None, root: Path = Path("checkpoints")) -> Path:
     """The step directory that a name stands for.
 
     model is a run's name below root, a path to a run or to a step, or None for the newest
-    finished run (the newest of any kind where none has finished). Of a run, the best step is
-    taken. Raises CheckpointError saying what there is.
+    finished run of a language model (the newest where none has finished). Of a run, the best
+    step is taken. Raises CheckpointError saying what there is.
     """
     if model is None:
-        there = runs(root)
+        there = [path for path in runs(root) if kind_of(path) == LANGUAGE_MODEL]
         if not there:
             raise CheckpointError(
                 f"there is no model below {root}/. Train one first: charlm train FILE"
@@ -310,6 +313,29 @@ def find(model: str | None, root: Path = Path("checkpoints")) -> Path:
             return best_step(path)
     names = ", ".join(path.name for path in runs(root)) or "none"
     raise CheckpointError(f"there is no model {model!r}. Those below {root}/: {names}.")
+
+
+def find_any(model: str | None, root: Path = Path("checkpoints")) -> Path:
+    """As ``find``, but None stands for the newest finished run whatever its kind."""
+    if model is None and (there := runs(root)):
+        return best_step(next(filter(is_finished, there), there[0]))
+    return find(model, root)
+
+
+def kind_of(path: Path) -> str:
+    """What a run or one of its steps is: a language model, a classifier or a tagger.
+
+    It is what run.json says, or else model.json; where neither can be read, a language model.
+    """
+    run = path.parent if _STEP.fullmatch(path.name) else path
+    names = [run / "run.json", path / "model.json"]
+    if path == run and (there := _standing(run)):
+        names[1] = there[max(there)] / "model.json"
+    for name in names:
+        with contextlib.suppress(CheckpointError):
+            kind = read_json(name).get("kind", LANGUAGE_MODEL)
+            return kind if kind in HEADS else LANGUAGE_MODEL
+    return LANGUAGE_MODEL
 
 
 def best_step(run: Path) -> Path:
@@ -508,6 +534,22 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
     return digest.hexdigest()
 
 
+def read_step(
+    path: Path, wanted: tuple[str, ...], largest: Mapping[str, int] | None = None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What the manifest of a step says of it, and those of the wanted files that it has.
+
+    ``largest`` are limits on their bytes below the usual ones. Raises CheckpointError.
+    """
+    about, entries = _manifest(path)
+    for name, most in (largest or {}).items():
+        if name in entries and entries[name].size > most:
+            raise CheckpointError(
+                f"{path / name} is too large for the model that model.json describes."
+            )
+    return about, _read_files(path, entries, wanted)
+
+
 def load_training(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
     """What a step holds for going on: training.json and the arrays of training.safetensors."""
     wanted = ("training.json", "training.safetensors")
@@ -590,6 +632,11 @@ def _described(path: Path, info: Mapping[str, Any]) -> tuple[ModelConfig, str, i
     if info.get("format") != FORMAT:
         raise CheckpointError(
             f"{name} is of format {info.get('format')!r:.40}; this charlm reads format {FORMAT}."
+        )
+    if info.get("kind") in HEADS:
+        raise CheckpointError(
+            f"{path.parent} is a {info['kind']}, no language model: it tells labels, not the "
+            f"probability of text. Use it with charlm {_COMMANDS[info['kind']]}."
         )
     try:
         config = ModelConfig.from_json(info.get("model"))

@@ -166,7 +166,7 @@ class Run:
         state = new_state(model_config, config, device)
         restore_state(state, loaded.weights, arrays, counters)
         state.partner = None if loaded.partner is None else loaded.partner.parameters
-        self._cut_metrics(state.step)
+        self.cut_metrics(state.step)
         return state
 
     def save(self, state: TrainingState, config: TrainingConfig, material: Material) -> Saved:
@@ -232,7 +232,7 @@ class Run:
         """Append a line to metrics.jsonl."""
         checkpoint.append_line(self.path / "metrics.jsonl", json.dumps(values, allow_nan=False))
 
-    def _cut_metrics(self, step: int) -> None:
+    def cut_metrics(self, step: int) -> None:
         """Drop what was logged after the step that is gone on from: it will be logged again."""
         path = self.path / "metrics.jsonl"
         if not path.exists():

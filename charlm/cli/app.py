@@ -22,6 +22,7 @@ from charlm.cli import (
     train,
 )
 from charlm.cli.next import next_cli  # the module's own name is a builtin's
+from charlm.cli.tag import tag_cli
 
 app = typer.Typer(
     name="charlm",
@@ -69,6 +70,7 @@ app.command("classify")(border.guarded(classify.classify_cli))
 app.command("novelty")(border.guarded(novelty.novelty_cli))
 app.command("fill")(border.guarded(fill.fill_cli))
 app.command("next")(border.guarded(next_cli))
+app.command("tag")(border.guarded(tag_cli))
 app.command("tokenize")(border.guarded(tokenize.tokenize_cli))
 app.command("info")(border.guarded(info.info_cli))
 app.command("list")(border.guarded(info.list_cli))

@@ -25,7 +25,12 @@ def info_cli(
     """
     from charlm import checkpoint, novelty
 
-    loaded = checkpoint.load_named(model)
+    if checkpoint.kind_of(path := checkpoint.find_any(model)) != checkpoint.LANGUAGE_MODEL:
+        from charlm.cli.head_info import show_head
+
+        show_head(path, json=json)
+        return
+    loaded = checkpoint.load_named(model if model is not None else path.parent.name)
     config, info = loaded.config, loaded.info
     parameters = sum(array.size for array in loaded.weights.values())
     labels = loaded.labels
@@ -114,7 +119,10 @@ def list_cli(
         say(f"there is no model below {root}/. Train one first: charlm train FILE")
     for path in there:
         best, finished = checkpoint.best_step(path), checkpoint.is_finished(path)
+        kind = checkpoint.kind_of(path)
         if json:
-            out_json({"name": path.name, "best": str(best), "finished": finished})
+            out_json({"name": path.name, "kind": kind, "best": str(best), "finished": finished})
         else:
-            out(f"{path.name:<30} {best.name}  {'finished' if finished else 'not finished'}\n")
+            what = "" if kind == checkpoint.LANGUAGE_MODEL else f", a {kind}"
+            state = "finished" if finished else "not finished"
+            out(f"{path.name:<30} {best.name}  {state}{what}\n")

@@ -1,13 +1,16 @@
 """charlm train."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from charlm.cli.terminal import say
-from charlm.cli.training import MODEL_OPTIONS, TRAINING_OPTIONS, train
+from charlm.cli.training import MODEL_OPTIONS, TRAINING_OPTIONS, _existing, train
 from charlm.errors import CharlmError, UsageError
+
+_OF_LABELS = ("label_from", "text_column", "text_field", "distinct")
 
 
 def train_cli(
@@ -19,6 +22,19 @@ def train_cli(
         ),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Train on the bundled prose.")] = False,
+    classifier: Annotated[
+        bool, typer.Option("--classifier", help="Learn to tell the labels of texts apart.")
+    ] = False,
+    tagger: Annotated[
+        bool, typer.Option("--tagger", help="Learn the tags of tokens, a token and its tag a line.")
+    ] = False,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help="What a classifier makes of all positions: mean-max, or the last of each "
+            "direction.  [default: mean-max]"
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run, a directory below checkpoints/.")
     ] = None,
@@ -190,6 +206,8 @@ def train_cli(
     charlm train --demo
     charlm train corpus.txt --bidirectional --name gaps
     charlm train --resume --name poems --time 10m
+    charlm train names/ --classifier --label-from file
+    charlm train entities.conll --tagger
     """
     arguments = dict(locals())
     budget = seconds(time_budget) if time_budget is not None else None
@@ -224,6 +242,24 @@ def train_cli(
     for key in ("split_on", "precision", "device"):
         if asked.get(key) == "auto":
             del asked[key]
+    heads = [kind for kind, is_wanted in _heads(classifier, tagger, resume, name) if is_wanted]
+    if heads:
+        from charlm.cli.head_training import train_head
+
+        train_head(
+            _only(heads),
+            asked,
+            model | ({} if pooling is None else {"pooling": pooling}),
+            training,
+            budget=(budget, epochs, steps),
+            name=name,
+            resume=resume,
+            say=(lambda _: None) if quiet else say,
+            quiet=quiet,
+        )
+        return
+    if pooling is not None or any(key in asked for key in _OF_LABELS):
+        raise UsageError("labels, --distinct and --pooling are for --classifier: give that, too.")
     train(
         asked,
         model,
@@ -235,6 +271,25 @@ def train_cli(
         say=(lambda _: None) if quiet else say,
         quiet=quiet,
     )
+
+
+def _heads(
+    classifier: bool, tagger: bool, resume: bool, name: str | None
+) -> Iterator[tuple[str, bool]]:
+    """Whether each kind of head is asked for, or is what a run to go on with is."""
+    kind = ""
+    if resume and not (classifier or tagger):
+        from charlm.checkpoint import kind_of
+
+        kind = kind_of(_existing(name))
+    yield "classifier", classifier or kind == "classifier"
+    yield "tagger", tagger or kind == "tagger"
+
+
+def _only(heads: list[str]) -> str:
+    if len(heads) > 1:
+        raise UsageError("give --classifier or --tagger, not both.")
+    return heads[0]
 
 
 def seconds(text: str) -> float:
