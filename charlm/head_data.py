@@ -1,10 +1,9 @@
 """What a head learns from: texts with a label each, or sentences with a tag for each token.
 
-And the same as ids, laid side by side in batches of similar length. (Reading labelled texts is to
-become one with labels.py, which conditional language models read theirs by.)
+And the same as ids, laid side by side in batches of similar length. Labelled texts are read by
+labels.py.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlm import corpus
-from charlm.corpus import Document, read_documents, split_sequences
-from charlm.errors import TextError, UsageError
+from charlm.corpus import read_documents
+from charlm.errors import TextError
 from charlm.heads import Batch, Words
+from charlm.labels import Labelled
 from charlm.tagged import Sentence, sentences
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
@@ -26,100 +25,20 @@ MOST_TOKENS = 4096  # of a step or of one go of reading, unless a single text ha
 LONGEST = 1000  # tokens of a text that are read; a longer sentence is tagged in pieces
 
 
-class Labelled(NamedTuple):
+class LabelledTexts(NamedTuple):
     """Texts and the label of each."""
 
     texts: list[str]
     labels: list[str]
 
+    @classmethod
+    def of(cls, pairs: Iterable[Labelled]) -> "LabelledTexts":
+        """The same, apart."""
+        there = list(pairs)
+        return cls([one.text for one in there], [one.label for one in there])
+
 
 # Reading
-
-
-def check_label_from(label_from: str) -> tuple[str, str]:
-    """What ``file``, ``column:N`` and ``field:F`` say. Raises UsageError for anything else."""
-    way, _, which = label_from.partition(":")
-    if way == "column" and which.isdecimal() and int(which) > 0:
-        return way, which
-    if (way == "field" and which) or label_from == "file":
-        return way, which
-    raise UsageError(
-        "--label-from is file, column:N (counted from 1) or field:NAME (of JSON lines), got "
-        f"{label_from!r}."
-    )
-
-
-def read_labelled(
-    paths: Iterable[str | Path],
-    label_from: str,
-    *,
-    split_on: str | None = None,
-    text_column: int | None = None,
-    text_field: str | None = None,
-    encoding: str = "utf-8",
-    errors: str = "strict",
-) -> tuple[Labelled, tuple[str, ...]]:
-    """Texts with their labels, and what was noticed while reading them.
-
-    ``file``: the name of a file without its suffixes labels each of its sequences (a line, unless
-    split_on says otherwise). ``column:N``: each line is columns between tabs, the N-th the label,
-    text_column (or the first other one) the text. ``field:F``: each line is a JSON object, whose
-    field F is the label and text_field (or "text") the text. Raises TextError for a line that is
-    not so, UsageError for options that make no sense.
-    """
-    way, which = check_label_from(label_from)
-    if way != "file" and split_on not in (None, "line"):
-        raise UsageError("with --label-from column or field a text is a line: drop --split-on.")
-    documents = read_documents(paths, encoding=encoding, errors=errors)
-    found = Labelled([], [])
-    for document in documents:
-        if way == "file":
-            texts = split_sequences(document.text, split_on or "line")
-            label = Path(document.name).name.split(".")[0]
-            found.texts.extend(texts)
-            found.labels.extend([label] * len(texts))
-        else:
-            _read_lines(document, way, which, str(text_column or text_field or ""), found)
-    if not found.texts:
-        raise TextError("there is no text to train on: what was given is empty or blank.")
-    return found, tuple(note for document in documents for note in document.notes)
-
-
-def _read_lines(document: Document, way: str, which: str, text: str, found: Labelled) -> None:
-    cells = _of_columns if way == "column" else _of_json
-    for number, line in enumerate(map(corpus.without_cr, document.text.split("\n")), 1):
-        if not line.strip():
-            continue
-        try:
-            one, label = cells(line, which, text)
-        except ValueError as error:
-            raise TextError(f"{document.name}, line {number}: {error}.") from None
-        found.texts.append(one)
-        found.labels.append(label)
-
-
-def _of_columns(line: str, which: str, text: str) -> tuple[str, str]:
-    cells = line.split("\t")
-    places = int(which), int(text or (2 if which == "1" else 1))
-    if len(cells) < max(places):
-        raise ValueError(f"it has {len(cells)} columns between tabs, {max(places)} are needed")
-    if not cells[places[0] - 1].strip():
-        raise ValueError(f"its column {which} names no label")
-    return cells[places[1] - 1], cells[places[0] - 1].strip()
-
-
-def _of_json(line: str, which: str, text: str) -> tuple[str, str]:
-    field = text or "text"
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
-        raise ValueError("it is no JSON") from None
-    if not isinstance(values, dict) or not isinstance(values.get(field), str):
-        raise ValueError(f'it is no JSON object with a text in the field "{field}"')
-    label = values.get(which)
-    if isinstance(label, bool) or not isinstance(label, (str, int)) or not str(label).strip():
-        raise ValueError(f'its field "{which}" is no label: a text or a whole number')
-    return values[field], str(label).strip()
 
 
 def read_tagged(
@@ -137,13 +56,6 @@ def read_tagged(
     if not found:
         raise TextError("there is no sentence: what was given is empty or blank.")
     return found, tuple(note for document in documents for note in document.notes)
-
-
-def held_out(keys: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
-    """Which of the examples (S,) are held out; those of one key stand on one side."""
-    split = corpus.hold_out(keys, split_on="line", share=share, seed=seed)
-    held = set(split.valid)
-    return np.fromiter((key in held for key in keys), dtype=np.bool_, count=len(keys))
 
 
 # As ids

@@ -7,23 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-
 from charlm import corpus as corpora
 from charlm.config import HEADS, LEVELS, SPLITS, HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_data import (
     Examples,
-    Labelled,
-    check_label_from,
+    LabelledTexts,
     encode_sentences,
     encode_texts,
-    held_out,
-    read_labelled,
     read_tagged,
 )
 from charlm.head_run import HeadMaterial
 from charlm.head_training import seconds_per_step, steps_per_epoch
+from charlm.labels import LabelSource, hold_out, read_labelled
 from charlm.request import ERRORS, SUBWORD_MODELS, check_budget
 from charlm.tagged import Sentence
 from charlm.tokenizers import train_tokenizer
@@ -79,11 +75,7 @@ class HeadRequest:
                     "--classifier needs labels: --label-from file, column:N or field:NAME says "
                     "where they stand."
                 )
-            way = check_label_from(self.label_from)[0]
-            if self.text_column is not None and (way != "column" or self.text_column < 1):
-                raise UsageError("--text-column, from 1 on, goes with --label-from column:N.")
-            if self.text_field is not None and way != "field":
-                raise UsageError("--text-field goes with --label-from field:NAME.")
+            _ = self.label_source
         else:
             self._check_tagger()
         if self.level is not None and self.level not in LEVELS:
@@ -103,6 +95,13 @@ class HeadRequest:
             **{"vocab_size": 3, "num_labels": 2, "num_letters": letters} | self.model,
         )
         TrainingConfig(**{"num_steps": 1, **self.training, "seed": self.seed})
+
+    @property
+    def label_source(self) -> LabelSource:
+        """Where labels stand. Raises UsageError."""
+        return LabelSource.parse(
+            self.label_from or "", text_column=self.text_column, text_field=self.text_field
+        )
 
     def _check_tagger(self) -> None:
         given = {
@@ -146,15 +145,15 @@ class HeadRequest:
 class HeadTexts(NamedTuple):
     """What is learned from and what is held out: texts with labels, or sentences with tags."""
 
-    train: Labelled | list[Sentence]
-    valid: Labelled | list[Sentence]
+    train: LabelledTexts | list[Sentence]
+    valid: LabelledTexts | list[Sentence]
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all of it."""
         parts: list[str] = []
         for side in self:
-            if isinstance(side, Labelled):
+            if isinstance(side, LabelledTexts):
                 parts += [*side.texts, "", *side.labels, ""]
             else:
                 for sentence in side:
@@ -175,28 +174,31 @@ def read_head_texts(request: HeadRequest, say: Say) -> HeadTexts:
     """Read and hold out. Equal texts stand on one side. Raises TextError."""
     if request.kind == "tagger":
         return _read_sentences(request, say)
-    reading = {
-        "split_on": request.split_on,
-        "text_column": request.text_column,
-        "text_field": request.text_field,
-        "encoding": request.encoding,
-        "errors": request.errors,
-    }
-    label_from = request.label_from or "file"
-    found, notes = read_labelled(request.corpus, label_from, **reading)  # type: ignore[arg-type]
-    held: Labelled | None = None
+    options = {"encoding": request.encoding, "errors": request.errors}
+    source = request.label_source
+    pairs, split_on, notes = read_labelled(
+        request.corpus,
+        source,
+        split_on=request.split_on or ("line" if source.kind == "file" else None),
+        **options,
+    )
     if request.valid:
-        held, more = read_labelled(request.valid, label_from, **reading)  # type: ignore[arg-type]
+        of_files = split_on if source.kind == "file" else None
+        apart, _, more = read_labelled(request.valid, source, split_on=of_files, **options)
         notes += more
+    else:
+        pairs, apart = hold_out(
+            pairs, split_on=split_on, share=request.valid_share, seed=request.seed
+        )
     for note in notes:
         say(note)
-    if held is None:
-        is_held = held_out(found.texts, request.valid_share, request.seed)
-        found, held = _taken(found, ~is_held), _taken(found, is_held)
+    if not pairs:
+        raise TextError("there is no text to train on: what was given is empty or blank.")
     if request.distinct:
-        once = dict.fromkeys(zip(found.texts, found.labels, strict=True))
-        say(f"copies left out of training: {len(found.texts) - len(once):,}")
-        found = Labelled([text for text, _ in once], [label for _, label in once])
+        once = list(dict.fromkeys(pairs))
+        say(f"copies left out of training: {len(pairs) - len(once):,}")
+        pairs = once
+    found, held = LabelledTexts.of(pairs), LabelledTexts.of(apart)
     counts = Counter(found.labels)
     if len(counts) < 2:
         raise TextError(
@@ -211,7 +213,7 @@ def read_head_texts(request: HeadRequest, say: Say) -> HeadTexts:
     if not all(known):
         lost = len(known) - sum(known)
         say(f"{lost:,} held-out texts left out: training never saw their labels")
-        held = _taken(held, np.array(known))
+        held = LabelledTexts.of(one for one in apart if one.label in counts)
     common = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(5))
     say(
         f"text: {len(found.texts):,} texts of {len(counts):,} labels ({common}"
@@ -220,21 +222,21 @@ def read_head_texts(request: HeadRequest, say: Say) -> HeadTexts:
     return HeadTexts(found, held)
 
 
-def _taken(found: Labelled, which: np.ndarray) -> Labelled:
-    places = np.flatnonzero(which)
-    return Labelled([found.texts[i] for i in places], [found.labels[i] for i in places])
-
-
 def _read_sentences(request: HeadRequest, say: Say) -> HeadTexts:
     found, notes = read_tagged(request.corpus, encoding=request.encoding, errors=request.errors)
     if request.valid:
         valid, more = read_tagged(request.valid, encoding=request.encoding, errors=request.errors)
         train, notes = found, notes + more
     else:
-        keys = ["\n".join(sentence.tokens) for sentence in found]
-        held = held_out(keys, request.valid_share, request.seed)
-        train = [sentence for sentence, is_held in zip(found, held, strict=True) if not is_held]
-        valid = [sentence for sentence, is_held in zip(found, held, strict=True) if is_held]
+        # Equal sentences stand on one side.
+        texts = ["\n".join(sentence.tokens) for sentence in found]
+        split = corpora.hold_out(
+            texts, split_on="line", share=request.valid_share, seed=request.seed
+        )
+        held = set(split.valid)
+        pairs = list(zip(found, texts, strict=True))
+        train = [sentence for sentence, text in pairs if text not in held]
+        valid = [sentence for sentence, text in pairs if text in held]
     for note in notes:
         say(note)
     tags = Counter(tag for sentence in train for tag in sentence.tags or ())
@@ -272,7 +274,7 @@ def settle_head(request: HeadRequest, say: Say) -> HeadSettled:
 
 def reader_of(request: HeadRequest, texts: HeadTexts, say: Say) -> Tokenizer | SpelledWords:
     """What turns text into ids, learned from the text to train on."""
-    if not isinstance(texts.train, Labelled):
+    if not isinstance(texts.train, LabelledTexts):
         words = SpelledWords.train(
             (token for sentence in texts.train for token in sentence.tokens),
             vocab_size=request.vocab_size or _TAGGER_WORDS,
@@ -302,7 +304,7 @@ def head_material_of(
     labels: Sequence[str] | None = None,
 ) -> HeadMaterial:
     """The texts as ids, with what the checkpoints will say of them."""
-    if isinstance(texts.train, Labelled):
+    if isinstance(texts.train, LabelledTexts):
         kinds = texts.train.labels
     else:
         kinds = [tag for sentence in texts.train for tag in sentence.tags or ()]
@@ -327,9 +329,9 @@ def head_material_of(
 
 
 def _encoded(
-    side: Labelled | list[Sentence], reader: Tokenizer | SpelledWords, ids: dict[str, int]
+    side: LabelledTexts | list[Sentence], reader: Tokenizer | SpelledWords, ids: dict[str, int]
 ) -> Examples:
-    if isinstance(side, Labelled):
+    if isinstance(side, LabelledTexts):
         assert not isinstance(reader, SpelledWords)
         return encode_texts(reader, side.texts, [ids[label] for label in side.labels])
     assert isinstance(reader, SpelledWords)

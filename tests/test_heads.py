@@ -215,45 +215,6 @@ def test_equal_texts_stand_on_one_side(tmp_path: Path) -> None:
     assert once.valid == texts.valid
 
 
-@pytest.mark.parametrize(
-    ("label_from", "text"),
-    [
-        ("column:2", "x y\tA\nz\tB\n"),
-        ("column:1", "A\tx y\nB\tz\n"),
-        ("field:k", '{"text": "x y", "k": "A"}\n\n{"k": "B", "text": "z"}\n'),
-    ],
-)
-def test_labels_stand_where_they_are_said_to(tmp_path: Path, label_from: str, text: str) -> None:
-    """A column beside the text, or a field of an object."""
-    (tmp_path / "f").write_text(text)
-    found, _ = head_data.read_labelled([tmp_path / "f"], label_from)
-    assert found == (["x y", "z"], ["A", "B"])
-
-
-@pytest.mark.parametrize(
-    ("label_from", "text", "said"),
-    [
-        ("column:2", "x\ty\nz\n", "line 2: it has 1 columns"),
-        ("column:2", "x\t \n", "names no label"),
-        ("field:k", "{}\n", 'no JSON object with a text in the field "text"'),
-        ("field:k", '{"text": "x"}\n', "is no label"),
-        ("field:k", "x\n", "line 1: it is no JSON"),
-    ],
-)
-def test_broken_lines_are_named(tmp_path: Path, label_from: str, text: str, said: str) -> None:
-    """A line without a text and a label is refused with its number."""
-    (tmp_path / "f").write_text(text)
-    with pytest.raises(TextError, match=said):
-        head_data.read_labelled([tmp_path / "f"], label_from)
-
-
-@pytest.mark.parametrize("label_from", ["column", "column:0", "column:x", "field:", "files", ""])
-def test_labels_from_nowhere(label_from: str) -> None:
-    """What names no place is refused."""
-    with pytest.raises(UsageError, match="--label-from is"):
-        head_data.check_label_from(label_from)
-
-
 def test_unknown_words_are_told_by_their_letters() -> None:
     """Case and digits make no type of their own, and stay in the letters."""
     words = SpelledWords.train(["Ada", "ada", "1998", "Adler"], vocab_size=None, min_count=2)

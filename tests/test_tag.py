@@ -320,3 +320,19 @@ def test_a_run_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = charlm(*again, monkeypatch=monkeypatch)
     assert code == 2
     assert "is not the one that" in err
+
+
+def test_classify_takes_classifiers(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained classifiers and conditional models answer to the same command."""
+    code, out, err = charlm("classify", "-m", "kinds", "--json", "aeio", monkeypatch=monkeypatch)
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["predicted"] == "vowels"
+    assert sum(one["probability"] for one in found["predictions"]) == pytest.approx(1)
+    files = ("--file", "vowels.txt", "--file", "plain.txt", "--labelled", "file")
+    code, out, err = charlm("classify", "-m", "kinds", *files, "--json", monkeypatch=monkeypatch)
+    assert code == 0, err
+    assert json.loads(out)["accuracy"] == 1
+    code, _, err = charlm("classify", "-m", "ent", "aeio", monkeypatch=monkeypatch)
+    assert code == 4
+    assert "is a tagger, no language model" in err

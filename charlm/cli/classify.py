@@ -24,6 +24,7 @@ from charlm.cli.terminal import (
     say_loading,
     width,
 )
+from charlm.config import SPLITS
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from charlm.api import LanguageModel
     from charlm.classifying import Report
     from charlm.cli.records import Record
+    from charlm.head_api import Classifier as TrainedClassifier
     from charlm.labels import Labelled, LabelSource
 
 _TOP = 3  # labels of a text that is given on the command line
@@ -49,6 +51,18 @@ class Classifier(Protocol):
 
     def log_posteriors(self, texts: Sequence[str]) -> "NDArray[np.float64]":
         """log P(label given text) (N, L), in nats, of the labels ``names``."""
+
+
+class Trained:
+    """A network that was trained to classify and for nothing else."""
+
+    def __init__(self, loaded: "TrainedClassifier") -> None:
+        self.names = loaded.names
+        self._loaded = loaded
+
+    def log_posteriors(self, texts: Sequence[str]) -> "NDArray[np.float64]":
+        """log P(label given text) (N, L)."""
+        return self._loaded.log_posteriors(texts)
 
 
 class ByBayes:
@@ -70,10 +84,26 @@ class ByBayes:
         return self._loaded.classify(texts)
 
 
-def classifier_of(loaded: "LanguageModel") -> Classifier:
-    """What classifies with a model. Raises UsageError if it knows no labels."""
-    # A run that was trained as a classifier (train --classifier) is to be taken here.
-    return ByBayes(loaded)
+def classifier_of(model: str | None, *, alone: bool) -> tuple[Classifier, str]:
+    """What classifies with a model, and what its sequences are in files.
+
+    The newest finished run is taken where none is named, be it a classifier or a language model.
+    Raises UsageError if it knows no labels.
+    """
+    from charlm import checkpoint
+
+    path = checkpoint.find_any(model)
+    if checkpoint.kind_of(path) == "classifier":
+        from charlm.head_api import load_classifier
+
+        found = load_classifier(path.parent.name if model is None else model)
+        if model is None:
+            say(f"model: {path.parent.name} (step {found.checkpoint.step:,})")
+        text = found.checkpoint.info.get("text")
+        split_on = text.get("split_on") if isinstance(text, dict) else None
+        return Trained(found), split_on if split_on in SPLITS else "line"
+    loaded = load_models(None if model is None else [model], alone=alone)
+    return ByBayes(loaded), loaded.checkpoint.split_on
 
 
 def classify_cli(
@@ -167,8 +197,7 @@ def classify_cli(
         source = LabelSource.parse(labelled, text_column=text_column, text_field=text_field)
         _judge(model, alone, file or [], source, encoding, errors, json=json, tsv=tsv)
         return
-    loaded = load_models(None if model is None else [model], alone=alone)
-    classifier = classifier_of(loaded)
+    classifier, _ = classifier_of(model, alone=alone)
     number_of = min(top or (_TOP if texts else 1), len(classifier.names))
     writer = Writer(classifier, number_of, prefix, json=json, tsv=tsv)
     if texts:
@@ -182,7 +211,7 @@ def classify_cli(
         form = Columns(column, names, header=header)
     own = None if records else writer
     assert file
-    job = Filter(loaded, Wanted("nats"), context="", closed=True, on_error=on_error, shaded=False)
+    job = Filter(None, Wanted("nats"), context="", closed=True, on_error=on_error, shaded=False)
     _lines(file[0], job, form, writer, own, encoding, errors)
 
 
@@ -312,9 +341,8 @@ def _judge(
     from charlm.classifying import report
     from charlm.labels import read_labelled
 
-    loaded = load_models(None if model is None else [model], alone=alone)
-    classifier = classifier_of(loaded)
-    split_on = loaded.checkpoint.split_on if source.kind == "file" else None
+    classifier, split_on_in_files = classifier_of(model, alone=alone)
+    split_on = split_on_in_files if source.kind == "file" else None
     found, _, notes = read_labelled(
         files, source, split_on=split_on, encoding=encoding, errors=errors
     )

@@ -10,8 +10,6 @@ from charlm.cli.terminal import say
 from charlm.cli.training import MODEL_OPTIONS, TRAINING_OPTIONS, _existing, train
 from charlm.errors import CharlmError, UsageError
 
-_OF_LABELS = ("label_from", "text_column", "text_field", "distinct")
-
 
 def train_cli(
     corpus: Annotated[
@@ -258,8 +256,8 @@ def train_cli(
             quiet=quiet,
         )
         return
-    if pooling is not None or any(key in asked for key in _OF_LABELS):
-        raise UsageError("labels, --distinct and --pooling are for --classifier: give that, too.")
+    if pooling is not None:
+        raise UsageError("--pooling is for --classifier: give that, too.")
     train(
         asked,
         model,
