@@ -293,7 +293,8 @@ def material_of(
     <UNK> costs.
     """
     unknown = unknown_of(tokenizer, speller)
-    train, valid = (tokenize(tokenizer, sequences) for sequences in (texts.train, texts.valid))
+    train = tokenize(tokenizer, texts.train, texts.train_labels)
+    valid = tokenize(tokenizer, texts.valid, texts.valid_labels)
     sizes = {
         side: {
             **corpora.count(sequences)._asdict(),
