@@ -2,13 +2,13 @@
 
 python -m bench [train|sample|score|startup|all], python -m bench growth,
 python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TEXT MODEL [MODEL ...]
-(see gaps.py), and python -m bench counts DIR and
+(see gaps.py), python -m bench classify DIR (see classify.py), and python -m bench counts DIR and
 python -m bench mixing RUN [RUN ...] (see mixing.py).
 """
 
 import sys
 
-from bench import gaps, growth, machine, mixing, quality, sample, score, startup, train
+from bench import classify, gaps, growth, machine, mixing, quality, sample, score, startup, train
 
 PARTS = {"train": train.main, "sample": sample.main, "score": score.main, "startup": startup.main}
 
@@ -19,6 +19,10 @@ def main() -> None:
     if wanted[0] == "quality":
         print(machine.describe(), flush=True)
         quality.main(wanted[1:])
+        return
+    if wanted[0] == "classify":
+        print(machine.describe(), flush=True)
+        classify.main(wanted[1:])
         return
     if wanted[0] == "growth":
         print(machine.describe(), flush=True)
@@ -34,7 +38,9 @@ def main() -> None:
         return
     names = list(PARTS) if wanted == ["all"] else wanted
     if unknown := [name for name in names if name not in PARTS]:
-        there = ", ".join((*PARTS, "all", "growth", "quality", "gaps", "counts", "mixing"))
+        there = ", ".join(
+            (*PARTS, "all", "growth", "quality", "gaps", "classify", "counts", "mixing")
+        )
         raise SystemExit(f"no such part: {', '.join(unknown)}; there are {there}")
     print(machine.describe())
     for name in names:

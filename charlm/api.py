@@ -7,11 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charlm import checkpoint, filling, partner
+from charlm.classifying import log_posterior
 from charlm.cloze import NumpyCloze
 from charlm.config import SamplingConfig
-from charlm.engine import Engine, Reader
+from charlm.engine import Engine, Ids, Reader
 from charlm.errors import UsageError
+from charlm.labels import Labels
+from charlm.marginal import MarginalEngine
 from charlm.numpy_engine import NumpyEngine
 from charlm.partnered import PartneredEngine, PartneredReader
 from charlm.prediction import NextTokens, next_tokens
@@ -20,6 +26,7 @@ from charlm.sampling import Sample, Sampler
 from charlm.scoring import TextScore, ended, score_texts
 from charlm.streams import Piece
 from charlm.summary import Summary, summarise, summarise_whole
+from charlm.tokenizers.prompt import Prompt
 from charlm.unknown import unknown_of
 
 if TYPE_CHECKING:
@@ -48,6 +55,7 @@ class LanguageModel:
         self.tokenizer = loaded.tokenizer
         self.unknown = unknown_of(loaded.tokenizer, loaded.speller)
         self.partner = None if alone else loaded.partner
+        self.label: str | None = None
         self._networks: dict[str, Engine] = {}
         self._engines: dict[str, Engine] = {}
         self._samplers: dict[str, Sampler] = {}
@@ -59,6 +67,65 @@ class LanguageModel:
         engine = self._network("torch")
         model: RecurrentLM = engine.model  # type: ignore[attr-defined]
         return model
+
+    @property
+    def labels(self) -> Labels | None:
+        """The labels of a conditional model; None of one that knows of none."""
+        return self.checkpoint.labels
+
+    @functools.cached_property
+    def _of_label(self) -> "dict[str, Self]":
+        return {}
+
+    def with_label(self, label: str) -> Self:
+        """The same model for texts of this label: P(text given label).
+
+        Without, a conditional model is the mixture over its labels, by the share that each had in
+        training. The weights are shared. Raises UsageError for a label that it does not know.
+        """
+        if self.labels is None:
+            raise UsageError(
+                "this model knows no labels: train one with --label-from to write in kinds."
+            )
+        self.labels.index(label)
+        if label not in self._of_label:
+            given = copy.copy(self)
+            given.__dict__.pop("_of_label")
+            given.label, given._engines, given._samplers = label, {}, {}
+            self._of_label[label] = given
+        return self._of_label[label]
+
+    @property
+    def is_marginal(self) -> bool:
+        """Whether it is the mixture over all labels."""
+        return self.labels is not None and self.label is None
+
+    def log_likelihoods(self, ids: Sequence[Ids]) -> NDArray[np.float64]:
+        """log P(text given label) (N, L) in nats of texts as ids that end in <EOS>.
+
+        <UNK> counts as one symbol: what it stands for says nothing of the label. Raises
+        UsageError if the model knows no labels.
+        """
+        if self.labels is None:
+            raise UsageError("this model knows no labels: train one with --label-from.")
+        found = np.empty((len(ids), len(self.labels.names)))
+        if not len(ids):
+            return found
+        lengths = np.array([len(one) for one in ids])
+        kind = self.kind_for(int(lengths.sum()) * len(self.labels.names))
+        for column, label in enumerate(self.labels.names):
+            log_probs, _ = self.with_label(label).engine(kind).token_log_probs(ids)
+            found[:, column] = np.add.reduceat(log_probs, np.cumsum(lengths) - lengths)
+        return found
+
+    def classify(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """log P(label given text) (N, L) of texts, in the order of ``labels``.
+
+        By Bayes' rule from P(text given label), calibrated on the text that training held out.
+        """
+        log_probs = self.log_likelihoods(ended(self.tokenizer, texts))
+        assert self.labels is not None
+        return log_posterior(log_probs, self.labels.log_prior, self.labels.temperature or 1.0)
 
     @property
     def num_parameters(self) -> int:
@@ -123,6 +190,8 @@ class LanguageModel:
         unknown = None if closed else self.unknown
         if rate is None:
             return summarise(pieces, self.tokenizer, self.engine_for, unknown=unknown)
+        if self.labels is not None:
+            raise UsageError("a model with labels cannot learn as it reads: leave out --dynamic.")
         from charlm.dynamic import DynamicEvaluator
 
         learner: Reader = DynamicEvaluator(self.model, rate=rate)
@@ -247,6 +316,9 @@ class LanguageModel:
 
     def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Sampler:
         """What draws, fit for a job of that size; the text does not depend on which it is."""
+        if self.is_marginal:
+            turns: Sampler = self._turn_sampler(n, config, prompt)
+            return turns
         kind = self.kind_for(self.most_tokens(n, config), prompt)
         if kind not in self._samplers:
             engine = self.engine(kind)
@@ -254,6 +326,21 @@ class LanguageModel:
                 engine, self.tokenizer, self.checkpoint.known, self.checkpoint.speller
             )
         return self._samplers[kind]
+
+    def _turn_sampler(self, n: int, config: SamplingConfig, prompt: str) -> Any:
+        """What draws a label for each sequence, by what the prompt makes of the shares."""
+        from charlm.mixed import TurnSampler
+
+        assert self.labels is not None
+        log_prior = self.labels.log_prior
+        begun = np.array(Prompt(self.tokenizer, prompt).ids, dtype=np.int64)
+        models = [self.with_label(label) for label in self.labels.names]
+        joint = log_prior.copy()
+        if len(begun):
+            kind = self.kind_for(len(begun))
+            joint += [model.engine(kind).read_on(begun)[0].sum() for model in models]
+        weights = np.exp(joint - np.logaddexp.reduce(joint))
+        return TurnSampler([model.sampler(n, config, prompt) for model in models], weights.tolist())
 
     def most_tokens(self, n: int, config: SamplingConfig) -> int:
         """Tokens that n sequences seldom exceed: thrice what those of the training text had."""
@@ -266,6 +353,10 @@ class LanguageModel:
 
     def is_small(self, tokens: int, prompt: str = "") -> bool:
         """Whether a job of so many tokens after a prompt is done without torch as soon as with."""
+        if self.is_marginal:
+            assert self.labels is not None
+            number = len(self.labels.names)
+            tokens, prompt = tokens * number, prompt * number
         weights = self.checkpoint.weights
         of_layers = sum(weights[name].size for name in weights if name.startswith("layers."))
         calls = self.config.num_layers * _SECONDS_PER_LAYER
@@ -288,7 +379,13 @@ class LanguageModel:
         return self._engines[kind]
 
     def _made(self, kind: str) -> Engine:
+        if self.is_marginal:
+            assert self.labels is not None
+            engines = [self.with_label(label).engine(kind) for label in self.labels.names]
+            return MarginalEngine(engines, self.labels.log_prior)
         network = self._network(kind)
+        if self.labels is not None and self.label is not None:
+            network = network.with_label(self.labels.index(self.label))  # type: ignore[attr-defined]
         return network if self.partner is None else PartneredEngine(network, self.partner)
 
     def _network(self, kind: str) -> Engine:
@@ -319,6 +416,8 @@ class LanguageModel:
 
         They should be texts that it was not trained on. Raises UsageError without a partner.
         """
+        if self.labels is not None:
+            raise UsageError("a model with labels is not tuned.")
         if self.partner is None:
             raise UsageError("there is nothing to tune: one model, which was trained alone.")
         ids = ended(self.tokenizer, texts)

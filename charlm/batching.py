@@ -30,11 +30,13 @@ class TokenizedText(NamedTuple):
     inputs: (N,) the token before, or ``vocab_size`` (the zero vector x<1>) where a sequence
         begins.
     starts: (S + 1,) where each sequence begins in them, and N.
+    labels: (S,) the number of each sequence's label, where sequences have labels.
     """
 
     targets: Tensor
     inputs: Tensor
     starts: NDArray[np.int64]
+    labels: NDArray[np.int64] | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -69,13 +71,17 @@ class Window(NamedTuple):
     inputs: Tensor  # (B, T)
     targets: Tensor  # (B, T), PADDING where nothing is to be predicted
     num_targets: int
+    labels: Tensor | None = None  # (B,) of each row's sequence, where sequences have labels
 
 
-def tokenize(tokenizer: Tokenizer, sequences: Sequence[str]) -> TokenizedText:
-    """Encode sequences, each closed by <EOS>."""
+def tokenize(
+    tokenizer: Tokenizer, sequences: Sequence[str], labels: Sequence[int] | None = None
+) -> TokenizedText:
+    """Encode sequences, each closed by <EOS>; labels (S,) are theirs, if they have any."""
     eos = np.array([tokenizer.eos_id], dtype=np.int32)
     ids = [np.concatenate((tokenizer.encode(text), eos)) for text in sequences]
-    return from_ids(ids, tokenizer.vocab_size)
+    text = from_ids(ids, tokenizer.vocab_size)
+    return text if labels is None else text._replace(labels=np.array(labels, dtype=np.int64))
 
 
 def from_ids(sequences: Sequence[NDArray[np.int32]], vocab_size: int) -> TokenizedText:
@@ -195,7 +201,21 @@ def read_window(text: TokenizedText, group: Rows, index: int, bptt_length: int) 
     num_targets = int(np.count_nonzero(scored))
     if num_targets < scored.size:
         targets.masked_fill_(torch.from_numpy(~scored), PADDING)
-    return Window(text.inputs[places].long(), targets, num_targets)
+    labels = labels_of(text, group)
+    return Window(
+        text.inputs[places].long(),
+        targets,
+        num_targets,
+        None if labels is None else labels[:running],
+    )
+
+
+def labels_of(text: TokenizedText, group: Rows) -> Tensor | None:
+    """The label (R,) of the sequence that each row of a group is of; None where there are none."""
+    if text.labels is None:
+        return None
+    sequence = np.searchsorted(text.starts, group.begin, side="right") - 1
+    return torch.from_numpy(text.labels[sequence])
 
 
 def read_windows(text: TokenizedText, group: Rows, bptt_length: int) -> Iterator[Window]:

@@ -11,6 +11,7 @@
             tokenizer.json   (and tokenizer.model of a subword model)
             speller.json, speller.safetensors   of a word model: what <UNK> can be
             partner.json, ngram.safetensors   what the network is mixed with, where it is
+            labels.json      of a conditional model: its labels, how many sequences had each
             known.safetensors      hashes of the training sequences
             training.json, training.safetensors
             manifest.json    format, run id, step; SHA-256 and size of every file above
@@ -35,8 +36,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import storage
-from charlm.config import SPLITS, ModelConfig
+from charlm.config import HEADS, SPLITS, ModelConfig
 from charlm.errors import CheckpointError, UsageError
+from charlm.labels import Labels
 from charlm.partner import Partner
 from charlm.storage import DISK, Disk, Entry, parse_json, to_json
 from charlm.tokenizers import tokenizer_from_files
@@ -56,7 +58,9 @@ _LARGEST_JSON = 2**22
 _LARGEST = {  # bytes, where it is not _LARGEST_JSON
     "training.json": 2**16,
     "tokenizer.json": 2**26,
+    "labels.json": 2**26,
     "tokenizer.model": 2**26,
+    "tagger.json": 2**26,
     "speller.json": 2**26,
     "speller.safetensors": 2**30,
     "ngram.safetensors": 2**32,
@@ -70,14 +74,18 @@ _MODEL_FILES = ("model.json", "model.safetensors")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 _SPELLER_FILES = ("speller.json", "speller.safetensors")
 _PARTNER_FILES = ("partner.json", "ngram.safetensors")
+_LABEL_FILES = ("labels.json",)
 _INFERENCE_FILES = (
     *_MODEL_FILES,
     *_TOKENIZER_FILES,
     *_SPELLER_FILES,
     *_PARTNER_FILES,
+    *_LABEL_FILES,
     "known.safetensors",
 )
-_FILES = frozenset((*_INFERENCE_FILES, "training.json", "training.safetensors"))
+_FILES = frozenset((*_INFERENCE_FILES, "tagger.json", "training.json", "training.safetensors"))
+LANGUAGE_MODEL = "language model"
+_COMMANDS = {"classifier": "classify", "tagger": "tag"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +103,7 @@ class Checkpoint:
     tokenizer: Tokenizer
     speller: Speller | None
     partner: Partner | None
+    labels: Labels | None
     split_on: str
     known: NDArray[np.uint64] | None
     info: dict[str, Any]
@@ -287,11 +296,11 @@ def find(model: str | None, root: Path = Path("checkpoints")) -> Path:
     """The step directory that a name stands for.
 
     model is a run's name below root, a path to a run or to a step, or None for the newest
-    finished run (the newest of any kind where none has finished). Of a run, the best step is
-    taken. Raises CheckpointError saying what there is.
+    finished run of a language model (the newest where none has finished). Of a run, the best
+    step is taken. Raises CheckpointError saying what there is.
     """
     if model is None:
-        there = runs(root)
+        there = [path for path in runs(root) if kind_of(path) == LANGUAGE_MODEL]
         if not there:
             raise CheckpointError(
                 f"there is no model below {root}/. Train one first: charlm train FILE"
@@ -304,6 +313,29 @@ def find(model: str | None, root: Path = Path("checkpoints")) -> Path:
             return best_step(path)
     names = ", ".join(path.name for path in runs(root)) or "none"
     raise CheckpointError(f"there is no model {model!r}. Those below {root}/: {names}.")
+
+
+def find_any(model: str | None, root: Path = Path("checkpoints")) -> Path:
+    """As ``find``, but None stands for the newest finished run whatever its kind."""
+    if model is None and (there := runs(root)):
+        return best_step(next(filter(is_finished, there), there[0]))
+    return find(model, root)
+
+
+def kind_of(path: Path) -> str:
+    """What a run or one of its steps is: a language model, a classifier or a tagger.
+
+    It is what run.json says, or else model.json; where neither can be read, a language model.
+    """
+    run = path.parent if _STEP.fullmatch(path.name) else path
+    names = [run / "run.json", path / "model.json"]
+    if path == run and (there := _standing(run)):
+        names[1] = there[max(there)] / "model.json"
+    for name in names:
+        with contextlib.suppress(CheckpointError):
+            kind = read_json(name).get("kind", LANGUAGE_MODEL)
+            return kind if kind in HEADS else LANGUAGE_MODEL
+    return LANGUAGE_MODEL
 
 
 def best_step(run: Path) -> Path:
@@ -405,7 +437,8 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path / 'manifest.json'} is not of the step in model.json.")
     if "model.safetensors" in entries:
         _check_size(path / "model.safetensors", entries["model.safetensors"].size, config)
-    files |= _read_files(path, entries, (*_TOKENIZER_FILES, *_SPELLER_FILES, *_PARTNER_FILES))
+    small = (*_TOKENIZER_FILES, *_SPELLER_FILES, *_PARTNER_FILES, *_LABEL_FILES)
+    files |= _read_files(path, entries, small)
     tokenizer = _tokenizer(path, files)
     if tokenizer.vocab_size != config.vocab_size:
         raise CheckpointError(
@@ -428,6 +461,7 @@ def load(path: Path) -> Checkpoint:
         tokenizer=tokenizer,
         speller=speller,
         partner=_partner_of_files(path, files, config.vocab_size),
+        labels=_labels_of_files(path, files, config),
         split_on=split_on,
         known=known,
         info=info,
@@ -461,6 +495,32 @@ def _partner_of_files(path: Path, files: Mapping[str, bytes], vocab_size: int) -
         raise CheckpointError(f"{path}: {error}") from None
 
 
+def _labels_of_files(path: Path, files: Mapping[str, bytes], config: ModelConfig) -> Labels | None:
+    """The labels of a conditional model. Raises CheckpointError naming their file."""
+    name = path / "labels.json"
+    if not config.num_labels:
+        if "labels.json" in files:
+            raise CheckpointError(f"{name} holds labels, and model.json describes none.")
+        return None
+    values = parse_json(name, _file(path, files, "labels.json"))
+    try:
+        labels = Labels.from_json(values)
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error}") from None
+    if len(labels.names) != config.num_labels:
+        raise CheckpointError(
+            f"{name} holds {len(labels.names)} labels, model.json describes {config.num_labels}."
+        )
+    return labels
+
+
+def replace_file(path: Path, name: str, data: bytes) -> None:
+    """Give a step another file of that name, all at once. Raises CheckpointError."""
+    about, entries = _manifest(path)
+    files = _read_files(path, entries, tuple(entries))
+    save_step(path.parent, about["step"], {**files, name: data}, run_id=about.get("run_id"))
+
+
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a step alone, verified. Raises CheckpointError."""
     return _tokenizer(path, _read_files(path, _manifest(path)[1], _TOKENIZER_FILES))
@@ -472,6 +532,22 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
     for name, data in sorted(tokenizer.to_files().items()):
         digest.update(f"{name} {len(data)}\n".encode() + data)
     return digest.hexdigest()
+
+
+def read_step(
+    path: Path, wanted: tuple[str, ...], largest: Mapping[str, int] | None = None
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """What the manifest of a step says of it, and those of the wanted files that it has.
+
+    ``largest`` are limits on their bytes below the usual ones. Raises CheckpointError.
+    """
+    about, entries = _manifest(path)
+    for name, most in (largest or {}).items():
+        if name in entries and entries[name].size > most:
+            raise CheckpointError(
+                f"{path / name} is too large for the model that model.json describes."
+            )
+    return about, _read_files(path, entries, wanted)
 
 
 def load_training(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
@@ -556,6 +632,11 @@ def _described(path: Path, info: Mapping[str, Any]) -> tuple[ModelConfig, str, i
     if info.get("format") != FORMAT:
         raise CheckpointError(
             f"{name} is of format {info.get('format')!r:.40}; this charlm reads format {FORMAT}."
+        )
+    if info.get("kind") in HEADS:
+        raise CheckpointError(
+            f"{path.parent} is a {info['kind']}, no language model: it tells labels, not the "
+            f"probability of text. Use it with charlm {_COMMANDS[info['kind']]}."
         )
     try:
         config = ModelConfig.from_json(info.get("model"))

@@ -19,6 +19,8 @@ SPLITS = ("line", "paragraph", "file")
 PRECISIONS = ("fp32", "bf16")
 UNKNOWN = ("resample", "spell", "keep")
 ON_NAN = ("skip", "rollback", "stop")
+HEADS = ("classifier", "tagger")
+POOLINGS = ("mean-max", "last")
 
 # Of a field that came after models had been saved: written, and asked for, only where it is used.
 _LATER = {"later": True}
@@ -81,6 +83,8 @@ class ModelConfig(_Checked):
     first layer reads. output_layers is the number of hidden layers of the network that stands on
     the recurrent stack at each step. With tie_weights the embedding is also the softmax matrix.
     A bidirectional model has a second stack, which reads from right to left.
+    Of a conditional model num_labels are the labels that a sequence can have, and label_size is
+    the size of their embedding; both are 0 where sequences have none.
     """
 
     vocab_size: int
@@ -93,6 +97,8 @@ class ModelConfig(_Checked):
     input_dropout: float = 0.0
     tie_weights: bool = False
     bidirectional: bool = dataclasses.field(default=False, metadata=_LATER)
+    num_labels: int = dataclasses.field(default=0, metadata=_LATER)
+    label_size: int = dataclasses.field(default=0, metadata=_LATER)
 
     def __post_init__(self) -> None:
         self._check("vocab_size", int, 3, 10_000_000)
@@ -105,6 +111,53 @@ class ModelConfig(_Checked):
         self._check("input_dropout", float, 0.0, 0.95)
         self._check_flag("tie_weights")
         self._check_flag("bidirectional")
+        self._check("num_labels", int, 0, 1_000_000)
+        self._check("label_size", int, min(1, self.num_labels), 65_536 if self.num_labels else 0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeadConfig(_Checked):
+    """The shape of a network that names the kind of a text (classifier) or of each token (tagger).
+
+    num_letters are the types of letters that a tagger's words are spelled with, <UNK> among them
+    (0 in a classifier), letter_embedding_size and letter_hidden_size the sizes of what reads them.
+    hidden_size is that of one direction. dropout acts between recurrent layers and on what the
+    output layers read, input_dropout on what the first recurrent layer reads. pooling is what a
+    classifier does with the positions of a text: their mean and maximum, or the last states.
+    """
+
+    kind: str
+    vocab_size: int
+    num_labels: int
+    cell: str = "lstm"
+    num_layers: int = 1
+    embedding_size: int = 64
+    hidden_size: int = 128
+    num_letters: int = 0
+    letter_embedding_size: int = 32
+    letter_hidden_size: int = 32
+    output_layers: int = 0
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    pooling: str = "mean-max"
+
+    def __post_init__(self) -> None:
+        self._check_choice("kind", HEADS)
+        self._check("vocab_size", int, 2, 10_000_000)
+        self._check("num_labels", int, 2, 1_000_000)
+        self._check_choice("cell", CELLS)
+        self._check("num_layers", int, 1, 64)
+        self._check("embedding_size", int, 1, 65_536)
+        self._check("hidden_size", int, 1, 65_536)
+        self._check("num_letters", int, 0, 10_000_000)
+        if (self.kind == "tagger") != (self.num_letters > 0):
+            raise UsageError("num_letters is more than 0 in a tagger, and 0 in a classifier.")
+        self._check("letter_embedding_size", int, 1, 65_536)
+        self._check("letter_hidden_size", int, 1, 65_536)
+        self._check("output_layers", int, 0, 16)
+        self._check("dropout", float, 0.0, 0.95)
+        self._check("input_dropout", float, 0.0, 0.95)
+        self._check_choice("pooling", POOLINGS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

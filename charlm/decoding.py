@@ -7,6 +7,7 @@ the cell only adds the two, without autograd. Letters as in model.py; G is the n
 the cell.
 """
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -54,7 +55,9 @@ class TorchDecoder:
         stack, cell = model.layer_weights(), self.config.cell
         self._layers = tuple(_pack(w, cell, first=depth == 0) for depth, w in enumerate(stack))
         # The embedding of a token is only ever read through the first layer's input matrix.
-        self._table = F.linear(model.embedding.weight, stack[0].weight_ih, _bias(stack[0], cell))
+        # A conditional model's is one of its parts until a label is given.
+        read = stack[0].weight_ih[:, : self.config.embedding_size]
+        self._table = F.linear(model.embedding.weight, read, _bias(stack[0], cell))
         self._output = tuple(Product(weight, bias) for weight, bias in model.output_weights())
         softmax = model.softmax_weight
         if model.projection is not None:  # two products without a nonlinearity between are one
@@ -62,8 +65,20 @@ class TorchDecoder:
         self._softmax = Product(softmax, model.softmax.bias)
         self._step = _STEPS[self.config.cell]
 
+    @torch.inference_mode()
+    def given(self, model: RecurrentLM) -> "TorchDecoder":
+        """What steps the same model given a label: it differs in the table and in a<0> alone."""
+        given = copy.copy(self)
+        given._model, given.config = model, model.config
+        lowest = model.layer_weights()[0]
+        bias = _bias(lowest, model.config.cell)
+        given._table = F.linear(model.embedding.weight, lowest.weight_ih, bias)
+        return given
+
     def init_state(self, batch_size: int) -> State:
-        """a<0> = 0 for every layer."""
+        """a<0> for every layer: 0, unless a label set it."""
+        if self._model.given is not None:
+            return self._model.init_state(batch_size)
         shape = (batch_size, self.config.hidden_size)
         return tuple(
             tuple(

@@ -51,8 +51,22 @@ class LayerWeights(NamedTuple, Generic[A]):
         )
 
 
+class LabelWeights(NamedTuple):
+    """What a label does: its vector l, and the map from that to the first state of each layer.
+
+    S is the size of the vector, K the number of states of the cell.
+    """
+
+    embedding: Array  # (N, S): one row for each label
+    first: tuple[tuple[Array, Array], ...]  # (K*H, S), (K*H,) for each layer
+
+
 class ModelWeights(NamedTuple):
-    """The weights of a whole model. Row V of the embedding is x<1>, the zero vector."""
+    """The weights of a whole model. Row V of the embedding is x<1>, the zero vector.
+
+    A conditional model has ``labels``: its first layer reads [x<t>, l], and it is to be given a
+    label before it is run (``given_label``). ``first`` is then what a<0> and c<0> are.
+    """
 
     embedding: Array  # (V+1, E)
     layers: tuple[LayerWeights[Array], ...]  # the recurrent stack, bottom first
@@ -61,6 +75,8 @@ class ModelWeights(NamedTuple):
     softmax_bias: Array  # (V,)
     backward: tuple[LayerWeights[Array], ...] = ()  # of a bidirectional model, bottom first
     gap_gates: Array | None = None  # (D, H) of a bidirectional model
+    labels: LabelWeights | None = None
+    first: tuple[tuple[Array, ...], ...] | None = None  # (H,) for each state of each layer
 
 
 Step: TypeAlias = Callable[[LayerWeights[Array], Array, LayerState], LayerState]
@@ -178,7 +194,11 @@ def log_softmax(logits: Array) -> Array:
 
 
 def init_state(cell: str, weights: ModelWeights, batch_size: int) -> tuple[LayerState, ...]:
-    """a<0>: zeros, one (B, H) array for each state of each layer."""
+    """a<0>: one (B, H) array for each state of each layer, zeros unless a label set them."""
+    if weights.first is not None:
+        return tuple(
+            tuple(np.tile(state, (batch_size, 1)) for state in layer) for layer in weights.first
+        )
     return tuple(
         tuple(
             np.zeros((batch_size, layer.weight_hh.shape[1]), layer.weight_hh.dtype)
@@ -188,13 +208,44 @@ def init_state(cell: str, weights: ModelWeights, batch_size: int) -> tuple[Layer
     )
 
 
+def first_state(labels: LabelWeights, depth: int, vector: Array, num_states: int) -> LayerState:
+    """a<0> = tanh(W_a l + b_a), and c<0> = W_c l + b_c where a cell has both: (H,) each."""
+    weight, bias = labels.first[depth]
+    a, *c = np.split(weight @ vector + bias, num_states)
+    return (np.tanh(a), *c)
+
+
+def given_label(cell: str, weights: ModelWeights, label: int) -> ModelWeights:
+    """The model of what has this label: one without labels, of another bias and first state.
+
+    l is the same at every step, so its product is part of the bias of the first layer:
+    W [a<t-1>, x<t>, l] + b = W [a<t-1>, x<t>] + (b + W_l l).
+    """
+    assert weights.labels is not None
+    vector = weights.labels.embedding[label]  # (S,)
+    size = weights.embedding.shape[1]
+    below = weights.layers[0]
+    lowest = below._replace(
+        weight_ih=below.weight_ih[:, :size],
+        bias_ih=below.bias_ih + below.weight_ih[:, size:] @ vector,
+    )
+    return weights._replace(
+        layers=(lowest, *weights.layers[1:]),
+        labels=None,
+        first=tuple(
+            first_state(weights.labels, depth, vector, NUM_STATES[cell])
+            for depth in range(len(weights.layers))
+        ),
+    )
+
+
 def hidden(
     cell: str, weights: ModelWeights, inputs: Ids, state: tuple[LayerState, ...] | None = None
 ) -> tuple[Array, tuple[LayerState, ...]]:
     """What the top layer says after each input: ids (B, T), state -> a (B, T, H), state.
 
     The inputs are the true tokens (teacher forcing), after id V, the zero vector, where a
-    sequence begins. Without a state it starts from zeros.
+    sequence begins. Without a state it starts from a<0>.
     """
     step = STEPS[cell]
     states = list(init_state(cell, weights, len(inputs)) if state is None else state)

@@ -18,6 +18,7 @@ from charlm.batching import (
     Window,
     cut_rows,
     group_rows,
+    labels_of,
     read_windows,
 )
 from charlm.engine import Details, Ids, Predictions, empty_details
@@ -53,7 +54,7 @@ def token_log_probs(
     rows = Rows(text.starts[:-1], text.starts[1:], text.starts[:-1])
     for group in group_rows(rows, tokens_per_window=_TOKENS, bptt_length=_WINDOW, rng=None):
         offset = 0
-        state = model.init_state(len(group.begin))
+        state = model.init_state(len(group.begin), labels_of(text, group))
         for window in read_windows(text, group, _WINDOW):
             columns, state = _score_window(model, softmax, window, state, details, asked)
             batch, width = window.targets.shape
@@ -150,7 +151,9 @@ def _score_window(
     """log P and details, each (T, B), of the targets of a window, and the state after it."""
     device = model.embedding.weight.device
     batch, width = window.inputs.shape
-    hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
+    hidden, state = model.hidden(
+        window.inputs.to(device), narrow_state(state, batch), labels=window.labels
+    )
     vectors = hidden.reshape(-1, hidden.shape[-1])  # (T * B, H)
     targets = window.targets.t().reshape(-1).clamp(min=0).to(device)
     columns = target_log_probs(model.features(vectors), softmax, targets, details, openers)
@@ -242,12 +245,14 @@ def quick_log_probs(
     )
     places, found = [], []
     for group in groups:
-        offset, state = 0, model.init_state(len(group.begin))
+        offset, state = 0, model.init_state(len(group.begin), labels_of(text, group))
         for window in read_windows(text, group, bptt_length):
             if should_stop():
                 raise Stopped
             batch, width = window.inputs.shape
-            hidden, state = model.hidden(window.inputs.to(device), narrow_state(state, batch))
+            hidden, state = model.hidden(
+                window.inputs.to(device), narrow_state(state, batch), labels=window.labels
+            )
             if window.num_targets:
                 vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
                 (values,) = target_log_probs(model.features(vectors), softmax, targets)

@@ -61,6 +61,11 @@ class _Mixed(LanguageModel):
         self.partner = None
 
     @property
+    def labels(self) -> None:
+        """Each model may have its own; of their mixture there are none."""
+        return None
+
+    @property
     def model(self) -> Any:
         """There is no single network."""
         raise UsageError(
@@ -191,7 +196,7 @@ class SequenceMixture(_Mixed):
     def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Any:
         """What draws."""
         drawing = [model.sampler(n, config, prompt) for model in self.models]
-        return _TurnSampler(drawing, self._earned(prompt))
+        return TurnSampler(drawing, self._earned(prompt))
 
     def _earned(self, text: str) -> tuple[float, ...]:
         """The weights after a text has been read: w_k P_k(it comes first), made to add up to 1."""
@@ -205,7 +210,7 @@ class SequenceMixture(_Mixed):
         return tuple((earned / earned.sum()).tolist())
 
 
-class _TurnSampler:
+class TurnSampler:
     """Draws each sequence from one of several models, which one by their weights."""
 
     def __init__(self, samplers: Sequence[Sampler], weights: Sequence[float]) -> None:

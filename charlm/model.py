@@ -4,6 +4,7 @@ It knows ids, never text. Letters: B batch, T time, V vocabulary, E embedding, H
 D the width that the softmax reads.
 """
 
+import dataclasses
 from typing import TypeVar, cast
 
 import numpy as np
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 
 from charlm.cells import RecurrentLayer, make_layer
 from charlm.config import ModelConfig
-from charlm.equations import LayerWeights
-from charlm.weights import Arrays
+from charlm.equations import NUM_STATES, LayerWeights
+from charlm.weights import Arrays, layer_names
 
 # Of each layer the (B, H) tensors of its cell: (h, c) or (h,).
 State = tuple[tuple[Tensor, ...], ...]
@@ -36,7 +37,7 @@ class RecurrentLM(nn.Module):
             config.vocab_size + 1, embedding, padding_idx=config.vocab_size
         )
         self.layers = nn.ModuleList(
-            make_layer(config.cell, embedding if layer == 0 else hidden, hidden)
+            make_layer(config.cell, embedding + config.label_size if layer == 0 else hidden, hidden)
             for layer in range(config.num_layers)
         )
         top = (1 + config.bidirectional) * hidden  # both directions side by side
@@ -50,6 +51,12 @@ class RecurrentLM(nn.Module):
         self.softmax = nn.Linear(width, config.vocab_size)
         if config.tie_weights:
             del self.softmax.weight  # the embedding's rows serve in its place
+        self.given: State | None = None  # the first state (H,), once a label is given
+        if config.num_labels:
+            self.label_embedding = nn.Embedding(config.num_labels, config.label_size)
+            self.first = nn.ModuleList(
+                nn.Linear(config.label_size, NUM_STATES[config.cell] * hidden) for _ in self.layers
+            )
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -63,6 +70,10 @@ class RecurrentLM(nn.Module):
             nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
         nn.init.zeros_(self.softmax.bias)
+        for linear in self.first if self.config.num_labels else ():
+            assert isinstance(linear, nn.Linear)
+            nn.init.zeros_(linear.weight)  # so a<0> is zero to begin with
+            nn.init.zeros_(linear.bias)
 
     @property
     def softmax_weight(self) -> Tensor:
@@ -89,9 +100,19 @@ class RecurrentLM(nn.Module):
         layers = (cast(nn.Linear, layer) for layer in self.output)
         return tuple((layer.weight, layer.bias) for layer in layers)
 
-    def init_state(self, batch_size: int) -> State:
-        """a<0> = 0 for every layer."""
+    def init_state(self, batch_size: int, labels: Tensor | None = None) -> State:
+        """a<0> = 0 for every layer, or what the label of each row, labels (B,), makes of it."""
         weight = self.embedding.weight
+        if labels is not None:
+            vectors = self.label_embedding(labels.to(weight.device))  # (B, S)
+            return tuple(
+                _first_state(linear(vectors), layer.num_states)  # type: ignore[arg-type]
+                for linear, layer in zip(self.first, self.layers, strict=True)
+            )
+        if self.given is not None:
+            return tuple(
+                tuple(state.repeat(batch_size, 1) for state in layer) for layer in self.given
+            )
         return tuple(
             tuple(
                 torch.zeros(
@@ -103,14 +124,19 @@ class RecurrentLM(nn.Module):
         )
 
     def hidden(
-        self, inputs: Tensor, state: State, generator: torch.Generator | None = None
+        self,
+        inputs: Tensor,
+        state: State,
+        generator: torch.Generator | None = None,
+        labels: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """What the recurrent stack says after each input.
 
-        inputs: (B, T) ids, each below V or V itself for the zero vector. Returns (T, B, H) and
-        the state after the last input. In training mode dropout draws from ``generator``.
+        inputs: (B, T) ids, each below V or V itself for the zero vector; labels (B,) of a
+        conditional model. Returns (T, B, H) and the state after the last input. In training mode
+        dropout draws from ``generator``.
         """
-        return self._stacked(self.layers, inputs, state, generator)
+        return self._stacked(self.layers, inputs, state, generator, labels)
 
     def _stacked(
         self,
@@ -118,10 +144,14 @@ class RecurrentLM(nn.Module):
         inputs: Tensor,
         state: State,
         generator: torch.Generator | None,
+        labels: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """``hidden`` of one stack of layers."""
         rate = self.config.dropout
         x = self._dropout(self.embedding(inputs.t()), self.config.input_dropout, generator)
+        if labels is not None:
+            vectors = self.label_embedding(labels.to(x.device))  # (B, S)
+            x = torch.cat((x, vectors.expand(len(x), -1, -1)), 2)  # [x<t>, l]
         after = []  # x is (T, B, E) here
         for depth, (layer, before) in enumerate(zip(layers, state, strict=True)):
             if depth:
@@ -129,6 +159,31 @@ class RecurrentLM(nn.Module):
             x, new = layer(x, before)  # (T, B, H)
             after.append(new)
         return self._dropout(x, rate, generator), tuple(after)
+
+    @torch.no_grad()
+    def given_label(self, label: int) -> "RecurrentLM":
+        """The model of what has this label, for use (equations.given_label).
+
+        It has no labels itself and shares all weights but those of the first layer's input.
+        """
+        config = dataclasses.replace(self.config, num_labels=0, label_size=0)
+        index = torch.tensor([label], device=self.embedding.weight.device)
+        vector, size = self.label_embedding(index)[0], config.embedding_size
+        tensors = {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if not name.startswith(("first.", "label_embedding."))
+        }
+        weight, _, bias, *_ = layer_names(config.cell, 0)
+        below = tensors[weight]
+        tensors[weight] = below[:, :size].contiguous()
+        tensors[bias] = tensors[bias] + below[:, size:] @ vector
+        with torch.device("meta"):
+            model = RecurrentLM(config)
+        model.load_state_dict(tensors, assign=True)
+        first = self.init_state(1, index)
+        model.given = tuple(tuple(state[0] for state in layer) for layer in first)
+        return model.eval().requires_grad_(False)
 
     def features(self, hidden: Tensor) -> Tensor:
         """What the softmax reads: (..., H) -> (..., D)."""
@@ -157,6 +212,12 @@ class RecurrentLM(nn.Module):
             return x
         keep = torch.empty(x.shape[1:], device=x.device, dtype=x.dtype)
         return x * keep.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+
+
+def _first_state(z: Tensor, num_states: int) -> tuple[Tensor, ...]:
+    """a<0>, and c<0> where there is one, from what a label's vector was mapped to (B, K*H)."""
+    a, *c = z.chunk(num_states, 1)
+    return (torch.tanh(a), *c)
 
 
 Model = TypeVar("Model", bound=RecurrentLM)

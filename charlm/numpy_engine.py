@@ -3,6 +3,7 @@
 A sentence is scored before torch would have been imported.
 """
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +27,14 @@ class NumpyEngine:
         self.config = config
         self._arrays = arrays
         self._weights = model_weights(config, arrays, np.float32)
+        self._label: int | None = None
+
+    def with_label(self, label: int) -> "NumpyEngine":
+        """A conditional model, given a label; the weights are shared."""
+        given = copy.copy(self)
+        given._label = label
+        given._weights = equations.given_label(self.config.cell, self._weights, label)
+        return given
 
     def token_log_probs(
         self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
@@ -104,7 +113,10 @@ class NumpyEngine:
 
     def reference(self) -> equations.ModelWeights:
         """The weights in double precision."""
-        return model_weights(self.config, self._arrays)
+        weights = model_weights(self.config, self._arrays)
+        if self._label is None:
+            return weights
+        return equations.given_label(self.config.cell, weights, self._label)
 
     def read(self, ids: Ids) -> State:
         """The state of one row that has read ids (T,)."""

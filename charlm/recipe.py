@@ -144,6 +144,11 @@ def _dropouts(level: str, passes: float, little: bool, large: bool) -> tuple[flo
     return round(rate, 2), round(min(0.3, many), 2)
 
 
+def label_size(num_labels: int) -> int:
+    """Numbers that a label is embedded in: few labels need few to be told apart."""
+    return min(64, 16 + num_labels)
+
+
 def sample_of_types(vocab_size: int, num_tokens: int) -> dict[str, int]:
     """Where the softmax would be most of the work, it sums over a sample of the types."""
     if vocab_size < _MANY_TYPES or num_tokens < _MUCH:

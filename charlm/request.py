@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from charlm.batching import TokenizedText, num_windows, tokenize
 from charlm.cache import Cache
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.labels import Labelled, Labels, LabelSource, hold_out, read_labelled
 from charlm.novelty import source_of
 from charlm.partner import Partner
 from charlm.run import Material
@@ -38,6 +39,7 @@ _CHEAPER_FORWARD = 0.35  # what a token costs in validation, against one in trai
 ERRORS = ("strict", "replace")
 SUBWORD_MODELS = ("unigram", "bpe")
 Say = Callable[[str], None]
+A = TypeVar("A")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,10 @@ class Request:
     valid: tuple[str, ...] = ()
     level: str = "char"
     split_on: str | None = None
+    label_from: str | None = None
+    text_column: int | None = None
+    text_field: str | None = None
+    distinct: bool = False
     valid_share: float = corpora.VALID_SHARE
     encoding: str = "utf-8"
     errors: str = "strict"
@@ -88,8 +94,16 @@ class Request:
             forms = ", ".join(NORMAL_FORMS)
             raise UsageError(f"normalize must be one of {forms}, got {self.normalize!r}.")
         check_budget(self.seconds, self.epochs, self.steps)
+        if self.label_from is None and (self.text_column or self.text_field):
+            raise UsageError("--text-column and --text-field go with --label-from.")
+        _ = self.label_source
         if self.ngram is not None:
             ngram.check_order(self.ngram)
+        if self.model.get("bidirectional") and self.label_from is not None:
+            raise UsageError(
+                "a bidirectional model cannot be given a label: leave out --label-from, or "
+                "--bidirectional."
+            )
         if self.model.get("bidirectional") and (self.ngram is not None or self.cache):
             raise UsageError(
                 "a bidirectional model reads both sides, n-grams and a cache one: leave out "
@@ -99,6 +113,15 @@ class Request:
         ModelConfig(**{"vocab_size": 3, **self.model})
         asked = {**self.training, "seed": self.seed, "precision": self.precision or "fp32"}
         TrainingConfig(**{"num_steps": 1, "segment_length": 10**9, **asked})
+
+    @property
+    def label_source(self) -> LabelSource | None:
+        """Where labels stand, if sequences have any. Raises UsageError."""
+        if self.label_from is None:
+            return None
+        return LabelSource.parse(
+            self.label_from, text_column=self.text_column, text_field=self.text_field
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; files are named by their absolute paths."""
@@ -121,15 +144,25 @@ class Request:
 
 
 class Texts(NamedTuple):
-    """The corpus, split: what is trained on, what is held out, and how sequences were found."""
+    """The corpus, split: what is trained on, what is held out, and how sequences were found.
+
+    Where sequences have labels, train_labels and valid_labels are their numbers in ``labels``.
+    """
 
     train: list[str]
     valid: list[str]
     split_on: str
+    labels: Labels | None = None
+    train_labels: list[int] | None = None
+    valid_labels: list[int] | None = None
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all of it."""
+        if self.labels is not None:
+            numbers = map(str, [*(self.train_labels or ()), *(self.valid_labels or ())])
+            labelled = [*self.labels.names, "", *numbers, ""]
+            return corpora.fingerprint([*labelled, self.split_on, *self.train, "", *self.valid])
         return corpora.fingerprint([self.split_on, *self.train, "", *self.valid])
 
 
@@ -152,6 +185,8 @@ def check_budget(seconds: float | None, epochs: float | None, steps: int | None)
 
 def read_texts(request: Request, say: Say) -> Texts:
     """Read, decode, split into sequences and hold out. Raises TextError where nothing is left."""
+    if request.label_source is not None:
+        return _read_labelled(request, request.label_source, say)
     documents = corpora.read_documents(
         request.corpus, encoding=request.encoding, errors=request.errors
     )
@@ -178,6 +213,68 @@ def read_texts(request: Request, say: Say) -> Texts:
         train, valid = split.train, split.valid
         for note in split.notes:
             say(note)
+    train = _without_copies(request, train, say)
+    _say_text(request, train, valid, split_on, say)
+    return Texts(train, valid, split_on)
+
+
+def _without_copies(request: Request, train: list[A], say: Say) -> list[A]:
+    """What is trained on, each sequence once if that was asked for."""
+    if not request.distinct:
+        return train
+    distinct = list(dict.fromkeys(train))
+    say(f"copies left out of training: {len(train) - len(distinct):,}")
+    return distinct
+
+
+def _read_labelled(request: Request, source: LabelSource, say: Say) -> Texts:
+    """The same where each sequence has a label."""
+    options = {"encoding": request.encoding, "errors": request.errors}
+    train, split_on, notes = read_labelled(
+        request.corpus, source, split_on=request.split_on, **options
+    )
+    valid: list[Labelled] = []
+    if request.valid:
+        of_files = None if source.kind != "file" else split_on
+        valid, _, more = read_labelled(request.valid, source, split_on=of_files, **options)
+        notes += more
+    elif request.valid_share:
+        train, valid = hold_out(
+            train, split_on=split_on, share=request.valid_share, seed=request.seed
+        )
+    for note in notes:
+        say(note)
+    if not valid:
+        say("nothing is held out for validation")
+    labels = Labels.of(one.label for one in train)
+    if len(labels.names) < 2:
+        raise TextError(
+            f"labels from {source}: there are fewer than two of them in the text "
+            f"({', '.join(labels.names) or 'none'})."
+        )
+    number = {name: index for index, name in enumerate(labels.names)}
+    if request.valid and (strange := {one.label for one in valid} - number.keys()):
+        raise TextError(
+            f"the label {min(strange)!r} occurs in the text to validate on, and not in training."
+        )
+    valid = [one for one in valid if one.label in number]
+    train = _without_copies(request, train, say)
+    texts = Texts(
+        [one.text for one in train],
+        [one.text for one in valid],
+        split_on,
+        labels,
+        [number[one.label] for one in train],
+        [number[one.label] for one in valid],
+    )
+    _say_text(request, texts.train, texts.valid, split_on, say)
+    say(f"labels: {len(number):,}, from {source}")
+    return texts
+
+
+def _say_text(
+    request: Request, train: list[str], valid: list[str], split_on: str, say: Say
+) -> None:
     counts = corpora.count(train)
     chosen = "" if request.split_on else " (chosen by the look of the text; --split-on changes it)"
     say(
@@ -185,7 +282,6 @@ def read_texts(request: Request, say: Say) -> Texts:
         f"{'sequence' if counts.sequences == 1 else 'sequences'}, one a {split_on}{chosen}; "
         f"{corpora.count(valid).characters:,} more held out"
     )
-    return Texts(train, valid, split_on)
 
 
 def material_of(
@@ -197,7 +293,8 @@ def material_of(
     <UNK> costs.
     """
     unknown = unknown_of(tokenizer, speller)
-    train, valid = (tokenize(tokenizer, sequences) for sequences in (texts.train, texts.valid))
+    train = tokenize(tokenizer, texts.train, texts.train_labels)
+    valid = tokenize(tokenizer, texts.valid, texts.valid_labels)
     sizes = {
         side: {
             **corpora.count(sequences)._asdict(),
@@ -211,6 +308,7 @@ def material_of(
         tokenizer=tokenizer,
         speller=speller,
         partner=partner,
+        labels=texts.labels,
         text=train,
         valid=valid if texts.valid else None,
         known=known,
@@ -295,13 +393,17 @@ def settle(request: Request, say: Say) -> Settled:
         f"vocabulary: {tokenizer.vocab_size:,} types at {request.level} level; {text.num_tokens:,} "
         f"tokens to train on{f', {unknown / text.num_tokens:.1%} of them <UNK>' if unknown else ''}"
     )
+    shape = dict(request.model)
+    if texts.labels is not None:
+        number = len(texts.labels.names)
+        shape.update(num_labels=number, label_size=recipe.label_size(number))
     chosen = recipe.choose(
         level=request.level,
         vocab_size=tokenizer.vocab_size,
         num_tokens=text.num_tokens,
         num_sequences=len(text.starts) - 1,
         seconds=request.seconds or recipe.DEFAULT_SECONDS,
-        model=request.model,
+        model=shape,
         training={**request.training, "seed": request.seed},
     )
     say(f"recipe: {chosen.why}")

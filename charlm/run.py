@@ -22,6 +22,7 @@ from charlm.bidirectional import BidirectionalLM
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, UsageError
 from charlm.evaluation import Stopped, quick_log_probs
+from charlm.labels import Labels
 from charlm.model import RecurrentLM, to_arrays
 from charlm.novelty import Source
 from charlm.partner import Evidence, Partner
@@ -80,14 +81,15 @@ class Material:
     """What a run is about: the texts as ids, and what its checkpoints carry beside the weights.
 
     known are the hashes of the training sequences, None where they are files; speller is a word
-    model's; partner is what the network is mixed with, its parameters those to begin with; about
-    is what model.json tells of the text and the way it was split; source is what an index of the
-    training text is made of.
+    model's; partner is what the network is mixed with, its parameters those to begin with; labels
+    are those of a conditional model; about is what model.json tells of the text and the way it was
+    split; source is what an index of the training text is made of.
     """
 
     tokenizer: Tokenizer
     speller: Speller | None = None
     partner: Partner | None = None
+    labels: Labels | None = None
     text: TokenizedText
     valid: TokenizedText | None
     known: NDArray[np.uint64] | None
@@ -164,7 +166,7 @@ class Run:
         state = new_state(model_config, config, device)
         restore_state(state, loaded.weights, arrays, counters)
         state.partner = None if loaded.partner is None else loaded.partner.parameters
-        self._cut_metrics(state.step)
+        self.cut_metrics(state.step)
         return state
 
     def save(self, state: TrainingState, config: TrainingConfig, material: Material) -> Saved:
@@ -209,6 +211,8 @@ class Run:
             files["partner.json"] = checkpoint.to_json(partner.to_json())
             if arrays := partner.to_arrays():
                 files["ngram.safetensors"] = checkpoint.arrays_to_bytes(arrays)
+        if material.labels is not None:
+            files["labels.json"] = checkpoint.to_json(material.labels.to_json())
         if material.known is not None:
             files["known.safetensors"] = checkpoint.known_to_bytes(material.known)
         path = checkpoint.save_step(self.path, state.step, files)
@@ -228,7 +232,7 @@ class Run:
         """Append a line to metrics.jsonl."""
         checkpoint.append_line(self.path / "metrics.jsonl", json.dumps(values, allow_nan=False))
 
-    def _cut_metrics(self, step: int) -> None:
+    def cut_metrics(self, step: int) -> None:
         """Drop what was logged after the step that is gone on from: it will be logged again."""
         path = self.path / "metrics.jsonl"
         if not path.exists():

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from charlm import equations
 from charlm.arbiter import NetworkArbiter
 from charlm.batching import TokenizedText, from_ids
 from charlm.config import ModelConfig
@@ -23,6 +24,13 @@ class TorchEngine:
     def __init__(self, model: RecurrentLM) -> None:
         self.model = model
         self._decoder: TorchDecoder | None = None
+        self._conditional: tuple[TorchEngine, int] | None = None  # of which it is a view
+
+    def with_label(self, label: int) -> "TorchEngine":
+        """A conditional model, given a label; nearly all weights are shared."""
+        given = TorchEngine(self.model.given_label(label))
+        given._conditional = self, label
+        return given
 
     @property
     def config(self) -> ModelConfig:
@@ -54,7 +62,9 @@ class TorchEngine:
 
     def decoder(self) -> TorchDecoder:
         """What steps the model, its weights packed on first use."""
-        if self._decoder is None:
+        if self._decoder is None and self._conditional is not None:
+            self._decoder = self._conditional[0].decoder().given(self.model)
+        elif self._decoder is None:
             self._decoder = TorchDecoder(self.model)
         return self._decoder
 
@@ -68,4 +78,7 @@ class TorchEngine:
 
     def reference(self) -> ModelWeights:
         """The weights in double precision."""
+        if self._conditional is not None:
+            whole, label = self._conditional
+            return equations.given_label(self.config.cell, whole.reference(), label)
         return model_weights(self.config, to_arrays(self.model))

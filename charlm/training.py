@@ -135,11 +135,11 @@ def new_state(
 
 
 def _optimizer(model: RecurrentLM, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW; only matrices decay, and of them not the embedding."""
+    """AdamW; only matrices decay, and of them not the embeddings."""
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for name, parameter in model.named_parameters():
-        decays = parameter.dim() > 1 and name != "embedding.weight" and "peephole" not in name
+        decays = parameter.dim() > 1 and "embedding" not in name and "peephole" not in name
         (matrices if decays else others).append(parameter)
     return torch.optim.AdamW(
         [
@@ -262,7 +262,8 @@ def _train_window(
         window = read_window(text, group, state.window, config.bptt_length)
     before = state.recurrent
     if before is None:
-        before = state.model.init_state(len(window.inputs))
+        labels = None if isinstance(window, Sides) else window.labels
+        before = state.model.init_state(len(window.inputs), labels)
     rate = rate_of(state, config, state.step)
     loss, norm, after = _update(state, config, window, types, before, rate)
     finite = math.isfinite(loss) and math.isfinite(norm)
@@ -339,7 +340,10 @@ def _vectors(
         assert isinstance(model, BidirectionalLM)
         return *model.lessons(window, generator), before
     hidden, after = model.hidden(
-        window.inputs.to(device), narrow_state(before, len(window.inputs)), generator
+        window.inputs.to(device),
+        narrow_state(before, len(window.inputs)),
+        generator,
+        window.labels,
     )
     return *flatten_targets(hidden, window.targets.to(device), PADDING), after
 

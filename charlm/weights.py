@@ -3,13 +3,13 @@
 This is what a checkpoint holds and what every engine is built from; nothing here needs torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from charlm.config import ModelConfig
-from charlm.equations import NUM_GATES, LayerWeights, ModelWeights
+from charlm.equations import NUM_GATES, NUM_STATES, LabelWeights, LayerWeights, ModelWeights
 
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 
@@ -25,7 +25,7 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size + 1, embedding)}
     for stack in (FORWARD, BACKWARD)[: 1 + config.bidirectional]:
         for layer in range(config.num_layers):
-            below = embedding if layer == 0 else hidden
+            below = embedding + config.label_size if layer == 0 else hidden
             for name, shape in zip(
                 layer_names(config.cell, layer, stack),
                 ((gates, below), (gates, hidden), (gates,), (gates,), (3, hidden)),
@@ -46,6 +46,12 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if not config.tie_weights:
         found["softmax.weight"] = (config.vocab_size, width)
     found["softmax.bias"] = (config.vocab_size,)
+    if config.num_labels:
+        found["label_embedding.weight"] = (config.num_labels, config.label_size)
+        states = NUM_STATES[config.cell] * hidden
+        for layer in range(config.num_layers):
+            found[f"first.{layer}.weight"] = (states, config.label_size)
+            found[f"first.{layer}.bias"] = (states,)
     return found
 
 
@@ -103,4 +109,17 @@ def model_weights(
         softmax_bias=array("softmax.bias"),
         backward=layers(BACKWARD) if config.bidirectional else (),
         gap_gates=array("gap_gates") if config.bidirectional else None,
+        labels=_label_weights(config, array) if config.num_labels else None,
+    )
+
+
+def _label_weights(
+    config: ModelConfig, array: Callable[[str], npt.NDArray[np.floating]]
+) -> LabelWeights:
+    return LabelWeights(
+        embedding=array("label_embedding.weight"),
+        first=tuple(
+            (array(f"first.{layer}.weight"), array(f"first.{layer}.bias"))
+            for layer in range(config.num_layers)
+        ),
     )

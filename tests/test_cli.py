@@ -31,8 +31,9 @@ from charlm.run import Run
 from charlm.training import Step
 
 COMMANDS = ("train", "sample", "score", "evaluate", "compare")
-COMMANDS += ("novelty", "fill", "next", "tokenize", "info", "list")
+COMMANDS += ("classify", "novelty", "fill", "next", "tokenize", "info", "list")
 TINY = ("--steps", "3", "--hidden", "8")
+COMMANDS += ("tag",)
 BEST = re.compile(
     r"best validation loss: (\d+\.\d{4}) nats per token, (\d+\.\d{4}) bits per character "
     r"\(step \d+\)\n"
@@ -212,7 +213,13 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
         good("train", "corpus.txt", "--name", name, *TINY)
     (empty / "poems").mkdir()
     (empty / "poems" / "one.txt").write_text(TEXT)
+    (empty / "play.txt").write_text(TEXT)
+    (empty / "names").mkdir()
+    (empty / "names" / "Greek.txt").write_text("Adamou\nBellios\nCallas\nDemas\nEgonidis\n")
+    (empty / "names" / "Russian.txt").write_text("Abakumov\nBabanin\nChaadaev\nDalin\nEgin\n")
     (empty / "news.gz").write_bytes(gzip.compress(TEXT.encode()))
+    (empty / "entities.conll").write_text("Ada\tB-PER\nsleeps\tO\n\nin\tO\nRome\tB-LOC\n\n" * 2)
+    (empty / "sentences.conll").write_text("Ada\nsleeps\n")
     ran = 0
     for command in ("", *COMMANDS):
         for line in examples(command):

@@ -52,10 +52,13 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
     code = """if True:
         import io, sys
         from charlm.cli import main
-        for arguments in (["--version"], ["-h"], [], ["train", "-h"], ["score", "--help"], ["x"],
+        for arguments in (["tag", "-h"], ["train", "x", "--classifier", "--tagger"],
+                          ["train", "x", "--tagger", "--ngram", "3"],
+                          ["--version"], ["-h"], [], ["train", "-h"], ["score", "--help"], ["x"],
                           ["evaluate", "-h"], ["evaluate"], ["evaluate", "x", "--format", "x"],
                           ["next", "-h"], ["next", "--top", "-1"], ["next", "--json", "--tsv"],
                           ["sample", "--n", "x"], ["novelty", "-h"], ["novelty"],
+                          ["classify", "-h"], ["classify", "x", "--json", "--tsv"],
                           ["novelty", "x", "--ngrams", "0"], ["train"], ["train", "--time", "x"]):
             sys.argv = ["charlm", *arguments]
             try:

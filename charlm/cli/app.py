@@ -10,6 +10,7 @@ import typer
 import charlm
 from charlm.cli import (
     border,
+    classify,
     compare,
     evaluate,
     fill,
@@ -21,6 +22,7 @@ from charlm.cli import (
     train,
 )
 from charlm.cli.next import next_cli  # the module's own name is a builtin's
+from charlm.cli.tag import tag_cli
 
 app = typer.Typer(
     name="charlm",
@@ -64,9 +66,11 @@ app.command("sample")(border.guarded(sample.sample_cli))
 app.command("score")(border.guarded(score.score_cli))
 app.command("evaluate")(border.guarded(evaluate.evaluate_cli))
 app.command("compare")(border.guarded(compare.compare_cli))
+app.command("classify")(border.guarded(classify.classify_cli))
 app.command("novelty")(border.guarded(novelty.novelty_cli))
 app.command("fill")(border.guarded(fill.fill_cli))
 app.command("next")(border.guarded(next_cli))
+app.command("tag")(border.guarded(tag_cli))
 app.command("tokenize")(border.guarded(tokenize.tokenize_cli))
 app.command("info")(border.guarded(info.info_cli))
 app.command("list")(border.guarded(info.list_cli))

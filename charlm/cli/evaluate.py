@@ -1,8 +1,10 @@
 """charlm evaluate."""
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +13,7 @@ from charlm.cli.form import UnitOption, check_form
 from charlm.cli.meter import Meter
 from charlm.cli.model import (
     AloneOption,
+    LabelOption,
     ModelsOption,
     TuneOption,
     WeightsOption,
@@ -18,10 +21,11 @@ from charlm.cli.model import (
 )
 from charlm.cli.pseudo import pseudo_named
 from charlm.cli.terminal import cut, number, out, out_json, safe_text, say, say_loading
-from charlm.errors import CharlmError, UsageError
+from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
+    from charlm.labels import Labelled
     from charlm.selfcheck import Check
     from charlm.streams import Piece
     from charlm.summary import Summary
@@ -47,6 +51,20 @@ def evaluate_cli(
     weights: WeightsOption = None,
     tune: TuneOption = None,
     alone: AloneOption = False,
+    label: LabelOption = None,
+    labelled: Annotated[
+        str | None,
+        typer.Option(
+            help="Each sequence by its own label, which the files say: file, column:N, field:NAME."
+        ),
+    ] = None,
+    text_column: Annotated[
+        int | None,
+        typer.Option(help="The column that is the text.  [default: the other one of two]"),
+    ] = None,
+    text_field: Annotated[
+        str | None, typer.Option(help="The field that is the text.  [default: text]")
+    ] = None,
     unit: UnitOption = "nats",
     closed: Annotated[
         bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
@@ -76,6 +94,7 @@ def evaluate_cli(
     charlm evaluate poems/ news.gz --json
     charlm evaluate sentences.txt --dynamic
     zcat news.gz | charlm evaluate - --format kenlm --closed
+    charlm evaluate --model names --labelled file names/
     charlm evaluate --check
     """
     check_form(unit, json=json, tsv=False)
@@ -92,7 +111,11 @@ def evaluate_cli(
         raise UsageError("--rate is the step size of --dynamic: give both.")
     if not files and not check:
         raise UsageError("give a file to evaluate on: charlm evaluate FILE")
-    loaded = load_models(model, weights, tune, alone=alone)
+    if labelled is not None and (label is not None or check or dynamic):
+        raise UsageError("--labelled is a plain figure: leave out --label, --check and --dynamic.")
+    if labelled is None and (text_column is not None or text_field is not None):
+        raise UsageError("--text-column and --text-field go with --labelled.")
+    loaded = load_models(model, weights, tune, alone=alone, label=label)
     split_on = split_on or loaded.checkpoint.split_on
     pseudo = loaded.config.bidirectional
     if pseudo and (check or dynamic or form == "kenlm"):
@@ -106,12 +129,39 @@ def evaluate_cli(
     from charlm.streams import read_sequences
 
     files = files or []
+    if labelled is not None:
+        from charlm.labels import LabelSource, read_labelled
+
+        source = LabelSource.parse(labelled, text_column=text_column, text_field=text_field)
+        of_files = split_on if source.kind == "file" else None
+        found, split_on, _ = read_labelled(
+            files, source, split_on=of_files, encoding=encoding, errors=errors
+        )
+        say_loading()
+        summary, learning = _of_labels(loaded, found, closed), None
+        _write(loaded, files, split_on, form, unit, rate, summary, learning)
+        return
     pieces = read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
     if dynamic:
         from charlm.dynamic import RATES
 
         rate = RATES[loaded.tokenizer.level] if rate is None else rate
     summary, learning = _summaries(loaded, files, pieces, closed, rate)
+    _write(loaded, files, split_on, form, unit, rate, summary, learning)
+
+
+def _write(
+    loaded: "LanguageModel",
+    files: list[str],
+    split_on: str,
+    form: str,
+    unit: str,
+    rate: float | None,
+    summary: "Summary",
+    learning: "Summary | None",
+) -> None:
+    """The figures in the form that was asked for."""
+    pseudo = loaded.config.bidirectional
     if form == "kenlm":
         out("".join(f"{line}\n" for line in kenlm(summary)))
     elif form == "json":
@@ -133,6 +183,17 @@ def evaluate_cli(
             out(f"\nlearning from what it has read, step size {rate:g}\n\n")
             for line in learned(learning, unit):
                 out(f"{line.rstrip()}\n")
+
+
+def _of_labels(loaded: "LanguageModel", found: "Sequence[Labelled]", closed: bool) -> "Summary":
+    """The figures of sequences, each given its own label."""
+    texts: dict[str, list[str]] = {}
+    for one in found:
+        texts.setdefault(one.label, []).append(one.text)
+    if not texts:
+        raise TextError("there is no text in the files.")
+    parts = [loaded.with_label(one).evaluate(texts[one], closed=closed) for one in sorted(texts)]
+    return functools.reduce(operator.add, parts)
 
 
 def _summaries(

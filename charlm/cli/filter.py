@@ -59,7 +59,7 @@ class Filter:
 
     def __init__(
         self,
-        loaded: "LanguageModel",
+        loaded: "LanguageModel | None",  # None where lines are only sorted out
         wanted: Wanted,
         *,
         context: str,
@@ -76,7 +76,7 @@ class Filter:
     @property
     def is_open(self) -> bool:
         """Whether what is unknown is spelled, so that any two texts can be compared."""
-        return not self._closed and self._loaded.unknown is not None
+        return not self._closed and self._loaded is not None and self._loaded.unknown is not None
 
     @property
     def is_pseudo(self) -> bool:
@@ -85,6 +85,7 @@ class Filter:
 
     def score(self, texts: list[str]) -> "list[TextScore]":
         """The scores of texts."""
+        assert self._loaded is not None
         if self._wanted.pseudo:
             found = self._loaded.pseudo_score_all(
                 texts, context=self._context, per_token=self._per_token, closed=self._closed

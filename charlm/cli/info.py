@@ -1,14 +1,16 @@
 """charlm info and charlm list."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charlm.cli.model import ModelOption
-from charlm.cli.terminal import out, out_json, say
+from charlm.cli.terminal import out, out_json, safe_text, say
 
 if TYPE_CHECKING:
+    from charlm.labels import Labels
     from charlm.partner import Partner
 
 
@@ -23,12 +25,27 @@ def info_cli(
     """
     from charlm import checkpoint, novelty
 
-    loaded = checkpoint.load_named(model)
+    if checkpoint.kind_of(path := checkpoint.find_any(model)) != checkpoint.LANGUAGE_MODEL:
+        from charlm.cli.head_info import show_head
+
+        show_head(path, json=json)
+        return
+    loaded = checkpoint.load_named(model if model is not None else path.parent.name)
     config, info = loaded.config, loaded.info
     parameters = sum(array.size for array in loaded.weights.values())
+    labels = loaded.labels
     if json:
+        about = {} if labels is None else {"labels": labels.to_json()}
         partner = None if loaded.partner is None else loaded.partner.to_json()
-        out_json({"path": str(loaded.path), "parameters": parameters, "partner": partner, **info})
+        out_json(
+            {
+                "path": str(loaded.path),
+                "parameters": parameters,
+                "partner": partner,
+                **about,
+                **info,
+            }
+        )
         return
     form = getattr(loaded.tokenizer, "form", None)
     rows = {
@@ -54,6 +71,25 @@ def info_cli(
         rows["index"] = "novelty.safetensors, which holds the training text"
     for key, value in rows.items():
         out(f"{key + ':':<12} {value}\n")
+    if labels is not None:
+        for line in _labels(labels):
+            out(f"{line}\n")
+
+
+def _labels(labels: "Labels") -> Iterator[str]:
+    """The labels with the share that each has before a text is read, in 80 columns."""
+    import math
+    import textwrap
+
+    temperature = labels.temperature
+    said = "not calibrated" if temperature is None else f"temperature {temperature:.3f}"
+    yield f"{'labels:':<12} {len(labels.names):,}, {said}"
+    shares = [
+        f"{safe_text(name)}\u00a0{math.exp(value):.1%}"
+        for name, value in zip(labels.names, labels.log_prior, strict=True)
+    ]
+    lines = textwrap.wrap(", ".join(shares), 66, break_long_words=False, break_on_hyphens=False)
+    yield from (" " * 13 + line.replace("\u00a0", " ") for line in lines)
 
 
 def _partner(partner: "Partner") -> str:
@@ -83,7 +119,10 @@ def list_cli(
         say(f"there is no model below {root}/. Train one first: charlm train FILE")
     for path in there:
         best, finished = checkpoint.best_step(path), checkpoint.is_finished(path)
+        kind = checkpoint.kind_of(path)
         if json:
-            out_json({"name": path.name, "best": str(best), "finished": finished})
+            out_json({"name": path.name, "kind": kind, "best": str(best), "finished": finished})
         else:
-            out(f"{path.name:<30} {best.name}  {'finished' if finished else 'not finished'}\n")
+            what = "" if kind == checkpoint.LANGUAGE_MODEL else f", a {kind}"
+            state = "finished" if finished else "not finished"
+            out(f"{path.name:<30} {best.name}  {state}{what}\n")

@@ -41,6 +41,11 @@ AloneOption = Annotated[
     bool, typer.Option("--alone", help="The network without its n-grams and its cache.")
 ]
 
+LabelOption = Annotated[
+    str | None,
+    typer.Option(help="Of a model with labels, this one.  [default: all, by their share]"),
+]
+
 
 def load_model(model: str | None) -> "LanguageModel":
     """Load it; where none was named, say on stderr which one was taken."""
@@ -53,8 +58,12 @@ def load_models(
     tune: Path | None = None,
     *,
     alone: bool = False,
+    label: str | None = None,
 ) -> "LanguageModel":
-    """Load one, or several as one; say on stderr which one was taken, and what was tuned."""
+    """Load one, or several as one; say on stderr which one was taken, and what was tuned.
+
+    With a ``label`` those of them that know labels are given it.
+    """
     from charlm import api
 
     if weights is not None and tune is not None:
@@ -67,6 +76,12 @@ def load_models(
     if not models:
         step = loaded[0].checkpoint.step
         say(f"model: {loaded[0].checkpoint.path.parent.name} (step {step:,})")
+    if label is not None:
+        knows = [one.labels is not None for one in loaded]
+        loaded = [
+            one.with_label(label) if one.labels is not None or not any(knows) else one
+            for one in loaded
+        ]
     found = loaded[0]
     if len(loaded) > 1:
         from charlm.mixed import mixed

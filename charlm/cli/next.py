@@ -12,6 +12,7 @@ from charlm.cli.form import JsonOption, TsvOption, UnitOption, cell, check_form
 from charlm.cli.input import read_beginning
 from charlm.cli.model import (
     AloneOption,
+    LabelOption,
     ModelsOption,
     TuneOption,
     WeightsOption,
@@ -45,6 +46,7 @@ def next_cli(
     weights: WeightsOption = None,
     tune: TuneOption = None,
     alone: AloneOption = False,
+    label: LabelOption = None,
     unit: UnitOption = "nats",
     json: JsonOption = False,
     tsv: TsvOption = False,
@@ -60,7 +62,7 @@ def next_cli(
     if everything and top is not None:
         raise UsageError("give --top or --all, not both.")
     text = read_beginning(prefix, file, name="prefix", ways="a prefix or --file")
-    loaded = load_models(model, weights, tune, alone=alone)
+    loaded = load_models(model, weights, tune, alone=alone, label=label)
     if not loaded.is_small(1, text):
         say_loading()
     wanted = 0 if everything else _TOP if top is None else top

@@ -39,6 +39,7 @@ class Display:
         self.sampled_at = self.begun
         self.is_pseudo = state.model.config.bidirectional
         self.unit = "PLL bits/char" if self.is_pseudo else "bits/char"
+        self.samples = 0
 
     def bits(self, nats_per_token: float | None, side: str = "train") -> str:
         """Bits per character of a loss in nats per token, spellings of the unknown included."""
@@ -107,10 +108,16 @@ class Display:
             return None
         self.sampled_at = time.perf_counter()
         config = SamplingConfig(max_tokens=_SAMPLE_TOKENS, seed=self.state.step)
+        labels, label = self.settled.material.labels, ""
         with weights_for_use(self.state) as model:
-            sampler = Sampler(TorchEngine(model), self.settled.material.tokenizer)
+            engine = TorchEngine(model)
+            if labels is not None:  # each in its turn
+                index = self.samples % len(labels.names)
+                engine, label = engine.with_label(index), f"{labels.names[index]}: "
+            sampler = Sampler(engine, self.settled.material.tokenizer)
             (drawn,) = sampler.sample(1, config)
-        return safe_text(drawn.text.replace("\n", " / "))
+        self.samples += 1
+        return safe_text(label + drawn.text.replace("\n", " / "))
 
     def line(self) -> str:
         """All figures in one plain line."""

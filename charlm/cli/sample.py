@@ -10,6 +10,7 @@ from charlm.cli import novelty as novelty_command
 from charlm.cli.input import read_beginning
 from charlm.cli.model import (
     AloneOption,
+    LabelOption,
     ModelsOption,
     TuneOption,
     WeightsOption,
@@ -29,6 +30,7 @@ def sample_cli(
     weights: WeightsOption = None,
     tune: TuneOption = None,
     alone: AloneOption = False,
+    label: LabelOption = None,
     n: Annotated[
         int, typer.Option("--n", "-n", min=1, help="How many sequences: 200 means 200 of them.")
     ] = 1,
@@ -72,6 +74,7 @@ def sample_cli(
     charlm sample --n 200 --report
     charlm sample --stream --max-tokens 2000
     charlm sample --model poems --unk spell
+    charlm sample --model names --label Russian --n 20
     """
     from charlm.config import UNKNOWN, SamplingConfig
 
@@ -80,7 +83,9 @@ def sample_cli(
     if stream and (json or novel):
         raise UsageError("--stream cannot be taken back: leave out --json and --novel with it.")
     text = read_beginning(prompt, prompt_file, name="prompt", ways="--prompt or --prompt-file")
-    loaded = load_models(model, weights, tune, alone=alone)
+    loaded = load_models(model, weights, tune, alone=alone, label=label)
+    if stream and loaded.is_marginal:
+        raise UsageError("give --label with --stream: each sequence has a label of its own here.")
     config = SamplingConfig(
         temperature=temperature,
         top_k=top_k,
@@ -101,7 +106,7 @@ def sample_cli(
         sampler = loaded.sampler(n, config, text)
         for drawn in sampler.sample(n, config, prompt=text, novel=novel, batch_size=batch_size):
             if json:
-                out_json(fields(drawn, model))
+                out_json({**fields(drawn, model), **label_field(drawn, loaded)})
             else:
                 out(drawn.text + separator(loaded))
             if report:
@@ -116,9 +121,20 @@ def separator(loaded: "LanguageModel") -> str:
     return "\n" if loaded.checkpoint.split_on == "line" else "\n\n"
 
 
+def label_field(drawn: "Sample", loaded: "LanguageModel") -> dict[str, str]:
+    """The label that a sample was drawn with, where there are labels."""
+    if loaded.labels is None:
+        return {}
+    if loaded.label is None:
+        assert drawn.drawn_by is not None
+        return {"label": loaded.labels.names[drawn.drawn_by]}
+    return {"label": loaded.label}
+
+
 def fields(drawn: "Sample", models: list[str] | None = None) -> dict[str, object]:
     """A sample as JSON; of models that take turns, also which of them drew it."""
-    turn = {} if drawn.drawn_by is None or not models else {"model": models[drawn.drawn_by]}
+    several = drawn.drawn_by is not None and models is not None and len(models) > 1
+    turn = {"model": models[drawn.drawn_by]} if several else {}  # type: ignore[index]
     return {
         "text": drawn.text,
         "total_log_prob_nats": drawn.total_log_prob,

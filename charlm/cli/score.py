@@ -22,6 +22,7 @@ from charlm.cli.form import JsonOption, TsvOption, UnitOption, check_form
 from charlm.cli.meter import Meter
 from charlm.cli.model import (
     AloneOption,
+    LabelOption,
     ModelsOption,
     TuneOption,
     WeightsOption,
@@ -48,6 +49,7 @@ def score_cli(
     weights: WeightsOption = None,
     tune: TuneOption = None,
     alone: AloneOption = False,
+    label: LabelOption = None,
     context: Annotated[
         str, typer.Option(help="What stands before each text; it is not scored.")
     ] = "",
@@ -142,7 +144,7 @@ def score_cli(
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
-    loaded = load_models(model, weights, tune, alone=alone)
+    loaded = load_models(model, weights, tune, alone=alone, label=label)
     if loaded.config.bidirectional:
         wanted = wanted._replace(pseudo=True)
         _check_pseudo(wanted, html, heatmap)

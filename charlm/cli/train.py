@@ -1,12 +1,13 @@
 """charlm train."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from charlm.cli.terminal import say
-from charlm.cli.training import MODEL_OPTIONS, TRAINING_OPTIONS, train
+from charlm.cli.training import MODEL_OPTIONS, TRAINING_OPTIONS, _existing, train
 from charlm.errors import CharlmError, UsageError
 
 
@@ -19,6 +20,19 @@ def train_cli(
         ),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Train on the bundled prose.")] = False,
+    classifier: Annotated[
+        bool, typer.Option("--classifier", help="Learn to tell the labels of texts apart.")
+    ] = False,
+    tagger: Annotated[
+        bool, typer.Option("--tagger", help="Learn the tags of tokens, a token and its tag a line.")
+    ] = False,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help="What a classifier makes of all positions: mean-max, or the last of each "
+            "direction.  [default: mean-max]"
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run, a directory below checkpoints/.")
     ] = None,
@@ -30,6 +44,24 @@ def train_cli(
         str | None,
         typer.Option(help="What a sequence is: auto, line, paragraph or file.  [default: auto]"),
     ] = None,
+    label_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Give each sequence a label: the name of its file (file), a column between tabs "
+            "(column:2), or a field of JSON Lines (field:language)."
+        ),
+    ] = None,
+    text_column: Annotated[
+        int | None,
+        typer.Option(help="The column that is the text.  [default: the other one of two]"),
+    ] = None,
+    text_field: Annotated[
+        str | None, typer.Option(help="The field that is the text.  [default: text]")
+    ] = None,
+    distinct: Annotated[
+        bool,
+        typer.Option("--distinct", help="Train on each sequence once, however often it occurs."),
+    ] = False,
     valid: Annotated[
         list[str] | None,
         typer.Option(help="A file to validate on; may be repeated.  [default: hold out 10 %]"),
@@ -168,9 +200,12 @@ def train_cli(
     charlm train poems/ --level word --time 10m --name poems
     zcat news.gz | charlm train - --level subword --epochs 3
     charlm train corpus.txt --ngram 7 --cache --name counted
+    charlm train names/ --label-from file
     charlm train --demo
     charlm train corpus.txt --bidirectional --name gaps
     charlm train --resume --name poems --time 10m
+    charlm train names/ --classifier --label-from file
+    charlm train entities.conll --tagger
     """
     arguments = dict(locals())
     budget = seconds(time_budget) if time_budget is not None else None
@@ -182,6 +217,10 @@ def train_cli(
         "valid": tuple(valid or ()),
         "level": level,
         "split_on": "line" if demo and split_on is None else split_on,
+        "label_from": label_from,
+        "text_column": text_column,
+        "text_field": text_field,
+        "distinct": distinct or None,
         "valid_share": valid_share,
         "encoding": encoding,
         "errors": errors,
@@ -201,6 +240,24 @@ def train_cli(
     for key in ("split_on", "precision", "device"):
         if asked.get(key) == "auto":
             del asked[key]
+    heads = [kind for kind, is_wanted in _heads(classifier, tagger, resume, name) if is_wanted]
+    if heads:
+        from charlm.cli.head_training import train_head
+
+        train_head(
+            _only(heads),
+            asked,
+            model | ({} if pooling is None else {"pooling": pooling}),
+            training,
+            budget=(budget, epochs, steps),
+            name=name,
+            resume=resume,
+            say=(lambda _: None) if quiet else say,
+            quiet=quiet,
+        )
+        return
+    if pooling is not None:
+        raise UsageError("--pooling is for --classifier: give that, too.")
     train(
         asked,
         model,
@@ -212,6 +269,25 @@ def train_cli(
         say=(lambda _: None) if quiet else say,
         quiet=quiet,
     )
+
+
+def _heads(
+    classifier: bool, tagger: bool, resume: bool, name: str | None
+) -> Iterator[tuple[str, bool]]:
+    """Whether each kind of head is asked for, or is what a run to go on with is."""
+    kind = ""
+    if resume and not (classifier or tagger):
+        from charlm.checkpoint import kind_of
+
+        kind = kind_of(_existing(name))
+    yield "classifier", classifier or kind == "classifier"
+    yield "tagger", tagger or kind == "tagger"
+
+
+def _only(heads: list[str]) -> str:
+    if len(heads) > 1:
+        raise UsageError("give --classifier or --tagger, not both.")
+    return heads[0]
 
 
 def seconds(text: str) -> float:

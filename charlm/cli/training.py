@@ -1,5 +1,6 @@
 """What ``charlm train`` does once its options have been read: train to the end or to a signal."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ from charlm.cli.terminal import out, say
 from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
+    from charlm.batching import TokenizedText
     from charlm.checkpoint import Checkpoint
     from charlm.config import ModelConfig, TrainingConfig
     from charlm.request import Request, Settled, Texts
@@ -168,8 +170,15 @@ def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
     if best.config.bidirectional:
         _report_pseudo(best, settled, say)
         return
-    say(f'next: charlm sample{name} --n 20   or   charlm score{name} "a sentence"')
+    if best.labels is None:
+        say(f'next: charlm sample{name} --n 20   or   charlm score{name} "a sentence"')
+    else:
+        label = max(zip(best.labels.counts, best.labels.names, strict=True))[1]
+        said = f"charlm sample{name} --label {shlex.quote(label)} --n 20"
+        say(f'next: {said}   or   charlm classify{name} "a text"')
     valid = settled.material.valid
+    if valid is not None and best.labels is not None:
+        _calibrate(best.path, valid, say)
     if valid is None:
         out("best validation loss: none, no text was held out\n")
         return
@@ -207,6 +216,23 @@ def _report_pseudo(best: "Checkpoint", settled: "Settled", say: Callable[[str], 
     )
 
 
+def _calibrate(path: Path, valid: "TokenizedText", say: Callable[[str], None]) -> None:
+    """Fit how sure the model is of labels, and say how good it is at them."""
+    from charlm.calibration import calibrate
+    from charlm.classifying import report
+
+    begun = time.perf_counter()
+    found = calibrate(path, valid)
+    names = found.labels.names
+    predicted = [names[index] for index in found.log_posteriors.argmax(axis=1)]
+    figures = report([names[index] for index in found.true], predicted)
+    say(
+        f"classify: {figures.accuracy:.2%} of {figures.texts:,} texts held out get their label "
+        f"(mean of the labels {figures.macro_accuracy:.2%}), temperature "
+        f"{found.labels.temperature:.3f} ({time.perf_counter() - begun:.1f} s)"
+    )
+
+
 def _existing(name: str | None) -> Path:
     """The run to go on with: the one named, or the one last written to."""
     from charlm import checkpoint
@@ -238,6 +264,7 @@ def _continued(
     import dataclasses
 
     from charlm import checkpoint
+    from charlm.calibration import is_due
     from charlm.config import ModelConfig, TrainingConfig
     from charlm.request import Request, Settled, fix_steps, material_of, read_texts
     from charlm.run import is_done, surroundings
@@ -274,7 +301,7 @@ def _continued(
         config = dataclasses.replace(config, on_nan=training["on_nan"])
     if config.to_json() != began.get("training"):
         run.extend(config)
-    if is_done(state, config):
+    if is_done(state, config) and not (material.valid is not None and is_due(run.path)):
         raise UsageError(
             f"{run.path} is finished: {state.step:,} steps. To train it further give a larger "
             "budget with --steps, --epochs or --time."

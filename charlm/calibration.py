@@ -1,0 +1,58 @@
+"""Calibrating a conditional model as a classifier, once it has been trained.
+
+How sure it is of a label is fitted to the text held out: one temperature (classifying.py), kept
+with the labels of the step that was best.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm import checkpoint
+from charlm.api import LanguageModel
+from charlm.batching import TokenizedText
+from charlm.classifying import fit_temperature, log_posterior
+from charlm.labels import Labels
+
+_TOKENS = 2**22  # of the text held out, read once for each label, are enough
+
+
+class Calibrated(NamedTuple):
+    """The labels with their temperature, and what the model said of the texts held out.
+
+    true (N,) are the labels that they have, log_posteriors (N, L) what they were given.
+    """
+
+    labels: Labels
+    true: NDArray[np.int64]
+    log_posteriors: NDArray[np.float64]
+
+
+def is_due(run: Path) -> bool:
+    """Whether the best step of a run is of a conditional model that has not been calibrated."""
+    labels = checkpoint.load(checkpoint.best_step(run)).labels
+    return labels is not None and labels.temperature is None
+
+
+def calibrate(path: Path, valid: TokenizedText) -> Calibrated:
+    """Fit the temperature of a step to text held out, and write it into the step.
+
+    Of much text about as many sequences are read as 2^22 tokens, times the labels, allow.
+    """
+    lm = LanguageModel(checkpoint.load(path))
+    assert lm.labels is not None
+    assert valid.labels is not None
+    sequences = valid.sequences()
+    share = min(1.0, _TOKENS / (valid.num_tokens * len(lm.labels.names)))
+    number = max(1, int(share * len(sequences)))
+    chosen = ((np.arange(number) + 0.5) * len(sequences) / number).astype(np.int64)
+    true = valid.labels[chosen]
+    log_probs = lm.log_likelihoods([sequences[index] for index in chosen])
+    prior = lm.labels.log_prior
+    temperature = fit_temperature(log_probs, prior, true)
+    labels = dataclasses.replace(lm.labels, temperature=temperature)
+    checkpoint.replace_file(path, "labels.json", checkpoint.to_json(labels.to_json()))
+    return Calibrated(labels, true, log_posterior(log_probs, prior, temperature))

@@ -1,0 +1,43 @@
+"""What charlm info says of a classifier or a tagger."""
+
+import textwrap
+from pathlib import Path
+
+from charlm.cli.terminal import out, out_json, safe_text
+
+_LABELS = 100  # that are named
+_WIDTH = 66  # columns beside the names of the rows
+
+
+def show_head(path: Path, *, json: bool) -> None:
+    """Describe the head of a step directory."""
+    from charlm import head_checkpoint
+
+    loaded = head_checkpoint.load(path)
+    config, info = loaded.config, loaded.info
+    parameters = sum(array.size for array in loaded.weights.values())
+    if json:
+        out_json({"path": str(loaded.path), "parameters": parameters, **info})
+        return
+    reads = f"words and their letters, {config.vocab_size:,} and {config.num_letters:,} types"
+    if loaded.tokenizer is not None:
+        reads = f"{loaded.tokenizer.level}, {config.vocab_size:,} types"
+    more = len(loaded.labels) - _LABELS
+    named = ", ".join(map(safe_text, loaded.labels[:_LABELS]))
+    labels = f"{len(loaded.labels):,}: {named}{f' and {more:,} more' if more > 0 else ''}"
+    rows = {
+        "path": loaded.path,
+        "kind": config.kind,
+        "step": f"{loaded.step:,}",
+        "level": reads,
+        "labels": ("\n" + " " * 13).join(textwrap.wrap(labels, _WIDTH)),
+        "model": f"{config.num_layers} x {config.hidden_size} {config.cell} in each direction, "
+        f"embedding {config.embedding_size}, dropout {config.dropout:g}",
+        "parameters": f"{parameters:,}",
+        "temperature": f"{loaded.temperature:.3f}",
+    }
+    accuracy, loss = info.get("best_accuracy"), info.get("best_loss_nats_per_label")
+    if isinstance(accuracy, float) and isinstance(loss, float):
+        rows["validation"] = f"accuracy {accuracy:.4f}, {loss:.4f} nats per label"
+    for key, value in rows.items():
+        out(f"{key + ':':<12} {value}\n")

@@ -1,0 +1,143 @@
+"""A classifier or a tagger in use: labels of texts, tags of tokens, with their probabilities.
+
+Small jobs are done by head_equations.py in single precision, before torch could be imported;
+larger ones by heads.py. The figures agree.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm import head_checkpoint, head_equations
+from charlm.head_checkpoint import HeadCheckpoint
+
+_FEW_TOKENS = 1000  # or letters: what NumPy reads while torch is imported
+
+
+class _Loaded:
+    """What classifiers and taggers share."""
+
+    def __init__(self, checkpoint: HeadCheckpoint) -> None:
+        self.checkpoint = checkpoint
+        self.names = checkpoint.labels
+        self._head: object = None  # heads.Head, once there is much to do
+
+    @property
+    def _numpy(self) -> head_equations.HeadWeights:
+        return head_equations.head_weights(
+            self.checkpoint.config, self.checkpoint.weights, np.float32
+        )
+
+    def _log_probs(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Calibrated log-probabilities (M, C), double precision."""
+        z = scores.astype(np.float64) / self.checkpoint.temperature
+        z -= z.max(axis=1, keepdims=True)
+        z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
+        return z
+
+
+class Classifier(_Loaded):
+    """Names the kind of a text: ``names`` are the labels it knows, in the order of its columns."""
+
+    def classify(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """P(label given text), a row for each text and a column for each label: (S, C).
+
+        Rows add up to 1, are calibrated on the held-out text and do not depend on other rows. Of
+        a text of more than head_data.LONGEST tokens the first ones are read.
+        """
+        return np.exp(self.log_posteriors(texts))
+
+    def log_posteriors(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Natural logarithms of what ``classify`` gives."""
+        tokenizer, config = self.checkpoint.tokenizer, self.checkpoint.config
+        assert tokenizer is not None
+        if not texts:
+            return np.empty((0, len(self.names)))
+        if self._head is None and sum(map(len, texts)) <= _FEW_TOKENS:
+            weights = self._numpy
+            eos = np.int32(tokenizer.eos_id)
+            return self._log_probs(
+                np.stack(
+                    [
+                        head_equations.classify(
+                            config, weights, np.append(tokenizer.encode(text), eos)
+                        )
+                        for text in texts
+                    ]
+                )
+            )
+        from charlm.head_data import encode_texts
+        from charlm.head_training import read_scores
+        from charlm.heads import Head, from_arrays
+
+        if not isinstance(self._head, Head):
+            self._head = from_arrays(config, self.checkpoint.weights)
+        return self._log_probs(read_scores(self._head, encode_texts(tokenizer, texts)))
+
+
+class Tagger(_Loaded):
+    """Names the kind of each token of a sentence."""
+
+    def log_probs(self, sentences: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
+        """Natural log of P(tag given sentence) of each token: for each sentence (T, C).
+
+        A sentence of more than head_data.LONGEST tokens is read in pieces of that length.
+        """
+        words, config = self.checkpoint.words, self.checkpoint.config
+        assert words is not None
+        there = [sentence for sentence in sentences if len(sentence)]
+        size = sum(len(token) + 1 for sentence in there for token in sentence)
+        if not there:
+            scores: NDArray[np.floating] = np.empty((0, len(self.names)))
+        elif self._head is None and size <= _FEW_TOKENS:
+            weights = self._numpy
+            scores = np.concatenate(
+                [
+                    head_equations.tag(
+                        config,
+                        weights,
+                        np.array([words.word(token) for token in sentence]),
+                        [np.array(words.spelled(token)) for token in sentence],
+                    )
+                    for sentence in there
+                ]
+            )
+        else:
+            scores = self._read(there)
+        log_probs = self._log_probs(scores)
+        ends = np.cumsum([len(sentence) for sentence in sentences])
+        return np.split(log_probs, ends[:-1]) if len(ends) else []
+
+    def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
+        """The likeliest tag of each token of each sentence."""
+        return [
+            [self.names[at] for at in log_probs.argmax(axis=1)] if len(log_probs) else []
+            for log_probs in self.log_probs(sentences)
+        ]
+
+    def _read(self, sentences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        from charlm.head_data import LONGEST, encode_sentences
+        from charlm.head_training import read_scores
+        from charlm.heads import Head, from_arrays
+
+        if not isinstance(self._head, Head):
+            self._head = from_arrays(self.checkpoint.config, self.checkpoint.weights)
+        assert self.checkpoint.words is not None
+        pieces = [
+            sentence[at : at + LONGEST]
+            for sentence in sentences
+            for at in range(0, len(sentence), LONGEST)
+        ]
+        return read_scores(self._head, encode_sentences(self.checkpoint.words, pieces, None))
+
+
+def load_classifier(model: str | None = None, root: Path = Path("checkpoints")) -> Classifier:
+    """The classifier of this name, or the newest finished one. Raises CheckpointError."""
+    return Classifier(head_checkpoint.load(head_checkpoint.find(model, "classifier", root)))
+
+
+def load_tagger(model: str | None = None, root: Path = Path("checkpoints")) -> Tagger:
+    """The tagger of this name, or the newest finished one. Raises CheckpointError."""
+    return Tagger(head_checkpoint.load(head_checkpoint.find(model, "tagger", root)))

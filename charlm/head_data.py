@@ -1,0 +1,172 @@
+"""What a head learns from: texts with a label each, or sentences with a tag for each token.
+
+And the same as ids, laid side by side in batches of similar length. Labelled texts are read by
+labels.py.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charlm.corpus import read_documents
+from charlm.errors import TextError
+from charlm.heads import Batch, Words
+from charlm.labels import Labelled
+from charlm.tagged import Sentence, sentences
+from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.spelled import SpelledWords
+
+MOST_TOKENS = 4096  # of a step or of one go of reading, unless a single text has more
+LONGEST = 1000  # tokens of a text that are read; a longer sentence is tagged in pieces
+
+
+class LabelledTexts(NamedTuple):
+    """Texts and the label of each."""
+
+    texts: list[str]
+    labels: list[str]
+
+    @classmethod
+    def of(cls, pairs: Iterable[Labelled]) -> "LabelledTexts":
+        """The same, apart."""
+        there = list(pairs)
+        return cls([one.text for one in there], [one.label for one in there])
+
+
+# Reading
+
+
+def read_tagged(
+    paths: Iterable[str | Path], *, encoding: str = "utf-8", errors: str = "strict"
+) -> tuple[list[Sentence], tuple[str, ...]]:
+    """Sentences with their tags, and what was noticed. Raises TextError."""
+    documents = read_documents(paths, encoding=encoding, errors=errors)
+    found = [
+        sentence
+        for document in documents
+        for sentence in sentences(
+            enumerate(document.text.split("\n"), 1), name=document.name, tagged=True
+        )
+    ]
+    if not found:
+        raise TextError("there is no sentence: what was given is empty or blank.")
+    return found, tuple(note for document in documents for note in document.notes)
+
+
+# As ids
+
+
+class Examples(NamedTuple):
+    """Texts one after another as ids, with what is to be said of each or of each token.
+
+    A token of a tagger is the index of its form; forms are the different words, each with an id
+    and its letters.
+    """
+
+    tokens: NDArray[np.int64]  # (N,): ids, or forms
+    starts: NDArray[np.int64]  # (S + 1,)
+    labels: NDArray[np.int64]  # (S,), or (N,) of a tagger
+    forms: "Forms | None" = None
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text (S,)."""
+        return np.diff(self.starts)
+
+
+class Forms(NamedTuple):
+    """The different words of some sentences."""
+
+    ids: NDArray[np.int64]  # (F,)
+    letters: NDArray[np.int64]  # (M,)
+    starts: NDArray[np.int64]  # (F + 1,)
+
+
+def encode_texts(
+    tokenizer: Tokenizer, texts: Sequence[str], labels: Sequence[int] | None = None
+) -> Examples:
+    """Texts as ids, the first LONGEST tokens of each and <EOS>; without labels those are 0."""
+    ids = [
+        np.append(tokenizer.encode(text)[:LONGEST], np.int32(tokenizer.eos_id)) for text in texts
+    ]
+    tokens, starts = _laid_out(ids)
+    known = np.zeros(len(texts), np.int64) if labels is None else np.asarray(labels, np.int64)
+    return Examples(tokens, starts, known)
+
+
+def encode_sentences(
+    words: SpelledWords, tokens: Sequence[Sequence[str]], tags: Sequence[Sequence[int]] | None
+) -> Examples:
+    """Sentences as forms, none of them empty; without tags those are 0."""
+    index: dict[str, int] = {}
+    rows = [
+        np.fromiter((index.setdefault(t, len(index)) for t in sentence), np.int64, len(sentence))
+        for sentence in tokens
+    ]
+    letters, starts = _laid_out([np.array(words.spelled(form), np.int64) for form in index])
+    ids = np.fromiter(map(words.word, index), np.int64, len(index))
+    at, begins = _laid_out(rows)
+    known = np.zeros(len(at), np.int64)
+    if tags is not None:
+        known, _ = _laid_out([np.asarray(row, np.int64) for row in tags])
+    return Examples(at, begins, known, Forms(ids, letters, starts))
+
+
+def _laid_out(rows: Sequence[NDArray[np.integer]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    flat = np.concatenate(rows) if rows else np.empty(0)
+    return flat.astype(np.int64), starts
+
+
+# Side by side
+
+
+def groups(
+    lengths: NDArray[np.int64], batch_size: int, rng: np.random.Generator | None = None
+) -> list[NDArray[np.int64]]:
+    """Which texts are read together: of similar length, batch_size of them or MOST_TOKENS.
+
+    With an rng texts of equal length are mixed and the groups come in any order; how many there
+    are depends on the lengths alone.
+    """
+    tie = np.arange(len(lengths)) if rng is None else rng.random(len(lengths))
+    order = np.lexsort((tie, -lengths))
+    found, at = [], 0
+    while at < len(order):
+        size = min(batch_size, max(1, MOST_TOKENS // int(lengths[order[at]])))
+        found.append(order[at : at + size])
+        at += size
+    return found if rng is None else [found[i] for i in rng.permutation(len(found))]
+
+
+def collate(examples: Examples, index: NDArray[np.int64]) -> tuple[Batch, Tensor, Tensor | None]:
+    """The texts (B,) of an index side by side, what is to be said of them, and what counts.
+
+    Targets are (B,), or (T, B) of a tagger, for which the third is True (T, B) where a token is.
+    """
+    lengths = examples.lengths[index]
+    steps = np.arange(lengths.max())[:, None]  # (T, 1)
+    live = steps < lengths
+    places = examples.starts[index] + np.minimum(steps, lengths - 1)  # (T, B)
+    tokens = examples.tokens[places]
+    sizes = torch.from_numpy(lengths)
+    if examples.forms is None:
+        targets = torch.from_numpy(examples.labels[index])
+        return Batch(torch.from_numpy(tokens), sizes), targets, None
+    forms = examples.forms
+    there, which = np.unique(tokens, return_inverse=True)  # (W,)
+    spelled = np.diff(forms.starts)[there]
+    at = np.minimum(np.arange(spelled.max())[:, None], spelled - 1)  # (N, W)
+    words = Words(
+        torch.from_numpy(forms.letters[forms.starts[there] + at]),
+        torch.from_numpy(spelled),
+        torch.from_numpy(which.reshape(tokens.shape)),
+    )
+    batch = Batch(torch.from_numpy(forms.ids[tokens]), sizes, words)
+    return batch, torch.from_numpy(examples.labels[places]), torch.from_numpy(live)

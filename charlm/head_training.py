@@ -1,0 +1,365 @@
+"""Training of heads: cross-entropy on labels, AdamW, a cosine, and the best of what was validated.
+
+As in training.py a step is a function of the state, the config and the examples: what it reads
+comes from (seed, step), for every pass has equally many steps, and so does dropout. A run that is
+stopped and resumed is the run that was never stopped.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from charlm.config import HeadConfig, TrainingConfig
+from charlm.errors import CheckpointError, DivergedError
+from charlm.evaluation import Stopped
+from charlm.head_data import Examples, collate, groups
+from charlm.heads import Batch, Head
+from charlm.tokenizers.base import EOS_ID, UNK_ID
+from charlm.training import CURE, MOST_SKIPPED, learning_rate, step_generator
+from charlm.weights import Arrays
+
+_READ_AT_ONCE = 512  # texts, when nothing is learned
+_TEMPERATURES = (0.5, 10.0)
+UNKNOWN = 0.05  # of the tokens that are read in training are <UNK>, so that it is met
+SMOOTHING = 0.1  # of the labels that are learned, spread over all (Szegedy et al. 2016)
+
+
+class HeadStep(NamedTuple):
+    """What one step gave: mean loss in nats and the share that was right, before the update.
+
+    The loss is that of the labels as they are; what is minimised has them smoothed.
+    """
+
+    step: int
+    loss: float
+    accuracy: float
+    skipped: bool
+
+
+class HeadValidated(NamedTuple):
+    """The held-out figures at a step; of training where nothing is held out.
+
+    loss is nats a label at the temperature that suits the held-out text best.
+    """
+
+    step: int
+    accuracy: float
+    loss: float
+    temperature: float
+    is_best: bool
+
+
+HeadEvent: TypeAlias = HeadStep | HeadValidated
+
+
+@dataclasses.dataclass(kw_only=True)
+class HeadState:
+    """All that changes while training."""
+
+    head: Head
+    optimizer: torch.optim.AdamW
+    step: int = 0
+    updates: int = 0
+    skipped_in_a_row: int = 0
+    seconds: float = 0.0
+    validated: int = 0
+    accuracy: float | None = None
+    temperature: float = 1.0
+    best_accuracy: float | None = None
+    best_loss: float | None = None
+    best_step: int | None = None
+    worse_in_a_row: int = 0
+    logged_nats: float = 0.0
+    logged_right: float = 0.0
+    logged_steps: int = 0
+
+
+_COUNTERS: dict[str, tuple[type, ...]] = {
+    "step": (int,),
+    "updates": (int,),
+    "skipped_in_a_row": (int,),
+    "seconds": (float, int),
+    "validated": (int,),
+    "accuracy": (float, int, type(None)),
+    "temperature": (float, int),
+    "best_accuracy": (float, int, type(None)),
+    "best_loss": (float, int, type(None)),
+    "best_step": (int, type(None)),
+    "worse_in_a_row": (int,),
+    "logged_nats": (float, int),
+    "logged_right": (float, int),
+    "logged_steps": (int,),
+}
+
+
+def new_head_state(
+    head_config: HeadConfig, config: TrainingConfig, device: torch.device | str = "cpu"
+) -> HeadState:
+    """A freshly initialised head, drawn from the seed, and its optimizer."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        head = Head(head_config)
+    head = head.to(device)
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    for name, parameter in head.named_parameters():
+        decays = parameter.dim() > 1 and "peephole" not in name
+        decays = decays and name not in ("embedding.weight", "letters.weight")
+        (matrices if decays else others).append(parameter)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        fused=True,
+    )
+    return HeadState(head=head, optimizer=optimizer)
+
+
+def steps_per_epoch(examples: Examples, config: TrainingConfig) -> int:
+    """How many steps read every text once."""
+    return len(groups(examples.lengths, config.batch_size))
+
+
+def train_steps(state: HeadState, config: TrainingConfig, examples: Examples) -> Iterator[HeadStep]:
+    """Train from where the state is to config.num_steps, one step at a time.
+
+    Raises DivergedError after 10 steps in a row whose gradient is not finite.
+    """
+    per_epoch = steps_per_epoch(examples, config)
+    epoch, order = -1, groups(examples.lengths, config.batch_size)
+    while state.step < config.num_steps:
+        now, place = divmod(state.step, per_epoch)
+        if now != epoch:
+            epoch = now
+            order = groups(
+                examples.lengths, config.batch_size, np.random.default_rng((config.seed, epoch))
+            )
+        yield _train_batch(state, config, examples, order[place])
+
+
+def _train_batch(
+    state: HeadState, config: TrainingConfig, examples: Examples, index: NDArray[np.int64]
+) -> HeadStep:
+    head, device = state.head, state.head.softmax.weight.device
+    head.train()
+    batch, targets, live = collate(examples, index)
+    generator = step_generator(config.seed, state.step, device)
+    scores = head(_with_unknown(batch.to(device), generator), generator)
+    scores, targets = _that_count(scores, targets.to(device), live)
+    loss = F.cross_entropy(scores, targets, label_smoothing=SMOOTHING)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = float(nn.utils.clip_grad_norm_(head.parameters(), config.max_grad_norm))
+    value = float(F.cross_entropy(scores.detach(), targets))
+    finite = math.isfinite(value) and math.isfinite(norm)
+    state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
+    if state.skipped_in_a_row >= MOST_SKIPPED:
+        raise DivergedError(
+            f"training diverged: {MOST_SKIPPED} steps in a row up to step {state.step + 1} gave a "
+            f"loss or gradient that is not finite. {CURE}"
+        )
+    if finite:
+        for parameters in state.optimizer.param_groups:
+            parameters["lr"] = learning_rate(state.step, config)
+        state.optimizer.step()
+        state.updates += 1
+    state.step += 1
+    right = float((scores.detach().argmax(1) == targets).double().mean())
+    if finite:
+        state.logged_nats += value
+        state.logged_right += right
+        state.logged_steps += 1
+    return HeadStep(state.step, value, right, not finite)
+
+
+def _with_unknown(batch: Batch, generator: torch.Generator) -> Batch:
+    """A batch in which some tokens are <UNK>, never <EOS>; of a word the letters stay."""
+    chances = torch.empty(batch.ids.shape, device=batch.ids.device)
+    lost = chances.bernoulli_(UNKNOWN, generator=generator).bool() & (batch.ids != EOS_ID)
+    return batch._replace(ids=batch.ids.masked_fill(lost, UNK_ID))
+
+
+def _that_count(scores: Tensor, targets: Tensor, live: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scores (M, C) and targets (M,) without what is padded."""
+    if live is None:
+        return scores, targets
+    live = live.to(scores.device)
+    return scores[live], targets[live]
+
+
+# Reading without learning
+
+
+@torch.inference_mode()
+def read_scores(
+    head: Head, examples: Examples, should_stop: Callable[[], bool] = lambda: False
+) -> NDArray[np.float32]:
+    """Scores (S, C) of texts, or (N, C) of the tokens of sentences, in the order they are in.
+
+    Raises Stopped if told to stop between two goes.
+    """
+    was_training = head.training
+    head.eval()
+    device = head.softmax.weight.device
+    scores = np.empty((len(examples.labels), head.config.num_labels), np.float32)
+    try:
+        for index in groups(examples.lengths, _READ_AT_ONCE):
+            if should_stop():
+                raise Stopped
+            batch, _, live = collate(examples, index)
+            found = head(batch.to(device)).cpu()
+            if live is None:
+                scores[index] = found.numpy()
+                continue
+            places = examples.starts[index] + np.arange(len(found))[:, None]  # (T, B)
+            scores[places[live.numpy()]] = found[live].numpy()
+    finally:
+        head.train(was_training)
+    return scores
+
+
+def log_softmax(scores: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
+    """Log-probabilities (M, C) at a temperature, in double precision."""
+    z = scores.astype(np.float64) / temperature
+    z -= z.max(axis=1, keepdims=True)
+    z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
+    return z
+
+
+def fit_temperature(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The temperature under which the labels (M,) are likeliest, given scores (M, C).
+
+    -log P is convex in 1 / temperature, so its slope has one sign on either side of the best
+    (Guo et al. 2017, "On calibration of modern neural networks"). Stays within 0.5 and 10: if
+    every label were right it would fall for ever.
+    """
+    if not len(labels):
+        return 1.0
+    z = scores.astype(np.float64)
+    z -= z.max(axis=1, keepdims=True)
+    chosen = z[np.arange(len(z)), labels].sum()
+    low, high = (math.log(1 / t) for t in reversed(_TEMPERATURES))
+    for _ in range(30):
+        middle = (low + high) / 2
+        weights = np.exp(z * math.exp(middle))
+        expected = ((weights * z).sum(axis=1) / weights.sum(axis=1)).sum()
+        low, high = (low, middle) if expected > chosen else (middle, high)
+    return math.exp(-(low + high) / 2)
+
+
+def is_due(state: HeadState, config: TrainingConfig) -> bool:
+    """Whether a validation comes before the next step."""
+    falls_here = state.step % config.validate_every == 0 or state.step >= config.num_steps
+    return falls_here and state.validated < state.step
+
+
+def is_done(state: HeadState, config: TrainingConfig) -> bool:
+    """Whether the budget is spent or patience is, the last validation included."""
+    spent = 0 < config.patience <= state.worse_in_a_row
+    return spent or (state.step >= config.num_steps and not is_due(state, config))
+
+
+def validate(
+    state: HeadState, valid: Examples | None, should_stop: Callable[[], bool]
+) -> HeadValidated | None:
+    """The figures now, with best, temperature and patience brought up to date.
+
+    Best is the greatest accuracy, and of equal ones the lowest loss. None where there is no
+    figure. Raises Stopped.
+    """
+    if valid is not None:
+        scores = read_scores(state.head, valid, should_stop)
+        state.temperature = fit_temperature(scores, valid.labels)
+        log_probs = log_softmax(scores, state.temperature)
+        accuracy = float((scores.argmax(axis=1) == valid.labels).mean())
+        loss = -float(log_probs[np.arange(len(log_probs)), valid.labels].mean())
+    elif state.logged_steps:
+        accuracy = state.logged_right / state.logged_steps
+        loss = state.logged_nats / state.logged_steps
+    else:
+        return None
+    state.validated, state.accuracy = state.step, accuracy
+    before = (state.best_accuracy, state.best_loss)
+    is_best = before[0] is None or before[1] is None or (accuracy, -loss) > (before[0], -before[1])
+    state.worse_in_a_row = 0 if is_best else state.worse_in_a_row + 1
+    if is_best:
+        state.best_accuracy, state.best_loss, state.best_step = accuracy, loss, state.step
+    return HeadValidated(state.step, accuracy, loss, state.temperature, is_best)
+
+
+def seconds_per_step(
+    head_config: HeadConfig,
+    config: TrainingConfig,
+    examples: Examples,
+    seconds: float,
+    device: torch.device | str = "cpu",
+) -> float:
+    """What a step takes, measured on a scratch head that trains for about so long."""
+    config = dataclasses.replace(config, num_steps=10**9)
+    state = new_head_state(head_config, config, device)
+    loop = train_steps(state, config, examples)
+    next(loop)  # pays for what is prepared once
+    begun, steps = time.perf_counter(), 0
+    while steps < 2 or time.perf_counter() - begun < seconds:
+        next(loop)
+        steps += 1
+    return (time.perf_counter() - begun) / steps
+
+
+# To and from arrays
+
+
+def state_arrays(state: HeadState) -> dict[str, NDArray[np.float32]]:
+    """The two moments of every parameter, by name."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in state.head.named_parameters():
+        moments = state.optimizer.state.get(parameter, {})
+        for key in ("exp_avg", "exp_avg_sq"):
+            tensors[f"{key}.{name}"] = moments.get(key, torch.zeros_like(parameter))
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def state_counters(state: HeadState) -> dict[str, Any]:
+    """The numbers of a state, as JSON."""
+    return {name: getattr(state, name) for name in _COUNTERS}
+
+
+def restore_state(
+    state: HeadState, weights: Arrays, arrays: Arrays, counters: dict[str, Any]
+) -> None:
+    """Put back what ``state_arrays``, ``state_counters`` and the weights held.
+
+    Raises CheckpointError if they do not fit the head.
+    """
+    for name, kinds in _COUNTERS.items():
+        value = counters.get(name)
+        if type(value) not in kinds or (value is not None and not 0 <= value < 2**63):
+            raise CheckpointError(f"training.json: {name} cannot be {value!r}.")
+        setattr(state, name, value)
+    device = state.head.softmax.weight.device
+    with torch.no_grad():
+        for name, parameter in state.head.named_parameters():
+            parameter.copy_(torch.from_numpy(weights[name].copy()))
+            moments = {}
+            for key in ("exp_avg", "exp_avg_sq"):
+                array = arrays.get(f"{key}.{name}")
+                sound = array is not None and array.shape == tuple(parameter.shape)
+                if array is None or not sound or array.dtype != np.float32:
+                    raise CheckpointError(f"training.safetensors lacks {key} of {name}.")
+                if not np.isfinite(array).all():
+                    raise CheckpointError(f"training.safetensors: {key}.{name} is not finite.")
+                moments[key] = torch.from_numpy(array.copy()).to(device)
+            if state.updates:
+                steps = torch.tensor(float(state.updates), device=device)
+                state.optimizer.state[parameter] = {"step": steps, **moments}

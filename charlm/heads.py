@@ -1,0 +1,175 @@
+"""Head: ids in, scores of labels out, for a whole text (classifier) or each token (tagger).
+
+head_equations.py says in NumPy what it computes. Texts of different lengths stand side by side;
+each direction reads a text from its own first or last token on, so what is padded behind the end
+of a text is read after everything that counts.
+
+Letters: B texts, T time, E embedding, I layer input, H hidden units of one direction, C labels,
+W different words of a batch, N letters.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from charlm.cells import RecurrentLayer, make_layer
+from charlm.config import HeadConfig
+from charlm.head_equations import output_width
+from charlm.weights import Arrays
+
+
+class Words(NamedTuple):
+    """The different words of a batch, spelled."""
+
+    letters: Tensor  # (N, W) ids
+    lengths: Tensor  # (W,)
+    places: Tensor  # (T, B): which of them stands where
+
+
+class Batch(NamedTuple):
+    """Texts side by side. Behind the end of one stands anything."""
+
+    ids: Tensor  # (T, B)
+    lengths: Tensor  # (B,), each 1 or more
+    words: Words | None = None  # of a tagger
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on another device."""
+        words = None if self.words is None else Words(*(t.to(device) for t in self.words))
+        return Batch(self.ids.to(device), self.lengths.to(device), words)
+
+
+class BothWays(nn.Module):
+    """One bidirectional layer: x (T, B, I) -> [a→, a←] (T, B, 2H)."""
+
+    def __init__(self, cell: str, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.ahead = make_layer(cell, input_size, hidden_size)
+        self.back = make_layer(cell, input_size, hidden_size)
+        self.hidden_size = hidden_size
+
+    def forward(self, x: Tensor, turned: Tensor) -> Tensor:
+        """turned (T, B) is what ``turned`` gives for the lengths of the texts."""
+        ahead = self._along(self.ahead, x)
+        back = turn(self._along(self.back, turn(x, turned)), turned)
+        return torch.cat((ahead, back), dim=2)
+
+    def _along(self, layer: RecurrentLayer, x: Tensor) -> Tensor:
+        zero = x.new_zeros(x.shape[1], self.hidden_size)
+        outputs: Tensor = layer(x, (zero,) * layer.num_states)[0]
+        return outputs
+
+
+def turned(lengths: Tensor, num_steps: int) -> Tensor:
+    """The step (T, B) at which each position comes when every text is read from its own end.
+
+    What lies behind the end of a text stays there. It is its own inverse.
+    """
+    steps = torch.arange(num_steps, device=lengths.device).unsqueeze(1)  # (T, 1)
+    back = lengths - 1 - steps  # (T, B)
+    return torch.where(back >= 0, back, steps)
+
+
+def turn(x: Tensor, index: Tensor) -> Tensor:
+    """x (T, B, I) with the steps of each text in another order (T, B)."""
+    return x.gather(0, index.unsqueeze(2).expand_as(x))
+
+
+def last_states(a: Tensor, lengths: Tensor) -> Tensor:
+    """What each direction says having read everything: (T, B, 2H) -> (B, 2H)."""
+    size = a.shape[2] // 2
+    texts = torch.arange(a.shape[1], device=a.device)
+    return torch.cat((a[lengths - 1, texts, :size], a[0, :, size:]), dim=1)
+
+
+def pooled(a: Tensor, lengths: Tensor) -> Tensor:
+    """Mean and maximum over the positions of each text: (T, B, 2H) -> (B, 4H)."""
+    steps = torch.arange(len(a), device=a.device).unsqueeze(1)
+    live = (steps < lengths).unsqueeze(2)  # (T, B, 1)
+    mean = torch.where(live, a, 0).sum(0) / lengths.unsqueeze(1)
+    return torch.cat((mean, a.masked_fill(~live, -torch.inf).amax(0)), dim=1)
+
+
+class Head(nn.Module):
+    """Embedding (a tagger's with a spelling of each word), bidirectional stack, softmax."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.embedding_size
+        self.embedding = nn.Embedding(config.vocab_size, width)
+        nn.init.normal_(self.embedding.weight)
+        if config.kind == "tagger":
+            self.letters = nn.Embedding(config.num_letters, config.letter_embedding_size)
+            self.letter_layer = BothWays(
+                config.cell, config.letter_embedding_size, config.letter_hidden_size
+            )
+            width += 2 * config.letter_hidden_size
+        self.layers = nn.ModuleList(
+            BothWays(
+                config.cell, width if depth == 0 else 2 * config.hidden_size, config.hidden_size
+            )
+            for depth in range(config.num_layers)
+        )
+        width = output_width(config)
+        self.output = nn.ModuleList()
+        for _ in range(config.output_layers):
+            linear = nn.Linear(width, config.hidden_size)
+            nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
+            nn.init.zeros_(linear.bias)
+            self.output.append(linear)
+            width = config.hidden_size
+        self.softmax = nn.Linear(width, config.num_labels)
+        nn.init.zeros_(self.softmax.bias)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
+        """Scores: (B, C) of a classifier, (T, B, C) of a tagger.
+
+        In training mode dropout draws from ``generator``.
+        """
+        x = self.embedding(batch.ids)  # (T, B, E)
+        if batch.words is not None:
+            x = torch.cat((x, self._spelled(batch.words, generator)), dim=2)
+        order = turned(batch.lengths, len(x))
+        for depth, layer in enumerate(self.layers):
+            rate = self.config.dropout if depth else self.config.input_dropout
+            x = layer(self._dropout(x, rate, generator), order)
+        if self.config.kind == "classifier":
+            ends = self.config.pooling == "last"
+            x = last_states(x, batch.lengths) if ends else pooled(x, batch.lengths)
+        x = self._dropout(x, self.config.dropout, generator)
+        for linear in self.output:
+            x = self._dropout(F.relu(linear(x)), self.config.dropout, generator)
+        scores: Tensor = self.softmax(x)
+        return scores
+
+    def _spelled(self, words: Words, generator: torch.Generator | None) -> Tensor:
+        """What the letters of the word at each place say: (T, B, 2H')."""
+        x = self._dropout(self.letters(words.letters), self.config.input_dropout, generator)
+        a = self.letter_layer(x, turned(words.lengths, len(x)))  # (N, W, 2H')
+        return last_states(a, words.lengths)[words.places]
+
+    def _dropout(self, x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+        """Dropout, over time with one mask for all steps (Gal & Ghahramani 2016)."""
+        if not self.training or rate == 0:
+            return x
+        keep = torch.empty(x.shape[-2:], device=x.device, dtype=x.dtype)
+        return x * keep.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+
+
+def from_arrays(config: HeadConfig, arrays: Arrays) -> Head:
+    """A head with these weights, for use: in evaluation mode, without gradients."""
+    with torch.device("meta"):
+        head = Head(config)
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    head.load_state_dict(tensors, assign=True)
+    return head.eval().requires_grad_(False)
+
+
+def to_arrays(head: Head) -> dict[str, npt.NDArray[np.float32]]:
+    """The parameters by name, as head_equations.py describes them."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in head.state_dict().items()}

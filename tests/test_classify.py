@@ -1,0 +1,280 @@
+"""Classifying: Bayes' rule, its temperature, the figures, and the command."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from charlm import api, calibration, checkpoint
+from charlm.classifying import (
+    LEAST_TEMPERATURE,
+    fit_temperature,
+    log_loss,
+    log_posterior,
+    report,
+)
+from charlm.cli import main
+
+PLACES = st.sampled_from("abc")
+
+
+@given(
+    log_likelihoods=arrays(np.float64, (4, 3), elements=st.floats(-2000, 0)),
+    counts=arrays(np.int64, 3, elements=st.integers(1, 1000)),
+    temperature=st.floats(0.1, 10),
+)
+def test_bayes_rule_adds_up_to_one(
+    log_likelihoods: np.ndarray, counts: np.ndarray, temperature: float
+) -> None:
+    """Whatever the likelihoods, the posteriors of all labels add up to 1. At temperature 1 equal
+    ones leave the prior, and the odds are those of the joint probabilities; another temperature
+    leaves the order of the labels.
+    """
+    log_prior = np.log(counts / counts.sum())
+    found = log_posterior(log_likelihoods, log_prior, temperature)
+    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-12)
+    same = log_posterior(np.full((1, 3), -5.0), log_prior)
+    np.testing.assert_allclose(same[0], log_prior, atol=1e-12)
+    joint = np.diff(log_likelihoods + log_prior, axis=1)
+    assert (np.diff(found, axis=1)[joint > 1e-6] > 0).all()
+    odds = np.diff(log_posterior(log_likelihoods, log_prior), axis=1)
+    np.testing.assert_allclose(odds, joint, atol=1e-8)
+
+
+@pytest.mark.parametrize("factor", [0.25, 1.0, 3.0])
+def test_the_temperature_is_found_again(factor: float) -> None:
+    """Labels drawn at a temperature are likeliest at about that one, and nowhere more likely."""
+    rng = np.random.default_rng(0)
+    log_prior = np.log([0.6, 0.3, 0.1])
+    log_likelihoods = rng.normal(-20, 3 * factor, (4000, 3))
+    p = np.exp(log_posterior(log_likelihoods, log_prior, factor))
+    true = (rng.random((4000, 1)) > np.cumsum(p, axis=1)[:, :2]).sum(axis=1)
+    fitted = fit_temperature(log_likelihoods, log_prior, true)
+    assert fitted == pytest.approx(factor, rel=0.1)
+    best = log_loss(log_posterior(log_likelihoods, log_prior, fitted), true)
+    for other in (fitted * 0.9, fitted * 1.1):
+        assert best < log_loss(log_posterior(log_likelihoods, log_prior, other), true)
+
+
+def test_without_a_mistake_certainty_stays_finite() -> None:
+    """Texts that are all right make a model surer, and not without end; none leave it as it is."""
+    right = np.array([[-1.0, -9.0], [-9.0, -1.0]])
+    prior = np.log([0.5, 0.5])
+    assert LEAST_TEMPERATURE < fit_temperature(right, prior, np.array([0, 1])) < 1
+    assert fit_temperature(np.empty((0, 2)), prior, np.empty(0, dtype=np.int64)) == 1
+
+
+@given(pairs=st.lists(st.tuples(PLACES, PLACES), max_size=40))
+def test_figures_are_those_of_counting(pairs: list[tuple[str, str]]) -> None:
+    """Accuracy, precision, recall, F1 and confusions are what counting pairs gives."""
+    figures = report([true for true, _ in pairs], [said for _, said in pairs])
+    assert figures.texts == len(pairs)
+    right = sum(true == said for true, said in pairs)
+    assert figures.accuracy == (right / len(pairs) if pairs else None)
+    recalls = []
+    for label, one in figures.of_labels.items():
+        of = [said for true, said in pairs if true == label]
+        said = [true for true, said in pairs if said == label]
+        assert (one.texts, one.predicted) == (len(of), len(said))
+        assert one.recall == (of.count(label) / len(of) if of else None)
+        assert one.precision == (said.count(label) / len(said) if said else None)
+        p, r = one.precision or 0, one.recall or 0
+        assert one.f1 == pytest.approx(2 * p * r / (p + r) if p + r else 0)
+        recalls += [one.recall] if of else []
+    assert figures.macro_accuracy == (pytest.approx(np.mean(recalls)) if recalls else None)
+    wrong = figures.confusions()
+    assert sum(count for _, _, count in wrong) == len(pairs) - right
+    assert [count for *_, count in wrong] == sorted((c for *_, c in wrong), reverse=True)
+    for true, said, count in wrong:
+        assert count == pairs.count((true, said)) > 0
+    assert json.loads(json.dumps(figures.to_json()))["texts"] == len(pairs)
+
+
+# The command
+
+
+VOWELS, NUMBERS = "aeiou", "13579"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with labelled files, and a model trained on them."""
+    folder = tmp_path_factory.mktemp("classify")
+    (folder / "kinds").mkdir()
+    words = {
+        "vowels": [f"{a}{b}{c}" for a in VOWELS for b in VOWELS for c in VOWELS[:2]],
+        "odd": [f"{a}{b}" for a in NUMBERS for b in NUMBERS],
+    }
+    for label, lines in words.items():
+        (folder / "kinds" / f"{label}.txt").write_text("\n".join(lines) + "\n")
+    rows = [f"{text}\t{label}" for label, lines in words.items() for text in lines]
+    (folder / "kinds.tsv").write_text("\n".join(rows) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        arguments = ["train", "kinds", "--label-from", "file", "--name", "kinds", "--steps", "60"]
+        call(patch, *arguments, "--hidden", "16", "--quiet", "--learning-rate", "0.02")
+    return folder
+
+
+def call(patch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command line in this process; its exit code."""
+    patch.setattr("sys.argv", ["charlm", *arguments])
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+@pytest.fixture
+def charlm(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> object:
+    """The command line, run in the folder: code, stdout, stderr."""
+    monkeypatch.chdir(folder)
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        code = call(monkeypatch, *arguments)
+        return (code, *capsys.readouterr())
+
+    return command
+
+
+def test_training_ends_calibrated(folder: Path) -> None:
+    """The best step has a temperature, written into it whole, and posteriors that add up to 1."""
+    lm = api.load(folder / "checkpoints" / "kinds")
+    assert lm.labels is not None
+    assert lm.labels.temperature is not None
+    assert not calibration.is_due(folder / "checkpoints" / "kinds")
+    found = lm.classify(["aei", "137", "", "?"])
+    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-9)
+    assert found.argmax(axis=1)[:2].tolist() == [lm.labels.index(n) for n in ("vowels", "odd")]
+    assert lm.classify([]).shape == (0, 2)
+    scores = [lm.with_label(n).score("aei").total_log_prob for n in lm.labels.names]
+    expected = log_posterior(np.array([scores]), lm.labels.log_prior, lm.labels.temperature)
+    np.testing.assert_allclose(found[:1], expected, atol=1e-4)
+
+
+def test_a_finished_run_that_was_killed_is_calibrated_by_resume(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its temperature a finished run can be gone on with, once."""
+    shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    run = tmp_path / "copy" / "checkpoints" / "kinds"
+    best = checkpoint.best_step(run)
+    fitted = checkpoint.load(best).labels
+    assert fitted is not None
+    blank = {**fitted.to_json(), "temperature": None}
+    checkpoint.replace_file(best, "labels.json", checkpoint.to_json(blank))
+    assert calibration.is_due(run)
+    again = ("train", "kinds", "--resume", "--name", "kinds", "--quiet")
+    assert call(monkeypatch, *again) == 0
+    assert checkpoint.load(best).labels == fitted
+    assert call(monkeypatch, *again) == 2
+
+
+def test_texts_lines_and_records_are_classified(charlm: object, folder: Path) -> None:
+    """Arguments in a table, lines as TSV and JSON, records with results in them: one result."""
+    _, table, _ = charlm("classify", "aei", "137")  # type: ignore[operator]
+    assert [line.split()[1:] for line in table.splitlines()] == [
+        ["(%)", "label", "text"],
+        ["vowels", "aei"],
+        ["odd"],
+        ["odd", "137"],
+        ["vowels"],
+    ]
+    (folder / "lines").write_text("aei\n137\n")
+    _, rows, _ = charlm("classify", "--file", "lines", "--tsv")  # type: ignore[operator]
+    head, *found = (line.split("\t") for line in rows.splitlines())
+    assert head == ["predicted", "probability", "text"]
+    assert [(row[0], row[2]) for row in found] == [("vowels", "aei"), ("odd", "137")]
+    _, objects, _ = charlm("classify", "--json", "--top", "2", "aei")  # type: ignore[operator]
+    value = json.loads(objects)
+    assert value["predicted"] == "vowels"
+    assert value["probability"] == pytest.approx(float(found[0][1]), abs=1e-6)
+    assert math.fsum(one["probability"] for one in value["predictions"]) == pytest.approx(1)
+    (folder / "records").write_text('{"id": 1, "text": "aei"}\n\n{"text": "137"}\n')
+    _, out, _ = charlm("classify", "--jsonl", "--file", "records")  # type: ignore[operator]
+    first, blank, last = out.splitlines()
+    assert json.loads(first).keys() == {"id", "text", "predicted", "probability"}
+    assert blank == ""
+    assert json.loads(last)["predicted"] == "odd"
+    _, out, _ = charlm(  # type: ignore[operator]
+        "classify", "--column", "1", "--top", "2", "--file", "kinds.tsv"
+    )
+    cells = out.splitlines()[0].split("\t")
+    assert cells[:3] == ["aaa", "vowels", "vowels"]
+    assert len(cells) == 6
+
+
+def test_labelled_files_give_figures(charlm: object) -> None:
+    """Files by name and rows by column have the same figures, in a table, TSV and JSON."""
+    _, by_file, _ = charlm("classify", "--labelled", "file", "--file", "kinds", "--json")  # type: ignore[operator]
+    _, by_row, _ = charlm("classify", "--labelled", "column:2", "--file", "kinds.tsv", "--json")  # type: ignore[operator]
+    figures, again = json.loads(by_row), json.loads(by_file)
+    assert again.pop("log_loss_nats") == pytest.approx(figures.pop("log_loss_nats"), abs=1e-6)
+    assert again == figures
+    assert figures["texts"] == 75
+    assert figures["accuracy"] > 0.95
+    _, table, _ = charlm("classify", "--labelled", "file", "--file", "kinds")  # type: ignore[operator]
+    assert f"{figures['accuracy']:.2%}  of all texts" in table
+    assert max(map(len, table.splitlines())) <= 80
+    _, rows, _ = charlm("classify", "--labelled", "file", "--file", "kinds", "--tsv")  # type: ignore[operator]
+    assert rows.splitlines()[0] == "label\ttexts\tpredicted\tprecision\trecall\tf1"
+    assert len(rows.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("classify", "x", "--file", "y"), 2, "not both"),
+        (("classify", "x", "--labelled", "file"), 2, "leave out texts"),
+        (("classify", "--labelled", "row", "--file", "kinds"), 2, "file, column:N or field:NAME"),
+        (("classify", "x", "--jsonl"), 2, "for files"),
+        (("classify", "x", "--text-column", "1"), 2, "--labelled"),
+        (("classify", "--file", "a", "--file", "b"), 2, "one --file"),
+        (("score", "x", "--label", "even"), 2, "It knows odd, vowels"),
+        (("sample", "--stream"), 2, "--label with --stream"),
+        (("evaluate", "kinds", "--dynamic"), 2, "--dynamic"),
+        (("train", "kinds/odd.txt", "--label-from", "file", "--steps", "1"), 3, "fewer than two"),
+        (("train", "kinds", "--text-field", "x", "--steps", "1"), 2, "--label-from"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_said(
+    charlm: object, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    """A wrong option ends with its code and a sentence."""
+    found, out, err = charlm(*arguments)  # type: ignore[operator]
+    assert (found, out) == (code, "")
+    assert said in " ".join(err.split())
+
+
+def test_a_label_is_an_option_of_every_command(charlm: object) -> None:
+    """sample, score, next, evaluate and info know labels; --json names the one drawn."""
+    _, out, _ = charlm("sample", "--label", "odd", "--n", "20", "--max-tokens", "4")  # type: ignore[operator]
+    assert sum(set(line) <= set(NUMBERS) for line in out.splitlines()) >= 18
+    _, out, _ = charlm("sample", "--n", "9", "--json", "--max-tokens", "4")  # type: ignore[operator]
+    assert {json.loads(line)["label"] for line in out.splitlines()} == {"odd", "vowels"}
+
+    def total(*arguments: str) -> float:
+        _, out, _ = charlm(*arguments, "--json")  # type: ignore[operator]
+        return float(json.loads(out.splitlines()[0])["total_log_prob_nats"])
+
+    assert total("score", "137", "--label", "odd") > total("score", "137")
+    assert total("score", "137") > total("score", "137", "--label", "vowels") + 1
+    labelled = total("evaluate", "kinds/odd.txt", "--label", "odd")
+    assert labelled > total("evaluate", "kinds/odd.txt")
+    _, out, _ = charlm("next", "--label", "odd", "--top", "5", "--tsv")  # type: ignore[operator]
+    assert {line.split("\t")[2] for line in out.splitlines()[1:]} == set(NUMBERS)
+    _, out, _ = charlm("info")  # type: ignore[operator]
+    assert "labels:      2, temperature" in out
+    _, out, _ = charlm("info", "--json")  # type: ignore[operator]
+    assert json.loads(out)["labels"]["names"] == ["odd", "vowels"]

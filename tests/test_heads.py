@@ -1,0 +1,564 @@
+"""Laws of classifiers and taggers: the network, its training, its checkpoints, its use."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm import checkpoint, head_checkpoint, head_data, head_equations
+from charlm.config import CELLS, HeadConfig, TrainingConfig
+from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.head_api import Classifier, Tagger, load_classifier
+from charlm.head_data import Examples, collate, encode_sentences, encode_texts, groups
+from charlm.head_equations import head_weights, shapes
+from charlm.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
+from charlm.head_run import HeadMaterial, fit, restore, save
+from charlm.head_training import (
+    HeadState,
+    HeadStep,
+    fit_temperature,
+    log_softmax,
+    new_head_state,
+    read_scores,
+    state_arrays,
+    state_counters,
+    steps_per_epoch,
+)
+from charlm.heads import Head, from_arrays, to_arrays, turn, turned
+from charlm.run import Run
+from charlm.tokenizers.spelled import SpelledWords
+
+KINDS = ("classifier", "tagger")
+NAMES = {
+    "vowels.txt": "aeio\neoia\nioea\nuaeo\noiae\nouia\naiou\neuia\n",
+    "plain.txt": "bcdf\nfdcb\ncdfg\ngfbd\nbdfg\nkmnb\nmnkf\nnmkd\n",
+}
+TAGGED = "Ada\tB-PER\nsleeps\tO\n\nin\tO\nRome\tB-LOC\n\nAda\tB-PER\nsees\tO\nRome\tB-LOC\n"
+
+
+def config_of(kind: str, **shape: Any) -> HeadConfig:
+    """A tiny shape."""
+    sizes = {"vocab_size": 9, "num_labels": 3, "embedding_size": 5, "hidden_size": 4}
+    letters = {"num_letters": 7, "letter_embedding_size": 3, "letter_hidden_size": 2}
+    return HeadConfig(kind=kind, **{**sizes, **(letters if kind == "tagger" else {}), **shape})
+
+
+def head_of(config: HeadConfig, seed: int = 0) -> Head:
+    """A head whose weights are all random."""
+    generator = torch.Generator().manual_seed(seed)
+    head = Head(config)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.normal_(std=0.5, generator=generator)
+    return head.eval().requires_grad_(False)
+
+
+def examples_of(config: HeadConfig, lengths: list[int], seed: int = 0) -> Examples:
+    """Random texts of these lengths."""
+    rng = np.random.default_rng(seed)
+    starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    if config.kind == "classifier":
+        tokens = rng.integers(0, config.vocab_size, starts[-1])
+        return Examples(tokens, starts, rng.integers(0, config.num_labels, len(lengths)))
+    spelled = rng.integers(1, 6, 10)
+    forms = head_data.Forms(
+        rng.integers(0, config.vocab_size, 10),
+        rng.integers(0, config.num_letters, spelled.sum()),
+        np.concatenate(([0], np.cumsum(spelled))).astype(np.int64),
+    )
+    labels = rng.integers(0, config.num_labels, starts[-1])
+    return Examples(rng.integers(0, 10, starts[-1]), starts, labels, forms)
+
+
+def reference(config: HeadConfig, head: Head, examples: Examples) -> np.ndarray:
+    """Scores by head_equations.py in double precision, one text at a time."""
+    weights = head_weights(config, to_arrays(head))
+    found = []
+    for begin, end in zip(examples.starts[:-1], examples.starts[1:], strict=True):
+        tokens = examples.tokens[begin:end]
+        if examples.forms is None:
+            found.append(head_equations.classify(config, weights, tokens)[None])
+        else:
+            forms = examples.forms
+            letters = [forms.letters[forms.starts[t] : forms.starts[t + 1]] for t in tokens]
+            found.append(head_equations.tag(config, weights, forms.ids[tokens], letters))
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_network_is_that_of_the_equations(kind: str, cell: str) -> None:
+    """Texts of all lengths side by side get the scores that each gets alone in NumPy."""
+    config = config_of(kind, cell=cell, num_layers=2, output_layers=1)
+    head, examples = head_of(config), examples_of(config, [1, 7, 3, 7, 12])
+    np.testing.assert_allclose(
+        read_scores(head, examples), reference(config, head, examples), atol=1e-5
+    )
+
+
+def test_the_last_states_too() -> None:
+    """A classifier may read the last state of each direction in place of all of them."""
+    config = config_of("classifier", pooling="last")
+    head, examples = head_of(config), examples_of(config, [4, 1, 9])
+    np.testing.assert_allclose(
+        read_scores(head, examples), reference(config, head, examples), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_names_and_shapes_are_known_without_torch(kind: str, cell: str) -> None:
+    """What a checkpoint may hold is told by the config alone."""
+    config = config_of(kind, cell=cell, num_layers=2, output_layers=2)
+    arrays = to_arrays(Head(config))
+    assert shapes(config) == {name: array.shape for name, array in arrays.items()}
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 3))
+def test_turning_twice_changes_nothing(lengths: list[int], more: int) -> None:
+    """The order from the end is its own inverse, and puts the last token of each text first."""
+    sizes, num_steps = torch.tensor(lengths), max(lengths) + more
+    order = turned(sizes, num_steps)
+    x = torch.arange(num_steps * len(lengths)).view(num_steps, -1, 1).float()
+    assert torch.equal(turn(turn(x, order), order), x)
+    assert torch.equal(turn(x, order)[0], x[sizes - 1, torch.arange(len(lengths))])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_stands_behind_the_end_does_not_count(kind: str) -> None:
+    """Any ids in the padding give the same scores where tokens are."""
+    config = config_of(kind)
+    head, examples = head_of(config), examples_of(config, [5, 2, 8])
+    batch, _, live = collate(examples, np.arange(3))
+    behind = torch.arange(8).unsqueeze(1) >= batch.lengths
+    other = batch._replace(ids=torch.where(behind, 3, batch.ids))
+    if batch.words is not None:
+        places = torch.where(behind, 0, batch.words.places)
+        other = other._replace(words=batch.words._replace(places=places))
+    before, after = head(batch), head(other)
+    if live is not None:
+        before, after = before[live], after[live]
+    torch.testing.assert_close(before, after, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_neighbours_and_their_order_do_not_count(kind: str) -> None:
+    """The scores of a text are the same alone, in any batch and in any order."""
+    config = config_of(kind)
+    head, examples = head_of(config), examples_of(config, [5, 2, 8, 8, 1])
+    flat = head(collate(examples, np.arange(5))[0])
+    order = np.array([3, 0, 4, 2, 1])
+    moved = head(collate(examples, order)[0])
+    for place, text in enumerate(order):
+        size = examples.lengths[text]
+        alone = head(collate(examples, np.array([text]))[0])
+        if kind == "classifier":
+            pairs = [(moved[place], flat[text]), (alone[0], flat[text])]
+        else:
+            pairs = [
+                (moved[:size, place], flat[:size, text]),
+                (alone[:size, 0], flat[:size, text]),
+            ]
+        for one, another in pairs:
+            torch.testing.assert_close(one, another, rtol=0, atol=1e-5)
+
+
+def test_both_directions_count() -> None:
+    """The score of a token changes with the first word and with the last."""
+    config = config_of("tagger")
+    head, examples = head_of(config), examples_of(config, [7])
+    before = read_scores(head, examples)[3]
+    for at in (0, 6):
+        tokens = examples.tokens.copy()
+        tokens[at] = (tokens[at] + 1) % 10
+        assert np.abs(read_scores(head, examples._replace(tokens=tokens))[3] - before).max() > 1e-5
+
+
+# Data
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 8))
+def test_every_text_is_read_once_a_pass(lengths: list[int], batch_size: int) -> None:
+    """Groups share the texts out, equally many in every pass, however they are mixed."""
+    sizes = np.array(lengths)
+    number = len(groups(sizes, batch_size))
+    for seed in range(3):
+        found = groups(sizes, batch_size, np.random.default_rng(seed))
+        assert len(found) == number
+        assert sorted(np.concatenate(found)) == list(range(len(sizes)))
+        assert max(map(len, found)) <= batch_size
+
+
+def test_equal_texts_stand_on_one_side(tmp_path: Path) -> None:
+    """Nothing that is held out is trained on, whatever its label."""
+    path = tmp_path / "t.tsv"
+    path.write_text("".join(f"t{i % 20}\t{'ab'[i % 2]}\n" for i in range(60)))
+    texts = read_head_texts(
+        HeadRequest(kind="classifier", corpus=(str(path),), label_from="column:2"), lambda _: None
+    )
+    assert texts.valid.texts
+    assert not set(texts.train.texts) & set(texts.valid.texts)
+    once = read_head_texts(
+        HeadRequest(kind="classifier", corpus=(str(path),), label_from="column:2", distinct=True),
+        lambda _: None,
+    )
+    pairs = list(zip(once.train.texts, once.train.labels, strict=True))
+    assert len(pairs) == len(set(pairs)) == len(texts.train.texts) / 3
+    assert once.valid == texts.valid
+
+
+def test_unknown_words_are_told_by_their_letters() -> None:
+    """Case and digits make no type of their own, and stay in the letters."""
+    words = SpelledWords.train(["Ada", "ada", "1998", "Adler"], vocab_size=None, min_count=2)
+    assert words.word("ADA") == words.word("ada") != 0
+    assert words.word("2005") == words.word("Rome") == 0
+    assert words.spelled("ada") != words.spelled("Ada")
+    assert words.spelled("") == [0]
+    assert len(words.spelled("a" * 1000)) == 48
+    again = SpelledWords.from_json(json.loads(json.dumps(words.to_json())))
+    assert again.to_json() == words.to_json()
+
+
+# Temperature
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.floats(0.6, 6), st.integers(0, 100))
+def test_the_temperature_is_the_one_that_labels_were_drawn_with(true: float, seed: int) -> None:
+    """And of no other nearby is the loss lower."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(0, 4, (20_000, 4)).astype(np.float32)
+    noise = rng.gumbel(size=scores.shape)
+    labels = (scores / true + noise).argmax(axis=1)
+    found = fit_temperature(scores, labels)
+    assert found == pytest.approx(true, rel=0.1)
+
+    def loss(temperature: float) -> float:
+        return -float(log_softmax(scores, temperature)[np.arange(len(labels)), labels].mean())
+
+    assert loss(found) <= min(loss(found * 1.01), loss(found / 1.01))
+
+
+def test_the_temperature_stays_within_bounds() -> None:
+    """Labels that are all right, or all wrong, ask for none that is infinite or zero."""
+    scores = np.array([[4.0, 0.0], [0.0, 4.0]], np.float32)
+    assert fit_temperature(scores, np.array([0, 1])) == pytest.approx(0.5, rel=1e-3)
+    assert fit_temperature(scores, np.array([1, 0])) == pytest.approx(10, rel=1e-3)
+
+
+# Training
+
+
+def material_of(folder: Path, kind: str) -> HeadMaterial:
+    """A tiny problem that can be learned."""
+    if kind == "classifier":
+        for name, text in NAMES.items():
+            (folder / name).write_text(text)
+        asked: dict[str, Any] = {"label_from": "file", "min_count": 1}
+        corpus = tuple(str(folder / name) for name in NAMES)
+    else:
+        (folder / "t.conll").write_text(TAGGED)
+        asked, corpus = {}, (str(folder / "t.conll"),)
+    request = HeadRequest(kind=kind, corpus=corpus, valid=corpus, **asked)
+    texts = read_head_texts(request, lambda _: None)
+    return head_material_of(request, texts, reader_of(request, texts, lambda _: None))
+
+
+def begun(run: Run, material: HeadMaterial, kind: str, **fields: Any) -> tuple[Any, ...]:
+    """A run begun, its shape, its config and its first state."""
+    reader = material.reader
+    letters = reader.num_letters if isinstance(reader, SpelledWords) else 0
+    model = config_of(
+        kind,
+        vocab_size=reader.vocab_size,
+        num_labels=len(material.labels),
+        num_letters=letters,
+        dropout=0.2,
+        input_dropout=0.1,
+    )
+    config = TrainingConfig(
+        **{
+            "num_steps": 12,
+            "batch_size": 3,
+            "validate_every": 4,
+            "warmup_steps": 2,
+            "learning_rate": 0.02,
+            **fields,
+        }
+    )
+    run.begin({"kind": kind, "model": model.to_json(), "training": config.to_json()})
+    return model, config, new_head_state(model, config)
+
+
+def same(one: HeadState, another: HeadState) -> None:
+    """Bit for bit, the clock left out."""
+    for arrays in (lambda s: to_arrays(s.head), state_arrays):
+        for name, array in arrays(one).items():
+            np.testing.assert_array_equal(array, arrays(another)[name], err_msg=name)
+    counters = [{**state_counters(s), "seconds": 0.0} for s in (one, another)]
+    assert counters[0] == counters[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stop", [1, 4, 7])
+def test_stopped_and_resumed_is_uninterrupted(tmp_path: Path, kind: str, stop: int) -> None:
+    """Weights, moments and counters are those of the run that was never stopped, bit for bit."""
+    material = material_of(tmp_path, kind)
+    with Run(tmp_path / "whole") as run:
+        _, config, whole = begun(run, material, kind)
+        for _ in fit(run, whole, config, material):
+            pass
+    seen: list[Any] = []
+
+    def told() -> bool:
+        return any(isinstance(event, HeadStep) and event.step == stop for event in seen)
+
+    with Run(tmp_path / "parts") as run:
+        model, config, state = begun(run, material, kind)
+        for event in fit(run, state, config, material, should_stop=told):
+            seen.append(event)
+        assert state.step == stop
+        state = restore(run, model, config)
+        for _ in fit(run, state, config, material):
+            pass
+    same(state, whole)
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
+    lines = [[{**json.loads(line), "seconds": 0} for line in log.splitlines()] for log in logs]
+    assert lines[0] == lines[1]
+    assert checkpoint.is_finished(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tiny_set_is_learned_by_heart(tmp_path: Path, kind: str) -> None:
+    """Every label is right in the end; what is loaded says so, by both engines alike."""
+    material = material_of(tmp_path, kind)
+    with Run(tmp_path / "run") as run:
+        _, config, state = begun(run, material, kind, num_steps=60, validate_every=20)
+        for _ in fit(run, state, config, material):
+            pass
+    assert state.best_accuracy == 1.0
+    loaded = head_checkpoint.load(head_checkpoint.find(str(tmp_path / "run"), kind))
+    if kind == "classifier":
+        texts = [t for text in NAMES.values() for t in text.split()] + ["", "unheard of ꙮ"]
+        small, large = Classifier(loaded), Classifier(loaded)
+        large._head = from_arrays(loaded.config, loaded.weights)
+        probs = small.classify(texts)
+        np.testing.assert_allclose(probs, large.classify(texts), atol=1e-5)
+        np.testing.assert_allclose(probs.sum(axis=1), 1)
+        said = [small.names[at] for at in probs[:16].argmax(axis=1)]
+        assert said == ["vowels"] * 8 + ["plain"] * 8
+        assert small.classify([]).shape == (0, 2)
+    else:
+        sentences = [["Ada", "sleeps"], [], ["in", "Rome"], ["Zoë", "x" * 99, ""]]
+        one, other = Tagger(loaded), Tagger(loaded)
+        other._head = from_arrays(loaded.config, loaded.weights)
+        assert one.tag(sentences)[:3] == [["B-PER", "O"], [], ["O", "B-LOC"]]
+        for a, b in zip(one.log_probs(sentences), other.log_probs(sentences), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+            np.testing.assert_allclose(np.exp(a).sum(axis=1), 1)
+        assert one.tag([]) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_need_be_held_out(tmp_path: Path, kind: str) -> None:
+    """Then the accuracy of training chooses the best step, and the temperature is 1."""
+    material = dataclasses.replace(material_of(tmp_path, kind), valid=None)
+    with Run(tmp_path / "run") as run:
+        _, config, state = begun(run, material, kind)
+        for _ in fit(run, state, config, material):
+            pass
+    assert state.best_step is not None
+    assert state.temperature == 1
+    assert checkpoint.is_finished(run.path)
+    few = tmp_path / "few"
+    few.write_text(TAGGED if kind == "tagger" else "a b\tX\nc d\tY\n")
+    label_from = None if kind == "tagger" else "column:2"
+    request = HeadRequest(kind=kind, corpus=(str(few),), label_from=label_from)
+    texts = read_head_texts(request, lambda _: None)
+    found = head_material_of(request, texts, reader_of(request, texts, lambda _: None))
+    assert found.valid is None
+    assert len(found.examples.labels)
+
+
+def test_patience_ends_a_run_early(tmp_path: Path) -> None:
+    """So many validations without a new best are the last; the best step still stands."""
+    material = material_of(tmp_path, "classifier")
+    with Run(tmp_path / "run") as run:
+        fields = {"num_steps": 400, "validate_every": 5, "patience": 2, "learning_rate": 0.05}
+        _, config, state = begun(run, material, "classifier", **fields)
+        for _ in fit(run, state, config, material):
+            pass
+    assert state.step < 400
+    assert state.step == state.best_step + 10
+    assert checkpoint.best_step(run.path).name == checkpoint.step_name(state.best_step)
+    assert checkpoint.is_finished(run.path)
+
+
+def test_dropout_is_drawn_from_seed_and_step(tmp_path: Path) -> None:
+    """Two runs of one seed are equal, and of another are not."""
+    material = material_of(tmp_path, "classifier")
+    found = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        with Run(tmp_path / name) as run:
+            _, config, state = begun(run, material, "classifier", num_steps=3, seed=seed)
+            for _ in fit(run, state, config, material):
+                pass
+        found.append(state)
+    same(found[0], found[1])
+    assert found[0].best_loss != found[2].best_loss
+
+
+# Checkpoints
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with one classifier in it."""
+    folder = tmp_path_factory.mktemp("heads")
+    material = material_of(folder, "classifier")
+    with Run(folder / "checkpoints" / "names") as run:
+        _, config, state = begun(run, material, "classifier", num_steps=4)
+        for _ in fit(run, state, config, material):
+            pass
+    return folder / "checkpoints"
+
+
+def test_a_head_is_no_language_model(trained: Path) -> None:
+    """It is known by its kind, and refused with one sentence where text is to be scored."""
+    assert checkpoint.kind_of(trained / "names") == "classifier"
+    assert load_classifier(None, trained).names == ("plain", "vowels")
+    with pytest.raises(CheckpointError, match="is a classifier, no language model"):
+        checkpoint.load_named("names", trained)
+    with pytest.raises(CheckpointError, match="is a classifier, not a tagger"):
+        head_checkpoint.find("names", "tagger", trained)
+    with pytest.raises(CheckpointError, match="there is no tagger below"):
+        head_checkpoint.find(None, "tagger", trained)
+    with pytest.raises(CheckpointError, match="there is no model below"):
+        checkpoint.find(None, trained)
+    assert checkpoint.find_any(None, trained) == checkpoint.find("names", trained)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda info: info.update(labels=["a", "a"]), "what the labels"),
+        (lambda info: info.update(labels=["a"]), "what the labels"),
+        (lambda info: info.update(kind="tagger"), "what the labels"),
+        (lambda info: info.update(temperature=0.0), "temperature"),
+        (lambda info: info.update(format=2), "format 2"),
+        (lambda info: info["model"].update(hidden_size=10_000), "model.safetensors"),
+        (lambda info: info["model"].update(hidden_size=65_536), "model.safetensors"),
+        (lambda info: info["model"].update(vocab_size=5), "5"),
+        (lambda info: info["model"].update(hidden_size="4"), "hidden_size"),
+        (lambda info: info.pop("model"), "HeadConfig"),
+        (lambda info: info.update(step=7), "manifest.json is not of the step"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    trained: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    """A model.json that contradicts itself or the other files is named, sealed as it may be."""
+    path = checkpoint.best_step(trained / "names")
+    files = {f.name: f.read_bytes() for f in path.iterdir() if f.name != "manifest.json"}
+    info = json.loads(files["model.json"])
+    change(info)
+    files["model.json"] = json.dumps(info).encode()
+    made = checkpoint.save_step(tmp_path / "run", 4, files)
+    with pytest.raises(CheckpointError, match=said):
+        head_checkpoint.load(made)
+
+
+def test_any_flipped_byte_is_noticed(trained: Path, tmp_path: Path) -> None:
+    """Files that a step's manifest does not describe are not believed."""
+    path = checkpoint.best_step(trained / "names")
+    for name in ("model.json", "model.safetensors", "tokenizer.json"):
+        made = tmp_path / name / path.name
+        made.mkdir(parents=True)
+        for file in path.iterdir():
+            data = bytearray(file.read_bytes())
+            if file.name == name:
+                data[len(data) // 2] ^= 1
+            (made / file.name).write_bytes(data)
+        with pytest.raises(CheckpointError, match="damaged"):
+            head_checkpoint.load(made)
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    """Nothing stands on disk of weights that are no numbers."""
+    material = material_of(tmp_path, "classifier")
+    with Run(tmp_path / "run") as run:
+        _, config, state = begun(run, material, "classifier")
+        with torch.no_grad():
+            state.head.softmax.bias.fill_(math.nan)
+        with pytest.raises(Exception, match="not finite"):
+            save(run, state, config, material)
+    assert checkpoint.steps(tmp_path / "run") == []
+
+
+def test_a_pass_is_as_many_steps_as_said(tmp_path: Path) -> None:
+    """steps_per_epoch is what the loop takes to read all texts."""
+    material = material_of(tmp_path, "classifier")
+    config = TrainingConfig(num_steps=1, batch_size=3)
+    read = sum(map(len, groups(material.examples.lengths, 3)))
+    assert read == 16
+    assert steps_per_epoch(material.examples, config) == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        ("classifier", {}, "--label-from"),
+        ("classifier", {"label_from": "column:2", "text_field": "x"}, "--text-field goes"),
+        ("classifier", {"label_from": "file", "text_column": 1}, "--text-column"),
+        ("classifier", {"label_from": "file", "level": "x"}, "level must be"),
+        ("tagger", {"label_from": "file"}, "--label-from"),
+        ("tagger", {"level": "char"}, "--level"),
+        ("tagger", {"model": {"pooling": "last"}}, "--pooling"),
+        ("tagger", {"steps": 1, "epochs": 1.0}, "only one of"),
+        ("classifier", {"label_from": "file", "model": {"pooling": "x"}}, "pooling"),
+    ],
+)
+def test_what_makes_no_sense_is_not_begun(kind: str, fields: dict[str, Any], said: str) -> None:
+    """Options that contradict one another are refused before anything is read."""
+    with pytest.raises(UsageError, match=said):
+        HeadRequest(kind=kind, corpus=("x",), **fields)
+
+
+def test_a_request_survives_json() -> None:
+    """What run.json says is what was asked."""
+    request = HeadRequest(kind="classifier", corpus=("/x",), label_from="file", seconds=3.0)
+    assert HeadRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
+    with pytest.raises(CheckpointError):
+        HeadRequest.from_json({"corpus": ["x"], "valid": [], "kind": "poet"})
+
+
+def test_one_label_alone_is_refused(tmp_path: Path) -> None:
+    """There is nothing to tell apart."""
+    (tmp_path / "a.txt").write_text("x\ny\nz\nv\nw\nu\n")
+    request = HeadRequest(kind="classifier", corpus=(str(tmp_path / "a.txt"),), label_from="file")
+    with pytest.raises(TextError, match="one label alone"):
+        read_head_texts(request, lambda _: None)
+
+
+def test_long_texts_are_read_at_their_beginning() -> None:
+    """Of a text no more than so many tokens are read, and a long sentence in pieces."""
+
+    class Letters:
+        eos_id = 1
+
+        def encode(self, text: str) -> np.ndarray:
+            return np.full(len(text), 5, np.int32)
+
+    found = encode_texts(Letters(), ["x" * 5000, ""])  # type: ignore[arg-type]
+    assert list(found.lengths) == [head_data.LONGEST + 1, 1]
+    words = SpelledWords.train(["a", "b"], vocab_size=None, min_count=1)
+    sentence = encode_sentences(words, [["a"] * 3, ["b"]], None)
+    assert list(sentence.starts) == [0, 3, 4]

@@ -1,0 +1,516 @@
+"""Labels: read, held out, kept in checkpoints, and what they do to a model."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import TEXTS, chi_square_p, model_of, tokenizer_of, training_config
+
+from charlm import api, checkpoint, equations
+from charlm.batching import epoch_groups, from_ids, read_windows, tokenize
+from charlm.config import CELLS, ModelConfig
+from charlm.corpus import sequence_hashes
+from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.evaluation import token_log_probs
+from charlm.labels import Labelled, Labels, LabelSource, hold_out, label_of_file, read_labelled
+from charlm.marginal import MarginalEngine
+from charlm.model import RecurrentLM, detach_state, narrow_state, to_arrays
+from charlm.numpy_engine import NumpyEngine
+from charlm.request import Request, read_texts
+from charlm.run import Material, Run, fit
+from charlm.torch_engine import TorchEngine
+from charlm.training import new_state, train_steps
+from charlm.weights import model_weights, shapes
+
+L, V = 3, 9
+LABELLED = {"num_labels": L, "label_size": 4}
+NUMBERS = [0, 1, 2, 0, 1, 2, 0, 0]  # of the texts
+
+
+def labelled_model(cell: str = "lstm", *, std: float = 0.3, **shape: object) -> RecurrentLM:
+    """A random conditional model of three labels."""
+    return model_of(V, cell=cell, std=std, **{"num_layers": 2, **LABELLED, **shape})
+
+
+def engines_of(model: RecurrentLM) -> tuple[NumpyEngine, TorchEngine]:
+    """The model on both engines."""
+    return NumpyEngine(model.config, to_arrays(model)), TorchEngine(model)
+
+
+def marginal_of(engine: NumpyEngine | TorchEngine) -> MarginalEngine:
+    """The mixture over three labels, 0.5, 0.3 and 0.2 of all."""
+    prior = np.log([0.5, 0.3, 0.2])
+    return MarginalEngine([engine.with_label(label) for label in range(L)], prior)
+
+
+def sequences_of(*lengths: int, seed: int = 0) -> list[np.ndarray]:
+    """Random ids of such lengths."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(V, size=length).astype(np.int32) for length in lengths]
+
+
+# What labels do to a model
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_label_is_an_input_at_every_step_and_the_first_state(cell: str) -> None:
+    """given_label is W [a<t-1>, x<t>, l] + b, run from a<0> = tanh(W_a l + b_a), c<0> linear."""
+    model = labelled_model(cell)
+    weights = model_weights(model.config, to_arrays(model))
+    ids = np.array([[V, *sequences_of(7)[0]]])
+    for label in range(L):
+        vector = weights.labels.embedding[label]  # type: ignore[union-attr]
+        states = []
+        for weight, bias in weights.labels.first:  # type: ignore[union-attr]
+            z = weight @ vector + bias
+            size = model.config.hidden_size
+            states.append((np.tanh(z[None, :size]), *([z[None, size:]] if len(z) > size else [])))
+        expected = []
+        for token in ids[0]:
+            a = np.concatenate((weights.embedding[token], vector))[None]
+            for depth, layer in enumerate(weights.layers):
+                states[depth] = equations.STEPS[cell](layer, a, states[depth])
+                a = states[depth][0]
+            expected.append(equations.predict(weights, a)[0])
+        found, _ = equations.forward(cell, equations.given_label(cell, weights, label), ids)
+        np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("shape", [{}, {"num_layers": 1, "tie_weights": True}], ids=str)
+def test_all_ways_to_run_a_conditional_model_agree(cell: str, shape: dict[str, object]) -> None:
+    """Network with labels in a batch, both engines, stepping and the arbiter agree to 1e-5.
+
+    The names and shapes of its parameters are those of weights.shapes.
+    """
+    model = labelled_model(cell, std=0.2, **shape)
+    named = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    assert named == shapes(model.config)
+    sequences = sequences_of(5, 9, 1, 12)
+    labels = np.array([2, 0, 1, 2])
+    text = from_ids(sequences, V)._replace(labels=labels)
+    in_batch, _ = token_log_probs(model, text)
+    starts = np.cumsum([0, *map(len, sequences)])
+    for engine in engines_of(model):
+        for row, (ids, label) in enumerate(zip(sequences, labels.tolist(), strict=True)):
+            given_label = engine.with_label(label)
+            expected = in_batch[starts[row] : starts[row + 1]]
+            alone = given_label.token_log_probs([ids])[0]
+            np.testing.assert_allclose(alone, expected, rtol=0, atol=1e-5)
+            decoder, arbiter = given_label.decoder(), given_label.arbiter()
+            state, read = decoder.read(np.empty(0, dtype=np.int64)), None
+            for place, token in enumerate([V, *ids[:-1].tolist()]):
+                logits, state = decoder.step(np.array([token]), state)
+                stepped = equations.log_softmax(logits)[0, ids[place]]
+                read = arbiter.read(np.array([token]), read)
+                exact = arbiter.log_probs([read])[0, ids[place]]
+                assert stepped == pytest.approx(exact, abs=1e-5)
+                assert exact == pytest.approx(expected[place], abs=1e-5)
+
+
+def test_labels_change_the_distribution() -> None:
+    """The same text has another probability under each label, from the first token on."""
+    for engine in engines_of(labelled_model()):
+        rows = np.stack(
+            [
+                engine.with_label(label).next_logits(np.array([], dtype=np.int64))
+                for label in range(L)
+            ]
+        )
+        probs = np.exp(equations.log_softmax(rows.astype(np.float64)))
+        np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-6)
+        assert min(np.abs(probs[i] - probs[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-3
+
+
+def test_a_model_without_labels_is_as_it_was() -> None:
+    """It has no parameter and no field more, and draws the same first weights as ever."""
+    plain = ModelConfig(vocab_size=V, hidden_size=16, embedding_size=8)
+    assert not {"num_labels", "label_size"} & plain.to_json().keys()
+    assert ModelConfig.from_json(plain.to_json()) == plain
+    labelled = dataclasses.replace(plain, num_labels=2, label_size=3)
+    assert ModelConfig.from_json(labelled.to_json()) == labelled
+    assert not [name for name in shapes(plain) if "label" in name or "first" in name]
+    for wrong in ({"num_labels": 2}, {"label_size": 2}):
+        with pytest.raises(UsageError, match="label_size must be"):
+            dataclasses.replace(plain, **wrong)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_gradients_reach_label_and_first_state_in_every_window(cell: str) -> None:
+    """Each window of a text longer than one teaches the label's vector; the first, a<0> too."""
+    model = labelled_model(cell).requires_grad_(True)
+    text = from_ids(sequences_of(11, 10), V)._replace(labels=np.array([2, 1]))
+    (group,) = epoch_groups(text, batch_size=2, bptt_length=6, segment_length=12, seed=0, epoch=0)
+    state, seen = None, []
+    for window in read_windows(text, group, 6):
+        assert window.labels is not None
+        first = model.init_state(len(window.inputs), window.labels)
+        before = first if state is None else narrow_state(state, len(window.inputs))
+        hidden, after = model.hidden(window.inputs, before, labels=window.labels)
+        model.zero_grad()
+        hidden.square().sum().backward()
+        grad = model.label_embedding.weight.grad
+        assert grad is not None
+        assert grad[1:].abs().min(dim=0).values.sum() > 0
+        assert not grad[0].any()
+        moved = model.first[0].weight.grad  # type: ignore[union-attr]
+        seen.append(moved is not None and bool(moved.abs().sum() > 0))
+        state = detach_state(after)
+    assert seen == [True, False]
+
+
+def test_a_model_learns_what_its_labels_say() -> None:
+    """Two kinds of texts, told apart by nothing but the label, are soon written each its own."""
+    tokenizer = tokenizer_of(texts=["aaaa", "bbbb"])
+    text = tokenize(tokenizer, ["aaaa", "bbbb"] * 8, [0, 1] * 8)
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=16,
+        embedding_size=4,
+        num_labels=2,
+        label_size=3,
+    )
+    training = training_config(num_steps=60, batch_size=16, learning_rate=0.03)
+    state = new_state(config, training)
+    for _ in train_steps(state, training, text):
+        pass
+    found, _ = token_log_probs(state.model.eval(), text)
+    assert found.mean() > -0.1
+    swapped, _ = token_log_probs(state.model, text._replace(labels=1 - text.labels))  # type: ignore[operator]
+    assert swapped.mean() < -1
+
+
+# The mixture over labels
+
+
+@given(lengths=st.lists(st.integers(1, 8), min_size=1, max_size=5))
+@settings(max_examples=15, deadline=None)
+def test_the_mixture_is_the_sum_over_labels(lengths: list[int]) -> None:
+    """log P(text) = log Σ P(label) P(text given label): whole, in pieces, by distributions."""
+    sequences = sequences_of(*lengths)
+    for engine in engines_of(labelled_model()):
+        marginal = marginal_of(engine)
+        tokens, _ = marginal.token_log_probs(sequences)
+        detailed, _ = marginal.token_log_probs(sequences, details=True)
+        np.testing.assert_allclose(tokens, detailed, rtol=0, atol=1e-5)
+        starts = np.cumsum([0, *lengths])
+        for row, ids in enumerate(sequences):
+            totals = [engine.with_label(k).token_log_probs([ids])[0].sum() for k in range(L)]
+            expected = np.logaddexp.reduce(np.log([0.5, 0.3, 0.2]) + totals)
+            assert tokens[starts[row] : starts[row + 1]].sum() == pytest.approx(expected, abs=1e-5)
+            one, state = marginal.read_on(ids[:2])
+            other, _ = marginal.read_on(ids[2:], state)
+            assert one.sum() + other.sum() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_mixture_steps_as_it_scores() -> None:
+    """Stepping, restarting rows, and the arbiter give what scoring gives, and it adds up to 1."""
+    rows = np.stack(sequences_of(6, 6, seed=3))
+    for engine in engines_of(labelled_model(std=0.5)):
+        marginal = marginal_of(engine)
+        expected = marginal.token_log_probs(list(rows))[0].reshape(rows.shape)
+        decoder, arbiter = marginal.decoder(), marginal.arbiter()
+        start = decoder.read(np.empty(0, dtype=np.int64))
+        state = decoder.select(start, np.array([0, 0, 0]))
+        for token in (V, 1, 5):  # what the third row has read until it is begun anew
+            _, state = decoder.step(np.array([token, token, token]), state)
+        decoder.restart(state, np.array([1, 2]), start)
+        state = decoder.select(state, np.array([1, 2]))
+        read: list[object] = [None, None]
+        for place in range(rows.shape[1]):
+            inputs = rows[:, place - 1] if place else np.array([V, V])
+            logits, state = decoder.step(inputs, state)
+            np.testing.assert_allclose(np.exp(logits).sum(axis=1), 1, atol=1e-5)
+            read = [arbiter.read(inputs[i : i + 1], read[i]) for i in range(2)]  # type: ignore[arg-type]
+            exact = arbiter.log_probs(read)  # type: ignore[arg-type]
+            np.testing.assert_allclose(logits, exact, rtol=0, atol=1e-5)
+            at = np.arange(2), rows[:, place]
+            np.testing.assert_allclose(logits[at], expected[:, place], rtol=0, atol=1e-5)
+        begun = decoder.read(np.concatenate(([V], rows[0, :4])))
+        logits, _ = decoder.step(rows[0, 4:5], begun)
+        assert logits[0, rows[0, 5]] == pytest.approx(expected[0, 5], abs=1e-5)
+        logits = marginal.next_logits(rows[0, :5])
+        assert logits[rows[0, 5]] == pytest.approx(expected[0, 5], abs=1e-5)
+
+
+# A run with labels
+
+
+def material_of() -> Material:
+    """Texts of three labels, some held out."""
+    tokenizer = tokenizer_of()
+    return Material(
+        tokenizer=tokenizer,
+        labels=Labels.of(["cat"] * 4 + ["dog"] * 2 + ["be"] * 2),
+        text=tokenize(tokenizer, TEXTS, NUMBERS),
+        valid=tokenize(tokenizer, ["the cat ran to the dog", "a dog"], [1, 2]),
+        known=sequence_hashes(TEXTS),
+        split_on="line",
+        about={"fingerprint": "0"},
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a conditional model, trained to its end."""
+    material = material_of()
+    model = ModelConfig(
+        vocab_size=material.tokenizer.vocab_size, hidden_size=8, embedding_size=8, **LABELLED
+    )
+    path = tmp_path_factory.mktemp("labelled") / "run"
+    with Run(path) as held:
+        held.begin({"model": model.to_json(), "training": training_config().to_json()})
+        for _ in fit(held, new_state(model, training_config()), training_config(), material):
+            pass
+    return path
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(run: Path, tmp_path: Path) -> None:
+    """With labels, too, stop and resume give the weights of the run that was never stopped."""
+    material, config = material_of(), training_config()
+    model = ModelConfig(
+        vocab_size=material.tokenizer.vocab_size, hidden_size=8, embedding_size=8, **LABELLED
+    )
+    with Run(tmp_path / "stopped") as held:
+        held.begin({"model": model.to_json(), "training": config.to_json()})
+        state, seen = new_state(model, config), []
+        stop = lambda: len(seen) >= 2  # noqa: E731
+        for event in fit(held, state, config, material, should_stop=stop):
+            seen.append(event)
+        assert 0 < state.step < config.num_steps
+        for _ in fit(held, held.restore(model, config), config, material):
+            pass
+    one = checkpoint.load(run / checkpoint.step_name(config.num_steps))
+    other = checkpoint.load(tmp_path / "stopped" / checkpoint.step_name(config.num_steps))
+    for name, array in one.weights.items():
+        np.testing.assert_array_equal(array, other.weights[name])
+
+
+def test_a_loaded_model_takes_a_label(run: Path) -> None:
+    """Scores with a label and without add up by the prior; samples name the label they are of."""
+    lm = api.load(run)
+    assert lm.labels is not None
+    assert lm.labels.names == ("be", "cat", "dog")
+    assert np.exp(lm.labels.log_prior) == pytest.approx([3 / 11, 5 / 11, 3 / 11])
+    texts = [*TEXTS[:3], "", "unseen: ÄÖ"]
+    of_label = np.array(
+        [[s.total_log_prob for s in lm.with_label(n).score_all(texts)] for n in lm.labels.names]
+    )
+    mixed = [score.total_log_prob for score in lm.score_all(texts)]
+    expected = np.logaddexp.reduce(of_label + lm.labels.log_prior[:, None], axis=0)
+    np.testing.assert_allclose(mixed, expected, rtol=0, atol=1e-4)
+    summary = lm.evaluate(texts)
+    assert summary.total_log_prob == pytest.approx(sum(mixed), abs=1e-3)
+    drawn = lm.sample(300, max_tokens=4)
+    counts = np.bincount([sample.drawn_by for sample in drawn], minlength=L)
+    assert chi_square_p(counts, np.exp(lm.labels.log_prior)) > 1e-4
+    only = lm.with_label("dog").sample(5, max_tokens=4)
+    assert all(sample.drawn_by is None for sample in only)
+    for sample in drawn[:5]:
+        if sample.ended == "eos":
+            one = lm.with_label(lm.labels.names[sample.drawn_by or 0])
+            assert one.score(sample.text).total_log_prob == pytest.approx(
+                sample.total_log_prob, abs=1e-4
+            )
+
+
+def test_an_unknown_label_is_told_the_known(run: Path) -> None:
+    """with_label refuses what it does not know, naming what there is."""
+    with pytest.raises(UsageError, match=r"no label 'cow'\. It knows be, cat, dog"):
+        api.load(run).with_label("cow")
+
+
+def test_a_prompt_earns_labels_their_weight(run: Path) -> None:
+    """What stands before the text draws the label by P(label given it)."""
+    lm = api.load(run)
+    assert lm.labels is not None
+    prompt = TEXTS[0]
+    drawn = lm.sample(400, prompt=prompt, max_tokens=1)
+    ids = lm.tokenizer.encode(prompt)
+    kind = lm.kind_for(1)
+    log_probs = [lm.with_label(name).engine(kind).read_on(ids)[0].sum() for name in lm.labels.names]
+    joint = lm.labels.log_prior + log_probs
+    counts = np.bincount([sample.drawn_by for sample in drawn], minlength=L)
+    assert chi_square_p(counts, np.exp(joint - np.logaddexp.reduce(joint))) > 1e-4
+
+
+GOOD = {"names": ["a", "b", "c"], "counts": [1, 2, 3], "temperature": None}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"names": ["a", "a", "b"]},
+        {"names": ["a", "b"]},
+        {"names": ["a", "b", ""]},
+        {"names": "abc"},
+        {"counts": [1, -1, 2]},
+        {"counts": [1, True, 2]},
+        {"temperature": 0},
+        {"temperature": "1"},
+        {"temperature": float("inf")},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_labels_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
+    """from_json takes what to_json gives and nothing else."""
+    assert Labels.from_json(json.loads(json.dumps(GOOD))).to_json() == {
+        **GOOD,
+        "names": ("a", "b", "c"),
+        "counts": (1, 2, 3),
+    }
+    with pytest.raises(CheckpointError):
+        Labels.from_json({**GOOD, **wrong})
+
+
+def test_a_step_needs_the_labels_its_model_has(run: Path, tmp_path: Path) -> None:
+    """Labels that are missing, or of another number, are refused; a file is replaced whole."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    step = checkpoint.best_step(copy)
+    two = checkpoint.to_json({"names": ["a", "b"], "counts": [1, 2], "temperature": None})
+    checkpoint.replace_file(step, "labels.json", two)
+    with pytest.raises(CheckpointError, match=r"labels\.json holds 2 labels, model\.json .* 3"):
+        checkpoint.load(step)
+    labels = Labels(names=("x", "y", "z"), counts=(1, 2, 3), temperature=2.0)
+    checkpoint.replace_file(step, "labels.json", checkpoint.to_json(labels.to_json()))
+    loaded = checkpoint.load(step)
+    assert loaded.labels == labels
+    before = checkpoint.load(checkpoint.best_step(run))
+    assert loaded.run_id == before.run_id
+    assert all(
+        np.array_equal(loaded.weights[name], before.weights[name]) for name in before.weights
+    )
+
+
+# Where labels stand
+
+
+def test_labels_are_read_from_names_columns_and_fields(tmp_path: Path) -> None:
+    """The same texts and labels are found in three forms of files."""
+    (tmp_path / "names").mkdir()
+    (tmp_path / "names" / "Irish.txt").write_text("Ahearn\n\nBrady\n")
+    (tmp_path / "names" / "Greek.txt").write_text("Adamou\n")
+    (tmp_path / "names.tsv").write_text("Adamou\tGreek\r\nAhearn\tIrish\n\nBrady\t Irish\n")
+    rows = [("Adamou", "Greek"), ("Ahearn", "Irish"), ("Brady", "Irish")]
+    lines = [json.dumps({"name": text, "from": label, "n": 1}) for text, label in rows]
+    (tmp_path / "names.jsonl").write_text("\n".join(lines))
+    sources = {
+        "names": LabelSource.parse("file"),
+        "names.tsv": LabelSource.parse("column:2"),
+        "names.jsonl": LabelSource.parse("field:from", text_field="name"),
+    }
+    for name, source in sources.items():
+        found, split_on, _ = read_labelled([tmp_path / name], source)
+        assert found == [Labelled(*row) for row in rows]
+        assert split_on == "line"
+    assert label_of_file("a/b/Old.English.txt.gz") == "Old.English"
+    (tmp_path / "poems.jsonl").write_text('{"text": "one\\ntwo", "kind": 3}\n')
+    found, split_on, _ = read_labelled([tmp_path / "poems.jsonl"], LabelSource.parse("field:kind"))
+    assert (found, split_on) == ([Labelled("one\ntwo", "3")], "paragraph")
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("files", {}),
+        ("file:2", {}),
+        ("column", {}),
+        ("column:0", {}),
+        ("column:x", {}),
+        ("column:3", {}),
+        ("column:2", {"text_column": 2}),
+        ("column:2", {"text_column": 0}),
+        ("column:2", {"text_field": "a"}),
+        ("field:", {}),
+        ("field:text", {}),
+        ("file", {"text_column": 1}),
+    ],
+)
+def test_forms_that_say_nothing_are_refused(form: str, options: dict[str, object]) -> None:
+    """Labels come from file, column:N or field:NAME, and text from elsewhere."""
+    with pytest.raises(UsageError):
+        LabelSource.parse(form, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("form", "line", "problem"),
+    [
+        ("column:2", "only one", "line 2: it has 1 columns"),
+        ("column:2", "text\t ", "line 2: it has an empty label"),
+        ("field:x", "{", "line 2: it is no JSON"),
+        ("field:x", "[1]", "line 2: it is no JSON object"),
+        ("field:x", '{"text": "a"}', 'no label in the field "x"'),
+        ("field:x", '{"x": "a"}', 'no text in the field "text"'),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, form: str, line: str, problem: str) -> None:
+    """A line without text or label is refused by its number."""
+    good = "text\tlabel" if form == "column:2" else '{"text": "a", "x": "b"}'
+    (tmp_path / "file").write_text(f"{good}\n{line}\n")
+    with pytest.raises(TextError, match=problem.replace("(", r"\(")):
+        read_labelled([tmp_path / "file"], LabelSource.parse(form))
+
+
+PAIRS = st.lists(
+    st.builds(Labelled, st.sampled_from([f"text {n}" for n in range(40)]), st.sampled_from("xyz")),
+    min_size=20,
+    max_size=120,
+)
+
+
+def test_copies_can_be_left_out_of_training(tmp_path: Path) -> None:
+    """--distinct: each text once a label, the prior with all copies, what is held out as it is."""
+    rows = [("Adam", "x")] * 5 + [("Adam", "y")] + [(f"Bea{n}", "y") for n in range(3)]
+    (tmp_path / "rows.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in rows))
+    (tmp_path / "valid.tsv").write_text("Cai\tx\nCai\tx\n")
+    request = Request(
+        corpus=(str(tmp_path / "rows.tsv"),),
+        valid=(str(tmp_path / "valid.tsv"),),
+        label_from="column:2",
+        distinct=True,
+    )
+    said: list[str] = []
+    texts = read_texts(request, said.append)
+    assert texts.labels is not None
+    assert texts.labels.counts == (5, 4)
+    assert list(zip(texts.train, texts.train_labels or (), strict=True)) == [
+        ("Adam", 0), ("Adam", 1), ("Bea0", 1), ("Bea1", 1), ("Bea2", 1)
+    ]  # fmt: skip
+    assert texts.valid == ["Cai", "Cai"]
+    assert "copies left out of training: 4" in said
+    assert Request.from_json(request.to_json()).distinct
+    every = read_texts(dataclasses.replace(request, distinct=False), said.append)
+    assert len(every.train) == len(rows)
+    assert every.fingerprint != texts.fingerprint
+    swapped = texts._replace(train_labels=[1, 0, 1, 1, 1])
+    assert swapped.fingerprint != texts.fingerprint
+
+
+@given(pairs=PAIRS, share=st.sampled_from([0.1, 0.2, 0.5]), seed=st.integers(0, 3))
+@settings(deadline=None)
+def test_a_text_is_on_one_side_alone(pairs: list[Labelled], share: float, seed: int) -> None:
+    """Nothing is lost, no text is on both sides under whatever labels, and shares hold by label."""
+    train, valid = hold_out(pairs, split_on="line", share=share, seed=seed)
+    assert sorted(train + valid) == sorted(pairs)
+    assert not {one.text for one in train} & {one.text for one in valid}
+    first = {one.text: one.label for one in reversed(pairs)}
+    held = {one.text for one in valid}
+    for label in "xyz":
+        texts = {text for text, of in first.items() if of == label}
+        expected = max(1, round(share * len(texts))) if len(texts) >= 5 else 0
+        assert len(texts & held) == expected
+
+
+def test_of_a_file_the_end_is_held_out() -> None:
+    """Where a sequence is a file each label has a part on both sides, in order."""
+    pairs = [Labelled("abcdefghij", "x"), Labelled("0123456789", "y")]
+    train, valid = hold_out(pairs, split_on="file", share=0.2, seed=0)
+    assert train == [Labelled("abcdefgh", "x"), Labelled("01234567", "y")]
+    assert valid == [Labelled("ij", "x"), Labelled("89", "y")]
