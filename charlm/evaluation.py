@@ -1,4 +1,4 @@
-"""Passes of a RecurrentLM over given texts: log P of every token, mean loss, the state after it.
+"""Passes of a RecurrentLM over given texts: log P of every token, the state after it.
 
 Letters as in model.py; N tokens in all.
 """
@@ -187,29 +187,6 @@ def target_log_probs(
             column.insert(2, -(log_probs.exp() * log_probs).sum(1))
         columns.append(column)
     return [torch.cat(parts) for parts in zip(*columns, strict=True)]
-
-
-def mean_loss(
-    model: RecurrentLM,
-    text: TokenizedText,
-    *,
-    batch_size: int,
-    bptt_length: int,
-    segment_length: int,
-    most_tokens: int = 0,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> float:
-    """Mean nats per target of ``quick_log_probs``."""
-    _, log_probs = quick_log_probs(
-        model,
-        text,
-        batch_size=batch_size,
-        bptt_length=bptt_length,
-        segment_length=segment_length,
-        most_tokens=most_tokens,
-        should_stop=should_stop,
-    )
-    return -float(log_probs.mean())
 
 
 @torch.inference_mode()

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import TEXTS, material_of, model_config, trained_run, training_config
+from tiny import TEXTS, material_of, mean_loss, model_config, trained_run, training_config
 
 from charlm import checkpoint, storage
 from charlm import run as runs
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
-from charlm.evaluation import mean_loss
 from charlm.model import from_arrays
 from charlm.run import Event, Material, Run, Saved, Validated, fit
 from charlm.training import Step, TrainingState, new_state, state_arrays, state_counters

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from charlm import equations, evaluation, metrics
 from charlm.batching import PADDING, Rows, TokenizedText, from_ids, group_rows, tokenize
 from charlm.config import CELLS
-from charlm.evaluation import mean_loss, token_log_probs
+from charlm.evaluation import quick_log_probs, token_log_probs
 from charlm.model import RecurrentLM, flatten_targets
 from charlm.scoring import TextScore, score_texts
 from charlm.tokenizers import Tokenizer, train_tokenizer
 from charlm.torch_engine import TorchEngine
+from tests.tiny import mean_loss
 
 LETTERS = "abcdefgh "
 
@@ -265,6 +266,17 @@ def test_mean_loss_is_near_for_long_ones(cell: str) -> None:
     log_probs, _ = token_log_probs(model, text)
     quick = mean_loss(model, text, batch_size=8, bptt_length=16, segment_length=64)
     assert quick == pytest.approx(-log_probs.mean(), rel=0.01)
+
+
+def test_a_quick_validation_knows_which_targets_it_read() -> None:
+    """Of sequences that are read whole, each figure is the exact one of the place it names."""
+    model = tiny_model()
+    rng = np.random.default_rng(3)
+    text = from_ids([rng.integers(0, 7, size=n).astype(np.int32) for n in (5, 1, 9, 12, 3)], 7)
+    sizes = {"batch_size": 2, "bptt_length": 4, "segment_length": 64}
+    places, log_probs = quick_log_probs(model, text, **sizes)
+    np.testing.assert_array_equal(np.sort(places), np.arange(text.num_tokens))
+    np.testing.assert_allclose(log_probs, token_log_probs(model, text)[0][places], atol=1e-5)
 
 
 def test_mean_loss_warms_up_before_it_counts() -> None:

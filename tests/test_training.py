@@ -23,7 +23,7 @@ from charlm import equations
 from charlm.batching import PADDING, TokenizedText, Window, from_ids, num_windows, read_window
 from charlm.config import CELLS, ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError
-from charlm.evaluation import mean_loss, token_log_probs
+from charlm.evaluation import token_log_probs
 from charlm.model import RecurrentLM, flatten_targets, narrow_state, to_arrays
 from charlm.softmax import Sample, TypeSampler
 from charlm.torch_engine import TorchEngine
@@ -42,6 +42,7 @@ from charlm.training import (
     train_steps,
     weights_for_use,
 )
+from tests.tiny import mean_loss
 
 MODEL = tiny_model().config
 # Sequences of all kinds: one token, a few, and one of several segments.

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from charlm.batching import tokenize
+from charlm.batching import TokenizedText, tokenize
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.corpus import sequence_hashes
 from charlm.engine import Engine
+from charlm.evaluation import quick_log_probs
 from charlm.model import RecurrentLM, to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.run import Material, Run, fit
@@ -103,6 +104,11 @@ def trained_run(
         for _ in fit(run, new_state(model, config), config, material):
             pass
     return path
+
+
+def mean_loss(model: RecurrentLM, text: TokenizedText, **sizes: Any) -> float:
+    """Mean nats per target of what a quick validation reads."""
+    return -float(quick_log_probs(model, text, **sizes)[1].mean())
 
 
 def chi_square_p(counts: np.ndarray, probs: np.ndarray) -> float:
