@@ -5,40 +5,39 @@ in head_checkpoint.py.
 """
 
 import dataclasses
-import time
-from collections.abc import Callable, Generator, Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-import numpy as np
-import torch
-
-import charlm
 from charlm import checkpoint, head_checkpoint
 from charlm.config import HeadConfig, TrainingConfig
-from charlm.errors import CheckpointError, DivergedError
-from charlm.evaluation import Stopped
+from charlm.course import check_finite, rate_of, state_counters
 from charlm.head_data import Examples
 from charlm.head_training import (
-    HeadEvent,
     HeadState,
-    is_done,
-    is_due,
+    HeadStep,
+    HeadValidated,
+    go_back,
     new_head_state,
     restore_state,
     state_arrays,
-    state_counters,
     train_steps,
     validate,
 )
 from charlm.heads import to_arrays
-from charlm.run import SAVE_EVERY_SECONDS, SECONDS_TO_VALIDATE, Run, Saved
+from charlm.run import (
+    SAVE_EVERY_SECONDS,
+    SMALL_FILES,
+    RolledBack,
+    Run,
+    Saved,
+    carry_on,
+    surroundings,
+)
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
-from charlm.training import CURE, learning_rate
 
-_SMALL_FILES = 2**16  # bytes: the JSON of a save, the names of its tensors, the blocks of the disk
-
-Event: TypeAlias = HeadEvent | Saved
+Event: TypeAlias = HeadStep | HeadValidated | Saved | RolledBack
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,17 +55,9 @@ class HeadMaterial:
 
 
 def save(run: Run, state: HeadState, config: TrainingConfig, material: HeadMaterial) -> Saved:
-    """Save a step, move the pointers, then drop what neither is the best nor the last.
-
-    Raises DivergedError, and saves nothing, if any number is not finite.
-    """
+    """Save a step. Raises DivergedError, and saves nothing, if any number is not finite."""
     weights, further = to_arrays(state.head), state_arrays(state)
-    for name, array in (*weights.items(), *further.items()):
-        if not np.isfinite(array).all():
-            raise DivergedError(
-                f"training diverged: at step {state.step} {name} holds numbers that are not "
-                f"finite. Nothing was saved of it. {CURE}"
-            )
+    check_finite(state.step, (*weights.items(), *further.items()))
     about = {
         "format": head_checkpoint.FORMAT,
         "kind": state.head.config.kind,
@@ -78,8 +69,8 @@ def save(run: Run, state: HeadState, config: TrainingConfig, material: HeadMater
         "text": material.about,
         "best_accuracy": state.best_accuracy,
         "best_loss_nats_per_label": state.best_loss,
-        "versions": {"charlm": charlm.__version__, "torch": torch.__version__},
-        "threads": torch.get_num_threads(),
+        **({} if state.best_f1 is None else {"best_span_f1": state.best_f1}),
+        **surroundings(state),
     }
     files = {
         "model.json": checkpoint.to_json(about),
@@ -88,16 +79,7 @@ def save(run: Run, state: HeadState, config: TrainingConfig, material: HeadMater
         "training.json": checkpoint.to_json(state_counters(state)),
         "training.safetensors": checkpoint.arrays_to_bytes(further),
     }
-    path = checkpoint.save_step(run.path, state.step, files)
-    best = state.best_step
-    if best not in checkpoint.steps(run.path):
-        best = state.step
-    checkpoint.write_json(
-        run.path / "pointers.json",
-        {"latest": state.step, "best": best, "finished": is_done(state, config)},
-    )
-    checkpoint.remove_steps(run.path, {state.step, best})
-    return Saved(state.step, path)
+    return run.keep(state, config, files)
 
 
 def restore(
@@ -105,10 +87,7 @@ def restore(
 ) -> HeadState:
     """The state at the last step saved, exactly as it was. Raises CheckpointError."""
     loaded = head_checkpoint.load(run.last_step())
-    if loaded.config != head_config:
-        raise CheckpointError(f"{loaded.path}: the model is of another shape than run.json's.")
-    if loaded.run_id not in (None, run.asked().get("run_id")):
-        raise CheckpointError(f"{loaded.path} is of another run than {run.path}/run.json.")
+    run.check_own(loaded.path, loaded.run_id, loaded.config.to_json(), head_config.to_json())
     counters, arrays = head_checkpoint.load_training(loaded.path, head_config)
     state = new_head_state(head_config, config, device)
     restore_state(state, loaded.weights, arrays, counters)
@@ -127,66 +106,55 @@ def fit(
 ) -> Iterator[Event]:
     """Train to the end of the budget, validating and saving; yields what happens as it happens.
 
-    Ends early, everything saved, when should_stop says so (a validation that takes long is then
-    the first thing to be done by whoever goes on) or when config.patience validations in a row
-    gave no new best (0 is off).
+    As run.fit does: it ends early, everything saved, when should_stop says so or when patience is
+    spent.
     """
     numbers = sum(parameter.numel() for parameter in state.head.parameters())
     others = sum(map(len, head_checkpoint.reader_files(material.reader).values()))
-    checkpoint.check_room(run.path, 12 * numbers + others + _SMALL_FILES)
-    begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
-    steps = train_steps(state, config, material.examples)
-    while not is_done(state, config):
-        if not is_due(state, config):
-            step = next(steps)
-            state.seconds = before + time.perf_counter() - begun
-            yield step
-        worth_saving = False
-        if is_due(state, config):
-            worth_saving = yield from _validation(run, state, config, material, should_stop)
-        if not worth_saving and (
-            should_stop() or time.perf_counter() - saved_at >= save_every_seconds
-        ):
-            worth_saving = not (run.path / checkpoint.step_name(state.step)).exists()
-        if worth_saving:
-            yield save(run, state, config, material)
-            saved_at = time.perf_counter()
-        if should_stop():
-            return
+    checkpoint.check_room(run.path, 12 * numbers + others + SMALL_FILES)
+    return carry_on(
+        run,
+        state,
+        config,
+        train_steps(state, config, material.examples),
+        validation=functools.partial(_validation, state, config, material),
+        go_back=functools.partial(_go_back, run, state, config),
+        save=functools.partial(save, run, state, config, material),
+        should_stop=should_stop,
+        save_every_seconds=save_every_seconds,
+    )
+
+
+def _go_back(run: Run, state: HeadState, config: TrainingConfig) -> None:
+    """Put back the best step, or the first random weights where there is none."""
+    shape = state.head.config
+    if state.best_step is None:
+        first = new_head_state(shape, config, state.head.softmax.weight.device)
+        go_back(state, to_arrays(first.head), state_arrays(first), state_counters(first))
+        return
+    loaded = head_checkpoint.load(run.path / checkpoint.step_name(state.best_step))
+    counters, arrays = head_checkpoint.load_training(loaded.path, shape)
+    go_back(state, loaded.weights, arrays, counters)
 
 
 def _validation(
-    run: Run,
     state: HeadState,
     config: TrainingConfig,
     material: HeadMaterial,
     should_stop: Callable[[], bool],
-) -> Generator[Event, None, bool]:
-    """Validate and log; whether what came of it is to be saved."""
-    begun = time.perf_counter()
-
-    def too_long() -> bool:
-        return time.perf_counter() - begun >= SECONDS_TO_VALIDATE and should_stop()
-
-    train_loss = state.logged_nats / state.logged_steps if state.logged_steps else None
-    try:
-        validated = validate(state, material.valid, too_long)
-    except Stopped:
-        return False
-    state.validated = state.step
+) -> tuple[HeadValidated | None, dict[str, Any]]:
+    """The held-out figures now, and the line of the log."""
+    loss = state.logged_nats / state.logged_steps if state.logged_steps else None
+    validated = validate(state, material.valid, should_stop, material.labels)
     state.logged_nats, state.logged_right, state.logged_steps = 0.0, 0.0, 0
-    held = validated is not None and material.valid is not None
-    run.log(
-        {
-            "step": state.step,
-            "seconds": round(state.seconds, 3),
-            "train_loss_nats_per_label": train_loss,
-            "valid_accuracy": validated.accuracy if held and validated else None,
-            "valid_loss_nats_per_label": validated.loss if held and validated else None,
-            "temperature": state.temperature,
-            "learning_rate": learning_rate(state.step - 1, config),
-        }
-    )
-    if validated is not None:
-        yield validated
-    return validated is None or validated.is_best or is_done(state, config)
+    held = validated if material.valid is not None else None
+    f1 = {"valid_f1": held.f1} if held is not None and held.f1 is not None else {}
+    line = {
+        "train_loss_nats_per_label": loss,
+        "valid_accuracy": held.accuracy if held else None,
+        "valid_loss_nats_per_label": held.loss if held else None,
+        **f1,
+        "temperature": state.temperature,
+        "learning_rate": rate_of(state, config, state.step - 1),
+    }
+    return validated, line

@@ -6,24 +6,45 @@ stopped and resumed is the run that was never stopped.
 """
 
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from charlm.config import HeadConfig, TrainingConfig
-from charlm.errors import CheckpointError, DivergedError
+from charlm.course import (
+    Course,
+    descend,
+    make_optimizer,
+    moments,
+    refusing,
+    restore,
+    roll_back,
+    set_counters,
+    step_generator,
+)
+from charlm.course import (
+    is_done as is_done,
+)
+from charlm.course import (
+    is_due as is_due,
+)
+from charlm.course import (
+    state_counters as state_counters,
+)
 from charlm.evaluation import Stopped
 from charlm.head_data import Examples, collate, groups
 from charlm.heads import Batch, Head
+from charlm.tagged import are_chunks, score_spans
 from charlm.tokenizers.base import EOS_ID, UNK_ID
-from charlm.training import CURE, MOST_SKIPPED, learning_rate, step_generator
 from charlm.weights import Arrays
 
 _READ_AT_ONCE = 512  # texts, when nothing is learned
@@ -47,7 +68,8 @@ class HeadStep(NamedTuple):
 class HeadValidated(NamedTuple):
     """The held-out figures at a step; of training where nothing is held out.
 
-    loss is nats a label at the temperature that suits the held-out text best.
+    loss is nats a label at the temperature that suits the held-out text best; f1 is that of whole
+    spans, None where tags are none or nothing is held out.
     """
 
     step: int
@@ -55,49 +77,27 @@ class HeadValidated(NamedTuple):
     loss: float
     temperature: float
     is_best: bool
-
-
-HeadEvent: TypeAlias = HeadStep | HeadValidated
+    f1: float | None = None
 
 
 @dataclasses.dataclass(kw_only=True)
-class HeadState:
-    """All that changes while training."""
+class HeadState(Course):
+    """All that changes while training.
+
+    accuracy, f1 and temperature are those of the last validation; the logged sums are of the
+    steps since then.
+    """
 
     head: Head
-    optimizer: torch.optim.AdamW
-    step: int = 0
-    updates: int = 0
-    skipped_in_a_row: int = 0
-    seconds: float = 0.0
-    validated: int = 0
     accuracy: float | None = None
+    f1: float | None = None
     temperature: float = 1.0
     best_accuracy: float | None = None
+    best_f1: float | None = None
     best_loss: float | None = None
-    best_step: int | None = None
-    worse_in_a_row: int = 0
     logged_nats: float = 0.0
     logged_right: float = 0.0
     logged_steps: int = 0
-
-
-_COUNTERS: dict[str, tuple[type, ...]] = {
-    "step": (int,),
-    "updates": (int,),
-    "skipped_in_a_row": (int,),
-    "seconds": (float, int),
-    "validated": (int,),
-    "accuracy": (float, int, type(None)),
-    "temperature": (float, int),
-    "best_accuracy": (float, int, type(None)),
-    "best_loss": (float, int, type(None)),
-    "best_step": (int, type(None)),
-    "worse_in_a_row": (int,),
-    "logged_nats": (float, int),
-    "logged_right": (float, int),
-    "logged_steps": (int,),
-}
 
 
 def new_head_state(
@@ -108,22 +108,7 @@ def new_head_state(
         torch.manual_seed(config.seed)
         head = Head(head_config)
     head = head.to(device)
-    matrices: list[Tensor] = []
-    others: list[Tensor] = []
-    for name, parameter in head.named_parameters():
-        decays = parameter.dim() > 1 and "peephole" not in name
-        decays = decays and name not in ("embedding.weight", "letters.weight")
-        (matrices if decays else others).append(parameter)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        fused=True,
-    )
-    return HeadState(head=head, optimizer=optimizer)
+    return HeadState(head=head, optimizer=make_optimizer(head.named_parameters(), config))
 
 
 def steps_per_epoch(examples: Examples, config: TrainingConfig) -> int:
@@ -155,32 +140,22 @@ def _train_batch(
     head.train()
     batch, targets, live = collate(examples, index)
     generator = step_generator(config.seed, state.step, device)
-    scores = head(_with_unknown(batch.to(device), generator), generator)
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        scores = head(_with_unknown(batch.to(device), generator), generator).float()
     scores, targets = _that_count(scores, targets.to(device), live)
     loss = F.cross_entropy(scores, targets, label_smoothing=SMOOTHING)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = float(nn.utils.clip_grad_norm_(head.parameters(), config.max_grad_norm))
     value = float(F.cross_entropy(scores.detach(), targets))
-    finite = math.isfinite(value) and math.isfinite(norm)
-    state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
-    if state.skipped_in_a_row >= MOST_SKIPPED:
-        raise DivergedError(
-            f"training diverged: {MOST_SKIPPED} steps in a row up to step {state.step + 1} gave a "
-            f"loss or gradient that is not finite. {CURE}"
-        )
-    if finite:
-        for parameters in state.optimizer.param_groups:
-            parameters["lr"] = learning_rate(state.step, config)
-        state.optimizer.step()
-        state.updates += 1
+    descend(state, config, head, value)
+    skipped = state.skipped_in_a_row > 0
     state.step += 1
     right = float((scores.detach().argmax(1) == targets).double().mean())
-    if finite:
+    if not skipped:
         state.logged_nats += value
         state.logged_right += right
         state.logged_steps += 1
-    return HeadStep(state.step, value, right, not finite)
+    return HeadStep(state.step, value, right, skipped)
 
 
 def _with_unknown(batch: Batch, generator: torch.Generator) -> Batch:
@@ -258,44 +233,64 @@ def fit_temperature(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     return math.exp(-(low + high) / 2)
 
 
-def is_due(state: HeadState, config: TrainingConfig) -> bool:
-    """Whether a validation comes before the next step."""
-    falls_here = state.step % config.validate_every == 0 or state.step >= config.num_steps
-    return falls_here and state.validated < state.step
-
-
-def is_done(state: HeadState, config: TrainingConfig) -> bool:
-    """Whether the budget is spent or patience is, the last validation included."""
-    spent = 0 < config.patience <= state.worse_in_a_row
-    return spent or (state.step >= config.num_steps and not is_due(state, config))
-
-
 def validate(
-    state: HeadState, valid: Examples | None, should_stop: Callable[[], bool]
+    state: HeadState,
+    valid: Examples | None,
+    should_stop: Callable[[], bool],
+    names: Sequence[str] = (),
 ) -> HeadValidated | None:
     """The figures now, with best, temperature and patience brought up to date.
 
-    Best is the greatest accuracy, and of equal ones the lowest loss. None where there is no
-    figure. Raises Stopped.
+    Best is the greatest F1 of whole spans where the names of the labels are tags of such, then
+    the greatest accuracy, then the lowest loss. None where there is no figure that is finite;
+    that counts against the patience. Raises Stopped.
     """
-    if valid is not None:
-        scores = read_scores(state.head, valid, should_stop)
-        state.temperature = fit_temperature(scores, valid.labels)
-        log_probs = log_softmax(scores, state.temperature)
-        accuracy = float((scores.argmax(axis=1) == valid.labels).mean())
-        loss = -float(log_probs[np.arange(len(log_probs)), valid.labels].mean())
-    elif state.logged_steps:
-        accuracy = state.logged_right / state.logged_steps
-        loss = state.logged_nats / state.logged_steps
-    else:
+    found = _figures(state, valid, should_stop, names)
+    if found is None:
+        state.worse_in_a_row += 1
         return None
-    state.validated, state.accuracy = state.step, accuracy
-    before = (state.best_accuracy, state.best_loss)
-    is_best = before[0] is None or before[1] is None or (accuracy, -loss) > (before[0], -before[1])
+    accuracy, loss, f1 = found
+    state.validated, state.accuracy, state.f1 = state.step, accuracy, f1
+    best = (state.best_f1 or 0.0, state.best_accuracy or 0.0, -(state.best_loss or 0.0))
+    is_best = state.best_step is None or (f1 or 0.0, accuracy, -loss) > best
     state.worse_in_a_row = 0 if is_best else state.worse_in_a_row + 1
     if is_best:
-        state.best_accuracy, state.best_loss, state.best_step = accuracy, loss, state.step
-    return HeadValidated(state.step, accuracy, loss, state.temperature, is_best)
+        state.best_accuracy, state.best_loss, state.best_f1 = accuracy, loss, f1
+        state.best_step = state.step
+    return HeadValidated(state.step, accuracy, loss, state.temperature, is_best, f1)
+
+
+def _figures(
+    state: HeadState,
+    valid: Examples | None,
+    should_stop: Callable[[], bool],
+    names: Sequence[str],
+) -> tuple[float, float, float | None] | None:
+    """Accuracy, loss and F1 of what is held out, the temperature fitted; else of training."""
+    if valid is None:
+        if not state.logged_steps:
+            return None
+        means = (state.logged_right / state.logged_steps, state.logged_nats / state.logged_steps)
+        return (*means, None)
+    scores = read_scores(state.head, valid, should_stop)
+    if not np.isfinite(scores).all():
+        return None
+    state.temperature = fit_temperature(scores, valid.labels)
+    log_probs = log_softmax(scores, state.temperature)
+    best = scores.argmax(axis=1)
+    accuracy = float((best == valid.labels).mean())
+    loss = -float(log_probs[np.arange(len(log_probs)), valid.labels].mean())
+    f1 = _span_f1(valid, best, names) if valid.forms is not None and are_chunks(names) else None
+    return accuracy, loss, f1
+
+
+def _span_f1(valid: Examples, best: NDArray[np.int64], names: Sequence[str]) -> float:
+    """F1 of whole spans, given the label (N,) that is thought of each token."""
+    meant, found = (
+        [[names[at] for at in labels[begin:end]] for begin, end in pairwise(valid.starts)]
+        for labels in (valid.labels, best)
+    )
+    return score_spans(meant, found)[""].f1
 
 
 def seconds_per_step(
@@ -322,17 +317,8 @@ def seconds_per_step(
 
 def state_arrays(state: HeadState) -> dict[str, NDArray[np.float32]]:
     """The two moments of every parameter, by name."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in state.head.named_parameters():
-        moments = state.optimizer.state.get(parameter, {})
-        for key in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{key}.{name}"] = moments.get(key, torch.zeros_like(parameter))
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-
-
-def state_counters(state: HeadState) -> dict[str, Any]:
-    """The numbers of a state, as JSON."""
-    return {name: getattr(state, name) for name in _COUNTERS}
+    found = moments(state, state.head)
+    return {name: tensor.detach().cpu().numpy() for name, tensor in found.items()}
 
 
 def restore_state(
@@ -342,24 +328,12 @@ def restore_state(
 
     Raises CheckpointError if they do not fit the head.
     """
-    for name, kinds in _COUNTERS.items():
-        value = counters.get(name)
-        if type(value) not in kinds or (value is not None and not 0 <= value < 2**63):
-            raise CheckpointError(f"training.json: {name} cannot be {value!r}.")
-        setattr(state, name, value)
-    device = state.head.softmax.weight.device
-    with torch.no_grad():
-        for name, parameter in state.head.named_parameters():
-            parameter.copy_(torch.from_numpy(weights[name].copy()))
-            moments = {}
-            for key in ("exp_avg", "exp_avg_sq"):
-                array = arrays.get(f"{key}.{name}")
-                sound = array is not None and array.shape == tuple(parameter.shape)
-                if array is None or not sound or array.dtype != np.float32:
-                    raise CheckpointError(f"training.safetensors lacks {key} of {name}.")
-                if not np.isfinite(array).all():
-                    raise CheckpointError(f"training.safetensors: {key}.{name} is not finite.")
-                moments[key] = torch.from_numpy(array.copy()).to(device)
-            if state.updates:
-                steps = torch.tensor(float(state.updates), device=device)
-                state.optimizer.state[parameter] = {"step": steps, **moments}
+    set_counters(state, counters)
+    with refusing():
+        restore(state, state.head, weights, arrays)
+
+
+def go_back(state: HeadState, weights: Arrays, arrays: Arrays, counters: dict[str, Any]) -> None:
+    """Put back weights, moments and temperature of an earlier step, halving the learning rate."""
+    put_back = functools.partial(restore_state, state, weights, arrays, counters)
+    roll_back(state, put_back, belonging=("updates", "temperature"))

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,15 @@ from charlm import checkpoint, storage
 from charlm.batching import TokenizedText
 from charlm.bidirectional import BidirectionalLM
 from charlm.config import ModelConfig, TrainingConfig
+from charlm.course import (
+    CURE,
+    Course,
+    check_finite,
+    is_due,
+    rate_of,
+    state_counters,
+)
+from charlm.course import is_done as is_done
 from charlm.errors import CheckpointError, DivergedError, UsageError
 from charlm.evaluation import Stopped, quick_log_probs
 from charlm.labels import Labels
@@ -30,15 +39,12 @@ from charlm.partner import fit as fit_partner
 from charlm.tokenizers.base import Tokenizer
 from charlm.torch_cloze import quick_pseudo_log_probs
 from charlm.training import (
-    CURE,
     Step,
     TrainingState,
     new_state,
-    rate_of,
     restore_state,
     roll_back,
     state_arrays,
-    state_counters,
     train_steps,
     weights_for_use,
 )
@@ -46,7 +52,7 @@ from charlm.unknown import Speller
 
 SAVE_EVERY_SECONDS = 60.0
 _LARGEST_LOG = 2**30
-_SMALL_FILES = 2**16  # bytes: the JSON of a save, the names of its tensors, the blocks of the disk
+SMALL_FILES = 2**16  # bytes: the JSON of a save, the names of its tensors, the blocks of the disk
 SECONDS_TO_VALIDATE = 1.0  # that a validation may still take when told to stop
 MOST_ROLLBACKS = 5  # each halves the learning rate
 
@@ -74,6 +80,20 @@ class RolledBack(NamedTuple):
 
 
 Event: TypeAlias = Step | Validated | Saved | RolledBack
+
+
+class _AnyStep(Protocol):
+    @property
+    def skipped(self) -> bool: ...
+
+
+class _AnyValidated(Protocol):
+    @property
+    def is_best(self) -> bool: ...
+
+
+S = TypeVar("S", bound=_AnyStep)
+V = TypeVar("V", bound=_AnyValidated)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,17 +171,24 @@ class Run:
             raise CheckpointError(f"{self.path} holds no saved step to go on from.")
         return self.path / checkpoint.step_name(there[-1])
 
+    def check_own(
+        self, path: Path, run_id: str | None, there: dict[str, Any], here: dict[str, Any]
+    ) -> None:
+        """Raise CheckpointError unless a saved step is of this run, and of the shape asked for."""
+        if differences := _differences(there, here):
+            raise CheckpointError(
+                f"{path}: the model is of another shape than run.json's: {differences}."
+            )
+        if run_id not in (None, self.asked().get("run_id")):
+            raise CheckpointError(f"{path} is of another run than {self.path}/run.json.")
+
     def restore(
         self, model_config: ModelConfig, config: TrainingConfig, device: str = "cpu"
     ) -> TrainingState:
         """The state at the last step saved, exactly as it was."""
         loaded = checkpoint.load(self.last_step())
-        if differences := _differences(loaded.config, model_config):
-            raise CheckpointError(
-                f"{loaded.path}: the model is of another shape than run.json's: {differences}."
-            )
-        if loaded.run_id not in (None, self.asked().get("run_id")):
-            raise CheckpointError(f"{loaded.path} is of another run than {self.path}/run.json.")
+        shapes = loaded.config.to_json(), model_config.to_json()
+        self.check_own(loaded.path, loaded.run_id, *shapes)
         counters, arrays = checkpoint.load_training(loaded.path)
         state = new_state(model_config, config, device)
         restore_state(state, loaded.weights, arrays, counters)
@@ -170,20 +197,12 @@ class Run:
         return state
 
     def save(self, state: TrainingState, config: TrainingConfig, material: Material) -> Saved:
-        """Save a step, move the pointers, then drop what neither is the best nor the last.
-
-        Raises DivergedError, and saves nothing, if any number is not finite.
-        """
+        """Save a step. Raises DivergedError, and saves nothing, if any number is not finite."""
         further = state_arrays(state)
         with weights_for_use(state) as model:
             arrays = to_arrays(model)
             speller = {} if material.speller is None else material.speller.weights
-            for name, array in (*arrays.items(), *further.items(), *speller.items()):
-                if not np.isfinite(array).all():
-                    raise DivergedError(
-                        f"training diverged: at step {state.step} {name} holds numbers that are "
-                        f"not finite. Nothing was saved of it. {CURE}"
-                    )
+            check_finite(state.step, (*arrays.items(), *further.items(), *speller.items()))
             weights = checkpoint.arrays_to_bytes(arrays)
         about = {
             "format": checkpoint.FORMAT,
@@ -215,15 +234,17 @@ class Run:
             files["labels.json"] = checkpoint.to_json(material.labels.to_json())
         if material.known is not None:
             files["known.safetensors"] = checkpoint.known_to_bytes(material.known)
+        return self.keep(state, config, files)
+
+    def keep(self, state: Course, config: TrainingConfig, files: dict[str, bytes]) -> Saved:
+        """Write the files of a step, move the pointers, then drop what neither is best nor last."""
         path = checkpoint.save_step(self.path, state.step, files)
         best = state.best_step
         if best not in checkpoint.steps(self.path):
             best = state.step
-        spent = 0 < config.patience <= state.worse_in_a_row
-        finished = spent or is_done(state, config)
         checkpoint.write_json(
             self.path / "pointers.json",
-            {"latest": state.step, "best": best, "finished": finished},
+            {"latest": state.step, "best": best, "finished": is_done(state, config)},
         )
         checkpoint.remove_steps(self.path, {state.step, best})
         return Saved(state.step, path)
@@ -250,7 +271,7 @@ class Run:
         """Raise CheckpointError if the disk has no room for the saves that are to come."""
         numbers = sum(parameter.numel() for parameter in state.model.parameters())
         copies = 3 if state.average is None else 4  # the weights, two moments, their mean
-        others = sum(map(len, material.tokenizer.to_files().values())) + _SMALL_FILES
+        others = sum(map(len, material.tokenizer.to_files().values())) + SMALL_FILES
         if material.known is not None:
             others += material.known.nbytes
         if material.speller is not None:
@@ -260,9 +281,9 @@ class Run:
         checkpoint.check_room(self.path, 4 * numbers * copies + others)
 
 
-def surroundings(state: TrainingState) -> dict[str, Any]:
+def surroundings(state: Course) -> dict[str, Any]:
     """What the last bits of a result depend on beside the run itself, as model.json has it."""
-    device = state.model.embedding.weight.device.type
+    device = state.optimizer.param_groups[0]["params"][0].device.type
     kernels = torch.backends.cpu.get_cpu_capability()
     return {
         "versions": {"charlm": charlm.__version__, "torch": torch.__version__},
@@ -270,17 +291,6 @@ def surroundings(state: TrainingState) -> dict[str, Any]:
         "device": device,
         "processor": f"{platform.machine()} {kernels}",
     }
-
-
-def is_due(state: TrainingState, config: TrainingConfig) -> bool:
-    """Whether a validation comes before the next step."""
-    falls_here = state.step % config.validate_every == 0 or state.step >= config.num_steps
-    return falls_here and state.validated < state.step
-
-
-def is_done(state: TrainingState, config: TrainingConfig) -> bool:
-    """Whether the budget is spent, the last validation included."""
-    return state.step >= config.num_steps and not is_due(state, config)
 
 
 def fit(
@@ -299,43 +309,77 @@ def fit(
     config.patience validations in a row without a new best (0 is off).
     """
     run.check_room(state, material)
-    begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
-    steps = train_steps(state, config, material.text)
-    while not is_done(state, config):
-        if not is_due(state, config):
-            step = next(steps)
-            state.seconds = before + time.perf_counter() - begun
+
+    def steps() -> Iterator[Step]:
+        for step in train_steps(state, config, material.text):
             state.grad_norm = step.grad_norm if math.isfinite(step.grad_norm) else None
             if not step.skipped:
                 state.logged_nats += step.loss * step.num_targets
                 state.logged_targets += step.num_targets
-            went_back = _heed_nan(run, state, config) if step.skipped else None
+            yield step
+
+    return carry_on(
+        run,
+        state,
+        config,
+        steps(),
+        validation=functools.partial(_validation, state, config, material),
+        go_back=functools.partial(_go_back, run, state, config),
+        save=functools.partial(run.save, state, config, material),
+        should_stop=should_stop,
+        save_every_seconds=save_every_seconds,
+    )
+
+
+def carry_on(
+    run: Run,
+    state: Course,
+    config: TrainingConfig,
+    steps: Iterator[S],
+    *,
+    validation: Callable[[Callable[[], bool]], tuple[V | None, dict[str, Any]]],
+    go_back: Callable[[], None],
+    save: Callable[[], Saved],
+    should_stop: Callable[[], bool],
+    save_every_seconds: float,
+) -> Iterator[S | V | Saved | RolledBack]:
+    """Steps, validations and saves in their turn, until all is done or should_stop says so.
+
+    validation gives its figures, None where there are none that are finite, and the line of the
+    log; it is told when to raise Stopped, and has then changed nothing. go_back puts the weights
+    of the best step back.
+    """
+    begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
+    while not is_done(state, config):
+        if not is_due(state, config):
+            step = next(steps)
+            state.seconds = before + time.perf_counter() - begun
+            went_back = _heed_nan(state, config, go_back) if step.skipped else None
             yield step
             if went_back is not None:
                 yield went_back
-        worth_saving = spent = False
+        worth_saving = False
         if is_due(state, config):
-            worth_saving = yield from _validation(run, state, config, material, should_stop)
-            spent = 0 < config.patience <= state.worse_in_a_row
+            worth_saving = yield from _validate_and_log(run, state, config, validation, should_stop)
         if not worth_saving and (
-            spent or should_stop() or time.perf_counter() - saved_at >= save_every_seconds
+            should_stop() or time.perf_counter() - saved_at >= save_every_seconds
         ):
             worth_saving = not (run.path / checkpoint.step_name(state.step)).exists()
         if worth_saving:
-            yield run.save(state, config, material)
+            yield save()
             saved_at = time.perf_counter()
-        if spent or should_stop():
+        if should_stop():
             return
 
 
-def _validation(
+def _validate_and_log(
     run: Run,
-    state: TrainingState,
+    state: Course,
     config: TrainingConfig,
-    material: Material,
+    validation: Callable[[Callable[[], bool]], tuple[V | None, dict[str, Any]]],
     should_stop: Callable[[], bool],
-) -> Generator[Event, None, bool]:
-    """Validate and log; whether what came of it is to be saved.
+) -> Generator[V, None, bool]:
+    """Whether what came of a validation is to be saved.
 
     One that is told to stop and takes too long is as if it had never begun.
     """
@@ -344,32 +388,20 @@ def _validation(
     def too_long() -> bool:
         return time.perf_counter() - begun >= SECONDS_TO_VALIDATE and should_stop()
 
-    loss = state.logged_nats / state.logged_targets if state.logged_targets else None
     try:
-        validated = _validate(state, config, material, loss, too_long)
+        validated, line = validation(too_long)
     except Stopped:
         return False
-    state.validated, state.logged_nats, state.logged_targets = state.step, 0.0, 0
-    run.log(
-        {
-            "step": state.step,
-            "epoch": state.epoch,
-            "tokens": state.tokens,
-            "seconds": round(state.seconds, 3),
-            "train_loss_nats_per_token": loss,
-            "valid_loss_nats_per_token": (
-                validated.loss if material.valid is not None and validated else None
-            ),
-            "learning_rate": rate_of(state, config, state.step - 1),
-            "grad_norm": state.grad_norm,
-        }
-    )
+    state.validated = state.step
+    run.log({"step": state.step, "seconds": round(state.seconds, 3), **line})
     if validated is not None:
         yield validated
     return validated is None or validated.is_best or is_done(state, config)
 
 
-def _heed_nan(run: Run, state: TrainingState, config: TrainingConfig) -> RolledBack | None:
+def _heed_nan(
+    state: Course, config: TrainingConfig, go_back: Callable[[], None]
+) -> RolledBack | None:
     """After a step whose loss or gradient is not finite: what config.on_nan says.
 
     The weights to go back to are those of the best step: it stands on disk, and which it is does
@@ -384,16 +416,44 @@ def _heed_nan(run: Run, state: TrainingState, config: TrainingConfig) -> RolledB
         raise DivergedError(
             f"{what}, after {MOST_ROLLBACKS} rollbacks. Begin again with a lower --learning-rate."
         )
+    go_back()
+    return RolledBack(state.step, state.best_step or 0)
+
+
+def _go_back(run: Run, state: TrainingState, config: TrainingConfig) -> None:
+    """Put back the best step, or the first random weights where there is none."""
     if state.best_step is None:
         first = new_state(state.model.config, config, state.model.embedding.weight.device)
         roll_back(state, to_arrays(first.model), state_arrays(first), state_counters(first))
         state.partner = None
-        return RolledBack(state.step, 0)
+        return
     loaded = checkpoint.load(run.path / checkpoint.step_name(state.best_step))
     counters, arrays = checkpoint.load_training(loaded.path)
     roll_back(state, loaded.weights, arrays, counters)
     state.partner = None if loaded.partner is None else loaded.partner.parameters
-    return RolledBack(state.step, state.best_step)
+
+
+def _validation(
+    state: TrainingState,
+    config: TrainingConfig,
+    material: Material,
+    should_stop: Callable[[], bool],
+) -> tuple[Validated | None, dict[str, Any]]:
+    """The held-out figures now, and the line of the log."""
+    loss = state.logged_nats / state.logged_targets if state.logged_targets else None
+    validated = _validate(state, config, material, loss, should_stop)
+    state.logged_nats, state.logged_targets = 0.0, 0
+    line = {
+        "epoch": state.epoch,
+        "tokens": state.tokens,
+        "train_loss_nats_per_token": loss,
+        "valid_loss_nats_per_token": (
+            validated.loss if material.valid is not None and validated else None
+        ),
+        "learning_rate": rate_of(state, config, state.step - 1),
+        "grad_norm": state.grad_norm,
+    }
+    return validated, line
 
 
 def _validate(
@@ -463,9 +523,8 @@ def partner_of(state: TrainingState, material: Material) -> Partner | None:
     return material.partner.with_parameters(state.partner)
 
 
-def _differences(there: ModelConfig, here: ModelConfig) -> str:
+def _differences(saved: dict[str, Any], asked: dict[str, Any]) -> str:
     """The fields of a saved model's shape that are others in run.json."""
-    saved, asked = there.to_json(), here.to_json()
     return ", ".join(
         f"{name} is {saved.get(name, 0)} there, {asked.get(name, 0)} in run.json"
         for name in {**saved, **asked}

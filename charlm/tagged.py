@@ -90,6 +90,11 @@ def spans(tags: Sequence[str]) -> list[Span]:
     return found
 
 
+def are_chunks(tags: Iterable[str]) -> bool:
+    """Whether tags tell where chunks begin: O, B-X, I-X and the like."""
+    return all(tag == OUTSIDE or tag[1:2] == "-" for tag in tags)
+
+
 class SpanScore(NamedTuple):
     """How many chunks were meant, were found, and were both, with what follows from it."""
 

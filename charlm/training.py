@@ -8,7 +8,6 @@ disk and read back goes on exactly as if nothing had happened.
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from charlm import course
 from charlm.batching import (
     PADDING,
     Rows,
@@ -36,7 +36,20 @@ from charlm.bidirectional import (
     whole_groups,
 )
 from charlm.config import ModelConfig, TrainingConfig
-from charlm.errors import CheckpointError, DivergedError
+from charlm.course import (
+    Course,
+    copied,
+    descend,
+    make_optimizer,
+    moments,
+    rate_of,
+    refusing,
+    restore,
+    set_counters,
+    step_generator,
+)
+from charlm.course import state_counters as state_counters
+from charlm.errors import CheckpointError
 from charlm.model import (
     RecurrentLM,
     State,
@@ -48,11 +61,6 @@ from charlm.softmax import TypeSampler, cross_entropy
 from charlm.weights import Arrays
 
 _WHOLE = 10**12  # tokens: longer than any row
-MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
-CURE = (
-    "Begin again with a lower --learning-rate, or go on from the last checkpoint with --resume "
-    "--on-nan rollback."
-)
 
 
 class Step(NamedTuple):
@@ -67,57 +75,27 @@ class Step(NamedTuple):
 
 
 @dataclasses.dataclass(kw_only=True)
-class TrainingState:
+class TrainingState(Course):
     """All that changes while training. ``average`` is the running mean of the weights, if any.
 
     epoch, group and window say which window of the text comes next; recurrent is the state
-    carried into it (None at the beginning of a group). validated is the step of the last
-    validation; logged_nats and logged_targets add up the losses since then. rollbacks counts how
-    often the weights of an earlier step were put back: each halves the learning rate. partner are
-    the parameters (P,) of the partner, once they have been fitted.
+    carried into it (None at the beginning of a group). logged_nats and logged_targets add up the
+    losses since the last validation. partner are the parameters (P,) of the partner, once they
+    have been fitted.
     """
 
     model: RecurrentLM
-    optimizer: torch.optim.AdamW
     average: list[Tensor] | None
-    step: int = 0
-    updates: int = 0
-    skipped_in_a_row: int = 0
     epoch: int = 0
     group: int = 0
     window: int = 0
     recurrent: State | None = None
     tokens: int = 0
-    seconds: float = 0.0
     best_loss: float | None = None
-    best_step: int | None = None
-    worse_in_a_row: int = 0
-    validated: int = 0
-    rollbacks: int = 0
     grad_norm: float | None = None
     logged_nats: float = 0.0
     logged_targets: int = 0
     partner: npt.NDArray[np.float64] | None = None
-
-
-_COUNTERS: dict[str, tuple[type, ...]] = {
-    "step": (int,),
-    "updates": (int,),
-    "skipped_in_a_row": (int,),
-    "epoch": (int,),
-    "group": (int,),
-    "window": (int,),
-    "tokens": (int,),
-    "seconds": (float, int),
-    "best_loss": (float, int, type(None)),
-    "best_step": (int, type(None)),
-    "worse_in_a_row": (int,),
-    "validated": (int,),
-    "rollbacks": (int,),
-    "grad_norm": (float, int, type(None)),
-    "logged_nats": (float, int),
-    "logged_targets": (int,),
-}
 
 
 def new_state(
@@ -131,39 +109,8 @@ def new_state(
     average = None
     if config.average_decay:
         average = [parameter.detach().clone() for parameter in model.parameters()]
-    return TrainingState(model=model, optimizer=_optimizer(model, config), average=average)
-
-
-def _optimizer(model: RecurrentLM, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW; only matrices decay, and of them not the embeddings."""
-    matrices: list[Tensor] = []
-    others: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        decays = parameter.dim() > 1 and "embedding" not in name and "peephole" not in name
-        (matrices if decays else others).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        fused=True,
-    )
-
-
-def learning_rate(step: int, config: TrainingConfig) -> float:
-    """The rate of step number ``step`` (from 0): a linear rise, then a cosine to the end."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    return config.end_learning_rate + (config.learning_rate - config.end_learning_rate) * cosine
-
-
-def rate_of(state: TrainingState, config: TrainingConfig, step: int) -> float:
-    """The rate of a step of this run: that of the schedule, halved by each rollback."""
-    return learning_rate(step, config) * 0.5**state.rollbacks
+    optimizer = make_optimizer(model.named_parameters(), config)
+    return TrainingState(model=model, optimizer=optimizer, average=average)
 
 
 def train_steps(
@@ -265,14 +212,8 @@ def _train_window(
         labels = None if isinstance(window, Sides) else window.labels
         before = state.model.init_state(len(window.inputs), labels)
     rate = rate_of(state, config, state.step)
-    loss, norm, after = _update(state, config, window, types, before, rate)
-    finite = math.isfinite(loss) and math.isfinite(norm)
-    state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
-    if state.skipped_in_a_row >= MOST_SKIPPED:
-        raise DivergedError(
-            f"training diverged: {MOST_SKIPPED} steps in a row up to step {state.step + 1} gave a "
-            f"loss or gradient that is not finite. {CURE}"
-        )
+    loss, norm, after = _update(state, config, window, types, before)
+    finite = not state.skipped_in_a_row
     state.step += 1
     state.tokens += window.num_targets
     state.window += 1
@@ -291,7 +232,6 @@ def _update(
     window: Window | Sides,
     types: TypeSampler | None,
     before: State,
-    rate: float,
 ) -> tuple[float, float, State]:
     """Loss (nats per target), gradient norm and the state after; updates unless not finite."""
     model = state.model
@@ -317,17 +257,12 @@ def _update(
     loss.backward()  # type: ignore[no-untyped-call]
     for parameter, buffer in zip(model.parameters(), before_it, strict=bool(types)):
         _make_dense(parameter, buffer)
-    norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm))
-    value = float(loss.detach())
-    if math.isfinite(value) and math.isfinite(norm):
-        for parameters in state.optimizer.param_groups:
-            parameters["lr"] = rate
-        state.optimizer.step()
-        state.updates += 1
-        if state.average is not None:
-            # A young average forgets faster, or it would be mostly the first random weights.
-            decay = min(config.average_decay, (1 + state.updates) / (10 + state.updates))
-            torch._foreach_lerp_(state.average, [p.detach() for p in model.parameters()], 1 - decay)
+    value, updates = float(loss.detach()), state.updates
+    norm = descend(state, config, model, value)
+    if state.average is not None and state.updates > updates:
+        # A young average forgets faster, or it would be mostly the first random weights.
+        decay = min(config.average_decay, (1 + state.updates) / (10 + state.updates))
+        torch._foreach_lerp_(state.average, [p.detach() for p in model.parameters()], 1 - decay)
     return value, norm, after
 
 
@@ -354,13 +289,6 @@ def _make_dense(parameter: nn.Parameter, buffer: Tensor | None) -> None:
     if grad is not None and grad.is_sparse:
         dense = torch.zeros_like(parameter) if buffer is None else buffer.zero_()
         parameter.grad = dense.index_add_(0, grad._indices()[0], grad._values())
-
-
-def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
-    """The random numbers of one step, dropout's and others', a function of (seed, step)."""
-    generator = torch.Generator(device)
-    # An odd multiplier keeps neighbouring steps and seeds apart in 63 bits.
-    return generator.manual_seed((seed * 0x9E3779B97F4A7C15 + step) % 2**63)
 
 
 @contextlib.contextmanager
@@ -411,32 +339,18 @@ def tokens_per_second(
 
 def state_arrays(state: TrainingState) -> dict[str, npt.NDArray[np.float32]]:
     """The tensors of a state that are not the weights for use, by name."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in state.model.named_parameters():
-        if state.average is not None:
-            tensors[f"weight.{name}"] = parameter.detach()
-        moments = state.optimizer.state.get(parameter, {})
-        for key in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{key}.{name}"] = moments.get(key, torch.zeros_like(parameter))
+    tensors = moments(state, state.model)
+    if state.average is not None:
+        tensors.update((_raw(name), p.detach()) for name, p in state.model.named_parameters())
     for depth, layer in enumerate(state.recurrent or ()):
         for index, tensor in enumerate(layer):
             tensors[f"recurrent.{depth}.{index}"] = tensor
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
-def state_counters(state: TrainingState) -> dict[str, Any]:
-    """The numbers of a state, as JSON."""
-    return {name: getattr(state, name) for name in _COUNTERS}
-
-
-def _copied(name: str, arrays: Arrays, like: Tensor) -> Tensor:
-    """A tensor of a saved array that must have this shape. Raises KeyError or ValueError."""
-    array = arrays[name]
-    if array.shape != tuple(like.shape) or array.dtype != np.float32:
-        raise ValueError(f"{name} is {array.shape} of {array.dtype}, not {tuple(like.shape)}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds numbers that are not finite")
-    return torch.from_numpy(array.copy()).to(like.device)
+def _raw(name: str) -> str:
+    """What a parameter is called beside the average that stands under its own name."""
+    return f"weight.{name}"
 
 
 def restore_state(
@@ -449,30 +363,16 @@ def restore_state(
 
     Raises CheckpointError if they do not fit the model.
     """
-    for name, kinds in _COUNTERS.items():
-        value = counters.get(name)
-        if type(value) not in kinds or (value is not None and not 0 <= value < 2**63):
-            raise CheckpointError(f"training.json: {name} cannot be {value!r}.")
-        setattr(state, name, value)
-    try:
-        with torch.no_grad():
-            for index, (name, parameter) in enumerate(state.model.named_parameters()):
-                if state.average is None:
-                    parameter.copy_(_copied(name, weights, parameter))
-                else:
-                    parameter.copy_(_copied(f"weight.{name}", arrays, parameter))
-                    state.average[index].copy_(_copied(name, weights, parameter))
-                if state.updates:
-                    state.optimizer.state[parameter] = {
-                        "step": torch.tensor(float(state.updates), device=parameter.device),
-                        **{
-                            key: _copied(f"{key}.{name}", arrays, parameter)
-                            for key in ("exp_avg", "exp_avg_sq")
-                        },
-                    }
-            state.recurrent = _recurrent(state, arrays)
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"training.safetensors does not fit the model: {error}.") from None
+    set_counters(state, counters)
+    with refusing():
+        if state.average is None:
+            restore(state, state.model, weights, arrays)
+        else:
+            names = [name for name, _ in state.model.named_parameters()]
+            restore(state, state.model, {name: arrays[_raw(name)] for name in names}, arrays)
+            for name, mean in zip(names, state.average, strict=True):
+                mean.copy_(copied(name, weights, mean))
+        state.recurrent = _recurrent(state, arrays)
 
 
 def roll_back(
@@ -480,15 +380,9 @@ def roll_back(
 ) -> None:
     """Put back the weights, moments and average of an earlier step, and halve the learning rate.
 
-    All else goes on from where it is: step and text do not run backwards, so that a run is never
-    longer than its budget and its log stays in order. Takes what ``restore_state`` takes.
+    Takes what ``restore_state`` takes.
     """
-    now = state_counters(state)
-    state.optimizer.state.clear()
-    restore_state(state, weights, arrays, counters)
-    now.update(updates=state.updates, rollbacks=now["rollbacks"] + 1)
-    for name, value in now.items():
-        setattr(state, name, value)
+    course.roll_back(state, lambda: restore_state(state, weights, arrays, counters))
     state.recurrent = None
 
 
@@ -499,7 +393,7 @@ def _recurrent(state: TrainingState, arrays: Arrays) -> State | None:
     blank = state.model.init_state(len(arrays["recurrent.0.0"]))
     return tuple(
         tuple(
-            _copied(f"recurrent.{depth}.{index}", arrays, tensor)
+            copied(f"recurrent.{depth}.{index}", arrays, tensor)
             for index, tensor in enumerate(layer)
         )
         for depth, layer in enumerate(blank)

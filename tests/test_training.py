@@ -22,17 +22,16 @@ from torch import Tensor
 from charlm import equations
 from charlm.batching import PADDING, TokenizedText, Window, from_ids, num_windows, read_window
 from charlm.config import CELLS, ModelConfig, TrainingConfig
+from charlm.course import MOST_SKIPPED, learning_rate
 from charlm.errors import CheckpointError, DivergedError
 from charlm.evaluation import token_log_probs
 from charlm.model import RecurrentLM, flatten_targets, narrow_state, to_arrays
 from charlm.softmax import Sample, TypeSampler
 from charlm.torch_engine import TorchEngine
 from charlm.training import (
-    MOST_SKIPPED,
     Step,
     TrainingState,
     groups_of_epoch,
-    learning_rate,
     new_state,
     restore_state,
     state_arrays,

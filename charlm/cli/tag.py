@@ -9,7 +9,15 @@ import typer
 from charlm.cli.meter import Meter
 from charlm.cli.terminal import out, out_json, out_line, say, say_loading
 from charlm.errors import TextError, UsageError
-from charlm.tagged import OUTSIDE, Sentence, columns, is_break, score_spans, sentences, spans
+from charlm.tagged import (
+    Sentence,
+    are_chunks,
+    columns,
+    is_break,
+    score_spans,
+    sentences,
+    spans,
+)
 
 if TYPE_CHECKING:
     from charlm.head_api import Tagger
@@ -117,7 +125,7 @@ def _write(tagger: "Tagger", batch: "Sequence[Line]", *, json: bool) -> None:
                     "log_probs_nats": [
                         float(row[at]) for row, at in zip(scores, places, strict=True)
                     ],
-                    "spans": [span._asdict() for span in spans(tags)] if _chunked(tags) else [],
+                    "spans": [span._asdict() for span in spans(tags)] if are_chunks(tags) else [],
                 }
             )
         return
@@ -127,11 +135,6 @@ def _write(tagger: "Tagger", batch: "Sequence[Line]", *, json: bool) -> None:
             out_line(line.text)
         else:
             out_line(f"{columns(line.text.strip(' '))[0]}\t{next(rest)}")
-
-
-def _chunked(tags: Iterable[str]) -> bool:
-    """Whether tags tell where chunks begin: O, B-X, I-X and the like."""
-    return all(tag == OUTSIDE or tag[1:2] == "-" for tag in tags)
 
 
 def _evaluate(tagger: "Tagger", file: str, lines: "Iterable[Line | None]", *, json: bool) -> None:
@@ -163,7 +166,7 @@ def _evaluate(tagger: "Tagger", file: str, lines: "Iterable[Line | None]", *, js
         "tokens": len(pairs),
         "token_accuracy": right / len(pairs),
     }
-    chunked = _chunked(tag for pair in pairs for tag in pair)
+    chunked = are_chunks(tag for pair in pairs for tag in pair)
     scores = score_spans(meant, found) if chunked else {}
     if json:
         by_kind = {kind: score._asdict() for kind, score in scores.items() if kind}
