@@ -11,6 +11,7 @@ They stand where a language model's stand and are written and read with the same
 """
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -124,6 +125,14 @@ def reader_files(reader: Tokenizer | SpelledWords) -> dict[str, bytes]:
     if isinstance(reader, SpelledWords):
         return {"tagger.json": checkpoint.to_json(reader.to_json())}
     return reader.to_files()
+
+
+def reader_hash(reader: Tokenizer | SpelledWords) -> str:
+    """SHA-256 of those files."""
+    digest = hashlib.sha256()
+    for name, data in sorted(reader_files(reader).items()):
+        digest.update(f"{name} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
 
 
 def check_arrays(

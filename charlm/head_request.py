@@ -4,12 +4,11 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from charlm import corpus as corpora
-from charlm.config import HEADS, LEVELS, SPLITS, HeadConfig, TrainingConfig
-from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.config import HEADS, HeadConfig, TrainingConfig
+from charlm.errors import TextError, UsageError
 from charlm.head_data import (
     Examples,
     LabelledTexts,
@@ -20,7 +19,7 @@ from charlm.head_data import (
 from charlm.head_run import HeadMaterial
 from charlm.head_training import seconds_per_step, steps_per_epoch
 from charlm.labels import LabelSource, hold_out, read_labelled
-from charlm.request import ERRORS, SUBWORD_MODELS, check_budget
+from charlm.request import Asked, count_steps
 from charlm.tagged import Sentence
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
@@ -38,33 +37,10 @@ Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HeadRequest:
+class HeadRequest(Asked):
     """The question, before anything is read. None stands for 'choose for me'."""
 
     kind: str
-    corpus: tuple[str, ...]
-    valid: tuple[str, ...] = ()
-    label_from: str | None = None
-    text_column: int | None = None
-    text_field: str | None = None
-    level: str | None = None
-    split_on: str | None = None
-    distinct: bool = False
-    valid_share: float = corpora.VALID_SHARE
-    encoding: str = "utf-8"
-    errors: str = "strict"
-    vocab_size: int | None = None
-    min_count: int | None = None
-    lowercase: bool = False
-    pretokenized: bool = False
-    subword_model: str = "unigram"
-    seconds: float | None = None
-    epochs: float | None = None
-    steps: int | None = None
-    device: str = "cpu"
-    seed: int = 0
-    model: dict[str, Any] = dataclasses.field(default_factory=dict)
-    training: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in HEADS:
@@ -78,23 +54,13 @@ class HeadRequest:
             _ = self.label_source
         else:
             self._check_tagger()
-        if self.level is not None and self.level not in LEVELS:
-            raise UsageError(f"level must be one of {', '.join(LEVELS)}, got {self.level!r}.")
-        if self.split_on is not None and self.split_on not in SPLITS:
-            raise UsageError(f"split-on must be one of {', '.join(SPLITS)}, got {self.split_on!r}.")
-        for name, choices in (("errors", ERRORS), ("subword_model", SUBWORD_MODELS)):
-            if getattr(self, name) not in choices:
-                raise UsageError(
-                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
-                )
-        check_budget(self.seconds, self.epochs, self.steps)
+        self.check()
         # Here for their checks alone: what cannot be is refused before anything is read.
         letters = int(self.kind == "tagger")
         HeadConfig(
             kind=self.kind,
             **{"vocab_size": 3, "num_labels": 2, "num_letters": letters} | self.model,
         )
-        TrainingConfig(**{"num_steps": 1, **self.training, "seed": self.seed})
 
     @property
     def label_source(self) -> LabelSource:
@@ -121,25 +87,6 @@ class HeadRequest:
                 f"a tagger reads words that are cut already, a token and its tag on a line: leave "
                 f"out {', '.join(wrong)}."
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON; files are named by their absolute paths."""
-        values = dataclasses.asdict(self)
-        for name in ("corpus", "valid"):
-            values[name] = [p if p == "-" else str(Path(p).absolute()) for p in values[name]]
-        return values
-
-    @classmethod
-    def from_json(cls, values: object) -> Self:
-        """What ``to_json`` wrote. Raises CheckpointError for anything else."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or not {"kind", "corpus", "valid"} <= set(values) <= names:
-            raise CheckpointError("run.json does not hold what was asked of this training.")
-        try:
-            lists = {name: tuple(map(str, values[name])) for name in ("corpus", "valid")}
-            return cls(**{**values, **lists})
-        except (TypeError, UsageError) as error:
-            raise CheckpointError(f"run.json asks for what cannot be: {error}") from None
 
 
 class HeadTexts(NamedTuple):
@@ -264,6 +211,8 @@ def settle_head(request: HeadRequest, say: Say) -> HeadSettled:
     reader = reader_of(request, texts, say)
     material = head_material_of(request, texts, reader)
     model, config = choose(request, material)
+    # Most runs end with their epochs, not with their time: bf16 would gain a person little.
+    config = dataclasses.replace(config, precision=request.precision or "fp32")
     say(
         f"recipe: {model.num_layers} x {model.hidden_size} {model.cell} in each direction, "
         f"embedding {model.embedding_size}, dropout {model.dropout:g} ({model.input_dropout:g} on "
@@ -397,24 +346,17 @@ def fix_steps(
     steps. ``done`` are the steps that a run to be continued has behind it; time is added to them.
     """
     per_epoch = steps_per_epoch(material.examples, config)
-    if request.steps is not None:
-        num_steps, why = request.steps, "as asked"
-    elif request.epochs is not None:
-        num_steps = max(1, round(request.epochs * per_epoch))
-        why = f"{request.epochs:g} epochs"
-    else:
+
+    def measure() -> tuple[float, str]:
         seconds = request.seconds or DEFAULT_SECONDS
         trial, begun = min(5.0, max(0.5, _TRIAL * seconds)), time.perf_counter()
         a_step = seconds_per_step(model, config, material.examples, trial, request.device)
         left = seconds - (time.perf_counter() - begun)
-        num_steps = done + max(1, round(left * (1 - _VALIDATION_SHARE) / a_step))
         why = f"{1 / a_step:,.1f} a second for {seconds:g} s"
-        enough = max(_FEWEST_STEPS, round(_MOST_EPOCHS[model.kind] * per_epoch))
-        if not done and num_steps > enough:
-            num_steps = enough
-            why = (
-                f"more than {num_steps / per_epoch:.0f} epochs seldom help; --epochs asks for more"
-            )
+        return left * (1 - _VALIDATION_SHARE) / a_step, why
+
+    most_epochs = max(_MOST_EPOCHS[model.kind], _FEWEST_STEPS / per_epoch)
+    num_steps, why = count_steps(request, per_epoch, measure, most_epochs=most_epochs, done=done)
     say(f"budget: {num_steps:,} steps ({why}), {num_steps / per_epoch:.1f} epochs")
     return dataclasses.replace(
         config,

@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -43,16 +43,16 @@ A = TypeVar("A")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-    """The question, before anything is read. None stands for 'choose for me'.
+class Asked:
+    """What is asked of every training, before anything is read. None stands for 'choose for me'.
 
-    At most one of seconds, epochs and steps is given. model and training hold the fields of
-    ModelConfig and TrainingConfig that were asked for by name.
+    At most one of seconds, epochs and steps is given. model and training hold the fields of the
+    model's config and of TrainingConfig that were asked for by name.
     """
 
     corpus: tuple[str, ...]
     valid: tuple[str, ...] = ()
-    level: str = "char"
+    level: str | None = None
     split_on: str | None = None
     label_from: str | None = None
     text_column: int | None = None
@@ -66,9 +66,6 @@ class Request:
     lowercase: bool = False
     pretokenized: bool = False
     subword_model: str = "unigram"
-    ngram: int | None = None
-    cache: bool = False
-    normalize: str | None = None
     seconds: float | None = None
     epochs: float | None = None
     steps: int | None = None
@@ -78,8 +75,9 @@ class Request:
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
+    def check(self) -> None:
+        """Raise UsageError for what cannot be; the model's fields are not looked at."""
+        if self.level is not None and self.level not in LEVELS:
             raise UsageError(f"level must be one of {', '.join(LEVELS)}, got {self.level!r}.")
         if self.split_on is not None and self.split_on not in SPLITS:
             raise UsageError(
@@ -90,38 +88,9 @@ class Request:
                 raise UsageError(
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
                 )
-        if self.normalize not in (None, *NORMAL_FORMS):
-            forms = ", ".join(NORMAL_FORMS)
-            raise UsageError(f"normalize must be one of {forms}, got {self.normalize!r}.")
         check_budget(self.seconds, self.epochs, self.steps)
-        if self.label_from is None and (self.text_column or self.text_field):
-            raise UsageError("--text-column and --text-field go with --label-from.")
-        _ = self.label_source
-        if self.ngram is not None:
-            ngram.check_order(self.ngram)
-        if self.model.get("bidirectional") and self.label_from is not None:
-            raise UsageError(
-                "a bidirectional model cannot be given a label: leave out --label-from, or "
-                "--bidirectional."
-            )
-        if self.model.get("bidirectional") and (self.ngram is not None or self.cache):
-            raise UsageError(
-                "a bidirectional model reads both sides, n-grams and a cache one: leave out "
-                "--ngram and --cache, or --bidirectional."
-            )
-        # Here for their checks alone: what cannot be is refused before anything is read.
-        ModelConfig(**{"vocab_size": 3, **self.model})
         asked = {**self.training, "seed": self.seed, "precision": self.precision or "fp32"}
         TrainingConfig(**{"num_steps": 1, "segment_length": 10**9, **asked})
-
-    @property
-    def label_source(self) -> LabelSource | None:
-        """Where labels stand, if sequences have any. Raises UsageError."""
-        if self.label_from is None:
-            return None
-        return LabelSource.parse(
-            self.label_from, text_column=self.text_column, text_field=self.text_field
-        )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; files are named by their absolute paths."""
@@ -141,6 +110,48 @@ class Request:
             return cls(**{**values, **lists})
         except (TypeError, UsageError) as error:
             raise CheckpointError(f"run.json asks for what cannot be: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(Asked):
+    """What is asked of the training of a language model."""
+
+    level: str = "char"
+    ngram: int | None = None
+    cache: bool = False
+    normalize: str | None = None
+
+    def __post_init__(self) -> None:
+        self.check()
+        if self.normalize not in (None, *NORMAL_FORMS):
+            forms = ", ".join(NORMAL_FORMS)
+            raise UsageError(f"normalize must be one of {forms}, got {self.normalize!r}.")
+        if self.label_from is None and (self.text_column or self.text_field):
+            raise UsageError("--text-column and --text-field go with --label-from.")
+        _ = self.label_source
+        if self.ngram is not None:
+            ngram.check_order(self.ngram)
+        if self.model.get("bidirectional") and self.label_from is not None:
+            raise UsageError(
+                "a bidirectional model cannot be given a label: leave out --label-from, or "
+                "--bidirectional."
+            )
+        if self.model.get("bidirectional") and (self.ngram is not None or self.cache):
+            raise UsageError(
+                "a bidirectional model reads both sides, n-grams and a cache one: leave out "
+                "--ngram and --cache, or --bidirectional."
+            )
+        # Here for its checks alone: what cannot be is refused before anything is read.
+        ModelConfig(**{"vocab_size": 3, **self.model})
+
+    @property
+    def label_source(self) -> LabelSource | None:
+        """Where labels stand, if sequences have any. Raises UsageError."""
+        if self.label_from is None:
+            return None
+        return LabelSource.parse(
+            self.label_from, text_column=self.text_column, text_field=self.text_field
+        )
 
 
 class Texts(NamedTuple):
@@ -181,6 +192,38 @@ def check_budget(seconds: float | None, epochs: float | None, steps: int | None)
         raise UsageError("give only one of --time, --epochs and --steps.")
     if any(not 0 < value < 1e12 for value in given):
         raise UsageError("--time, --epochs and --steps must be more than 0.")
+
+
+class _Budgeted(Protocol):
+    @property
+    def epochs(self) -> float | None: ...
+    @property
+    def steps(self) -> int | None: ...
+
+
+def count_steps(
+    request: _Budgeted,
+    per_epoch: int,
+    measure: Callable[[], tuple[float, str]],
+    *,
+    most_epochs: float,
+    done: int,
+) -> tuple[int, str]:
+    """The steps that a budget comes to, and why.
+
+    Where it is time, measure gives the steps that fit in, and why; they are added to those that
+    are done, and of a new run they are no more than most_epochs.
+    """
+    if request.steps is not None:
+        return request.steps, "as asked"
+    if request.epochs is not None:
+        return max(1, round(request.epochs * per_epoch)), f"{request.epochs:g} epochs"
+    steps, why = measure()
+    left = max(1, round(steps))
+    if done or left <= most_epochs * per_epoch:
+        return done + left, why
+    why = f"more than {most_epochs:.0f} epochs seldom help; --epochs asks for more"
+    return max(1, round(most_epochs * per_epoch)), why
 
 
 def read_texts(request: Request, say: Say) -> Texts:
@@ -444,21 +487,15 @@ def fix_steps(
     elif precision is None:
         precision, rate = faster_precision(model, config, text, trial, request.device)
     config = dataclasses.replace(config, precision=precision)
-    if request.steps is not None:
-        num_steps, why = request.steps, "as asked"
-    elif request.epochs is not None:
-        num_steps = max(1, round(request.epochs * per_epoch))
-        why = f"{request.epochs:g} epochs"
-    else:
+
+    def measure() -> tuple[float, str]:
         assert seconds is not None
-        if rate is None:
-            rate = tokens_per_second(model, config, text, trial, request.device)
-        tokens = rate * max(0.0, seconds - trial) * (1 - _VALIDATION_SHARE)
-        left = max(1, round(tokens / text.num_tokens * per_epoch))
-        num_steps, why = done + left, f"{rate:,.0f} tokens a second for {seconds:g} s"
-        if not done and num_steps > most_epochs * per_epoch:
-            num_steps = max(1, round(most_epochs * per_epoch))
-            why = f"more than {most_epochs:g} epochs seldom help; --epochs asks for more"
+        speed = rate or tokens_per_second(model, config, text, trial, request.device)
+        tokens = speed * max(0.0, seconds - trial) * (1 - _VALIDATION_SHARE)
+        why = f"{speed:,.0f} tokens a second for {seconds:g} s"
+        return tokens / text.num_tokens * per_epoch, why
+
+    num_steps, why = count_steps(request, per_epoch, measure, most_epochs=most_epochs, done=done)
     valid_tokens = material.valid.num_tokens if material.valid is not None else 0
     affordable = _VALIDATION_SHARE * num_steps / per_epoch * text.num_tokens
     affordable /= _validation_cost(model, config)  # tokens that may be read in all

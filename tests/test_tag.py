@@ -280,7 +280,7 @@ def test_evaluate_says_what_is_right(here: Path, monkeypatch: pytest.MonkeyPatch
         (2, ["train", "vowels.txt", "--classifier", "--tagger"], "not both"),
         (2, ["train", "vowels.txt", "--pooling", "last"], "--classifier"),
         (2, ["train", "vowels.txt", "--tagger", "--ngram", "3"], "--ngram"),
-        (2, ["train", "--resume", "--name", "kinds", "--hidden", "9"], "hidden size is 24 there"),
+        (2, ["train", "--resume", "--name", "kinds", "--hidden", "9"], "--hidden is 24 there"),
         (2, ["train", "--resume", "--name", "kinds"], "is finished"),
         (3, ["train", "vowels.txt", "--classifier", "--label-from", "file"], "one label alone"),
         (3, ["train", "vowels.txt", "--tagger"], "a line is a token and its tag"),

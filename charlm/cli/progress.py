@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charlm.cli.terminal import is_live, safe_text, say
 from charlm.metrics import NATS_PER_BIT
@@ -11,39 +11,108 @@ from charlm.metrics import NATS_PER_BIT
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from charlm.config import TrainingConfig
+    from charlm.course import Course
     from charlm.request import Settled
-    from charlm.run import Event
     from charlm.training import TrainingState
 
 _PLAIN_EVERY_SECONDS = 5.0
 _SAMPLE_EVERY_SECONDS = 20.0
 _SAMPLE_TOKENS = 60
 _STEPS_BEFORE_GUESS = 5  # the first ones pay for what is prepared once
-_MEMORY = 0.98  # of the running mean of the training loss
+_MEMORY = 0.98  # of the running means of training
 
 
 class Display:
-    """Turns events into figures: bits per character, characters a second, time left."""
+    """Turns events into figures, which are others for each kind of training.
+
+    columns are what is shown, with the names of values in braces; what is bold is so on a terminal.
+    """
+
+    columns: tuple[str, ...]
+
+    def __init__(self, course: "Course", config: "TrainingConfig") -> None:
+        self.course = course
+        self.config = config
+        self.begun = time.perf_counter()
+        self.steps_before = course.step
+
+    def note(self, event: object) -> bool:
+        """Take in what happened; whether it was a validation."""
+        raise NotImplementedError
+
+    def values(self) -> dict[str, Any]:
+        """What stands in the columns."""
+        raise NotImplementedError
+
+    def sample(self) -> str | None:
+        """What the model says by now, if there is something new of that kind."""
+        return None
+
+    def remark(self, event: object) -> str | None:
+        """What is to be said of a step that gave nothing; of several in a row, of the first."""
+        from charlm.run import RolledBack
+
+        course = self.course
+        what = f"step {course.step:,} gave a loss or gradient that is not finite"
+        if isinstance(event, RolledBack):
+            to = f"those of step {event.to_step:,}" if event.to_step else "the first, random ones"
+            rate = f"{0.5**course.rollbacks:g}"
+            return (
+                f"{what}: the weights are {to} again, the learning rate is {rate} of the schedule's"
+            )
+        first = getattr(event, "skipped", False) and course.skipped_in_a_row == 1
+        return f"{what}: skipped" if first and self.config.on_nan == "skip" else None
+
+    @property
+    def left(self) -> str:
+        """The time that the remaining steps will take."""
+        done, total = self.course.step - self.steps_before, self.config.num_steps
+        elapsed = time.perf_counter() - self.begun
+        if done < _STEPS_BEFORE_GUESS and self.course.step < total:
+            return "?"
+        rest = elapsed / max(1, done) * (total - self.course.step)
+        minutes, seconds = divmod(round(rest), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+    def line(self) -> str:
+        """All figures in one plain line."""
+        columns = "  ".join(self.columns).replace("[bold]", "").replace("[/]", "")
+        step = f"step {self.course.step:,}/{self.config.num_steps:,}"
+        return f"{step}  {columns.format(**self.values())}"
+
+
+def running_mean(before: float | None, value: float) -> float:
+    """A mean in which what is long past counts little."""
+    return value if before is None else _MEMORY * before + (1 - _MEMORY) * value
+
+
+class TextDisplay(Display):
+    """Of a language model: bits per character, characters a second, time left."""
 
     def __init__(self, state: "TrainingState", settled: "Settled") -> None:
-        material = settled.material
+        super().__init__(state, settled.training)
         self.state = state
-        self.settled = settled
-        characters: int = material.about["train"]["characters"]
-        self.characters_per_token = characters / material.text.num_tokens
+        self.material = settled.material
+        characters: int = self.material.about["train"]["characters"]
+        self.characters_per_token = characters / self.material.text.num_tokens
         self.loss: float | None = None
         self.valid = state.best_loss
-        self.begun = time.perf_counter()
         self.tokens_before = state.tokens
-        self.steps_before = state.step
         self.sampled_at = self.begun
         self.is_pseudo = state.model.config.bidirectional
-        self.unit = "PLL bits/char" if self.is_pseudo else "bits/char"
         self.samples = 0
+        self.columns = (
+            "train [bold]{train}[/]",
+            f"valid [bold]{{valid}}[/] {'PLL bits/char' if self.is_pseudo else 'bits/char'}",
+            "{rate} char/s",
+            "{left} left",
+        )
 
     def bits(self, nats_per_token: float | None, side: str = "train") -> str:
         """Bits per character of a loss in nats per token, spellings of the unknown included."""
-        material = self.settled.material
+        material = self.material
         text = material.valid if side == "valid" and material.valid is not None else material.text
         about: dict[str, float] = material.about["train" if text is material.text else "valid"]
         if nats_per_token is None or not about["characters"]:
@@ -51,50 +120,27 @@ class Display:
         nats = nats_per_token * text.num_tokens + about["unknown_nats"]
         return f"{nats / NATS_PER_BIT / about['characters']:.3f}"
 
-    def note(self, event: "Event") -> None:
-        """Take in what happened."""
+    def note(self, event: object) -> bool:
+        """Take in the losses."""
         from charlm.run import Validated
         from charlm.training import Step
 
         if isinstance(event, Step) and not event.skipped:
-            before = event.loss if self.loss is None else self.loss
-            self.loss = _MEMORY * before + (1 - _MEMORY) * event.loss
+            self.loss = running_mean(self.loss, event.loss)
         elif isinstance(event, Validated):
             self.valid = event.loss
+        return isinstance(event, Validated)
 
-    def remark(self, event: "Event") -> str | None:
-        """What is to be said of a step that gave nothing; of several in a row, of the first."""
-        from charlm.run import RolledBack
-        from charlm.training import Step
-
-        what = f"step {event.step:,} gave a loss or gradient that is not finite"
-        if isinstance(event, RolledBack):
-            to = f"those of step {event.to_step:,}" if event.to_step else "the first, random ones"
-            rate = f"{0.5**self.state.rollbacks:g}"
-            return (
-                f"{what}: the weights are {to} again, the learning rate is {rate} of the schedule's"
-            )
-        first = isinstance(event, Step) and event.skipped and self.state.skipped_in_a_row == 1
-        return f"{what}: skipped" if first and self.settled.training.on_nan == "skip" else None
-
-    @property
-    def rate(self) -> float:
-        """Characters a second since training began or went on."""
+    def values(self) -> dict[str, Any]:
+        """Two losses, and how fast it goes since training began or went on."""
         elapsed = max(1e-9, time.perf_counter() - self.begun)
-        return (self.state.tokens - self.tokens_before) * self.characters_per_token / elapsed
-
-    @property
-    def left(self) -> str:
-        """The time that the remaining steps will take."""
-        done = self.state.step - self.steps_before
-        elapsed = time.perf_counter() - self.begun
-        if done < _STEPS_BEFORE_GUESS and self.state.step < self.settled.training.num_steps:
-            return "?"
-        minutes, seconds = divmod(
-            round(elapsed / max(1, done) * (self.settled.training.num_steps - self.state.step)), 60
-        )
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+        rate = (self.state.tokens - self.tokens_before) * self.characters_per_token / elapsed
+        return {
+            "train": self.bits(self.loss),
+            "valid": self.bits(self.valid, "valid"),
+            "rate": f"{rate:,.0f}",
+            "left": self.left,
+        }
 
     def sample(self) -> str | None:
         """A few tokens drawn from the model as it is now, if the last were some time ago."""
@@ -108,31 +154,20 @@ class Display:
             return None
         self.sampled_at = time.perf_counter()
         config = SamplingConfig(max_tokens=_SAMPLE_TOKENS, seed=self.state.step)
-        labels, label = self.settled.material.labels, ""
+        labels, label = self.material.labels, ""
         with weights_for_use(self.state) as model:
             engine = TorchEngine(model)
             if labels is not None:  # each in its turn
                 index = self.samples % len(labels.names)
                 engine, label = engine.with_label(index), f"{labels.names[index]}: "
-            sampler = Sampler(engine, self.settled.material.tokenizer)
+            sampler = Sampler(engine, self.material.tokenizer)
             (drawn,) = sampler.sample(1, config)
         self.samples += 1
         return safe_text(label + drawn.text.replace("\n", " / "))
 
-    def line(self) -> str:
-        """All figures in one plain line."""
-        return (
-            f"step {self.state.step:,}/{self.settled.training.num_steps:,}  "
-            f"train {self.bits(self.loss)}  valid {self.bits(self.valid, 'valid')} {self.unit}  "
-            f"{self.rate:,.0f} char/s  {self.left} left"
-        )
 
-
-def show(
-    events: Iterable["Event"], state: "TrainingState", settled: "Settled", *, quiet: bool = False
-) -> None:
+def show(events: Iterable[object], display: Display, *, quiet: bool = False) -> None:
     """Run through the events of a training, showing them on stderr."""
-    display = Display(state, settled)
     try:
         if is_live(sys.stderr) and not quiet:
             _show_live(events, display)
@@ -146,41 +181,30 @@ def show(
         pass
 
 
-def _show_plain(events: Iterable["Event"], display: Display) -> None:
-    from charlm.run import Validated
-
+def _show_plain(events: Iterable[object], display: Display) -> None:
     said_at = 0.0
     for event in events:
-        display.note(event)
+        is_validated = display.note(event)
         if (remark := display.remark(event)) is not None:
             say(remark)
         due = time.perf_counter() - said_at >= _PLAIN_EVERY_SECONDS
-        last = display.state.step == display.settled.training.num_steps
-        if due or (last and isinstance(event, Validated)):
+        last = display.course.step == display.config.num_steps
+        if due or (last and is_validated):
             say(display.line())
             said_at = time.perf_counter()
-        if isinstance(event, Validated) and (drawn := display.sample()) is not None:
+        if is_validated and (drawn := display.sample()) is not None:
             say(f"  sample: {drawn}")
 
 
-def _show_live(events: Iterable["Event"], display: Display) -> None:
-    from charlm.run import Validated
-
+def _show_live(events: Iterable[object], display: Display) -> None:
     progress, task = _bar(display)
     with progress:
         for event in events:
-            display.note(event)
+            is_validated = display.note(event)
             if (remark := display.remark(event)) is not None:
                 progress.console.print(remark, markup=False, highlight=False)
-            progress.update(
-                task,
-                completed=display.state.step,
-                train=display.bits(display.loss),
-                valid=display.bits(display.valid, "valid"),
-                rate=f"{display.rate:,.0f}",
-                left=display.left,
-            )
-            if isinstance(event, Validated) and (drawn := display.sample()) is not None:
+            progress.update(task, completed=display.course.step, **display.values())
+            if is_validated and (drawn := display.sample()) is not None:
                 progress.console.print(drawn, markup=False, highlight=False, style="dim")
 
 
@@ -191,16 +215,12 @@ def _bar(display: Display) -> tuple["Progress", "TaskID"]:
     progress = Progress(
         BarColumn(bar_width=None),
         TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn(
-            "train [bold]{task.fields[train]}[/] valid [bold]{task.fields[valid]}[/] "
-            f"{display.unit}"
+        *(
+            TextColumn(column.replace("{", "{task.fields[").replace("}", "]}"))
+            for column in display.columns
         ),
-        TextColumn("{task.fields[rate]} char/s"),
-        TextColumn("{task.fields[left]} left"),
         console=Console(stderr=True),
         refresh_per_second=4,
     )
-    task = progress.add_task(
-        "", total=display.settled.training.num_steps, train="-", valid="-", rate="-", left="?"
-    )
+    task = progress.add_task("", total=display.config.num_steps, **display.values())
     return progress, task

@@ -247,7 +247,7 @@ def train_cli(
         train_head(
             _only(heads),
             asked,
-            model | ({} if pooling is None else {"pooling": pooling}),
+            model,
             training,
             budget=(budget, epochs, steps),
             name=name,

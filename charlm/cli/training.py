@@ -1,5 +1,6 @@
 """What ``charlm train`` does once its options have been read: train to the end or to a signal."""
 
+import functools
 import shlex
 import time
 from collections.abc import Callable, Iterable
@@ -11,9 +12,14 @@ from charlm.cli.terminal import out, say
 from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from charlm.batching import TokenizedText
     from charlm.checkpoint import Checkpoint
-    from charlm.config import ModelConfig, TrainingConfig
+    from charlm.cli.progress import Display
+    from charlm.config import HeadConfig, ModelConfig, TrainingConfig
+    from charlm.course import Course
+    from charlm.head_request import HeadRequest
     from charlm.request import Request, Settled, Texts
     from charlm.run import Run
     from charlm.training import TrainingState
@@ -29,6 +35,7 @@ MODEL_OPTIONS = {
     "input_dropout": "input_dropout",
     "tie_weights": "tie_weights",
     "bidirectional": "bidirectional",
+    "pooling": "pooling",
 }
 TRAINING_OPTIONS = {
     "batch_size": "batch_size",
@@ -40,7 +47,7 @@ TRAINING_OPTIONS = {
     "on_nan": "on_nan",
 }
 _OPTION_OF = {field: name for name, field in (MODEL_OPTIONS | TRAINING_OPTIONS).items()}
-_READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
+READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
 ROOT = Path("checkpoints")
 
 
@@ -130,33 +137,53 @@ def _fit(
     quiet: bool,
 ) -> None:
     """Train to the end or to a signal, and say what came of it."""
+    from charlm.cli.progress import TextDisplay
+    from charlm.run import fit
+
+    carry_out(
+        run,
+        state.model,
+        functools.partial(fit, run, state, settled.training, settled.material),
+        TextDisplay(state, settled),
+        functools.partial(run.save, state, settled.training, settled.material),
+        signals,
+        say,
+        quiet,
+    )
+    _report(run.path, settled, say)
+
+
+def carry_out(
+    run: "Run",
+    module: "nn.Module",
+    fit: Callable[..., Iterable[object]],
+    display: "Display",
+    save: Callable[[], object],
+    signals: Signals,
+    say: Callable[[str], None],
+    quiet: bool,
+) -> None:
+    """Train to the end; at a signal say how to go on, and raise SystemExit."""
     from charlm import checkpoint
     from charlm.cli.progress import show
     from charlm.model import num_parameters
-    from charlm.run import fit
 
-    say(f"run: {run.path}, {num_parameters(state.model):,} parameters; Ctrl-C saves and stops")
-    events = fit(
-        run,
-        state,
-        settled.training,
-        settled.material,
-        should_stop=lambda: signals.received is not None,
-    )
+    say(f"run: {run.path}, {num_parameters(module):,} parameters; Ctrl-C saves and stops")
+    course, total = display.course, display.config.num_steps
     try:
-        show(events, state, settled, quiet=quiet)
+        events = fit(should_stop=lambda: signals.received is not None)
+        show(events, display, quiet=quiet)
     except BrokenPipeError:  # whoever read the progress has gone: as if told to stop
-        if state.step and not (run.path / checkpoint.step_name(state.step)).exists():
-            run.save(state, settled.training, settled.material)
+        if course.step and not (run.path / checkpoint.step_name(course.step)).exists():
+            save()
         raise
     signals.patient = False
     if signals.received is not None:
         say(
-            f"stopped at step {state.step:,} of {settled.training.num_steps:,}, saved. "
+            f"stopped at step {course.step:,} of {total:,}, saved. "
             f"Go on with: charlm train --resume --name {run.path.name}"
         )
         raise SystemExit(128 + signals.received)
-    _report(run.path, settled, say)
 
 
 def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
@@ -267,14 +294,13 @@ def _continued(
     from charlm.calibration import is_due
     from charlm.config import ModelConfig, TrainingConfig
     from charlm.request import Request, Settled, fix_steps, material_of, read_texts
-    from charlm.run import is_done, surroundings
 
     began = run.asked()
     request = Request.from_json(began.get("request"))
     model_config = ModelConfig.from_json(began.get("model"))
     config = TrainingConfig.from_json(began.get("training"))
-    _refuse_changes(request, model_config, config, asked, model, training)
-    again = {key: asked[key] for key in _READ_AGAIN if asked.get(key)}
+    refuse_changes(request, model_config, config, asked, model, training)
+    again = {key: asked[key] for key in READ_AGAIN if asked.get(key)}
     device = _device(asked.get("device", request.device))
     request = dataclasses.replace(request, **again, device=device)
     texts = read_texts(request, say)
@@ -299,22 +325,52 @@ def _continued(
         config = fix_steps(request, model_config, config, material, say, done=state.step)
     if "on_nan" in training:  # no step so far depends on it
         config = dataclasses.replace(config, on_nan=training["on_nan"])
-    if config.to_json() != began.get("training"):
+    go_on(
+        run,
+        state,
+        config,
+        saved.info,
+        say,
+        is_longer=budget != (None, None, None),
+        is_calibrated=material.valid is None or not is_due(run.path),
+    )
+    return Settled(material, model_config, config), state
+
+
+def go_on(
+    run: "Run",
+    state: "Course",
+    config: "TrainingConfig",
+    saved: dict[str, Any],
+    say: Callable[[str], None],
+    *,
+    is_longer: bool,
+    is_calibrated: bool = True,
+) -> None:
+    """Note what has changed in run.json, and say where the run goes on.
+
+    Where it is_longer than it was to be, a patience that was spent begins anew. Raises UsageError
+    if nothing is left to be done.
+    """
+    from charlm.run import is_done, surroundings
+
+    if config.to_json() != run.asked().get("training"):
         run.extend(config)
-    if is_done(state, config) and not (material.valid is not None and is_due(run.path)):
+    if is_longer and is_done(state, config):
+        state.worse_in_a_row = 0
+    if is_done(state, config) and is_calibrated:
         raise UsageError(
             f"{run.path} is finished: {state.step:,} steps. To train it further give a larger "
             "budget with --steps, --epochs or --time."
         )
     say(f"going on from step {state.step:,} of {config.num_steps:,}")
-    if changes := _changes(saved.info, surroundings(state)):
+    if changes := _changes(saved, surroundings(state)):
         say(f"not bit for bit as it would have been: {changes}")
-    return Settled(material, model_config, config), state
 
 
-def _refuse_changes(
-    request: "Request",
-    model_config: "ModelConfig",
+def refuse_changes(
+    request: "Request | HeadRequest",
+    model_config: "ModelConfig | HeadConfig",
     config: "TrainingConfig",
     asked: dict[str, Any],
     model: dict[str, Any],
@@ -322,7 +378,7 @@ def _refuse_changes(
 ) -> None:
     """Raise UsageError if an option is given that the run was begun without or with another."""
     began = {**request.to_json(), "precision": config.precision}
-    pairs = [(name, began[name], value) for name, value in asked.items() if name not in _READ_AGAIN]
+    pairs = [(name, began[name], value) for name, value in asked.items() if name not in READ_AGAIN]
     pairs += [(_OPTION_OF[name], getattr(model_config, name), model[name]) for name in model]
     pairs += [
         (_OPTION_OF[name], config.to_json()[name], training[name])
