@@ -38,6 +38,8 @@ def show_head(path: Path, *, json: bool) -> None:
     }
     accuracy, loss = info.get("best_accuracy"), info.get("best_loss_nats_per_label")
     if isinstance(accuracy, float) and isinstance(loss, float):
-        rows["validation"] = f"accuracy {accuracy:.4f}, {loss:.4f} nats per label"
+        f1 = info.get("best_span_f1")
+        spans = f"F1 of spans {f1:.4f}, " if isinstance(f1, float) else ""
+        rows["validation"] = f"accuracy {accuracy:.4f}, {spans}{loss:.4f} nats per label"
     for key, value in rows.items():
         out(f"{key + ':':<12} {value}\n")
