@@ -211,7 +211,7 @@ def settle_head(request: HeadRequest, say: Say) -> HeadSettled:
     reader = reader_of(request, texts, say)
     material = head_material_of(request, texts, reader)
     model, config = choose(request, material)
-    # Most runs end with their epochs, not with their time: bf16 would gain a person little.
+    # In bf16 a step is little faster, and what is learned less sure (bench/RESULTS.md).
     config = dataclasses.replace(config, precision=request.precision or "fp32")
     say(
         f"recipe: {model.num_layers} x {model.hidden_size} {model.cell} in each direction, "

@@ -185,11 +185,10 @@ def _fit(
     if material.valid is None:
         out("best validation accuracy: none, nothing was held out\n")
         return
-    f1 = "" if state.best_f1 is None else f"F1 of spans {state.best_f1:.4f}, "
-    out(
-        f"best validation accuracy: {state.best_accuracy:.4f}, {f1}{state.best_loss:.4f} nats per "
-        f"label (step {state.best_step})\n"
-    )
+    what = f"accuracy: {state.best_accuracy:.4f}"
+    if state.best_f1 is not None:
+        what = f"F1 of spans: {state.best_f1:.4f}, accuracy {state.best_accuracy:.4f}"
+    out(f"best validation {what}, {state.best_loss:.4f} nats per label (step {state.best_step})\n")
 
 
 class HeadDisplay(Display):
