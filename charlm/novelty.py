@@ -24,7 +24,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from charlm import checkpoint, storage
+from charlm import runs, storage
 from charlm.corpus import sequence_hash
 from charlm.errors import CheckpointError, UsageError
 from charlm.suffixes import END, Numbers, SuffixArray, is_order
@@ -377,8 +377,8 @@ def save(run: Path, index: Index, fingerprint: str) -> int:
         "held_out_unseen_word_ngrams": {str(n): x for n, x in index.held_out_words.items()},
     }
     remove(run)
-    checkpoint.write_bytes(run / _FILE, data)
-    checkpoint.write_json(run / _ABOUT, about)
+    runs.write_bytes(run / _FILE, data)
+    runs.write_json(run / _ABOUT, about)
     return len(data)
 
 
@@ -408,7 +408,7 @@ def load(run: Path, fingerprint: object) -> Index:
             f"{run} holds no index of its training text: it was trained with --no-index, or by an "
             "older charlm. Compare with a text that you name: charlm novelty SAMPLES --against FILE"
         )
-    about = checkpoint.read_json(run / _ABOUT)
+    about = runs.read_json(run / _ABOUT)
     path = run / _FILE
     if about.get("format") != FORMAT:
         raise CheckpointError(

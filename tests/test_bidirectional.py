@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TEXTS, material_of, model_config, tokenizer_of, trained_run, training_config
 
-from charlm import api, checkpoint, equations, torch_cloze
+from charlm import api, checkpoint, equations, runs, torch_cloze
 from charlm.batching import PADDING, TokenizedText, cut_rows, from_ids
 from charlm.bidirectional import (
     BidirectionalLM,
@@ -335,7 +335,7 @@ def test_stopped_and_resumed_is_as_never_stopped(tmp_path: Path) -> None:
                 assert state.step == stop_at
                 for _ in fit(run, state, config, material):
                     pass
-        weights.append(checkpoint.load(tmp_path / name / checkpoint.step_name(8)).weights)
+        weights.append(checkpoint.load(tmp_path / name / runs.step_name(8)).weights)
     for name, array in weights[0].items():
         np.testing.assert_array_equal(array, weights[1][name])
 

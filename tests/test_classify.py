@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from charlm import api, calibration, checkpoint
+from charlm import api, calibration, checkpoint, runs
 from charlm.classifying import (
     LEAST_TEMPERATURE,
     fit_temperature,
@@ -168,7 +168,7 @@ def test_a_finished_run_that_was_killed_is_calibrated_by_resume(
     shutil.copytree(folder, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     run = tmp_path / "copy" / "checkpoints" / "kinds"
-    best = checkpoint.best_step(run)
+    best = runs.best_step(run)
     fitted = checkpoint.load(best).labels
     assert fitted is not None
     blank = {**fitted.to_json(), "temperature": None}

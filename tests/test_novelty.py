@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cli import TEXT, bad, good, lines_of_json
 
-from charlm import api, checkpoint, novelty
+from charlm import api, novelty, runs
 from charlm.corpus import sequence_hashes
 from charlm.errors import CheckpointError, UsageError
 from charlm.novelty import Copy, Index, NGrams, Sample, measure, samples_of, source_of
@@ -311,7 +311,7 @@ def with_arrays(run: Path, changes: dict[str, Any], left_out: str = "") -> None:
     arrays.pop(left_out, None)
     data = safetensors.numpy.save(arrays)
     path.write_bytes(data)
-    about = checkpoint.read_json(run / "novelty.json")
+    about = runs.read_json(run / "novelty.json")
     digest = hashlib.sha256(data).hexdigest()
     (run / "novelty.json").write_text(json.dumps({**about, "size": len(data), "sha256": digest}))
 

@@ -90,10 +90,10 @@ def classifier_of(model: str | None, *, alone: bool) -> tuple[Classifier, str]:
     The newest finished run is taken where none is named, be it a classifier or a language model.
     Raises UsageError if it knows no labels.
     """
-    from charlm import checkpoint
+    from charlm import runs
 
-    path = checkpoint.find_any(model)
-    if checkpoint.kind_of(path) == "classifier":
+    path = runs.find_any(model)
+    if runs.kind_of(path) == "classifier":
         from charlm.head_api import load_classifier
 
         found = load_classifier(path.parent.name if model is None else model)

@@ -23,9 +23,9 @@ def info_cli(
     \b
     charlm info --model poems
     """
-    from charlm import checkpoint, novelty
+    from charlm import checkpoint, novelty, runs
 
-    if checkpoint.kind_of(path := checkpoint.find_any(model)) != checkpoint.LANGUAGE_MODEL:
+    if runs.kind_of(path := runs.find_any(model)) != runs.LANGUAGE_MODEL:
         from charlm.cli.head_info import show_head
 
         show_head(path, json=json)
@@ -111,18 +111,18 @@ def list_cli(
     \b
     charlm list
     """
-    from charlm import checkpoint
+    from charlm import runs
 
     root = Path("checkpoints")
-    there = checkpoint.runs(root)
+    there = runs.below(root)
     if not there:
         say(f"there is no model below {root}/. Train one first: charlm train FILE")
     for path in there:
-        best, finished = checkpoint.best_step(path), checkpoint.is_finished(path)
-        kind = checkpoint.kind_of(path)
+        best, finished = runs.best_step(path), runs.is_finished(path)
+        kind = runs.kind_of(path)
         if json:
             out_json({"name": path.name, "kind": kind, "best": str(best), "finished": finished})
         else:
-            what = "" if kind == checkpoint.LANGUAGE_MODEL else f", a {kind}"
+            what = "" if kind == runs.LANGUAGE_MODEL else f", a {kind}"
             state = "finished" if finished else "not finished"
             out(f"{path.name:<30} {best.name}  {state}{what}\n")

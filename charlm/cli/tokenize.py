@@ -20,11 +20,11 @@ def tokenize_cli(
     charlm tokenize "Cats average 15 hours of sleep a day."
     """
     say_loading()
-    from charlm import checkpoint
+    from charlm import checkpoint, runs
 
     if text == "-":
         text = read_utf8(text)
-    path = checkpoint.find(model)
+    path = runs.find(model)
     if model is None:
         say(f"model: {path.parent.name}")
     tokenizer = checkpoint.load_tokenizer(path)

@@ -277,7 +277,7 @@ def _heads(
     """Whether each kind of head is asked for, or is what a run to go on with is."""
     kind = ""
     if resume and not (classifier or tagger):
-        from charlm.checkpoint import kind_of
+        from charlm.runs import kind_of
 
         kind = kind_of(_existing(name))
     yield "classifier", classifier or kind == "classifier"
