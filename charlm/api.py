@@ -242,6 +242,7 @@ class LanguageModel:
         *,
         context: str = "",
         per_token: bool = False,
+        words: bool = False,
         closed: bool = False,
     ) -> list[PseudoScore]:
         """Σt log P(y<t> given all other tokens) of texts, in order (Salazar et al. 2020).
@@ -257,6 +258,7 @@ class LanguageModel:
             unknown=None if closed else self.unknown,
             context=context,
             per_token=per_token,
+            words=words,
         )
         of_text = dict(zip(distinct, map(PseudoScore, scores), strict=True))
         return [of_text[text] for text in texts]

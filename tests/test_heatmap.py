@@ -54,6 +54,7 @@ class Token(NamedTuple):
     surprisal: float
     rank: int | None = 1
     is_unknown: bool = False
+    num_tokens: int = 1
 
 
 @st.composite

@@ -572,7 +572,7 @@ def problem_with(run: Path, state: dict[str, bytes | None], had_one: bool) -> st
             checkpoint.load_named(str(run))
         runs.recover(run)
         names = {path.name for path in run.iterdir()} - {"metrics.jsonl", "pointers.json"}
-        if not all(checkpoint._STEP.fullmatch(name) for name in names):
+        if not all(runs._STEP.fullmatch(name) for name in names):
             return f"left over: {sorted(names)}"
     except CheckpointError as error:
         return str(error)

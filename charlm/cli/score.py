@@ -147,7 +147,7 @@ def score_cli(
     loaded = load_models(model, weights, tune, alone=alone, label=label)
     if loaded.config.bidirectional:
         wanted = wanted._replace(pseudo=True)
-        _check_pseudo(wanted, html, heatmap)
+        _say_pseudo(wanted, shaded=heatmap or html is not None)
     shaded = heatmap or html is not None
     options = {"context": context, "closed": closed, "on_error": on_error, "shaded": shaded}
     job = Filter(loaded, wanted, **options)  # type: ignore[arg-type]
@@ -170,15 +170,12 @@ def score_cli(
         _score_lines(file or "-", job, form, bounds, own, weight, encoding, errors)
 
 
-def _check_pseudo(wanted: Wanted, html: Path | None, heatmap: bool) -> None:
-    """Say what figures from both sides are. Raises UsageError if they do not fit what is asked."""
-    if wanted.words or html is not None:
-        raise UsageError(
-            "this model reads both sides of each token: --words and --html show log-probabilities "
-            "of texts read from left to right. Leave them out, or take another model."
-        )
-    what = "shade" if heatmap else "PLL"
+def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
+    """Say what figures from both sides are."""
+    what = "shade" if shaded else "PLL"
     say(f"{what}: each token given those before and after it; not a probability of the text")
+    if wanted.words:
+        say("a word is the sum of its tokens, each given the word's others, too")
 
 
 def _check_records(
@@ -206,7 +203,7 @@ def _page(path: Path, loaded: "LanguageModel", wanted: Wanted) -> "Page":
 
     name = f"{loaded.checkpoint.path.parent.name} (step {loaded.checkpoint.step:,})"
     level = "word" if wanted.words else loaded.tokenizer.level
-    return Page(path, model=name, level=level, unit=wanted.unit)
+    return Page(path, model=name, level=level, unit=wanted.unit, pseudo=wanted.pseudo)
 
 
 def _form(
