@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
+from charlm.cli import options
 from charlm.cli.figures import Wanted
 from charlm.cli.filter import ON_ERROR, Filter
-from charlm.cli.form import JsonOption, TsvOption, cell
+from charlm.cli.form import cell
 from charlm.cli.meter import Meter
-from charlm.cli.model import AloneOption, ModelOption, load_models
+from charlm.cli.model import load_models
 from charlm.cli.records import Columns, Form, JsonLines, PlainLines, as_cell, batches, read
 from charlm.cli.terminal import (
     cut,
@@ -114,8 +115,8 @@ def classify_cli(
         list[str] | None,
         typer.Option("--file", "-f", help="Classify each line of a file; - is stdin."),
     ] = None,
-    model: ModelOption = None,
-    alone: AloneOption = False,
+    model: options.Model = None,
+    alone: options.Alone = False,
     top: Annotated[
         int | None,
         typer.Option(min=1, help=f"Labels of each text.  [default: {_TOP}, of lines 1]"),
@@ -126,34 +127,18 @@ def classify_cli(
             help="The files say the labels: file, column:N or field:NAME. Tell how many are right."
         ),
     ] = None,
-    text_column: Annotated[
-        int | None,
-        typer.Option(help="The column that is the text.  [default: the other one of two]"),
-    ] = None,
-    text_field: Annotated[
-        str | None, typer.Option(help="The field that is the text.  [default: text]")
-    ] = None,
-    json: JsonOption = False,
-    tsv: TsvOption = False,
-    jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Lines are JSON objects; results go in as fields.")
-    ] = False,
-    field: Annotated[str, typer.Option(help="The field that is the text, with --jsonl.")] = "text",
-    column: Annotated[
-        str | None,
-        typer.Option(help="Lines are columns between tabs: the text's number or name."),
-    ] = None,
-    header: Annotated[
-        bool, typer.Option("--header", help="The first line names the columns.")
-    ] = False,
-    prefix: Annotated[str, typer.Option(help="In front of the names of results.")] = "",
-    on_error: Annotated[
-        str, typer.Option(help="What becomes of broken lines: stop, keep or drop.")
-    ] = "stop",
-    encoding: Annotated[str, typer.Option(help="Of the files.")] = "utf-8",
-    errors: Annotated[
-        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
-    ] = "strict",
+    text_column: options.TextColumn = None,
+    text_field: options.TextField = None,
+    json: options.Json = False,
+    tsv: options.Tsv = False,
+    jsonl: options.Jsonl = False,
+    field: options.Field = "text",
+    column: options.Column = None,
+    header: options.Header = False,
+    prefix: options.Prefix = "",
+    on_error: options.OnError = "stop",
+    encoding: options.FilesEncoding = "utf-8",
+    errors: options.Errors = "strict",
 ) -> None:
     """Which label texts have, by a model that was trained with labels.
 

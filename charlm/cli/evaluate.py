@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.form import UnitOption, check_form
+from charlm.cli import options
+from charlm.cli.form import check_form
 from charlm.cli.meter import Meter
-from charlm.cli.model import (
-    AloneOption,
-    LabelOption,
-    ModelsOption,
-    TuneOption,
-    WeightsOption,
-    load_models,
-)
+from charlm.cli.model import load_models
 from charlm.cli.pseudo import pseudo_named
 from charlm.cli.terminal import cut, number, out, out_json, safe_text, say, say_loading
 from charlm.errors import CharlmError, TextError, UsageError
@@ -43,32 +37,23 @@ def evaluate_cli(
         str | None,
         typer.Option(help="A sequence is a line, paragraph or file.  [default: as in training]"),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Of the files.")] = "utf-8",
-    errors: Annotated[
-        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
-    ] = "strict",
-    model: ModelsOption = None,
-    weights: WeightsOption = None,
-    tune: TuneOption = None,
-    alone: AloneOption = False,
-    label: LabelOption = None,
+    encoding: options.FilesEncoding = "utf-8",
+    errors: options.Errors = "strict",
+    model: options.Models = None,
+    weights: options.Weights = None,
+    tune: options.Tune = None,
+    alone: options.Alone = False,
+    label: options.Label = None,
     labelled: Annotated[
         str | None,
         typer.Option(
             help="Each sequence by its own label, which the files say: file, column:N, field:NAME."
         ),
     ] = None,
-    text_column: Annotated[
-        int | None,
-        typer.Option(help="The column that is the text.  [default: the other one of two]"),
-    ] = None,
-    text_field: Annotated[
-        str | None, typer.Option(help="The field that is the text.  [default: text]")
-    ] = None,
-    unit: UnitOption = "nats",
-    closed: Annotated[
-        bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
-    ] = False,
+    text_column: options.TextColumn = None,
+    text_field: options.TextField = None,
+    unit: options.Unit = "nats",
+    closed: options.Closed = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, full precision.")] = False,
     form: Annotated[
         str, typer.Option("--format", help="table, json, or the four lines of kenlm's query.")

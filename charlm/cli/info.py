@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.model import ModelOption
+from charlm.cli import options
 from charlm.cli.terminal import out, out_json, safe_text, say
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def info_cli(
-    model: ModelOption = None,
+    model: options.Model = None,
     json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """What a model is and how it was trained.

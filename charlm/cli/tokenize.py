@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
+from charlm.cli import options
 from charlm.cli.input import read_utf8
-from charlm.cli.model import ModelOption
 from charlm.cli.terminal import out, out_json, safe_text, say, say_loading, visible
 
 
 def tokenize_cli(
     text: Annotated[str, typer.Argument(help="The text; - is stdin.", show_default=False)],
-    model: ModelOption = None,
+    model: options.Model = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Show the pieces and ids of a text, and what they give when put together again.
