@@ -31,7 +31,8 @@ from charlm.unknown import unknown_of
 
 if TYPE_CHECKING:
     from charlm.model import RecurrentLM
-    from charlm.novelty import Index, Novelty
+    from charlm.novelty import Novelty
+    from charlm.text_index import Index
 
 # A job is small if NumPy is done with it before torch would have been imported. What a token
 # costs: each weight is read and used once, and each layer takes a dozen calls. A prompt is read
@@ -310,11 +311,11 @@ class LanguageModel:
     @functools.cached_property
     def index(self) -> "Index":
         """The index of the training text. Raises CheckpointError if the run keeps none."""
-        from charlm import novelty
+        from charlm import text_index
 
         about = self.checkpoint.info.get("text")
         fingerprint = about.get("fingerprint") if isinstance(about, dict) else None
-        return novelty.load(self.checkpoint.path.parent, fingerprint)
+        return text_index.load(self.checkpoint.path.parent, fingerprint)
 
     def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Sampler:
         """What draws, fit for a job of that size; the text does not depend on which it is."""

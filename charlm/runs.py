@@ -4,7 +4,7 @@
         run.json             what was asked: written when the run begins
         metrics.jsonl        a line for each thing measured, appended
         pointers.json        which step is the latest and which the best, and whether it finished
-        novelty.safetensors, novelty.json     the index of the training text (novelty.py)
+        novelty.safetensors, novelty.json     the index of the training text (text_index.py)
         step-NNNNNNNN/       a save (checkpoint.py)
 
 Readers take no lock: a run may be in training, or be deleted, while it is looked at.

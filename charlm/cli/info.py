@@ -23,7 +23,7 @@ def info_cli(
     \b
     charlm info --model poems
     """
-    from charlm import checkpoint, novelty, runs
+    from charlm import checkpoint, runs, text_index
 
     if runs.kind_of(path := runs.find_any(model)) != runs.LANGUAGE_MODEL:
         from charlm.cli.head_info import show_head
@@ -67,7 +67,7 @@ def info_cli(
     if isinstance(best, float):
         given = ", given all others" if config.bidirectional else ""
         rows["validation"] = f"{best:.4f} nats per token{given}"
-    if novelty.stands(loaded.path.parent):
+    if text_index.stands(loaded.path.parent):
         rows["index"] = "novelty.safetensors, which holds the training text"
     for key, value in rows.items():
         out(f"{key + ':':<12} {value}\n")

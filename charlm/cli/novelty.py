@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from charlm.corpus import Document
-    from charlm.novelty import Index, NGrams, Novelty, SampleNovelty
+    from charlm.novelty import NGrams, Novelty, SampleNovelty
+    from charlm.text_index import Index
 
 _COLUMNS = 80
 
@@ -143,7 +144,7 @@ def _index_of(
 ) -> "tuple[Index, NDArray[np.uint64] | None, list[Origin]]":
     """The index of files, the hashes of their sequences, and which are whose."""
     from charlm.corpus import sequence_hashes, split_sequences
-    from charlm.novelty import Index, source_of
+    from charlm.text_index import Index, source_of
 
     sequences: list[str] = []
     origins = []

@@ -59,7 +59,7 @@ def train(
     """Train, showing progress, until the budget is spent or a signal comes."""
     say("charlm: starting")  # something to look at while torch is being imported
     with Signals() as signals:
-        from charlm import checkpoint, novelty, runs
+        from charlm import checkpoint, runs, text_index
         from charlm.request import Request, settle
         from charlm.run import Run
         from charlm.training import new_state
@@ -69,7 +69,7 @@ def train(
             with Run(_existing(name)) as run:
                 settled, state = _continued(run, asked, model, training, budget, say)
                 signals.patient = True
-                if index and run.asked().get("index", True) and not novelty.stands(run.path):
+                if index and run.asked().get("index", True) and not text_index.stands(run.path):
                     _index(run, settled, say)
                 _fit(run, settled, state, signals, say, quiet)
             return
@@ -99,7 +99,7 @@ def train(
                     "tokenizer": checkpoint.tokenizer_hash(settled.material.tokenizer),
                 }
             )
-            novelty.remove(path)  # of a run of that name that came to nothing
+            text_index.remove(path)  # of a run of that name that came to nothing
             if index:
                 _index(run, settled, say)
             _fit(run, settled, state, signals, say, quiet)
@@ -107,13 +107,13 @@ def train(
 
 def _index(run: "Run", settled: "Settled", say: Callable[[str], None]) -> None:
     """Write the index of the training text into the run."""
-    from charlm import novelty
+    from charlm import novelty, text_index
 
     material = settled.material
     assert material.source is not None
     begun = time.perf_counter()
-    index = novelty.Index.build(material.source)
-    size = novelty.save(run.path, index, material.about["fingerprint"])
+    index = novelty.index_of(material.source)
+    size = text_index.save(run.path, index, material.about["fingerprint"])
     part = "" if index.indexed == 1 else f"{index.indexed:.1%} of "
     say(
         f"index: {part}the training text, for charlm novelty, {size / 1e6:.1f} MB "
