@@ -41,11 +41,11 @@ class HeatMap(NamedTuple):
     pseudo: bool = False
 
     @classmethod
-    def of_stdout(cls, scale: Scale, *, plain: bool = False, pseudo: bool = False) -> Self:
-        """The one that stdout can show: in colour on a terminal, unless plain is asked for."""
+    def of_stdout(cls, scale: Scale, *, pseudo: bool = False) -> Self:
+        """The one that stdout can show: in colour on a terminal."""
         return cls(
             scale=scale,
-            colours=0 if plain else colours(sys.stdout),
+            colours=colours(sys.stdout),
             columns=max(_NARROWEST, shutil.get_terminal_size().columns),
             light=is_light(),
             pseudo=pseudo,
