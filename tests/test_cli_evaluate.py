@@ -13,7 +13,7 @@ import torch
 from test_cli import BEST, TEXT, bad, good
 
 from charlm import checkpoint, runs, selfcheck, summary
-from charlm.cli.evaluate import fields, table
+from charlm.cli.block import fields, table
 from charlm.cli.meter import Meter
 from charlm.config import LEVELS, SPLITS
 from charlm.selfcheck import Check
