@@ -27,6 +27,7 @@ from charlm.scoring import TextScore, ended, score_texts
 from charlm.streams import Piece
 from charlm.summary import Summary, summarise, summarise_whole
 from charlm.tokenizers.prompt import Prompt
+from charlm.turns import TurnSampler
 from charlm.unknown import unknown_of
 
 if TYPE_CHECKING:
@@ -332,8 +333,6 @@ class LanguageModel:
 
     def _turn_sampler(self, n: int, config: SamplingConfig, prompt: str) -> Any:
         """What draws a label for each sequence, by what the prompt makes of the shares."""
-        from charlm.mixed import TurnSampler
-
         assert self.labels is not None
         log_prior = self.labels.log_prior
         begun = np.array(Prompt(self.tokenizer, prompt).ids, dtype=np.int64)
