@@ -12,6 +12,7 @@ from charlm.cli.classifier import Classifier, classifier_of
 from charlm.cli.figures import Wanted
 from charlm.cli.filter import ON_ERROR, Filter
 from charlm.cli.form import cell
+from charlm.cli.labelled import WIDEST, judge
 from charlm.cli.meter import Meter
 from charlm.cli.records import Columns, Form, JsonLines, PlainLines, as_cell, batches, read
 from charlm.cli.terminal import (
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from charlm.cli.records import Record
 
 _TOP = 3  # labels of a text that is given on the command line
-_WIDEST = 24  # columns of a label
 
 
 def classify_cli(
@@ -102,7 +102,6 @@ def classify_cli(
             raise UsageError('give a text to classify: charlm classify "Kovalenko"')
         file = ["-"]
     if labelled is not None:
-        from charlm.cli.labelled import judge
         from charlm.labels import LabelSource
 
         source = LabelSource.parse(labelled, text_column=text_column, text_field=text_field)
@@ -161,7 +160,7 @@ class Writer:
         self._classifier, self._top, self._prefix = classifier, top, prefix
         self._json, self._tsv = json, tsv
         widest = max(width(safe_text(name)) for name in classifier.names)
-        self._width = max(len("label"), min(_WIDEST, widest))
+        self._width = max(len("label"), min(WIDEST, widest))
         self._first = True
 
     def names(self, *, listed: bool) -> list[str]:

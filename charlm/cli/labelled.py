@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from charlm.classifying import Report
     from charlm.labels import Labelled, LabelSource
 
+WIDEST = 24  # columns of a label
 _PORTION = 4096  # texts that are classified at a time
-_WIDEST = 24  # columns of a label
 _MATRIX = 8  # labels up to which a confusion table fits on a terminal
 _CONFUSIONS = 15  # that are listed instead
 
@@ -95,7 +95,7 @@ def table(figures: "Report", loss: float | None) -> Iterator[str]:
     if loss is not None:
         yield f"log-loss        {loss:>10.4f}  nats a text"
     yield ""
-    names = {label: cut(safe_text(label), _WIDEST) for label in figures.labels}
+    names = {label: cut(safe_text(label), WIDEST) for label in figures.labels}
     room = max(len("label"), *map(width, names.values()))
     padded = {label: name + " " * (room - width(name)) for label, name in names.items()}
     heads = f"{'texts':>8} {'predicted':>10} {'precision':>10} {'recall':>8} {'F1':>8}"
