@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import charlm
-from charlm import checkpoint, head_checkpoint
+from charlm import checkpoint, head_checkpoint, runs
 from charlm.config import HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError
 from charlm.evaluation import Stopped
@@ -90,13 +90,13 @@ def save(run: Run, state: HeadState, config: TrainingConfig, material: HeadMater
     }
     path = checkpoint.save_step(run.path, state.step, files)
     best = state.best_step
-    if best not in checkpoint.steps(run.path):
+    if best not in runs.steps(run.path):
         best = state.step
-    checkpoint.write_json(
+    runs.write_json(
         run.path / "pointers.json",
         {"latest": state.step, "best": best, "finished": is_done(state, config)},
     )
-    checkpoint.remove_steps(run.path, {state.step, best})
+    runs.remove_steps(run.path, {state.step, best})
     return Saved(state.step, path)
 
 
@@ -133,7 +133,7 @@ def fit(
     """
     numbers = sum(parameter.numel() for parameter in state.head.parameters())
     others = sum(map(len, head_checkpoint.reader_files(material.reader).values()))
-    checkpoint.check_room(run.path, 12 * numbers + others + _SMALL_FILES)
+    runs.check_room(run.path, 12 * numbers + others + _SMALL_FILES)
     begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
     steps = train_steps(state, config, material.examples)
     while not is_done(state, config):
@@ -147,7 +147,7 @@ def fit(
         if not worth_saving and (
             should_stop() or time.perf_counter() - saved_at >= save_every_seconds
         ):
-            worth_saving = not (run.path / checkpoint.step_name(state.step)).exists()
+            worth_saving = not (run.path / runs.step_name(state.step)).exists()
         if worth_saving:
             yield save(run, state, config, material)
             saved_at = time.perf_counter()

@@ -49,7 +49,7 @@ def train_head(
             raise UsageError(f"{option} is for language models, not for a {kind}.")
     say("charlm: starting")
     with Signals() as signals:
-        from charlm import checkpoint
+        from charlm import runs
         from charlm.head_request import HeadRequest, settle_head
         from charlm.head_training import new_head_state
         from charlm.run import Run
@@ -72,7 +72,7 @@ def train_head(
             steps=steps,
         )
         if name is not None:
-            Run(ROOT / checkpoint.check_name(name)).check_new()
+            Run(ROOT / runs.check_name(name)).check_new()
         settled = settle_head(request, say)
         state = new_head_state(settled.model, settled.training, request.device)
         signals.patient = True
@@ -184,7 +184,7 @@ def _fit(
     quiet: bool,
 ) -> None:
     """Train to the end or to a signal, and say what came of it."""
-    from charlm import checkpoint
+    from charlm import runs
     from charlm.head_run import fit, save
     from charlm.model import num_parameters
 
@@ -194,7 +194,7 @@ def _fit(
     try:
         _show(events, state, settled, quiet=quiet)
     except BrokenPipeError:  # whoever read the progress has gone: as if told to stop
-        if state.step and not (run.path / checkpoint.step_name(state.step)).exists():
+        if state.step and not (run.path / runs.step_name(state.step)).exists():
             save(run, state, config, material)
         raise
     signals.patient = False
