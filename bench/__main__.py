@@ -2,13 +2,25 @@
 
 python -m bench [train|sample|score|startup|all], python -m bench growth,
 python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TEXT MODEL [MODEL ...]
-(see gaps.py), python -m bench classify DIR (see classify.py), and python -m bench counts DIR and
-python -m bench mixing RUN [RUN ...] (see mixing.py).
+(see gaps.py), python -m bench classify DIR (see classify.py), python -m bench tag DIR (see tag.py),
+and python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py).
 """
 
 import sys
 
-from bench import classify, gaps, growth, machine, mixing, quality, sample, score, startup, train
+from bench import (
+    classify,
+    gaps,
+    growth,
+    machine,
+    mixing,
+    quality,
+    sample,
+    score,
+    startup,
+    tag,
+    train,
+)
 
 PARTS = {"train": train.main, "sample": sample.main, "score": score.main, "startup": startup.main}
 
@@ -20,9 +32,9 @@ def main() -> None:
         print(machine.describe(), flush=True)
         quality.main(wanted[1:])
         return
-    if wanted[0] == "classify":
+    if wanted[0] in ("classify", "tag"):
         print(machine.describe(), flush=True)
-        classify.main(wanted[1:])
+        (classify if wanted[0] == "classify" else tag).main(wanted[1:])
         return
     if wanted[0] == "growth":
         print(machine.describe(), flush=True)
@@ -39,7 +51,7 @@ def main() -> None:
     names = list(PARTS) if wanted == ["all"] else wanted
     if unknown := [name for name in names if name not in PARTS]:
         there = ", ".join(
-            (*PARTS, "all", "growth", "quality", "gaps", "classify", "counts", "mixing")
+            (*PARTS, "all", "growth", "quality", "gaps", "classify", "tag", "counts", "mixing")
         )
         raise SystemExit(f"no such part: {', '.join(unknown)}; there are {there}")
     print(machine.describe())

@@ -27,11 +27,13 @@ from charlm.scoring import TextScore, ended, score_texts
 from charlm.streams import Piece
 from charlm.summary import Summary, summarise, summarise_whole
 from charlm.tokenizers.prompt import Prompt
+from charlm.turns import TurnSampler
 from charlm.unknown import unknown_of
 
 if TYPE_CHECKING:
     from charlm.model import RecurrentLM
-    from charlm.novelty import Index, Novelty
+    from charlm.novelty import Novelty
+    from charlm.text_index import Index
 
 # A job is small if NumPy is done with it before torch would have been imported. What a token
 # costs: each weight is read and used once, and each layer takes a dozen calls. A prompt is read
@@ -242,6 +244,7 @@ class LanguageModel:
         *,
         context: str = "",
         per_token: bool = False,
+        words: bool = False,
         closed: bool = False,
     ) -> list[PseudoScore]:
         """Σt log P(y<t> given all other tokens) of texts, in order (Salazar et al. 2020).
@@ -257,6 +260,7 @@ class LanguageModel:
             unknown=None if closed else self.unknown,
             context=context,
             per_token=per_token,
+            words=words,
         )
         of_text = dict(zip(distinct, map(PseudoScore, scores), strict=True))
         return [of_text[text] for text in texts]
@@ -308,11 +312,11 @@ class LanguageModel:
     @functools.cached_property
     def index(self) -> "Index":
         """The index of the training text. Raises CheckpointError if the run keeps none."""
-        from charlm import novelty
+        from charlm import text_index
 
         about = self.checkpoint.info.get("text")
         fingerprint = about.get("fingerprint") if isinstance(about, dict) else None
-        return novelty.load(self.checkpoint.path.parent, fingerprint)
+        return text_index.load(self.checkpoint.path.parent, fingerprint)
 
     def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Sampler:
         """What draws, fit for a job of that size; the text does not depend on which it is."""
@@ -329,8 +333,6 @@ class LanguageModel:
 
     def _turn_sampler(self, n: int, config: SamplingConfig, prompt: str) -> Any:
         """What draws a label for each sequence, by what the prompt makes of the shares."""
-        from charlm.mixed import TurnSampler
-
         assert self.labels is not None
         log_prior = self.labels.log_prior
         begun = np.array(Prompt(self.tokenizer, prompt).ids, dtype=np.int64)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import checkpoint
+from charlm import checkpoint, runs
 from charlm.api import LanguageModel
 from charlm.batching import TokenizedText
 from charlm.classifying import fit_temperature, log_posterior
@@ -33,7 +33,7 @@ class Calibrated(NamedTuple):
 
 def is_due(run: Path) -> bool:
     """Whether the best step of a run is of a conditional model that has not been calibrated."""
-    labels = checkpoint.load(checkpoint.best_step(run)).labels
+    labels = checkpoint.load(runs.best_step(run)).labels
     return labels is not None and labels.temperature is None
 
 

@@ -1,41 +1,33 @@
 """A checkpoint: a model that can be used, and all that is needed to go on training it.
 
-    checkpoints/<run>/
-        run.json             what was asked: written when the run begins
-        metrics.jsonl        a line for each thing measured, appended
-        pointers.json        which step is the latest and which the best, and whether it finished
-        novelty.safetensors, novelty.json     the index of the training text (novelty.py)
-        step-NNNNNNNN/
-            model.json       shape, level, split, versions
-            model.safetensors
-            tokenizer.json   (and tokenizer.model of a subword model)
-            speller.json, speller.safetensors   of a word model: what <UNK> can be
-            partner.json, ngram.safetensors   what the network is mixed with, where it is
-            labels.json      of a conditional model: its labels, how many sequences had each
-            known.safetensors      hashes of the training sequences
-            training.json, training.safetensors
-            manifest.json    format, run id, step; SHA-256 and size of every file above
+    checkpoints/<run>/step-NNNNNNNN/
+        model.json       shape, level, split, versions
+        model.safetensors
+        tokenizer.json   (and tokenizer.model of a subword model)
+        speller.json, speller.safetensors   of a word model: what <UNK> can be
+        partner.json, ngram.safetensors   what the network is mixed with, where it is
+        labels.json      of a conditional model: its labels, how many sequences had each
+        known.safetensors      hashes of the training sequences
+        training.json, training.safetensors
+        manifest.json    format, run id, step; SHA-256 and size of every file above
 
 storage.py says how a step is written so that a crash at any instant leaves a whole one, and what
-is looked at before a file is believed. Here stands what the files mean. None names another, and
-no code, path or pattern is taken from one.
+is looked at before a file is believed; runs.py, where steps stand and which is meant by a name.
+Here stands what the files mean. None names another, and no code, path or pattern is taken from
+one.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import math
-import os
-import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import storage
+from charlm import runs, storage
 from charlm.config import HEADS, SPLITS, ModelConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.labels import Labels
@@ -49,10 +41,6 @@ from charlm.weights import Arrays, shapes
 __all__ = ["to_json"]  # beside what is defined here
 
 FORMAT = 1
-COPIES = 3  # of a step, at most: the best, the last, and the one being written
-_STEP = re.compile(r"step-\d{8,12}")
-_STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(storage.ASIDE)})?")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LARGEST_HEADER = 2**22  # of a file of tensors
 _LARGEST_JSON = 2**22
 _LARGEST = {  # bytes, where it is not _LARGEST_JSON
@@ -69,7 +57,6 @@ _LARGEST = {  # bytes, where it is not _LARGEST_JSON
     "training.safetensors": 2**36,
 }
 _MOST_ROWS = 65_536  # that are read side by side
-_MOST_TRIES = 50  # at a run in which steps come and go while one is looked for
 _MODEL_FILES = ("model.json", "model.safetensors")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 _SPELLER_FILES = ("speller.json", "speller.safetensors")
@@ -84,7 +71,6 @@ _INFERENCE_FILES = (
     "known.safetensors",
 )
 _FILES = frozenset((*_INFERENCE_FILES, "tagger.json", "training.json", "training.safetensors"))
-LANGUAGE_MODEL = "language model"
 _COMMANDS = {"classifier": "classify", "tagger": "tag"}
 
 
@@ -109,21 +95,6 @@ class Checkpoint:
     info: dict[str, Any]
 
 
-def check_name(name: str) -> str:
-    """A name that can be a run's: no separators, no leading dot. Raises UsageError."""
-    if not _NAME.fullmatch(name) or _STANDING.fullmatch(name):
-        raise UsageError(
-            f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-', "
-            "the first a letter or digit, at most 100, and not the name of a step."
-        )
-    return name
-
-
-def step_name(step: int) -> str:
-    """The name of a step's directory."""
-    return f"step-{step:08d}"
-
-
 # Saving
 
 
@@ -142,283 +113,19 @@ def save_step(
     """
     if unknown := set(files) - _FILES:
         raise ValueError(f"not files of a checkpoint: {sorted(unknown)}")
-    target = run / step_name(step)
-    about = {"format": FORMAT, "run_id": run_id or _run_id(run), "step": step}
+    target = run / runs.step_name(step)
+    about = {"format": FORMAT, "run_id": run_id or runs.run_id(run), "step": step}
     try:
         storage.make_directories(run, disk)
         storage.save_directory(target, files, about, disk)
     except OSError as error:
-        _refuse(f"cannot save {target}", error, run)
+        runs.refuse(f"cannot save {target}", error, run)
     except CheckpointError as error:
         raise CheckpointError(
             f"cannot save {target}: what was written reads back wrong ({error}). Earlier "
             "checkpoints are untouched; copy them to another disk and go on there with --resume."
         ) from None
     return target
-
-
-def write_json(path: Path, value: object, disk: Disk = DISK) -> None:
-    """Replace a JSON file at once: whoever reads sees the old or the new one."""
-    data = to_json(value)
-    try:
-        storage.replace_file(path, data, disk)
-    except OSError as error:
-        _refuse(f"cannot write {path}", error, path.parent)
-
-
-def write_bytes(path: Path, data: bytes, disk: Disk = DISK) -> None:
-    """Replace a file of a run at once, as ``write_json`` does."""
-    try:
-        storage.replace_file(path, data, disk)
-    except OSError as error:
-        _refuse(f"cannot write {path}", error, path.parent)
-
-
-def append_line(path: Path, line: str, disk: Disk = DISK) -> None:
-    """Put a line at the end of a file, and on the disk."""
-    try:
-        storage.append(path, f"{line}\n".encode(), disk)
-    except OSError as error:
-        _refuse(f"cannot write {path}", error, path.parent)
-
-
-def write_text(path: Path, text: str, disk: Disk = DISK) -> None:
-    """Replace a text file at once."""
-    try:
-        storage.replace_file(path, text.encode(), disk)
-    except OSError as error:
-        _refuse(f"cannot write {path}", error, path.parent)
-
-
-def remove_steps(run: Path, keep: set[int], disk: Disk = DISK) -> None:
-    """Delete the steps that are not to be kept, and what an interrupted save left behind.
-
-    What cannot be deleted now stays, and is tried again after the next save.
-    """
-    doomed = []
-    for path in _children(run):
-        step = _STANDING.fullmatch(path.name)
-        if path.name.startswith(storage.TEMPORARY) or (step and int(step[2]) not in keep):
-            doomed.append(path)
-    storage.remove(doomed, disk)
-
-
-def open_run(run: Path) -> storage.Lock:
-    """Make a run's directory, take its lock, and put right what a crash left there.
-
-    Raises LockedError if another process has it, CheckpointError if it cannot be written to.
-    """
-    lock = storage.Lock(run / ".lock")
-    try:
-        storage.make_directories(run)
-        if run.is_symlink():
-            raise CheckpointError(f"{run} is a link: a run is a directory of its own.")
-        lock.acquire()
-    except OSError as error:
-        _refuse(f"cannot write to {run}", error, run)
-    recover(run)
-    return lock
-
-
-def recover(run: Path, disk: Disk = DISK) -> None:
-    """Put right what a crash left of a run: for its one writer to do, before anything else.
-
-    A step that was set aside when another took its place gets its name back, if it has not been
-    replaced; what was never finished is deleted.
-    """
-    doomed = []
-    for path in _children(run):
-        step = _STANDING.fullmatch(path.name)
-        if step and step[3] and not os.path.lexists(run / step[1]):
-            with contextlib.suppress(OSError):  # readers know it by the other name too
-                storage.put_back(path, disk)
-        elif path.name.startswith(storage.TEMPORARY) or (step and step[3]):
-            doomed.append(path)
-    storage.remove(doomed, disk)
-
-
-def check_room(run: Path, save_bytes: int) -> None:
-    """Raise CheckpointError unless there is room for the saves that a run will hold at a time."""
-    missing = max(1, COPIES - len(steps(run)))
-    free = storage.free_bytes(run)
-    if free is not None and free < missing * save_bytes:
-        raise CheckpointError(
-            f"there is no room for the model at {run}: a save takes {_size(save_bytes)}, "
-            f"{missing} more of them have to fit, and {_size(free)} are free. Make room there, or "
-            "train a smaller model (--hidden)."
-        )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{math.ceil(count / 1e6):,} MB"
-
-
-def _refuse(what: str, error: OSError, run: Path) -> NoReturn:
-    raise storage.explained(what, error, has_save=bool(steps(run))) from None
-
-
-def _run_id(run: Path) -> str | None:
-    try:
-        found = read_json(run / "run.json").get("run_id")
-    except CheckpointError:
-        return None
-    return found if type(found) is str else None
-
-
-# Finding
-
-
-def steps(run: Path) -> list[int]:
-    """The steps that stand in a run, ascending."""
-    return sorted(_standing(run))
-
-
-def runs(root: Path) -> list[Path]:
-    """The runs below a directory that hold a model, the most recently written first."""
-    found = [path for path in _children(root) if _is_directory(path) and steps(path)]
-    return sorted(found, key=_written, reverse=True)
-
-
-def is_finished(run: Path) -> bool:
-    """Whether a run has come to the end of its budget."""
-    return pointers(run).get("finished") is True
-
-
-def pointers(run: Path) -> dict[str, Any]:
-    """What pointers.json says, or nothing where it is missing or damaged: it can be derived."""
-    try:
-        return read_json(run / "pointers.json")
-    except CheckpointError:
-        return {}
-
-
-def find(model: str | None, root: Path = Path("checkpoints")) -> Path:
-    """The step directory that a name stands for.
-
-    model is a run's name below root, a path to a run or to a step, or None for the newest
-    finished run of a language model (the newest where none has finished). Of a run, the best
-    step is taken. Raises CheckpointError saying what there is.
-    """
-    if model is None:
-        there = [path for path in runs(root) if kind_of(path) == LANGUAGE_MODEL]
-        if not there:
-            raise CheckpointError(
-                f"there is no model below {root}/. Train one first: charlm train FILE"
-            )
-        return best_step(next(filter(is_finished, there), there[0]))
-    for path in (root / model, Path(model)):
-        if _STEP.fullmatch(path.name) and _is_directory(path):
-            return path
-        if steps(path):
-            return best_step(path)
-    names = ", ".join(path.name for path in runs(root)) or "none"
-    raise CheckpointError(f"there is no model {model!r}. Those below {root}/: {names}.")
-
-
-def find_any(model: str | None, root: Path = Path("checkpoints")) -> Path:
-    """As ``find``, but None stands for the newest finished run whatever its kind."""
-    if model is None and (there := runs(root)):
-        return best_step(next(filter(is_finished, there), there[0]))
-    return find(model, root)
-
-
-def kind_of(path: Path) -> str:
-    """What a run or one of its steps is: a language model, a classifier or a tagger.
-
-    It is what run.json says, or else model.json; where neither can be read, a language model.
-    """
-    run = path.parent if _STEP.fullmatch(path.name) else path
-    names = [run / "run.json", path / "model.json"]
-    if path == run and (there := _standing(run)):
-        names[1] = there[max(there)] / "model.json"
-    for name in names:
-        with contextlib.suppress(CheckpointError):
-            kind = read_json(name).get("kind", LANGUAGE_MODEL)
-            return kind if kind in HEADS else LANGUAGE_MODEL
-    return LANGUAGE_MODEL
-
-
-def best_step(run: Path) -> Path:
-    """The directory of a run's best step, or of its last where that is not known."""
-    there = _standing(run)
-    if not there:
-        raise CheckpointError(f"{run} holds no finished save of a model.")
-    best = pointers(run).get("best")
-    return there[best if type(best) is int and best in there else max(there)]
-
-
-def load_named(model: str | None, root: Path = Path("checkpoints")) -> Checkpoint:
-    """The model that a name stands for (``find``), even while its run is being trained.
-
-    A step that is replaced by a newer one between being found and being read is no error: the
-    newer one is taken. Raises CheckpointError.
-    """
-    for _ in range(_MOST_TRIES):
-        path = find(model, root)
-        before = _identity(path)
-        try:
-            return load(path)
-        except CheckpointError:
-            if before is not None and before == _identity(path):
-                raise
-    return load(find(model, root))
-
-
-def _standing(run: Path) -> dict[int, Path]:
-    """The directories of the steps of a run. One set aside counts while none has its place.
-
-    A listing is no picture of one moment: while a step makes room for another, neither may be in
-    it. A run that has pointers has a step, so there it is made again.
-    """
-    for _ in range(_MOST_TRIES):
-        found = _listed(run)
-        if found or not os.path.isfile(run / "pointers.json"):
-            break
-        time.sleep(0.001)
-    return found
-
-
-def _listed(run: Path) -> dict[int, Path]:
-    found: dict[int, Path] = {}
-    for path in _children(run):
-        step = _STANDING.fullmatch(path.name)
-        if step and not os.path.islink(path) and _is_directory(path):
-            number = int(step[2])
-            if not step[3] or number not in found:
-                found[number] = path
-    return found
-
-
-def _children(path: Path) -> list[Path]:
-    """What is in a directory; nothing where there is none, or none that can be read."""
-    try:
-        return sorted(path.iterdir())
-    except (OSError, ValueError):  # a name too long, or with a NUL in it
-        return []
-
-
-def _is_directory(path: Path) -> bool:
-    """Whether a path leads to a directory; one that is no path at all does not."""
-    try:
-        return path.is_dir()
-    except OSError:  # a name too long, a directory above it that may not be entered
-        return False
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a directory from another of its name; None if it is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
-
-
-def _written(run: Path) -> float:
-    for path in (run / "pointers.json", run):
-        with contextlib.suppress(OSError):
-            return path.stat().st_mtime
-    return 0.0  # gone in the meantime
 
 
 # Loading
@@ -466,6 +173,32 @@ def load(path: Path) -> Checkpoint:
         known=known,
         info=info,
     )
+
+
+def load_named(model: str | None, root: Path = Path("checkpoints")) -> Checkpoint:
+    """The model that a name stands for (``runs.find``), even while its run is being trained.
+
+    A step that is replaced by a newer one between being found and being read is no error: the
+    newer one is taken. Raises CheckpointError.
+    """
+    for _ in range(runs.MOST_TRIES):
+        path = runs.find(model, root)
+        before = _identity(path)
+        try:
+            return load(path)
+        except CheckpointError:
+            if before is not None and before == _identity(path):
+                raise
+    return load(runs.find(model, root))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a directory from another of its name; None if it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def speller_of_files(path: Path, files: Mapping[str, bytes]) -> Speller:
@@ -564,11 +297,6 @@ def load_training(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.floa
     files |= _read_files(path, entries, wanted[1:])
     progress = parse_json(path / wanted[0], _file(path, files, wanted[0]))
     return progress, read_arrays(path / wanted[1], _file(path, files, wanted[1]))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises CheckpointError naming the file."""
-    return parse_json(path, storage.read_file(path, _LARGEST_JSON))
 
 
 def check_weights(name: Path, config: ModelConfig, arrays: Arrays) -> Arrays:

@@ -137,11 +137,6 @@ def log_posterior(log_likelihoods: Values, log_prior: Values, temperature: float
     return np.asarray(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
 
 
-def log_loss(log_posteriors: Values, true: NDArray[np.int64]) -> float:
-    """Mean -log P(label given text) of the true labels (N,), in nats."""
-    return -float(log_posteriors[np.arange(len(true)), true].mean())
-
-
 def fit_temperature(log_likelihoods: Values, log_prior: Values, true: NDArray[np.int64]) -> float:
     """The temperature under which the true labels (N,) are likeliest; 1 if there are none.
 

@@ -31,9 +31,13 @@ class NumpyCloze:
     def token_log_probs(
         self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
     ) -> tuple[npt.NDArray[np.float64], Details | None]:
-        """log P (nats) of each token given all others of its sequence (N,), as a scorer does."""
+        """log P (nats) of each token given all others of its sequence (N,), as a scorer does.
+
+        Nothing is said of openers: where a word ends is known from what comes after it.
+        """
+        del openers
         if details:
-            return score_predictions(self._predictions(sequences), sequences, openers)
+            return score_predictions(self._predictions(sequences), sequences, None)
         targets = np.concatenate(sequences).astype(np.int64)
         log_probs = np.empty(len(targets))
         for places, predicted in self._predictions(sequences):

@@ -13,7 +13,6 @@ Letters: N tokens, T those of a window, R sequences that end in it.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,17 +28,8 @@ from charlm.tokenizers.base import EOS_ID
 # Close to the best for held-out text like the training text: a character says less than a word.
 RATES = {"char": 0.15, "word": 0.4, "subword": 0.4}
 WINDOW = 32
-TRIED_RATES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 MOST_RATE = 1000.0
-TUNED_TOKENS = 20_000
 _MAX_NORM = 2.0
-
-
-class Tuned(NamedTuple):
-    """The step size that was best, and the mean loss (nats a token) of each that was tried."""
-
-    rate: float
-    losses: dict[float, float]
 
 
 class DynamicEvaluator:
@@ -155,24 +145,3 @@ class DynamicEvaluator:
         return DivergedError(
             f"the model diverged as it learned from the text: {self.rate:g} is too large a step."
         )
-
-
-def tune(
-    model: RecurrentLM, ids: Ids, *, rates: Sequence[float] = TRIED_RATES, window: int = WINDOW
-) -> Tuned:
-    """The step size by which a stream of tokens ids (N,), held out from training, is likeliest.
-
-    Its first 20,000 tokens are read once for each rate. A rate at which the model diverges has an
-    infinite loss; of equals the smallest is taken. Raises UsageError if there is nothing to read
-    or to choose from, or a rate is out of range.
-    """
-    if not len(ids) or not rates:
-        raise UsageError("a step size is chosen on some text from some step sizes; one is missing.")
-    losses = {}
-    for rate in sorted(rates):
-        evaluator = DynamicEvaluator(model, rate=rate, window=window)
-        try:
-            losses[rate] = -float(evaluator.read(ids[:TUNED_TOKENS]).mean())
-        except DivergedError:
-            losses[rate] = math.inf
-    return Tuned(min(losses, key=losses.__getitem__), losses)

@@ -81,7 +81,7 @@ class Scorer(Protocol):
         """log P (nats) of each token of sequences that end in <EOS>, one after another (N,).
 
         With ``details`` also what else there is to say of each; openers (K,) are the ids whose
-        probability, taken together, is asked for.
+        probability, taken together, is asked for; what reads both sides does not tell it.
         """
 
 

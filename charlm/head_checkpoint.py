@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import checkpoint
+from charlm import checkpoint, runs
 from charlm.config import HeadConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.head_equations import shapes
@@ -57,11 +57,11 @@ def find(model: str | None, kind: str, root: Path = Path("checkpoints")) -> Path
     Raises CheckpointError, for a run of another kind too.
     """
     if model is not None:
-        path = checkpoint.find(model, root)
-        if (there := checkpoint.kind_of(path)) != kind:
+        path = runs.find(model, root)
+        if (there := runs.kind_of(path)) != kind:
             raise CheckpointError(f"{path.parent} is a {there}, not a {kind}.")
         return path
-    there_are = [path for path in checkpoint.runs(root) if checkpoint.kind_of(path) == kind]
+    there_are = [path for path in runs.below(root) if runs.kind_of(path) == kind]
     if not there_are:
         how = (
             "charlm train FILE --classifier --label-from column:2"
@@ -69,8 +69,8 @@ def find(model: str | None, kind: str, root: Path = Path("checkpoints")) -> Path
             else "charlm train FILE --tagger"
         )
         raise CheckpointError(f"there is no {kind} below {root}/. Train one first: {how}")
-    finished = (path for path in there_are if checkpoint.is_finished(path))
-    return checkpoint.best_step(next(finished, there_are[0]))
+    finished = (path for path in there_are if runs.is_finished(path))
+    return runs.best_step(next(finished, there_are[0]))
 
 
 def load(path: Path) -> HeadCheckpoint:

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-from charlm import checkpoint, head_checkpoint
+from charlm import checkpoint, head_checkpoint, runs
 from charlm.config import HeadConfig, TrainingConfig
 from charlm.course import check_finite, rate_of, state_counters
 from charlm.head_data import Examples
@@ -111,7 +111,7 @@ def fit(
     """
     numbers = sum(parameter.numel() for parameter in state.head.parameters())
     others = sum(map(len, head_checkpoint.reader_files(material.reader).values()))
-    checkpoint.check_room(run.path, 12 * numbers + others + SMALL_FILES)
+    runs.check_room(run.path, 12 * numbers + others + SMALL_FILES)
     return carry_on(
         run,
         state,
@@ -132,7 +132,7 @@ def _go_back(run: Run, state: HeadState, config: TrainingConfig) -> None:
         first = new_head_state(shape, config, state.head.softmax.weight.device)
         go_back(state, to_arrays(first.head), state_arrays(first), state_counters(first))
         return
-    loaded = head_checkpoint.load(run.path / checkpoint.step_name(state.best_step))
+    loaded = head_checkpoint.load(run.path / runs.step_name(state.best_step))
     counters, arrays = head_checkpoint.load_training(loaded.path, shape)
     go_back(state, loaded.weights, arrays, counters)
 

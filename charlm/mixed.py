@@ -11,8 +11,7 @@ So it counts characters, of which it is a model, and an <EOS>; what a text costs
 for each sequence.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -25,12 +24,11 @@ from charlm.engine import Engine
 from charlm.errors import UsageError
 from charlm.mixture import MixtureEngine, check_weights, mix, tune
 from charlm.prediction import NextTokens
-from charlm.sampling import BATCH_SIZE, Sample, Sampler
 from charlm.scoring import TextScore, ended
 from charlm.summary import Summary
+from charlm.turns import TurnSampler
 
 _CHARACTERS = 2**20  # of texts that are scored at a time
-_TURN = 0x7075  # sets the draws of models apart from those of tokens
 
 
 def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> LanguageModel:
@@ -208,44 +206,3 @@ class SequenceMixture(_Mixed):
             joint = np.log(self.weights) + np.array(found)
         earned = np.exp(joint - joint.max())
         return tuple((earned / earned.sum()).tolist())
-
-
-class TurnSampler:
-    """Draws each sequence from one of several models, which one by their weights."""
-
-    def __init__(self, samplers: Sequence[Sampler], weights: Sequence[float]) -> None:
-        self._samplers = tuple(samplers)
-        self._bounds = np.cumsum(weights)
-
-    def sample(
-        self,
-        n: int,
-        config: SamplingConfig,
-        *,
-        prompt: str = "",
-        novel: bool = False,
-        batch_size: int = BATCH_SIZE,
-        on_token: Callable[[int, int], None] | None = None,
-        on_spelling: Callable[[int, str], None] | None = None,
-    ) -> Iterator[Sample]:
-        """As ``Sampler.sample``; log P of a sample is what the model that drew it gives."""
-        if on_token is not None or on_spelling is not None:
-            raise UsageError("models that take turns cannot stream: leave out --stream.")
-        turns = [self._turn(config.seed, index) for index in range(n)]
-        drawing = [
-            sampler.sample(
-                n,
-                config,
-                prompt=prompt,
-                novel=novel,
-                indices=[index for index in range(n) if turns[index] == k],
-                batch_size=batch_size,
-            )
-            for k, sampler in enumerate(self._samplers)
-        ]
-        for k in turns:
-            yield dataclasses.replace(next(drawing[k]), drawn_by=k)
-
-    def _turn(self, seed: int, index: int) -> int:
-        uniform = np.random.default_rng((seed, index, 0, _TURN)).random() * self._bounds[-1]
-        return int(np.searchsorted(self._bounds, uniform, side="right"))

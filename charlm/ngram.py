@@ -122,12 +122,6 @@ class NGram:
             before[places] = found
         return Look(np.log(p[within]), matched[within])
 
-    def next_probs(self, ids: Ids) -> NDArray[np.float64]:
-        """P (V,) of the token after a sequence that begins with ids (T,)."""
-        context = np.concatenate(([self.vocab_size], ids))[None]
-        rows: NDArray[np.float64] = self.rows(context)[0][0]
-        return rows
-
     def rows(
         self, contexts: Ids, dtype: type[np.floating[Any]] = np.float64
     ) -> tuple[NDArray[Any], NDArray[np.int8]]:

@@ -9,6 +9,7 @@ import dataclasses
 
 from charlm.scoring import TextScore, TokenScore
 from charlm.summary import Summary
+from charlm.words import WordScore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,11 @@ class PseudoScore:
     def tokens(self) -> tuple[TokenScore, ...] | None:
         """If asked for: log_prob is that of a token given all others, rank its rank among types."""
         return self.sums.tokens
+
+    @property
+    def words(self) -> tuple[WordScore, ...] | None:
+        """If asked for: log_prob is the pseudo-log-likelihood of a word, the sum of its tokens'."""
+        return self.sums.words
 
 
 @dataclasses.dataclass(frozen=True)

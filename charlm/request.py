@@ -18,10 +18,10 @@ from charlm.cache import Cache
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.labels import Labelled, Labels, LabelSource, hold_out, read_labelled
-from charlm.novelty import source_of
 from charlm.partner import Partner
 from charlm.run import Material
 from charlm.spelling import train_speller
+from charlm.text_index import source_of
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import plain

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import charlm
-from charlm import checkpoint, storage
+from charlm import checkpoint, runs, storage
 from charlm.batching import TokenizedText
 from charlm.bidirectional import BidirectionalLM
 from charlm.config import ModelConfig, TrainingConfig
@@ -33,9 +33,9 @@ from charlm.errors import CheckpointError, DivergedError, UsageError
 from charlm.evaluation import Stopped, quick_log_probs
 from charlm.labels import Labels
 from charlm.model import RecurrentLM, to_arrays
-from charlm.novelty import Source
 from charlm.partner import Evidence, Partner
 from charlm.partner import fit as fit_partner
+from charlm.text_index import Source
 from charlm.tokenizers.base import Tokenizer
 from charlm.torch_cloze import quick_pseudo_log_probs
 from charlm.training import (
@@ -133,7 +133,7 @@ class Run:
         self._lock: storage.Lock | None = None
 
     def __enter__(self) -> "Run":
-        self._lock = checkpoint.open_run(self.path)
+        self._lock = runs.open_run(self.path)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,7 +142,7 @@ class Run:
 
     def check_new(self) -> None:
         """Raise UsageError if the run holds a saved step already."""
-        if checkpoint.steps(self.path):
+        if runs.steps(self.path):
             raise UsageError(
                 f"the run {self.path} exists already: go on with it (--resume) or choose another "
                 "--name."
@@ -151,25 +151,25 @@ class Run:
     def begin(self, asked: dict[str, Any]) -> None:
         """Write run.json. Raises UsageError if the run exists already."""
         self.check_new()
-        checkpoint.remove_steps(self.path, set())
+        runs.remove_steps(self.path, set())
         storage.remove([self.path / "metrics.jsonl"])
-        checkpoint.write_json(self.path / "run.json", {**asked, "run_id": uuid.uuid4().hex})
+        runs.write_json(self.path / "run.json", {**asked, "run_id": uuid.uuid4().hex})
 
     def asked(self) -> dict[str, Any]:
         """What run.json says."""
-        return checkpoint.read_json(self.path / "run.json")
+        return runs.read_json(self.path / "run.json")
 
     def extend(self, config: TrainingConfig) -> None:
         """Note a larger budget in run.json."""
         asked = {**self.asked(), "training": config.to_json()}
-        checkpoint.write_json(self.path / "run.json", asked)
+        runs.write_json(self.path / "run.json", asked)
 
     def last_step(self) -> Path:
         """The directory of the last step saved. Raises CheckpointError if there is none."""
-        there = checkpoint.steps(self.path)
+        there = runs.steps(self.path)
         if not there:
             raise CheckpointError(f"{self.path} holds no saved step to go on from.")
-        return self.path / checkpoint.step_name(there[-1])
+        return self.path / runs.step_name(there[-1])
 
     def check_own(
         self, path: Path, run_id: str | None, there: dict[str, Any], here: dict[str, Any]
@@ -240,18 +240,18 @@ class Run:
         """Write the files of a step, move the pointers, then drop what neither is best nor last."""
         path = checkpoint.save_step(self.path, state.step, files)
         best = state.best_step
-        if best not in checkpoint.steps(self.path):
+        if best not in runs.steps(self.path):
             best = state.step
-        checkpoint.write_json(
+        runs.write_json(
             self.path / "pointers.json",
             {"latest": state.step, "best": best, "finished": is_done(state, config)},
         )
-        checkpoint.remove_steps(self.path, {state.step, best})
+        runs.remove_steps(self.path, {state.step, best})
         return Saved(state.step, path)
 
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
-        checkpoint.append_line(self.path / "metrics.jsonl", json.dumps(values, allow_nan=False))
+        runs.append_line(self.path / "metrics.jsonl", json.dumps(values, allow_nan=False))
 
     def cut_metrics(self, step: int) -> None:
         """Drop what was logged after the step that is gone on from: it will be logged again."""
@@ -265,7 +265,7 @@ class Run:
             if logged is not None and logged <= step:
                 kept += f"{line}\n"
         if kept != log:
-            checkpoint.write_text(path, kept)
+            runs.write_text(path, kept)
 
     def check_room(self, state: TrainingState, material: Material) -> None:
         """Raise CheckpointError if the disk has no room for the saves that are to come."""
@@ -278,7 +278,7 @@ class Run:
             others += sum(array.nbytes for array in material.speller.weights.values())
         if material.partner is not None:
             others += sum(array.nbytes for array in material.partner.to_arrays().values())
-        checkpoint.check_room(self.path, 4 * numbers * copies + others)
+        runs.check_room(self.path, 4 * numbers * copies + others)
 
 
 def surroundings(state: Course) -> dict[str, Any]:
@@ -364,7 +364,7 @@ def carry_on(
         if not worth_saving and (
             should_stop() or time.perf_counter() - saved_at >= save_every_seconds
         ):
-            worth_saving = not (run.path / checkpoint.step_name(state.step)).exists()
+            worth_saving = not (run.path / runs.step_name(state.step)).exists()
         if worth_saving:
             yield save()
             saved_at = time.perf_counter()
@@ -427,7 +427,7 @@ def _go_back(run: Run, state: TrainingState, config: TrainingConfig) -> None:
         roll_back(state, to_arrays(first.model), state_arrays(first), state_counters(first))
         state.partner = None
         return
-    loaded = checkpoint.load(run.path / checkpoint.step_name(state.best_step))
+    loaded = checkpoint.load(run.path / runs.step_name(state.best_step))
     counters, arrays = checkpoint.load_training(loaded.path)
     roll_back(state, loaded.weights, arrays, counters)
     state.partner = None if loaded.partner is None else loaded.partner.parameters

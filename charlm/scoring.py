@@ -36,6 +36,11 @@ class TokenScore(NamedTuple):
     is_unknown: bool
 
     @property
+    def num_tokens(self) -> int:
+        """It is one, as a word is several."""
+        return 1
+
+    @property
     def surprisal(self) -> float:
         """-log2 p, in bits."""
         return metrics.surprisal_bits(self.log_prob)
@@ -115,11 +120,12 @@ def score_texts(
         )
         if details is not None:
             tokens = _tokens(tokenizer, ids, log_probs[span], details, span, cut.offsets)
-            if openers is not None and details.opening is not None:
+            if openers is not None:
+                opening = details.opening
                 found = word_scores(
                     text,
                     log_probs[span],
-                    details.opening[span],
+                    None if opening is None else opening[span],
                     np.isin(ids, openers),
                     ids == tokenizer.unk_id,
                     cut.offsets,

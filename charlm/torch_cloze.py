@@ -36,7 +36,6 @@ def pseudo_log_probs(
     text: TokenizedText,
     *,
     details: bool = False,
-    openers: Ids | None = None,
 ) -> tuple[npt.NDArray[np.float64], Details | None]:
     """log P (N,) in nats of each target given all others of its sequence, and details if asked.
 
@@ -45,11 +44,10 @@ def pseudo_log_probs(
     """
     softmax = Product(model.softmax_weight, model.softmax.bias)
     log_probs = np.empty(text.num_tokens)
-    more = empty_details(text.num_tokens, openers) if details else None
-    asked = None if openers is None else torch.from_numpy(np.asarray(openers, dtype=np.int64))
+    more = empty_details(text.num_tokens, None) if details else None
 
     def note(vectors: Tensor, targets: Tensor, places: npt.NDArray[np.int64]) -> None:
-        columns = target_log_probs(model.features(vectors), softmax, targets, details, asked)
+        columns = target_log_probs(model.features(vectors), softmax, targets, details)
         values = [column.cpu().numpy() for column in columns]
         log_probs[places] = values[0]
         for kept, value in zip(more or (), values[1:], strict=False):
@@ -125,10 +123,11 @@ class TorchCloze(NumpyCloze):
     def token_log_probs(
         self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
     ) -> tuple[npt.NDArray[np.float64], Details | None]:
-        """log P (N,) of each token given all others of its sequence, and details."""
+        """log P (N,) of each token given all others of its sequence, and details but openers."""
+        del openers
         ids = [np.asarray(sequence, dtype=np.int32) for sequence in sequences]
         text = from_ids(ids, self.config.vocab_size)
-        return pseudo_log_probs(self.model, text, details=details, openers=openers)
+        return pseudo_log_probs(self.model, text, details=details)
 
     def before(self, ids: Ids) -> Arrays:
         """The state of the forward stack before the token that follows ids (T,)."""

@@ -5,6 +5,9 @@ tokens is not the word's probability: whether the word ends there is only decide
 after it. Pimentel & Meister 2024 ("How to compute the probability of a word", eq. 9): multiply by
 the probability that a word ends after these tokens, and divide by the probability that one ended
 before them. Words and the end of the text then multiply to the probability of the text.
+
+A model that reads both sides knows where a word ends. There a word has no probability of its own
+but a pseudo-log-likelihood, the sum of its tokens', each given all others.
 """
 
 from collections.abc import Sequence
@@ -49,7 +52,7 @@ class WordScore(NamedTuple):
 def word_scores(
     text: str,
     log_probs: NDArray[np.float64],
-    opening: NDArray[np.float64],
+    opening: NDArray[np.float64] | None,
     opens: NDArray[np.bool_],
     unknown: NDArray[np.bool_],
     offsets: Sequence[tuple[int, int]],
@@ -57,9 +60,9 @@ def word_scores(
     """The words of a text from its N tokens, the last of which is <EOS>.
 
     log_probs (N,) are theirs, and unknown (N,) tells those outside the vocabulary; opening (N,)
-    is log P, at each place, of the types that can only come once a word has ended, and opens (N,)
-    tells the tokens that are such a type. What lies between two of those counts as one word,
-    however a tokenizer cuts it.
+    is log P, at each place, of the types that can only come once a word has ended (None: a word is
+    the sum of its tokens), and opens (N,) tells the tokens that are such a type. What lies between
+    two of those counts as one word, however a tokenizer cuts it.
     """
     firsts = [0]  # the first token of each word, and of the end
     has_word = False
@@ -81,7 +84,7 @@ def word_scores(
 def _word(
     text: str,
     log_probs: NDArray[np.float64],
-    opening: NDArray[np.float64],
+    opening: NDArray[np.float64] | None,
     unknown: NDArray[np.bool_],
     offsets: Sequence[tuple[int, int]],
     first: int,
@@ -89,11 +92,10 @@ def _word(
 ) -> WordScore:
     """The word of the tokens from ``first`` to before ``after``."""
     log_prob = float(log_probs[first:after].sum())
-    if first > 0:
-        log_prob -= float(opening[first])
     is_end = after == len(offsets)
-    if not is_end:
-        log_prob += float(opening[after])
+    if opening is not None:
+        log_prob -= float(opening[first]) if first > 0 else 0.0
+        log_prob += 0.0 if is_end else float(opening[after])
     begin, end = offsets[first][0], offsets[after - 1][1]
     covered = text[begin:end]
     if is_end:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from charlm import checkpoint, ngram, storage
+from charlm import checkpoint, ngram, runs, storage
 from charlm.cache import Cache
 from charlm.config import ModelConfig
 from charlm.corpus import sequence_hashes
@@ -85,9 +85,9 @@ def save_and_rotate(
     files = files or files_of(step=step, seed=step)
     checkpoint.save_step(run, step, files, disk=disk)
     pointers = {"latest": step, "best": step, "finished": False}
-    checkpoint.write_json(run / "pointers.json", pointers, disk)
-    checkpoint.append_line(run / "metrics.jsonl", json.dumps({"step": step}), disk)
-    checkpoint.remove_steps(run, {step}, disk)
+    runs.write_json(run / "pointers.json", pointers, disk)
+    runs.append_line(run / "metrics.jsonl", json.dumps({"step": step}), disk)
+    runs.remove_steps(run, {step}, disk)
 
 
 def read_all(path: Path) -> None:

@@ -19,7 +19,7 @@ import filelock  # noqa: F401 - so that no child has to
 import safetensors.numpy  # noqa: F401
 from steps import files_of, read_all, save_and_rotate
 
-from charlm import checkpoint, storage
+from charlm import checkpoint, runs, storage
 from charlm.errors import LockedError
 
 
@@ -59,7 +59,7 @@ def killed(place: Path, rounds: int, seed: int) -> dict[str, object]:
 
     def save_on(first: int, ack: int) -> int:
         if first % 5:  # a writer that takes the lock puts things right
-            checkpoint.open_run(run)
+            runs.open_run(run)
         for step in range(first, first + 10_000):
             numbered = {**files[1], "model.json": files_of(step=step)["model.json"]}
             save_and_rotate(run, step, numbered)
@@ -81,9 +81,9 @@ def killed(place: Path, rounds: int, seed: int) -> dict[str, object]:
         os.close(ack)
         saves += len(said) // 8
         last = int.from_bytes(said[-8:], "little") if said else last
-        there = checkpoint.steps(run)
+        there = runs.steps(run)
         assert there[-1] >= last, (there, last)
-        for path in checkpoint._standing(run).values():
+        for path in runs._standing(run).values():
             read_all(path)
         assert checkpoint.load_named(str(run)).step in there
         amid += any(path.name.startswith(storage.TEMPORARY) for path in run.iterdir())
@@ -99,7 +99,7 @@ def locked(place: Path, rounds: int, seed: int) -> dict[str, object]:
     def start(gate: int, result: int, until: int) -> int:
         os.read(gate, 1)
         try:
-            lock = checkpoint.open_run(run)
+            lock = runs.open_run(run)
         except LockedError as error:
             os.write(result, f"{error}\n".encode())
             return error.exit_code
@@ -139,7 +139,7 @@ def locked(place: Path, rounds: int, seed: int) -> dict[str, object]:
         codes = {child: exit_code(child) for child in children}
         assert codes.pop(holder) in (0, -signal.SIGKILL)
         assert set(codes.values()) == {6}, (number, codes)
-    checkpoint.open_run(run).release()
+    runs.open_run(run).release()
     return {"rounds": rounds}
 
 
@@ -181,7 +181,7 @@ def read(place: Path, rounds: int, seed: int) -> dict[str, object]:
             step = checkpoint.load_named(model, root).step
             assert step >= newest, (step, newest)
             newest = step
-            assert [path.name for path in checkpoint.runs(root)] == ["run"]
+            assert [path.name for path in runs.below(root)] == ["run"]
             time.sleep(0)
         return 0
 
@@ -191,7 +191,7 @@ def read(place: Path, rounds: int, seed: int) -> dict[str, object]:
     os.kill(writer, signal.SIGKILL)
     exit_code(writer)
     assert codes == [0, 0], codes
-    return {"reads": rounds // 2 * 2, "steps": checkpoint.steps(run)[-1]}
+    return {"reads": rounds // 2 * 2, "steps": runs.steps(run)[-1]}
 
 
 if __name__ == "__main__":

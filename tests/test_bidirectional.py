@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny import TEXTS, material_of, model_config, tokenizer_of, trained_run, training_config
+from tiny import (
+    LEVELS,
+    TEXTS,
+    material_of,
+    model_config,
+    tokenizer_of,
+    trained_run,
+    training_config,
+)
 
-from charlm import api, checkpoint, equations, torch_cloze
+from charlm import api, checkpoint, equations, runs, torch_cloze
 from charlm.batching import PADDING, TokenizedText, cut_rows, from_ids
 from charlm.bidirectional import (
     BidirectionalLM,
@@ -27,8 +35,10 @@ from charlm.config import CELLS, ModelConfig
 from charlm.errors import UsageError
 from charlm.mixed import mixed
 from charlm.model import RecurrentLM, to_arrays
+from charlm.numpy_engine import NumpyEngine
 from charlm.request import Request
 from charlm.run import Run, fit
+from charlm.scoring import score_texts
 from charlm.torch_cloze import TorchCloze, pseudo_log_probs, quick_pseudo_log_probs
 from charlm.training import groups_of_epoch, new_state, train_steps
 from charlm.weights import model_weights, shapes
@@ -335,7 +345,7 @@ def test_stopped_and_resumed_is_as_never_stopped(tmp_path: Path) -> None:
                 assert state.step == stop_at
                 for _ in fit(run, state, config, material):
                     pass
-        weights.append(checkpoint.load(tmp_path / name / checkpoint.step_name(8)).weights)
+        weights.append(checkpoint.load(tmp_path / name / runs.step_name(8)).weights)
     for name, array in weights[0].items():
         np.testing.assert_array_equal(array, weights[1][name])
 
@@ -369,6 +379,49 @@ def test_pseudo_log_likelihood_is_the_sum_over_tokens(path: Path) -> None:
     assert not any("log_prob" in name for name in dir(score))
     both = lm.pseudo_score_all(["the cat", text])
     assert both[1].pseudo_log_likelihood == pytest.approx(score.pseudo_log_likelihood, abs=1e-5)
+
+
+TOKENIZERS = {level: tokenizer_of(level) for level in LEVELS}
+TYPED = st.text(st.sampled_from("the catdog,: \n\tZé☃😀"), max_size=16)
+
+
+@pytest.mark.parametrize("level", TOKENIZERS)
+@given(texts=st.lists(TYPED, min_size=1, max_size=3), context=TYPED)
+@example(texts=["", " the  cat \n", "the dog,"], context="")
+@settings(max_examples=15, deadline=None)
+def test_words_add_up_to_the_text(level: str, texts: list[str], context: str) -> None:
+    """PLL of words, with the end, is that of all tokens; each word is the sum of its own.
+
+    Words are the ranges that they are to a model from left to right, and both engines agree.
+    """
+    tokenizer = TOKENIZERS[level]
+    size = tokenizer.vocab_size
+    model = model_of(vocab_size=size)
+    options: dict[str, Any] = {"context": context, "per_token": True, "words": True}
+    both = [
+        score_texts(cloze, tokenizer, texts, **options)
+        for cloze in (NumpyCloze(model.config, to_arrays(model)), TorchCloze(model))
+    ]
+    plain = RecurrentLM(dataclasses.replace(model.config, bidirectional=False, output_layers=0))
+    left = NumpyEngine(plain.config, to_arrays(plain))
+    for one, other, usual in zip(
+        *both, score_texts(left, tokenizer, texts, **options), strict=True
+    ):
+        assert one.words is not None
+        assert one.tokens is not None
+        assert other.words is not None
+        assert usual.words is not None
+        assert [(w.text, w.start, w.end, w.num_tokens) for w in one.words] == [
+            (w.text, w.start, w.end, w.num_tokens) for w in usual.words
+        ]
+        total = math.fsum(word.log_prob for word in one.words)
+        assert total == pytest.approx(one.total_log_prob, abs=1e-6)
+        assert math.fsum(token.log_prob for token in one.tokens) == pytest.approx(total, abs=1e-6)
+        rest = iter(one.tokens)
+        for word, again in zip(one.words, other.words, strict=True):
+            own = itertools.islice(rest, word.num_tokens)
+            assert word.log_prob == pytest.approx(math.fsum(token.log_prob for token in own))
+            assert word.log_prob == pytest.approx(again.log_prob, abs=1e-4)
 
 
 def test_a_context_is_read_and_not_counted(path: Path) -> None:

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from charlm import api, calibration, checkpoint
+from charlm import api, calibration, checkpoint, runs
 from charlm.classifying import (
     LEAST_TEMPERATURE,
     fit_temperature,
-    log_loss,
     log_posterior,
     report,
 )
@@ -57,9 +56,12 @@ def test_the_temperature_is_found_again(factor: float) -> None:
     true = (rng.random((4000, 1)) > np.cumsum(p, axis=1)[:, :2]).sum(axis=1)
     fitted = fit_temperature(log_likelihoods, log_prior, true)
     assert fitted == pytest.approx(factor, rel=0.1)
-    best = log_loss(log_posterior(log_likelihoods, log_prior, fitted), true)
-    for other in (fitted * 0.9, fitted * 1.1):
-        assert best < log_loss(log_posterior(log_likelihoods, log_prior, other), true)
+
+    def loss(temperature: float) -> float:
+        posteriors = log_posterior(log_likelihoods, log_prior, temperature)
+        return -float(posteriors[np.arange(len(true)), true].mean())
+
+    assert loss(fitted) < min(loss(fitted * 0.9), loss(fitted * 1.1))
 
 
 def test_without_a_mistake_certainty_stays_finite() -> None:
@@ -168,7 +170,7 @@ def test_a_finished_run_that_was_killed_is_calibrated_by_resume(
     shutil.copytree(folder, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     run = tmp_path / "copy" / "checkpoints" / "kinds"
-    best = checkpoint.best_step(run)
+    best = runs.best_step(run)
     fitted = checkpoint.load(best).labels
     assert fitted is not None
     blank = {**fitted.to_json(), "temperature": None}

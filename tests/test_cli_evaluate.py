@@ -12,8 +12,8 @@ import pytest
 import torch
 from test_cli import BEST, TEXT, bad, good
 
-from charlm import checkpoint, selfcheck, summary
-from charlm.cli.evaluate import fields, table
+from charlm import checkpoint, runs, selfcheck, summary
+from charlm.cli.block import fields, table
 from charlm.cli.meter import Meter
 from charlm.config import LEVELS, SPLITS
 from charlm.selfcheck import Check
@@ -267,7 +267,7 @@ def test_check_passes_on_a_sound_model(here: Path, level: str, files: list[str])
 
 def test_check_fails_with_1_on_a_model_that_was_tampered_with(here: Path, tmp_path: Path) -> None:
     """A speller that leaves out less than the known words would get."""
-    saved = checkpoint.best_step(here / "checkpoints" / "word")
+    saved = runs.best_step(here / "checkpoints" / "word")
     files = {path.name: path.read_bytes() for path in saved.iterdir()}
     del files["manifest.json"]
     header = json.loads(files["speller.json"])

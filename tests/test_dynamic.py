@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from charlm.batching import from_ids, tokenize
 from charlm.config import CELLS
-from charlm.dynamic import MOST_RATE, DynamicEvaluator, tune
+from charlm.dynamic import MOST_RATE, DynamicEvaluator
 from charlm.errors import DivergedError, UsageError
 from charlm.evaluation import token_log_probs
 from charlm.model import RecurrentLM, from_arrays, to_arrays
@@ -192,17 +192,3 @@ def test_what_cannot_be_is_refused(options: dict[str, Any]) -> None:
     """A step size or a window out of range is a UsageError."""
     with pytest.raises(UsageError):
         DynamicEvaluator(model_of(VOCAB_SIZE), **{"rate": 0.4, **options})
-
-
-def test_the_best_of_the_step_sizes_is_found() -> None:
-    """Each figure is the mean loss of a reading; the best rate has the least; rate 0 is plain."""
-    model, stream = model_of(VOCAB_SIZE, std=0.1), stream_of([12] * 10 + [60])
-    tuned = tune(model, stream, rates=(0.3, 0.0, 100.0), window=16)
-    assert list(tuned.losses) == [0.0, 0.3, 100.0]
-    assert tuned.losses[tuned.rate] == min(tuned.losses.values())
-    assert tuned.losses[0.0] == pytest.approx(-plain(model, stream).mean(), abs=1e-5)
-    read = DynamicEvaluator(model, rate=0.3, window=16).read(stream)
-    assert tuned.losses[0.3] == -read.mean()
-    assert tuned.losses[100.0] > tuned.losses[0.3]
-    with pytest.raises(UsageError):
-        tune(model, stream[:0])

@@ -287,7 +287,7 @@ def test_pseudo_figures_go_by_their_own_names(here: Path) -> None:
     assert "likeliest" not in ranked.err
     assert "PLL: each token given those before and after it" in ranked.err
     assert "log P" not in good("score", "the cat", "--per-token").out
-    assert "bits in all" not in good("score", "the cat", "--heatmap").out
+    assert not re.search(r"(?<!pseudo-)bits", good("score", "the cat", "--heatmap").out)
     (figures,) = lines_of_json(good("evaluate", "corpus.txt", "--json").out)
     assert figures["pseudo_perplexity_per_token"] > 1
     assert not [name for name in figures if name.startswith(plain) or name.startswith("cross")]
@@ -299,13 +299,62 @@ def test_pseudo_figures_go_by_their_own_names(here: Path) -> None:
     assert len(nbest.splitlines()) == 2
 
 
+def test_figures_of_words_are_sums_and_named_so(here: Path) -> None:
+    """Words, tokens and the text have one PLL, in every form; none of them is a log P."""
+    (one,) = lines_of_json(good("score", "the cat", "--words", "--per-token", "--json").out)
+    words = [word["pseudo_log_likelihood_nats"] for word in one["per_word"]]
+    tokens = [token["log_prob_given_others_nats"] for token in one["per_token"]]
+    assert [word["word"] for word in one["per_word"]] == ["the", "cat", "<EOS>"]
+    assert math.fsum(words) == pytest.approx(one["pseudo_log_likelihood_nats"])
+    assert math.fsum(tokens) == pytest.approx(one["pseudo_log_likelihood_nats"])
+    assert words[0] == pytest.approx(math.fsum(tokens[:3]))
+    bits = [word["pseudo_bits"] * math.log(2) for word in one["per_word"]]
+    assert bits == pytest.approx([-word for word in words])
+    (record,) = lines_of_json(good("score", "--words", "--jsonl", stdin=b'{"text": "the cat"}').out)
+    assert record["per_word"] == one["per_word"]
+    head, *rows = good("score", "the cat", "--words", "--tsv").out.splitlines()
+    assert head.split("\t")[1:] == list(one["per_word"][0])
+    assert [float(row.split("\t")[5]) for row in rows] == pytest.approx(words)
+    table = good("score", "the cat", "--words")
+    assert "log P" not in table.out
+    assert "PLL (nats)" in table.out
+    assert "not a probability of the text" in table.err
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_what_is_shaded_from_both_sides_is_named_so(here: Path, words: bool) -> None:
+    """Neither a heat map nor a page speaks of bits, log P, P or perplexity without a pseudo."""
+    options = ["--words"] if words else []
+    plain = re.compile(r"log P|\bP =|(?<!pseudo-)perplexity|(?<!pseudo-)bits")
+    (one,) = lines_of_json(good("score", "the cat", "--json").out)
+    bits = -one["pseudo_log_likelihood_nats"] / math.log(2)
+    heat = good("score", "the cat", "--heatmap", *options)
+    assert f"{bits:.2f} pseudo-bits in all" in heat.out
+    assert not plain.search(heat.out)
+    assert "not a probability of the text" in heat.err
+    good("score", "the cat", "--html", "page.html", *options)
+    html = Path("page.html").read_text(encoding="utf-8")
+    assert not plain.search(html)
+    for figure in (
+        f"PLL = <b>−{-one['pseudo_log_likelihood_nats']:.4f}</b> nats",
+        "8 tokens",
+        f"pseudo-perplexity <b>{one['pseudo_perplexity_per_token']:.3f}</b> per token",
+        f"<b>{one['pseudo_bits_per_character']:.3f}</b> pseudo-bits per character",
+    ):
+        assert figure in html
+    assert html.count("<tr><td>") == (3 if words else 8)
+    good("score", "the cat", "--html", "page.html", "--model", "left", *options)
+    html = Path("page.html").read_text(encoding="utf-8")
+    assert "pseudo" not in html
+    (one,) = lines_of_json(good("score", "the cat", "--json", "--model", "left").out)
+    assert f"perplexity <b>{one['perplexity_per_token']:.3f}</b> per token" in html
+
+
 @pytest.mark.parametrize(
     "command",
     [
         "sample",
         "next x",
-        "score --words x",
-        "score --html page.html x",
         "evaluate corpus.txt --format kenlm",
         "evaluate corpus.txt --dynamic",
         "evaluate --check",

@@ -11,8 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from charlm import checkpoint, head_checkpoint, head_training
-from charlm import run as runs
+from charlm import head_checkpoint, head_training, runs
 from charlm.config import CELLS, TrainingConfig
 from charlm.course import learning_rate, set_counters
 from charlm.errors import CheckpointError, DivergedError
@@ -22,7 +21,7 @@ from charlm.head_run import HeadMaterial, fit, restore
 from charlm.head_training import HeadState, HeadStep, HeadValidated, new_head_state, state_arrays
 from charlm.head_training import train_steps as head_steps
 from charlm.heads import to_arrays
-from charlm.run import RolledBack, Run, Saved
+from charlm.run import MOST_ROLLBACKS, RolledBack, Run, Saved
 from charlm.tagged import score_spans
 from tests.test_heads import KINDS, begun, material_of, same, state_counters
 
@@ -48,9 +47,9 @@ def fit_with_poison(
 
 def outcome(run: Path) -> dict[str, Any]:
     """What a run has come to, the clock left out: every byte of its steps, and its log."""
-    found: dict[str, Any] = {"pointers": checkpoint.pointers(run)}
-    for step in checkpoint.steps(run):
-        path = run / checkpoint.step_name(step)
+    found: dict[str, Any] = {"pointers": runs.pointers(run)}
+    for step in runs.steps(run):
+        path = run / runs.step_name(step)
         counters = json.loads((path / "training.json").read_text())
         names = ("model.safetensors", "training.safetensors")
         found[path.name] = [(path / name).read_bytes() for name in names], counters | {"seconds": 0}
@@ -164,7 +163,7 @@ def test_rollbacks_are_bounded_and_stop_stops(tmp_path: Path) -> None:
         _, config, state = begun(run, material, "classifier", **fields)
         with pytest.raises(DivergedError, match=r"step 32 .* after 5 rollbacks\. "):
             fit_with_poison(run, state, config, material, {10, 15, 20, 25, 30, 32})
-        assert state.rollbacks == runs.MOST_ROLLBACKS
+        assert state.rollbacks == MOST_ROLLBACKS
     for on_nan, said in (("stop", r"step 5 .*--on-nan is stop"), ("skip", "10 steps in a row")):
         with Run(tmp_path / on_nan) as run:
             _, config, state = begun(
@@ -172,7 +171,7 @@ def test_rollbacks_are_bounded_and_stop_stops(tmp_path: Path) -> None:
             )
             with pytest.raises(DivergedError, match=said):
                 fit_with_poison(run, state, config, material, set(range(5, 99)))
-            assert 3 <= checkpoint.steps(run.path)[-1] < 14
+            assert 3 <= runs.steps(run.path)[-1] < 14
             head_checkpoint.load(head_checkpoint.find(str(run.path), "classifier"))
             assert "NaN" not in (run.path / "metrics.jsonl").read_text()
 

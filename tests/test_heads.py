@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import checkpoint, head_checkpoint, head_data, head_equations
+from charlm import checkpoint, head_checkpoint, head_data, head_equations, runs
 from charlm.config import CELLS, HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_api import Classifier, Tagger, load_classifier
@@ -333,7 +333,7 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path: Path, kind: str, stop: i
     logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
     lines = [[{**json.loads(line), "seconds": 0} for line in log.splitlines()] for log in logs]
     assert lines[0] == lines[1]
-    assert checkpoint.is_finished(tmp_path / "parts")
+    assert runs.is_finished(tmp_path / "parts")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -377,7 +377,7 @@ def test_nothing_need_be_held_out(tmp_path: Path, kind: str) -> None:
             pass
     assert state.best_step is not None
     assert state.temperature == 1
-    assert checkpoint.is_finished(run.path)
+    assert runs.is_finished(run.path)
     few = tmp_path / "few"
     few.write_text(TAGGED if kind == "tagger" else "a b\tX\nc d\tY\n")
     label_from = None if kind == "tagger" else "column:2"
@@ -398,8 +398,8 @@ def test_patience_ends_a_run_early(tmp_path: Path) -> None:
             pass
     assert state.step < 400
     assert state.step == state.best_step + 10
-    assert checkpoint.best_step(run.path).name == checkpoint.step_name(state.best_step)
-    assert checkpoint.is_finished(run.path)
+    assert runs.best_step(run.path).name == runs.step_name(state.best_step)
+    assert runs.is_finished(run.path)
 
 
 def test_dropout_is_drawn_from_seed_and_step(tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_head_is_no_language_model(trained: Path) -> None:
     """It is known by its kind, and refused with one sentence where text is to be scored."""
-    assert checkpoint.kind_of(trained / "names") == "classifier"
+    assert runs.kind_of(trained / "names") == "classifier"
     assert load_classifier(None, trained).names == ("plain", "vowels")
     with pytest.raises(CheckpointError, match="is a classifier, no language model"):
         checkpoint.load_named("names", trained)
@@ -442,8 +442,8 @@ def test_a_head_is_no_language_model(trained: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no tagger below"):
         head_checkpoint.find(None, "tagger", trained)
     with pytest.raises(CheckpointError, match="there is no model below"):
-        checkpoint.find(None, trained)
-    assert checkpoint.find_any(None, trained) == checkpoint.find("names", trained)
+        runs.find(None, trained)
+    assert runs.find_any(None, trained) == runs.find("names", trained)
 
 
 @pytest.mark.parametrize(
@@ -466,7 +466,7 @@ def test_what_cannot_be_is_refused(
     trained: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any], said: str
 ) -> None:
     """A model.json that contradicts itself or the other files is named, sealed as it may be."""
-    path = checkpoint.best_step(trained / "names")
+    path = runs.best_step(trained / "names")
     files = {f.name: f.read_bytes() for f in path.iterdir() if f.name != "manifest.json"}
     info = json.loads(files["model.json"])
     change(info)
@@ -478,7 +478,7 @@ def test_what_cannot_be_is_refused(
 
 def test_any_flipped_byte_is_noticed(trained: Path, tmp_path: Path) -> None:
     """Files that a step's manifest does not describe are not believed."""
-    path = checkpoint.best_step(trained / "names")
+    path = runs.best_step(trained / "names")
     for name in ("model.json", "model.safetensors", "tokenizer.json"):
         made = tmp_path / name / path.name
         made.mkdir(parents=True)
@@ -500,7 +500,7 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
             state.head.softmax.bias.fill_(math.nan)
         with pytest.raises(Exception, match="not finite"):
             save(run, state, config, material)
-    assert checkpoint.steps(tmp_path / "run") == []
+    assert runs.steps(tmp_path / "run") == []
 
 
 def test_a_pass_is_as_many_steps_as_said(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TEXTS, chi_square_p, model_of, tokenizer_of, training_config
 
-from charlm import api, checkpoint, equations
+from charlm import api, checkpoint, equations, runs
 from charlm.batching import epoch_groups, from_ids, read_windows, tokenize
 from charlm.config import CELLS, ModelConfig
 from charlm.corpus import sequence_hashes
@@ -285,8 +285,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(run: Path, tmp_path: Path) -> None:
         assert 0 < state.step < config.num_steps
         for _ in fit(held, held.restore(model, config), config, material):
             pass
-    one = checkpoint.load(run / checkpoint.step_name(config.num_steps))
-    other = checkpoint.load(tmp_path / "stopped" / checkpoint.step_name(config.num_steps))
+    one = checkpoint.load(run / runs.step_name(config.num_steps))
+    other = checkpoint.load(tmp_path / "stopped" / runs.step_name(config.num_steps))
     for name, array in one.weights.items():
         np.testing.assert_array_equal(array, other.weights[name])
 
@@ -373,7 +373,7 @@ def test_a_step_needs_the_labels_its_model_has(run: Path, tmp_path: Path) -> Non
     """Labels that are missing, or of another number, are refused; a file is replaced whole."""
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    step = checkpoint.best_step(copy)
+    step = runs.best_step(copy)
     two = checkpoint.to_json({"names": ["a", "b"], "counts": [1, 2], "temperature": None})
     checkpoint.replace_file(step, "labels.json", two)
     with pytest.raises(CheckpointError, match=r"labels\.json holds 2 labels, model\.json .* 3"):
@@ -382,7 +382,7 @@ def test_a_step_needs_the_labels_its_model_has(run: Path, tmp_path: Path) -> Non
     checkpoint.replace_file(step, "labels.json", checkpoint.to_json(labels.to_json()))
     loaded = checkpoint.load(step)
     assert loaded.labels == labels
-    before = checkpoint.load(checkpoint.best_step(run))
+    before = checkpoint.load(runs.best_step(run))
     assert loaded.run_id == before.run_id
     assert all(
         np.array_equal(loaded.weights[name], before.weights[name]) for name in before.weights

@@ -10,7 +10,7 @@ import pytest
 from tiny import TEXTS, material_of, model_config, trained_run, training_config
 from typer.testing import CliRunner
 
-from charlm import api, checkpoint, ngram
+from charlm import api, checkpoint, ngram, runs
 from charlm.api import LanguageModel
 from charlm.cache import Cache
 from charlm.cli.app import app
@@ -86,7 +86,7 @@ def test_resumed_it_is_fitted_as_if_never_stopped(tmp_path: Path) -> None:
 
     def train(path: Path, stop: int = 99) -> None:
         with Run(path) as run:
-            if checkpoint.steps(path):
+            if runs.steps(path):
                 state = run.restore(model, config)
             else:
                 run.begin({})

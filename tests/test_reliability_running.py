@@ -24,12 +24,11 @@ from matrix import Tally
 from numpy.typing import NDArray
 from tiny import material_of, model_config, training_config
 
-from charlm import checkpoint
-from charlm import run as runs
+from charlm import checkpoint, runs
 from charlm.config import CELLS, ON_NAN, ModelConfig
 from charlm.errors import DivergedError
 from charlm.model import to_arrays
-from charlm.run import RolledBack, Run, Saved, fit
+from charlm.run import MOST_ROLLBACKS, RolledBack, Run, Saved, fit
 from charlm.training import Step, TrainingState, new_state, state_arrays, train_steps
 
 PARAGRAPHS = [
@@ -86,8 +85,8 @@ def outcome(run: Path) -> dict[str, Any]:
         return {name: value for name, value in json.loads(text).items() if name != "seconds"}
 
     steps = {}
-    for number in checkpoint.steps(run):
-        step = run / checkpoint.step_name(number)
+    for number in runs.steps(run):
+        step = run / runs.step_name(number)
         checkpoint.load(step)
         tensors = [step / f"{name}.safetensors" for name in ("model", "training")]
         steps[number] = (
@@ -97,7 +96,7 @@ def outcome(run: Path) -> dict[str, Any]:
     metrics = run / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []
     log = [timeless(line) for line in lines]
-    return {"steps": steps, "log": log, "pointers": checkpoint.pointers(run)}
+    return {"steps": steps, "log": log, "pointers": runs.pointers(run)}
 
 
 def ended(done: Done, code: int = 0) -> Done:
@@ -139,7 +138,7 @@ def test_resumed_is_as_if_never_stopped(
             command = go_on(name) if losses else begin(name, *options, level=level)
             stop = {"interrupt": ("step", [signal.SIGTERM], at), **average}
             part = ended(forks.charlm(*command, at=folder, **stop), 143)
-            assert checkpoint.steps(run_of(folder, name))[-1] == at
+            assert runs.steps(run_of(folder, name))[-1] == at
             assert "not bit for bit" not in part.err
             losses += part.losses
             assert losses == whole.losses[:at]
@@ -166,18 +165,18 @@ def test_killed_and_resumed_until_done_is_as_if_never_killed(
         for _ in range(300):
             # The first comes before a fast machine is done, and a slow one comes through.
             seconds = chosen.uniform(0.02, 0.3 if kills else 0.05) * (1 + kills / 20)
-            begun = checkpoint.steps(run_of(folder, name))
+            begun = runs.steps(run_of(folder, name))
             command = go_on(name) if begun else begin(name, *options, level=level, steps=160)
             done = forks.charlm(*command, at=folder, kill_after=seconds)
             if done.code != -signal.SIGKILL:
                 break
             kills += 1
-            if saved := checkpoint.steps(run_of(folder, name)):
-                checkpoint.load(run_of(folder, name) / checkpoint.step_name(saved[-1]))
+            if saved := runs.steps(run_of(folder, name)):
+                checkpoint.load(run_of(folder, name) / runs.step_name(saved[-1]))
         if done.code == 2:  # killed after the last save was finished
             assert "is finished: 160 steps" in done.err
-            told = checkpoint.pointers(run_of(folder, name))  # older steps may not be gone yet
-            checkpoint.remove_steps(run_of(folder, name), {told["latest"], told["best"]})
+            told = runs.pointers(run_of(folder, name))  # older steps may not be gone yet
+            runs.remove_steps(run_of(folder, name), {told["latest"], told["best"]})
         else:
             ended(done)
         assert kills
@@ -196,8 +195,8 @@ def test_a_stop_amid_a_validation_leaves_it_to_the_next(forks: Forks, folder: Pa
         name = f"stopped-{at}"
         options: dict[str, Any] = {"interrupt": ("validating", [signal.SIGINT], at)}
         ended(forks.charlm(*begin(name), at=folder, validate_seconds=0.0, **options), 130)
-        assert checkpoint.steps(run_of(folder, name))[-1] == step
-        assert not checkpoint.is_finished(run_of(folder, name))
+        assert runs.steps(run_of(folder, name))[-1] == step
+        assert not runs.is_finished(run_of(folder, name))
         assert len(outcome(run_of(folder, name))["log"]) == at - 1
         ended(forks.charlm(*go_on(name), at=folder))
         assert outcome(run_of(folder, name)) == whole
@@ -282,7 +281,7 @@ def test_what_has_changed_is_refused_and_named(
             (folder / "corpus.txt").write_text(CORPUS.replace("e", "@"))
             ended(forks.charlm(*begin(f"other-{case}"), at=folder, **stop), 143)
             (folder / "corpus.txt").write_text(CORPUS)
-            step = checkpoint.step_name(at)
+            step = runs.step_name(at)
             shutil.rmtree(run / step)
             shutil.copytree(run_of(folder, f"other-{case}") / step, run / step)
         elif change == "shape":
@@ -366,14 +365,14 @@ def test_a_run_that_diverges_for_good_ends_with_5(
         done = ended(forks.charlm(*begin(name, *options, steps=40), at=folder, **poison), 5)
         assert done.err.count("charlm: error: training diverged: ") == 1
         assert "--learning-rate" in done.err.splitlines()[-1]
-        last = checkpoint.steps(run_of(folder, name))[-1]
+        last = runs.steps(run_of(folder, name))[-1]
         assert 1 <= last < first + 10
         assert "NaN" not in (run_of(folder, name) / "metrics.jsonl").read_text()
         outcome(run_of(folder, name))  # every step loads
         again = ended(forks.charlm(*go_on(name, "--on-nan", "rollback"), at=folder, **poison), 5)
         assert "--learning-rate" in again.err.splitlines()[-1]
         ended(forks.charlm(*go_on(name), at=folder))
-        assert checkpoint.is_finished(run_of(folder, name))
+        assert runs.is_finished(run_of(folder, name))
         tally.add()
 
 
@@ -461,7 +460,7 @@ def test_rollbacks_are_bounded_and_stop_stops(tmp_path: Path) -> None:
         run.begin({})
         state = new_state(model, config)
         fit_with_poison(run, state, config, material, set(range(10, 60, 10)))
-        assert (state.step, state.rollbacks) == (60, runs.MOST_ROLLBACKS)
+        assert (state.step, state.rollbacks) == (60, MOST_ROLLBACKS)
         state = new_state(model, config)
         with pytest.raises(
             DivergedError, match=r"step 32 .* after 5 rollbacks\. .*--learning-rate"
@@ -472,7 +471,7 @@ def test_rollbacks_are_bounded_and_stop_stops(tmp_path: Path) -> None:
         config = training_config(num_steps=9, validate_every=3, on_nan="stop")
         with pytest.raises(DivergedError, match=r"step 5 .*--on-nan is stop\. .*rollback"):
             fit_with_poison(run, new_state(model, config), config, material, {5})
-        assert checkpoint.steps(run.path) == [3]
+        assert runs.steps(run.path) == [3]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -502,7 +501,7 @@ def test_nothing_that_is_not_finite_is_saved(tmp_path: Path, value: float) -> No
             with pytest.raises(DivergedError, match=r"step 5 .* not finite\. Nothing was saved"):
                 run.save(state, config, material)
             tensor.view(-1)[0] = number
-        assert 5 not in checkpoint.steps(run.path)
+        assert 5 not in runs.steps(run.path)
         assert run.save(state, config, material).step == 5
 
 
@@ -564,7 +563,7 @@ def test_a_signal_ends_every_phase_cleanly(
             assert not run.exists()
             tally.add()
             continue
-        saved = checkpoint.steps(run)
+        saved = runs.steps(run)
         if len(numbers) == 1:
             assert saved[-1] == done.in_step
             assert f"saved. Go on with: charlm train --resume --name {name}" in said

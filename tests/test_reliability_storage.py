@@ -24,7 +24,7 @@ from disks import Failing, Recorder, crash_states, restore, snapshot
 from steps import files_of, forge, read_all, read_manifest, save_and_rotate, write_manifest
 
 import charlm
-from charlm import api, checkpoint, storage
+from charlm import api, checkpoint, runs, storage
 from charlm.cli.border import guarded
 from charlm.errors import CheckpointError
 from tests.matrix import Tally
@@ -352,13 +352,13 @@ def test_a_pickle_is_never_run(copy: Callable[[str], Path], place: Path, tally: 
         bomb = pickle.dumps(Bomb(canary), protocol)
         bomb = zipped(bomb) if packed else bomb
         step = copy("subword" if name == "tokenizer.model" else "word")
-        checkpoint.write_json(step.parent / "run.json", {"run_id": "x"})
-        checkpoint.write_json(step.parent / "pointers.json", {"best": 1})
+        runs.write_json(step.parent / "run.json", {"run_id": "x"})
+        runs.write_json(step.parent / "pointers.json", {"best": 1})
         if name in run_files:
             (step.parent / name).write_bytes(bomb)
             assert checkpoint.load_named(str(step.parent)).step == 1
             with contextlib.suppress(CheckpointError):
-                checkpoint.read_json(step.parent / name)
+                runs.read_json(step.parent / name)
         elif name == MANIFEST:
             (step / name).write_bytes(bomb)
             assert MANIFEST in refusal(step)
@@ -458,11 +458,11 @@ def test_a_failing_disk_costs_nothing_saved_before(place: Path, tally: Tally) ->
                     assert storage._ADVICE[number] in message
                     assert "--resume" in message
                     assert "\n" not in message
-                read_all(checkpoint.find(str(run)))
+                read_all(runs.find(str(run)))
                 weights = checkpoint.load_named(str(run)).weights
                 known = (first["model.safetensors"], second["model.safetensors"])
                 assert checkpoint.arrays_to_bytes(weights) in known
-                checkpoint.recover(run)
+                runs.recover(run)
                 save_and_rotate(run, 3, first)
                 left = {"metrics.jsonl", "pointers.json", "step-00000003"}
                 assert {path.name for path in run.iterdir()} == left
@@ -480,7 +480,7 @@ def test_the_first_save_that_fails_says_so(place: Path) -> None:
             CheckpointError, match=rf"no earlier checkpoint; .*{cure}.* begin again"
         ):
             checkpoint.save_step(place / "new", 1, files_of(), disk=Failing(3, number))
-        assert checkpoint.steps(place / "new") == []
+        assert runs.steps(place / "new") == []
         assert list((place / "new").iterdir()) == []
 
 
@@ -496,7 +496,7 @@ def test_what_reads_back_wrong_is_not_saved(place: Path) -> None:
     save_and_rotate(run, 1)
     with pytest.raises(CheckpointError, match=r"cannot save .*step-00000002.*reads back wrong"):
         checkpoint.save_step(run, 2, files_of(step=2), disk=Forgetful())
-    assert checkpoint.steps(run) == [1]
+    assert runs.steps(run) == [1]
     assert not list(run.glob(f"{storage.TEMPORARY}*"))
 
 
@@ -523,7 +523,7 @@ def scenarios(seed: int) -> Iterator[tuple[str, Callable[[Path], object], Callab
         (run / "step-00000001.old").mkdir()
 
     def cut_log(run: Path, disk: storage.Disk) -> None:
-        checkpoint.write_text(run / "metrics.jsonl", '{"step": 1}\n', disk)
+        runs.write_text(run / "metrics.jsonl", '{"step": 1}\n', disk)
 
     def save(step: int, files: dict[str, bytes]) -> Callable[[Path, storage.Disk], None]:
         return lambda run, disk: save_and_rotate(run, step, files, disk)
@@ -532,8 +532,8 @@ def scenarios(seed: int) -> Iterator[tuple[str, Callable[[Path], object], Callab
     yield "a later save", one, save(2, files[2])
     yield "a step replaced", one, save(1, again)
     yield "replaced after a crash", half_replaced, save(1, again)
-    yield "a recovery", half_replaced, checkpoint.recover
-    yield "a sweep", crashed, checkpoint.recover
+    yield "a recovery", half_replaced, runs.recover
+    yield "a sweep", crashed, runs.recover
     yield "a log cut", one, cut_log
 
 
@@ -564,15 +564,15 @@ def problem_with(run: Path, state: dict[str, bytes | None], had_one: bool) -> st
     """What is wrong with a run that was found so, if anything is."""
     restore(state, run)
     try:
-        if had_one or checkpoint.steps(run):
-            read_all(checkpoint.find(str(run)))
-            checkpoint.recover(run)
-            for step in checkpoint.steps(run):
-                read_all(run / checkpoint.step_name(step))
+        if had_one or runs.steps(run):
+            read_all(runs.find(str(run)))
+            runs.recover(run)
+            for step in runs.steps(run):
+                read_all(run / runs.step_name(step))
             checkpoint.load_named(str(run))
-        checkpoint.recover(run)
+        runs.recover(run)
         names = {path.name for path in run.iterdir()} - {"metrics.jsonl", "pointers.json"}
-        if not all(checkpoint._STEP.fullmatch(name) for name in names):
+        if not all(runs._STEP.fullmatch(name) for name in names):
             return f"left over: {sorted(names)}"
     except CheckpointError as error:
         return str(error)

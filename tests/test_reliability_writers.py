@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from steps import files_of, read_all, save_and_rotate
 
 import charlm
-from charlm import checkpoint, storage
+from charlm import checkpoint, runs, storage
 from charlm.cli.training import ROOT, _free
 from charlm.errors import CharlmError, CheckpointError, LockedError, UsageError
 from tests.matrix import Tally
@@ -109,14 +109,14 @@ def seen(path: Path) -> dict[str, tuple[int, int, bytes | None]]:
 def use(run: Path) -> None:
     """All that training and reading do to a run, as far as it lets them."""
     with contextlib.suppress(CharlmError):
-        lock = checkpoint.open_run(run)
+        lock = runs.open_run(run)
         try:
             actions: list[Callable[[], object]] = [
-                lambda: checkpoint.write_json(run / "run.json", {"run_id": "1"}),
+                lambda: runs.write_json(run / "run.json", {"run_id": "1"}),
                 lambda: save_and_rotate(run, 2),
-                lambda: checkpoint.write_text(run / "metrics.jsonl", "{}\n"),
+                lambda: runs.write_text(run / "metrics.jsonl", "{}\n"),
                 lambda: storage.remove([run / "metrics.jsonl"]),
-                lambda: checkpoint.remove_steps(run, set()),
+                lambda: runs.remove_steps(run, set()),
             ]
             for act in actions:
                 with contextlib.suppress(CharlmError):
@@ -152,15 +152,15 @@ def test_nothing_outside_a_run_is_touched(place: Path, tally: Tally) -> None:
             if case > 2 * len(HOSTILE_NAMES):
                 name = "".join(rng.choice("./\\-~ab\0\n\x1b") for _ in range(rng.randrange(9)))
             with contextlib.suppress(UsageError):
-                accepted = checkpoint.check_name(name)
+                accepted = runs.check_name(name)
                 assert (root / accepted).resolve().parent == root.resolve()
                 assert accepted.isascii()
                 assert accepted.isprintable()
             made_up = _free([name])
             assert made_up.parent == ROOT
-            assert checkpoint.check_name(made_up.name)
+            assert runs.check_name(made_up.name)
             with pytest.raises(CheckpointError):
-                checkpoint.find(name or "nowhere", root / "none")
+                runs.find(name or "nowhere", root / "none")
         else:
             where, kind = planted[case % len(planted)]
             run = root / "run"
@@ -189,7 +189,7 @@ def test_a_run_that_is_a_link_is_not_written_to(place: Path) -> None:
     (place / "real").mkdir()
     (place / "link").symlink_to(place / "real")
     with pytest.raises(CheckpointError, match="is a link"):
-        checkpoint.open_run(place / "link")
+        runs.open_run(place / "link")
     assert list((place / "real").iterdir()) == []
 
 
@@ -203,13 +203,13 @@ def test_a_lock_names_the_process_that_holds_it(
     run = place / "run"
     monkeypatch.setattr(storage, "_PATIENCE", 0.0)
     for stale in (None, b"", b"999999999\n", b"nonsense\n", b"-1\n", b"1" * 90 + b"\n"):
-        lock = checkpoint.open_run(run)
+        lock = runs.open_run(run)
         with pytest.raises(LockedError, match=rf"^process {os.getpid()} is training in .*run\."):
-            checkpoint.open_run(run)
+            runs.open_run(run)
         if stale is not None:
             (run / ".lock").write_bytes(stale)
             with pytest.raises(LockedError, match=r"^another process is training in .*run\."):
-                checkpoint.open_run(run)
+                runs.open_run(run)
         lock.release()
         assert (run / ".lock").read_bytes() == b""
 
@@ -227,13 +227,13 @@ def test_a_writer_puts_right_what_a_crash_left(place: Path) -> None:
     (run / ".tmp-dir" / "model.json").touch()
     (run / ".tmp-file").touch()
     (run / "notes.old").touch()
-    assert checkpoint.steps(run) == [1, 2]
+    assert runs.steps(run) == [1, 2]
     assert checkpoint.load_named(str(run)).step == 2
-    checkpoint.open_run(run).release()
+    runs.open_run(run).release()
     left = {".lock", "notes.old", "step-00000001", "step-00000002"}
     assert {path.name for path in run.iterdir()} == left
     for step in (1, 2):
-        read_all(run / checkpoint.step_name(step))
+        read_all(run / runs.step_name(step))
 
 
 def test_room_for_the_saves_is_asked_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,18 +247,18 @@ def test_room_for_the_saves_is_asked_for(place: Path, monkeypatch: pytest.Monkey
             checkpoint.save_step(run, there, {"training.json": b"{}\n"})
         missing = max(1, 3 - there)
         monkeypatch.setattr(storage, "free_bytes", lambda _, m=missing: m * 10**7)
-        checkpoint.check_room(run, 10**7)
+        runs.check_room(run, 10**7)
         with pytest.raises(
             CheckpointError, match=rf"11 MB, {missing} more .*{missing}0 MB are free"
         ):
-            checkpoint.check_room(run, 10**7 + 1)
+            runs.check_room(run, 10**7 + 1)
     monkeypatch.setattr(storage, "free_bytes", lambda _: None)
-    checkpoint.check_room(run, 10**18)
+    runs.check_room(run, 10**18)
     monkeypatch.undo()
     with pytest.raises(
         CheckpointError, match=r"no room .* GB are free\. Make room there, or train"
     ):
-        checkpoint.check_room(run, 10**18)
+        runs.check_room(run, 10**18)
     assert storage.free_bytes(place / "nowhere") is None
 
 
@@ -266,7 +266,7 @@ def test_a_step_tells_the_run_it_is_of(place: Path) -> None:
     """The manifest has the id of run.json; steps of older versions have none and load."""
     run = place / "run"
     assert checkpoint.load(checkpoint.save_step(run, 1, files_of(step=1))).run_id is None
-    checkpoint.write_json(run / "run.json", {"run_id": "abc"})
+    runs.write_json(run / "run.json", {"run_id": "abc"})
     step = checkpoint.save_step(run, 2, files_of(step=2))
     assert checkpoint.load(step).run_id == "abc"
     manifest = json.loads((step / "manifest.json").read_bytes())
@@ -324,20 +324,20 @@ class SavingAndLoading(RuleBasedStateMachine):
             self.may_be.add((step, self.seed))
         else:
             self.may_be = {(step, self.seed)}
-        self.step = max([self.step, *checkpoint.steps(self.run_path)])
+        self.step = max([self.step, *runs.steps(self.run_path)])
 
     @rule()
     def recover(self) -> None:
         """A new writer comes."""
-        checkpoint.recover(self.run_path)
+        runs.recover(self.run_path)
         names = [path.name for path in self.run_path.glob("*")]
         assert not [name for name in names if name.startswith(".tmp-") or name.endswith(".old")]
 
-    @precondition(lambda self: checkpoint.steps(self.run_path))
+    @precondition(lambda self: runs.steps(self.run_path))
     @rule(bit=st.integers(0, 2**20), data=st.data())
     def damage(self, bit: int, data: st.DataObject) -> None:
         """A flipped bit is noticed, and put back."""
-        step = checkpoint.find(str(self.run_path))
+        step = runs.find(str(self.run_path))
         path = data.draw(st.sampled_from(sorted(step.iterdir())))
         sound = path.read_bytes()
         spoilt = bytearray(sound)
@@ -352,7 +352,7 @@ class SavingAndLoading(RuleBasedStateMachine):
         """One of the steps that may be found loads, its bytes those that were saved."""
         if not self.may_be:
             return
-        step = checkpoint.find(str(self.run_path)) if checkpoint.steps(self.run_path) else None
+        step = runs.find(str(self.run_path)) if runs.steps(self.run_path) else None
         if step is None:
             assert len(self.may_be) == self.seed  # nothing was ever acknowledged
             return

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tiny import material_of, model_config, training_config
 
-from charlm import checkpoint
+from charlm import checkpoint, runs
 from charlm.config import TrainingConfig
 from charlm.run import Material, Run, Saved, Step, fit
 from charlm.training import new_state
@@ -35,7 +35,7 @@ def config_of(dropout: float) -> tuple[Any, TrainingConfig]:
 
 def outcome(path: Path) -> dict[str, Any]:
     """All that a run has come to at its last step: tensors, counters but seconds, log."""
-    step = path / checkpoint.step_name(STEPS)
+    step = path / runs.step_name(STEPS)
     counters, arrays = checkpoint.load_training(step)
     counters.pop("seconds")
     log = [line.split('"seconds"')[0] for line in (path / "metrics.jsonl").read_text().splitlines()]
@@ -70,7 +70,7 @@ class Training(RuleBasedStateMachine):
         """Train so many steps more, to a save or to none."""
         shape, config = config_of(self.dropout)
         with Run(self.path) as run:
-            if checkpoint.steps(self.path):
+            if runs.steps(self.path):
                 state = run.restore(shape, config)
             else:
                 run.begin({})
@@ -89,7 +89,7 @@ class Training(RuleBasedStateMachine):
 
     def unfinished(self) -> bool:
         """Whether there are steps to come."""
-        return not checkpoint.is_finished(self.path)
+        return not runs.is_finished(self.path)
 
     @precondition(unfinished)
     @rule(steps=st.integers(1, 5))
@@ -113,9 +113,9 @@ class Training(RuleBasedStateMachine):
     def the_newest_step_loads(self) -> None:
         """It is not older than the last that was reported as saved."""
         if self.acknowledged:
-            last = checkpoint.steps(self.path)[-1]
+            last = runs.steps(self.path)[-1]
             assert last >= self.acknowledged
-            checkpoint.load(self.path / checkpoint.step_name(last))
+            checkpoint.load(self.path / runs.step_name(last))
 
     def teardown(self) -> None:
         """Gone on with to its end it is the run that was never disturbed."""

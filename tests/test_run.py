@@ -15,8 +15,8 @@ import pytest
 import torch
 from tiny import TEXTS, material_of, mean_loss, model_config, trained_run, training_config
 
-from charlm import checkpoint, storage
-from charlm import run as runs
+from charlm import checkpoint, runs, storage
+from charlm import run as running
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
 from charlm.model import from_arrays
@@ -129,7 +129,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
         steps = [e for e in (*first, *second) if isinstance(e, Step)]
         assert [(e.step, e.loss, e.grad_norm) for e in steps] == losses
         assert logged(path) == expected
-        assert checkpoint.best_step(path).name == checkpoint.best_step(tmp_path / "whole").name
+        assert runs.best_step(path).name == runs.best_step(tmp_path / "whole").name
     # In pieces of one step each.
     path = tmp_path / "pieces"
     train(path, material, model, config, stop=after(1))
@@ -167,7 +167,7 @@ def test_killed_and_resumed_is_as_if_never_stopped(tmp_path: Path) -> None:
         for event in fit(run, state, config, material):
             if isinstance(event, Step) and event.step == 7:
                 break
-        last = checkpoint.steps(run.path)[-1]
+        last = runs.steps(run.path)[-1]
         run.log({"step": last + 1, "train_loss_nats_per_token": 0.0})
         with (run.path / "metrics.jsonl").open("ab") as file:
             file.write(b'{"step": "x"}\n[1]\n\xff\xfe\n{"step": 1, "tr')
@@ -207,7 +207,7 @@ def test_the_best_and_the_last_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
     which is which.
     """
     losses = itertools.chain([5.0, 3.0, 4.0, 2.0, 2.5, 2.0], itertools.repeat(9.0))
-    monkeypatch.setattr(runs, "_held_out_loss", lambda *_, **__: next(losses))
+    monkeypatch.setattr(running, "_held_out_loss", lambda *_, **__: next(losses))
     material = material_of(valid=HELD)
     model, config = model_config(material), training_config(num_steps=8, validate_every=1)
     path = tmp_path / "run"
@@ -216,11 +216,11 @@ def test_the_best_and_the_last_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
         state = begin(run, model, config)
         for event in fit(run, state, config, material, save_every_seconds=0.0):
             if isinstance(event, Saved):
-                pointers = checkpoint.pointers(path)
+                pointers = runs.pointers(path)
                 seen.append((event.step, pointers["best"], pointers["finished"]))
                 assert pointers["latest"] == event.step
-                assert checkpoint.steps(path) == sorted({event.step, pointers["best"]})
-                assert checkpoint.load(checkpoint.best_step(path)).step == pointers["best"]
+                assert runs.steps(path) == sorted({event.step, pointers["best"]})
+                assert checkpoint.load(runs.best_step(path)).step == pointers["best"]
     assert [step for step, _, _ in seen] == list(range(1, 9))
     assert [best for _, best, _ in seen] == [1, 2, 2, 4, 4, 4, 4, 4]
     assert [done for _, _, done in seen] == [False] * 7 + [True]
@@ -321,14 +321,14 @@ def test_what_is_not_finite_is_logged_as_null(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A skipped step, its loss NaN, its gradient infinite, leaves NaN out of all that is kept."""
-    genuine = runs.train_steps
+    genuine = running.train_steps
 
     def broken(*args: Any) -> Iterator[Step]:
         for step in genuine(*args):
             yield step._replace(loss=float("nan"), grad_norm=float("inf"), skipped=True)
 
-    monkeypatch.setattr(runs, "train_steps", broken)
-    monkeypatch.setattr(runs, "_held_out_loss", lambda *_, **__: float("nan"))
+    monkeypatch.setattr(running, "train_steps", broken)
+    monkeypatch.setattr(running, "_held_out_loss", lambda *_, **__: float("nan"))
     material = material_of(valid=HELD)
     _, events = train(tmp_path / "run", material, model_config(material), training_config())
     assert not [event for event in events if isinstance(event, Validated)]
@@ -338,7 +338,7 @@ def test_what_is_not_finite_is_logged_as_null(
         assert line["grad_norm"] is None
     for name in ("metrics.jsonl", "pointers.json", "step-00000006/training.json"):
         assert "NaN" not in (tmp_path / "run" / name).read_text()
-    assert checkpoint.load(checkpoint.best_step(tmp_path / "run")).step == 6
+    assert checkpoint.load(runs.best_step(tmp_path / "run")).step == 6
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -354,8 +354,8 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, value: floa
             state.model.softmax.bias[2] = value
         with pytest.raises(DivergedError, match="not finite"):
             run.save(state, config, material)
-    assert 7 not in checkpoint.steps(path)
-    checkpoint.load(checkpoint.best_step(path))
+    assert 7 not in runs.steps(path)
+    checkpoint.load(runs.best_step(path))
 
 
 def test_without_held_out_text_the_training_loss_decides(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_patience_ends_a_run_early(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """
     for patience, ends, best in ((0, 12, 7), (1, 3, 2), (2, 6, 4), (3, 10, 7)):
         losses = itertools.chain([5.0, 3.0, 4.0, 2.0, 2.5, 2.0], [1.0] * 3, [9.0] * 9)
-        monkeypatch.setattr(runs, "_held_out_loss", lambda *_, losses=losses, **__: next(losses))
+        monkeypatch.setattr(running, "_held_out_loss", lambda *_, losses=losses, **__: next(losses))
         material = material_of(valid=HELD)
         config = training_config(num_steps=12, validate_every=1, patience=patience)
         path = tmp_path / str(patience)
@@ -383,9 +383,9 @@ def test_patience_ends_a_run_early(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert state.step == ends
         assert isinstance(events[-1], Saved)
         assert events[-1].step == ends
-        assert checkpoint.pointers(path)["best"] == best
-        assert checkpoint.is_finished(path)
-        assert checkpoint.steps(path) == [best, ends]
+        assert runs.pointers(path)["best"] == best
+        assert runs.is_finished(path)
+        assert runs.steps(path) == [best, ends]
 
 
 def test_should_stop_is_heeded_after_the_step(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_should_stop_is_heeded_after_the_step(tmp_path: Path) -> None:
     model, config = model_config(material), training_config()
     _, events = train(tmp_path / "run", material, model, config, stop=after(2))
     assert [type(event) for event in events] == [Step, Step, Saved]
-    assert not checkpoint.is_finished(tmp_path / "run")
+    assert not runs.is_finished(tmp_path / "run")
     # Where a validation has just saved, it is not saved twice.
     _, events = train(tmp_path / "b", material, model, config, stop=after(3))
     assert [type(event) for event in events] == [Step, Step, Step, Validated, Saved]
@@ -473,7 +473,7 @@ def test_extend_notes_the_larger_budget(tmp_path: Path) -> None:
         before = run.asked()
         run.extend(longer)
         assert run.asked() == {**before, "training": longer.to_json()}
-    assert checkpoint.is_finished(path)
+    assert runs.is_finished(path)
     state, events = train(path, material, model, longer, resume=True)
     assert [e.step for e in events if isinstance(e, Step)] == [7, 8, 9]
     assert state.step == 9
@@ -489,8 +489,8 @@ def test_restore_needs_a_save_of_the_same_shape(tmp_path: Path) -> None:
     with Run(path) as run:
         with pytest.raises(CheckpointError, match="another shape"):
             run.restore(model_config(material, hidden_size=9), config)
-        last = checkpoint.steps(path)[-1]
-        damaged = path / checkpoint.step_name(last) / "training.safetensors"
+        last = runs.steps(path)[-1]
+        damaged = path / runs.step_name(last) / "training.safetensors"
         damaged.write_bytes(damaged.read_bytes()[:-1])
         with pytest.raises(CheckpointError, match=r"training\.safetensors"):
             run.restore(model, config)
@@ -500,7 +500,7 @@ def test_restore_takes_no_step_of_another_run(tmp_path: Path) -> None:
     """A step that was copied in from another run is not gone on from."""
     material = material_of()
     one, other = (trained_run(tmp_path / name, material=material, num_steps=3) for name in "ab")
-    last = checkpoint.step_name(3)
+    last = runs.step_name(3)
     shutil.rmtree(one / last)
     shutil.copytree(other / last, one / last)
     with Run(one) as run, pytest.raises(CheckpointError, match="is of another run than"):
@@ -514,14 +514,14 @@ def test_training_does_not_begin_where_it_could_not_be_saved(
     material = material_of(valid=HELD)
     model, config = model_config(material), training_config(average_decay=0.9)
     asked: list[int] = []
-    real = checkpoint.check_room
-    monkeypatch.setattr(checkpoint, "check_room", lambda _, size: asked.append(size))
+    real = runs.check_room
+    monkeypatch.setattr(runs, "check_room", lambda _, size: asked.append(size))
     with Run(tmp_path / "run") as run:
         list(fit(run, new_state(model, config), config, material))
-    step = checkpoint.best_step(tmp_path / "run")
+    step = runs.best_step(tmp_path / "run")
     size = sum(path.stat().st_size for path in step.iterdir())
     assert size < asked[0] < size + 2**16
-    monkeypatch.setattr(checkpoint, "check_room", real)
+    monkeypatch.setattr(runs, "check_room", real)
     monkeypatch.setattr(storage, "free_bytes", lambda _: 3 * asked[0] - 1)
     with Run(tmp_path / "other") as run, pytest.raises(CheckpointError, match="no room"):
         next(fit(run, new_state(model, config), config, material))
@@ -539,6 +539,6 @@ def test_a_log_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_run_at_every_level_can_be_loaded(tmp_path: Path, level: str) -> None:
     """What is saved of a word or subword run has its tokenizer."""
     path = trained_run(tmp_path / "run", material=material_of(level=level, valid=HELD))
-    loaded = checkpoint.load(checkpoint.best_step(path))
+    loaded = checkpoint.load(runs.best_step(path))
     assert loaded.tokenizer.level == loaded.info["level"] == level
     assert loaded.tokenizer.decode(loaded.tokenizer.encode(TEXTS[5])) == TEXTS[5]

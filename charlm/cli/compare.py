@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.form import JsonOption
+from charlm.cli import options
 from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
 from charlm.errors import CharlmError, UsageError
 
@@ -30,11 +30,9 @@ def compare_cli(
         int, typer.Option(min=1, help="How often the text is drawn anew for the interval.")
     ] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
-    encoding: Annotated[str, typer.Option(help="Of the files.")] = "utf-8",
-    errors: Annotated[
-        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
-    ] = "strict",
-    json: JsonOption = False,
+    encoding: options.FilesEncoding = "utf-8",
+    errors: options.Errors = "strict",
+    json: options.Json = False,
 ) -> None:
     """Which of two models predicts a text better, and whether that is more than chance.
 

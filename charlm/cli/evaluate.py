@@ -2,25 +2,19 @@
 
 import functools
 import itertools
-import math
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.form import UnitOption, check_form
+from charlm.cli import options
+from charlm.cli.block import fields, finite, kenlm, learned, table
+from charlm.cli.form import check_form
 from charlm.cli.meter import Meter
-from charlm.cli.model import (
-    AloneOption,
-    LabelOption,
-    ModelsOption,
-    TuneOption,
-    WeightsOption,
-    load_models,
-)
+from charlm.cli.model import load_models
 from charlm.cli.pseudo import pseudo_named
-from charlm.cli.terminal import cut, number, out, out_json, safe_text, say, say_loading
+from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
 from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
@@ -43,32 +37,23 @@ def evaluate_cli(
         str | None,
         typer.Option(help="A sequence is a line, paragraph or file.  [default: as in training]"),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Of the files.")] = "utf-8",
-    errors: Annotated[
-        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
-    ] = "strict",
-    model: ModelsOption = None,
-    weights: WeightsOption = None,
-    tune: TuneOption = None,
-    alone: AloneOption = False,
-    label: LabelOption = None,
+    encoding: options.FilesEncoding = "utf-8",
+    errors: options.Errors = "strict",
+    model: options.Models = None,
+    weights: options.Weights = None,
+    tune: options.Tune = None,
+    alone: options.Alone = False,
+    label: options.Label = None,
     labelled: Annotated[
         str | None,
         typer.Option(
             help="Each sequence by its own label, which the files say: file, column:N, field:NAME."
         ),
     ] = None,
-    text_column: Annotated[
-        int | None,
-        typer.Option(help="The column that is the text.  [default: the other one of two]"),
-    ] = None,
-    text_field: Annotated[
-        str | None, typer.Option(help="The field that is the text.  [default: text]")
-    ] = None,
-    unit: UnitOption = "nats",
-    closed: Annotated[
-        bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
-    ] = False,
+    text_column: options.TextColumn = None,
+    text_field: options.TextField = None,
+    unit: options.Unit = "nats",
+    closed: options.Closed = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, full precision.")] = False,
     form: Annotated[
         str, typer.Option("--format", help="table, json, or the four lines of kenlm's query.")
@@ -242,116 +227,6 @@ def _summaries(
     return found
 
 
-def fields(summary: "Summary", unit: str) -> dict[str, Any]:
-    """The figures as JSON: null where one is not defined, or larger than a float."""
-    from charlm.metrics import UNITS
-
-    entropy, closed = summary.cross_entropy, summary.closed_cross_entropy
-    figures: dict[str, Any] = {
-        "vocabulary": "closed" if summary.spelling_log_prob is None else "open",
-        "sequences": summary.sequences,
-        "characters": summary.characters,
-        "bytes": summary.bytes,
-        "words": summary.words,
-        "tokens": summary.tokens,
-        "oov_tokens": summary.oov_tokens,
-        "oov_rate": summary.oov_rate,
-        "oov_words": summary.oov_words,
-        f"total_log_prob_{unit}": summary.total_log_prob / UNITS[unit],
-        f"cross_entropy_{unit}_per_token": None if entropy is None else entropy / UNITS[unit],
-        f"cross_entropy_{unit}_per_token_closed_vocabulary": (
-            None if closed is None else closed / UNITS[unit]
-        ),
-    }
-    for per, perplexity in (
-        ("token", summary.perplexity_per_token),
-        ("word", summary.perplexity_per_word),
-    ):
-        for oovs, eos, name in (
-            (True, True, ""),
-            (False, True, "_excluding_oovs"),
-            (True, False, "_excluding_eos"),
-            (False, False, "_excluding_oovs_and_eos"),
-        ):
-            figures[f"perplexity_per_{per}{name}"] = _finite(perplexity(oovs=oovs, eos=eos))
-    return {
-        **figures,
-        "bits_per_character": summary.bits_per_character,
-        "bits_per_byte": summary.bits_per_byte,
-        "bits_per_character_closed_vocabulary": summary.closed_bits_per_character,
-    }
-
-
-def kenlm(summary: "Summary") -> tuple[str, str, str, str]:
-    """What KenLM's query prints with -v summary; Tokens counts the ends of sequences."""
-    including = summary.perplexity_per_token()
-    excluding = summary.perplexity_per_token(oovs=False)
-    return (
-        f"Perplexity including OOVs:\t{number(including) or 'nan'}",
-        f"Perplexity excluding OOVs:\t{number(excluding) or 'nan'}",
-        f"OOVs:\t{summary.oov_tokens}",
-        f"Tokens:\t{summary.tokens}",
-    )
-
-
-def table(summary: "Summary", unit: str, *, pseudo: bool = False) -> Iterator[str]:
-    """The figures for a person, in lines of at most 80 columns."""
-    kind = "pseudo-" if pseudo else ""
-    from charlm.metrics import UNITS
-
-    for name in ("sequences", "characters", "bytes", "words"):
-        yield _row(name, f"{getattr(summary, name):,}")
-    yield _row("tokens", f"{summary.tokens:,}", "<EOS> included")
-    rate = summary.oov_rate
-    said = "" if rate is None else f"{rate:.2%} of the tokens without <EOS>"
-    yield _row("OOV tokens", f"{summary.oov_tokens:,}", said)
-    yield ""
-    spells = summary.spelling_log_prob is not None and summary.oov_tokens > 0
-    yield _row("PLL" if pseudo else "log P", f"{summary.total_log_prob / UNITS[unit]:,.3f}", unit)
-    entropies = [("-PLL" if pseudo else "cross-entropy", summary.cross_entropy)]
-    entropies += [("  <UNK> unspelled", summary.closed_cross_entropy)] if spells else []
-    for name, entropy in entropies:
-        scaled = None if entropy is None else entropy / UNITS[unit]
-        yield _row(name, _short(scaled, 4), f"{unit} per token")
-    yield ""
-    yield _row(f"{kind}perplexity", "per token", f"{'per word':>14}")
-    for oovs, eos, name in (
-        (True, True, "of everything"),
-        (True, False, "without <EOS>"),
-        (False, True, "without OOVs"),
-        (False, False, "without both"),
-    ):
-        if oovs or summary.oov_tokens:
-            of_words = summary.perplexity_per_word(oovs=oovs, eos=eos)
-            of_tokens = summary.perplexity_per_token(oovs=oovs, eos=eos)
-            yield _row(f"  {name}", _short(of_tokens), f"{_short(of_words):>14}")
-    yield ""
-    yield _row(f"{kind}bits", "per character", f"{'per byte':>14}")
-    bits, symbol = summary.bits_per_character, summary.closed_bits_per_character
-    yield _row("  of everything", _short(bits, 4), f"{_short(summary.bits_per_byte, 4):>14}")
-    if spells and bits is not None and symbol is not None:
-        yield _row("  <UNK> unspelled", _short(symbol, 4))
-        yield _row("  spelling adds", _short(bits - symbol, 4))
-    if summary.oov_tokens and not spells:
-        yield ""
-        yield "what is unknown counts as <UNK>, which can be anything: these figures are"
-        yield "not to be compared with those of a model that knows more or fewer tokens"
-
-
-def learned(summary: "Summary", unit: str) -> Iterator[str]:
-    """The figures of a model that learned while it read, for a person."""
-    from charlm.metrics import UNITS
-
-    entropy = summary.cross_entropy
-    yield _row("log P", f"{summary.total_log_prob / UNITS[unit]:,.3f}", unit)
-    scaled = None if entropy is None else entropy / UNITS[unit]
-    yield _row("cross-entropy", _short(scaled, 4), f"{unit} per token")
-    yield _row("perplexity", _short(summary.perplexity_per_token()), "per token")
-    yield _row("", _short(summary.perplexity_per_word()), "per word")
-    yield _row("bits", _short(summary.bits_per_character, 4), "per character")
-    yield _row("", _short(summary.bits_per_byte, 4), "per byte")
-
-
 def _check(
     loaded: "LanguageModel",
     files: list[str],
@@ -386,7 +261,7 @@ def _check(
                         "check": result.name,
                         "passed": result.passed,
                         "number": result.number,
-                        "worst": _finite(result.worst),
+                        "worst": finite(result.worst),
                         "bound": result.bound,
                     }
                     for result in found
@@ -407,18 +282,3 @@ def _check_line(result: "Check") -> str:
         f"         worst {result.worst:.1e}, bound {result.bound:.0e}, at {result.number:,} "
         f"{result.places}\n"
     )
-
-
-def _row(name: str, value: str, rest: str = "") -> str:
-    return f"{name:<18}{value:>16}  {rest}"
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _short(value: float | None, digits: int = 3) -> str:
-    """A figure for a person to read."""
-    if value is None:
-        return "-"
-    return f"{value:,.{digits}f}" if value < 1e6 else f"{value:.2e}"

@@ -67,7 +67,9 @@ class Wanted(NamedTuple):
             rows = self.token_rows(score)
             values.append([pseudo_named(row) for row in rows] if self.pseudo else list(rows))
         if self.words:
-            values.append(list(self.word_rows(score)))
+            rows = self.word_rows(score)
+            named = (pseudo_named(row, of_word=True) for row in rows) if self.pseudo else rows
+            values.append(list(named))
         return dict(zip(self.names(), values, strict=True))
 
     def token_rows(self, score: "TextScore") -> Iterator[dict[str, Any]]:
@@ -147,7 +149,9 @@ class Writer:
         rows = list(wanted.word_rows(score) if wanted.words else wanted.token_rows(score))
         if self.tsv:
             if self._first:
-                names = map(pseudo_name, rows[0]) if wanted.pseudo else rows[0]
+                names = list(rows[0])
+                if wanted.pseudo:
+                    names = [pseudo_name(name, of_word=wanted.words) for name in names]
                 out("\t".join(("text", *names)) + "\n")
             for row in rows:
                 out("\t".join((str(self._number), *map(as_cell, row.values()))) + "\n")
@@ -155,7 +159,7 @@ class Writer:
         logs = f"{'log P (' + wanted.unit + ')':>14} {'surprisal (bits)':>17}"
         sums = f"{'sum (' + wanted.unit + ')':>14}"
         if wanted.pseudo:
-            logs = f"{'PLL (' + wanted.unit + ')':>14} {'both sides (bits)':>17}"
+            logs = f"{'PLL (' + wanted.unit + ')':>14} {'pseudo-bits':>17}"
         head = (
             f"{logs} {sums}  word" if wanted.words else f"{logs} {'rank':>6} {'entropy':>8} {sums}"
         )
@@ -201,23 +205,19 @@ class Writer:
 
 
 class HeatWriter:
-    """Writes texts coloured by the surprisal of their tokens, or of their words.
-
-    Of ``pseudo`` figures there are no sums beside the texts.
-    """
+    """Writes texts coloured by the surprisal of their tokens, or of their words."""
 
     def __init__(self, level: str, *, pseudo: bool = False) -> None:
         from charlm.cli.heatmap import HeatMap
         from charlm.cli.shading import Scale
 
-        self._map = HeatMap.of_stdout(Scale.of(level))
-        self._lines = self._map.rows if pseudo else self._map.lines
+        self._map = HeatMap.of_stdout(Scale.of(level), pseudo=pseudo)
         self._first = True
 
     def write(self, score: "TextScore", place: int | None = None) -> None:
         """Write a text, before the first one the legend."""
         del place
-        lines = list(self._lines(score.text, score.words or score.tokens or ()))
+        lines = list(self._map.lines(score.text, score.words or score.tokens or ()))
         head = [*self._map.legend(), ""] if self._first else [""]
         sys.stdout.write("".join(f"{line}\n" for line in (*head, *lines)))  # is safe already
         self._first = False

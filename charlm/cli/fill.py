@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.form import JsonOption, TsvOption, UnitOption, cell, check_form
-from charlm.cli.model import ModelOption, load_model
+from charlm.cli import options
+from charlm.cli.form import cell, check_form
+from charlm.cli.model import load_model
 from charlm.cli.next import percent
 from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading, visible, width
 from charlm.errors import TextError, UsageError
@@ -36,14 +37,12 @@ def fill_cli(
     unk: Annotated[
         str, typer.Option(help="<UNK>: resample leaves it out, keep shows it, as U+FFFD.")
     ] = "resample",
-    model: ModelOption = None,
-    unit: UnitOption = "nats",
-    json: JsonOption = False,
-    tsv: TsvOption = False,
-    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8",
-    errors: Annotated[
-        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
-    ] = "strict",
+    model: options.Model = None,
+    unit: options.Unit = "nats",
+    json: options.Json = False,
+    tsv: options.Tsv = False,
+    encoding: options.FileEncoding = "utf-8",
+    errors: options.Errors = "strict",
 ) -> None:
     """What may stand in the gaps of a text, by a model trained with --bidirectional.
 

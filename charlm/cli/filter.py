@@ -88,7 +88,11 @@ class Filter:
         assert self._loaded is not None
         if self._wanted.pseudo:
             found = self._loaded.pseudo_score_all(
-                texts, context=self._context, per_token=self._per_token, closed=self._closed
+                texts,
+                context=self._context,
+                per_token=self._per_token,
+                words=self._wanted.words,
+                closed=self._closed,
             )
             return [one.sums for one in found]
         return self._loaded.score_all(

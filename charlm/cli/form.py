@@ -1,16 +1,9 @@
 """The forms that figures are written in: a unit, JSON Lines, cells between tabs."""
 
-from typing import Annotated
 from unicodedata import category
-
-import typer
 
 from charlm.cli.terminal import safe_text
 from charlm.errors import UsageError
-
-UnitOption = Annotated[str, typer.Option(help="Of log-probabilities: nats, bits or log10.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines, full precision.")]
-TsvOption = Annotated[bool, typer.Option("--tsv", help="Tab-separated, full precision.")]
 
 
 def check_form(unit: str, *, json: bool, tsv: bool) -> None:

@@ -55,7 +55,7 @@ def train_head(
             raise UsageError(f"{option} is for language models, not for a {kind}.")
     say("charlm: starting")
     with Signals() as signals:
-        from charlm import checkpoint
+        from charlm import runs
         from charlm.head_checkpoint import reader_hash
         from charlm.head_request import HeadRequest, settle_head
         from charlm.head_training import new_head_state
@@ -79,7 +79,7 @@ def train_head(
             steps=steps,
         )
         if name is not None:
-            Run(ROOT / checkpoint.check_name(name)).check_new()
+            Run(ROOT / runs.check_name(name)).check_new()
         settled = settle_head(request, say)
         state = new_head_state(settled.model, settled.training, request.device)
         signals.patient = True

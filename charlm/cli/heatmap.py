@@ -30,27 +30,35 @@ class Cell(NamedTuple):
 class HeatMap(NamedTuple):
     """How texts are shaded: on which scale, with how many colours (0 is none), how wide.
 
-    Lines come without their ends, at most ``columns`` (2 or more) wide, safe to write as they are.
+    ``pseudo`` figures are those of tokens given what stands on both sides, and are named so. Lines
+    come without their ends, at most ``columns`` (2 or more) wide, safe to write as they are.
     """
 
     scale: Scale
     colours: int = 0
     columns: int = 80
     light: bool = False
+    pseudo: bool = False
 
     @classmethod
-    def of_stdout(cls, scale: Scale, *, plain: bool = False) -> Self:
-        """The one that stdout can show: in colour on a terminal, unless plain is asked for."""
+    def of_stdout(cls, scale: Scale, *, pseudo: bool = False) -> Self:
+        """The one that stdout can show: in colour on a terminal."""
         return cls(
             scale=scale,
-            colours=0 if plain else colours(sys.stdout),
+            colours=colours(sys.stdout),
             columns=max(_NARROWEST, shutil.get_terminal_size().columns),
             light=is_light(),
+            pseudo=pseudo,
         )
+
+    @property
+    def unit(self) -> str:
+        """What surprisal is in."""
+        return "pseudo-bits" if self.pseudo else "bits"
 
     def legend(self) -> Iterator[str]:
         """What the shades or bars mean."""
-        cells = [*_cells("bits ")]
+        cells = [*_cells(f"{self.unit} ")]
         for step, label in enumerate(self.scale.labels):
             if self.colours:
                 cells += (Cell(char, step) for char in f" {label} ")
@@ -75,7 +83,7 @@ class HeatMap(NamedTuple):
         total = math.fsum(token.surprisal for token in tokens)
         ends = [token.surprisal for token in tokens if token.start == token.end]
         unknown = sum(token.is_unknown for token in tokens)
-        parts = [f"{total:.2f} bits in all"]
+        parts = [f"{total:.2f} {self.unit} in all"]
         if text:
             parts.append(f"{total / len(text):.2f} a character")
         if ends:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.model import ModelOption
+from charlm.cli import options
 from charlm.cli.terminal import out, out_json, safe_text, say
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def info_cli(
-    model: ModelOption = None,
+    model: options.Model = None,
     json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """What a model is and how it was trained.
@@ -23,9 +23,9 @@ def info_cli(
     \b
     charlm info --model poems
     """
-    from charlm import checkpoint, novelty
+    from charlm import checkpoint, runs, text_index
 
-    if checkpoint.kind_of(path := checkpoint.find_any(model)) != checkpoint.LANGUAGE_MODEL:
+    if runs.kind_of(path := runs.find_any(model)) != runs.LANGUAGE_MODEL:
         from charlm.cli.head_info import show_head
 
         show_head(path, json=json)
@@ -67,7 +67,7 @@ def info_cli(
     if isinstance(best, float):
         given = ", given all others" if config.bidirectional else ""
         rows["validation"] = f"{best:.4f} nats per token{given}"
-    if novelty.stands(loaded.path.parent):
+    if text_index.stands(loaded.path.parent):
         rows["index"] = "novelty.safetensors, which holds the training text"
     for key, value in rows.items():
         out(f"{key + ':':<12} {value}\n")
@@ -111,18 +111,18 @@ def list_cli(
     \b
     charlm list
     """
-    from charlm import checkpoint
+    from charlm import runs
 
     root = Path("checkpoints")
-    there = checkpoint.runs(root)
+    there = runs.below(root)
     if not there:
         say(f"there is no model below {root}/. Train one first: charlm train FILE")
     for path in there:
-        best, finished = checkpoint.best_step(path), checkpoint.is_finished(path)
-        kind = checkpoint.kind_of(path)
+        best, finished = runs.best_step(path), runs.is_finished(path)
+        kind = runs.kind_of(path)
         if json:
             out_json({"name": path.name, "kind": kind, "best": str(best), "finished": finished})
         else:
-            what = "" if kind == checkpoint.LANGUAGE_MODEL else f", a {kind}"
+            what = "" if kind == runs.LANGUAGE_MODEL else f", a {kind}"
             state = "finished" if finished else "not finished"
             out(f"{path.name:<30} {best.name}  {state}{what}\n")

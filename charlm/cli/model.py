@@ -1,50 +1,13 @@
 """Finding and loading the model that a command is to use."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from charlm.cli.terminal import safe_text, say
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
-
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="A run's name below checkpoints/, or a path.  [default: the newest finished run]",
-    ),
-]
-
-
-ModelsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="A run's name below checkpoints/, or a path; several are mixed.  [default: the "
-        "newest finished run]",
-    ),
-]
-WeightsOption = Annotated[
-    str | None,
-    typer.Option(help="Of several models, such as 0.7,0.3.  [default: equal]"),
-]
-TuneOption = Annotated[
-    Path | None, typer.Option(help="Mix as suits this text best, which none was trained on.")
-]
-AloneOption = Annotated[
-    bool, typer.Option("--alone", help="The network without its n-grams and its cache.")
-]
-
-LabelOption = Annotated[
-    str | None,
-    typer.Option(help="Of a model with labels, this one.  [default: all, by their share]"),
-]
 
 
 def load_model(model: str | None) -> "LanguageModel":

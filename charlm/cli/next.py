@@ -8,16 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.form import JsonOption, TsvOption, UnitOption, cell, check_form
+from charlm.cli import options
+from charlm.cli.form import cell, check_form
 from charlm.cli.input import read_beginning
-from charlm.cli.model import (
-    AloneOption,
-    LabelOption,
-    ModelsOption,
-    TuneOption,
-    WeightsOption,
-    load_models,
-)
+from charlm.cli.model import load_models
 from charlm.cli.terminal import cut, is_live, out, out_json, say, say_loading, visible, width
 from charlm.errors import UsageError
 
@@ -42,14 +36,14 @@ def next_cli(
         int | None, typer.Option(min=0, help=f"How many; 0 is all.  [default: {_TOP}]")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every token there is.")] = False,
-    model: ModelsOption = None,
-    weights: WeightsOption = None,
-    tune: TuneOption = None,
-    alone: AloneOption = False,
-    label: LabelOption = None,
-    unit: UnitOption = "nats",
-    json: JsonOption = False,
-    tsv: TsvOption = False,
+    model: options.Models = None,
+    weights: options.Weights = None,
+    tune: options.Tune = None,
+    alone: options.Alone = False,
+    label: options.Label = None,
+    unit: options.Unit = "nats",
+    json: options.Json = False,
+    tsv: options.Tsv = False,
 ) -> None:
     """The tokens likeliest to come next.
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from charlm.cli.form import JsonOption
-from charlm.cli.model import ModelOption, load_model
+from charlm.cli import options
+from charlm.cli.model import load_model
 from charlm.cli.terminal import cut, out, out_json, safe_text
 from charlm.errors import CharlmError, TextError, UsageError
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from charlm.corpus import Document
-    from charlm.novelty import Index, NGrams, Novelty, SampleNovelty
+    from charlm.novelty import NGrams, Novelty, SampleNovelty
+    from charlm.text_index import Index
 
 _COLUMNS = 80
 
@@ -26,7 +27,7 @@ def novelty_cli(
     files: Annotated[
         list[str], typer.Argument(help="Files of samples; - is stdin.", metavar="SAMPLES")
     ],
-    model: ModelOption = None,
+    model: options.Model = None,
     against: Annotated[
         list[str] | None,
         typer.Option(help="Compare with this file instead of the model's training text; repeat."),
@@ -38,7 +39,7 @@ def novelty_cli(
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Lines are JSON objects, as of charlm sample --json.")
     ] = False,
-    field: Annotated[str, typer.Option(help="The field that is the text, with --jsonl.")] = "text",
+    field: options.Field = "text",
     prompt: Annotated[str, typer.Option(help="How samples begin: not counted.")] = "",
     ngrams: Annotated[str, typer.Option(help="The n of n-grams of characters.")] = "3,5,10,20",
     word_ngrams: Annotated[str, typer.Option(help="The n of n-grams of words.")] = "1,2,3,4",
@@ -52,11 +53,9 @@ def novelty_cli(
     per_sample: Annotated[
         bool, typer.Option("--per-sample", help="A JSON object for each sample, in order.")
     ] = False,
-    json: JsonOption = False,
-    encoding: Annotated[str, typer.Option(help="Of the files.")] = "utf-8",
-    errors: Annotated[
-        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
-    ] = "strict",
+    json: options.Json = False,
+    encoding: options.FilesEncoding = "utf-8",
+    errors: options.Errors = "strict",
 ) -> None:
     """What of samples is new, and what was copied from the training text.
 
@@ -145,7 +144,7 @@ def _index_of(
 ) -> "tuple[Index, NDArray[np.uint64] | None, list[Origin]]":
     """The index of files, the hashes of their sequences, and which are whose."""
     from charlm.corpus import sequence_hashes, split_sequences
-    from charlm.novelty import Index, source_of
+    from charlm.text_index import Index, source_of
 
     sequences: list[str] = []
     origins = []

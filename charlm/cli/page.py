@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import Self, TextIO
+from typing import NamedTuple, Self, TextIO
 
 from charlm import metrics
 from charlm.cli.shading import DARK, LIGHT, Patch, Scale, Shade, Shaded, patches
@@ -17,37 +17,72 @@ from charlm.cli.terminal import safe_text, visible
 _TOKENS = {"char": "character", "subword": "subword", "word": "word"}
 
 
+class _Terms(NamedTuple):
+    """What figures are called: log P and those made of it, or their pseudo-figures."""
+
+    log_prob: str = "log P"
+    prefix: str = ""
+    surprisal: str = "surprisal (bits)"
+    title: str = "Surprisal"
+    given: str = "which had read all that stands before it"
+    sums: str = ""
+
+
+_PLAIN = _Terms()
+_PSEUDO = _Terms(
+    log_prob="PLL",
+    prefix="pseudo-",
+    surprisal="pseudo-bits",
+    title="Surprisal from both sides",
+    given="which had read all others, before it and after it",
+    sums=(
+        "\nThe sums, pseudo-log-likelihoods (PLL), rank texts; they are no logarithms of "
+        "probabilities."
+    ),
+)
+
+
 class Page:
     """A file that texts are added to, one after another; whole once the ``with`` is left.
 
-    ``level`` says what the tokens are: "char", "subword" or "word". Raises OSError if the file
-    cannot be written.
+    ``level`` says what the tokens are: "char", "subword" or "word". ``pseudo`` figures are those
+    of tokens given what stands on both sides, and are named so. Raises OSError if the file cannot
+    be written.
     """
 
-    def __init__(self, path: str | Path, *, model: str, level: str, unit: str = "nats") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        model: str,
+        level: str,
+        unit: str = "nats",
+        pseudo: bool = False,
+    ) -> None:
         self._path, self._model, self._level, self._unit = Path(path), model, level, unit
+        self._terms = _PSEUDO if pseudo else _PLAIN
         self._scale = Scale.of(level)
         self._number = 0
         self._file: TextIO | None = None
 
     def __enter__(self) -> Self:
         self._file = self._path.open("w", encoding="utf-8", newline="\n")
-        self._write(_head(self._model, _TOKENS[self._level], self._scale))
+        self._write(_head(self._model, _TOKENS[self._level], self._scale, self._terms))
         return self
 
     def add(self, text: str, tokens: Sequence[Shaded]) -> None:
         """Append a text with all its tokens, <EOS> among them if it was scored."""
         self._number += 1
-        number, unit = self._number, self._unit
+        number, unit, terms = self._number, self._unit, self._terms
         self._write(
             f'<section aria-labelledby="n{number}">\n<h2 id="n{number}">Text {number}</h2>\n'
             f'<div class="text" dir="auto">'
         )
         for patch in patches(text, tokens):
-            self._write(_span(text, patch, self._scale, unit))
-        figures = " · ".join(_figures(text, tokens, unit))
+            self._write(_span(text, patch, self._scale, unit, terms))
+        figures = " · ".join(_figures(text, tokens, unit, terms))
         self._write(f'</div>\n<p class="figures">{figures}</p>\n')
-        for part in _table(tokens, number, self._scale, unit):
+        for part in _table(tokens, number, self._scale, unit, terms):
             self._write(part)
         self._write("</section>\n")
 
@@ -77,7 +112,7 @@ def shown(text: str) -> str:
     return "".join(parts)
 
 
-def _span(text: str, patch: Patch, scale: Scale, unit: str) -> str:
+def _span(text: str, patch: Patch, scale: Scale, unit: str, terms: _Terms) -> str:
     """A patch of the text, shaded, its figures to be seen where it is pointed at."""
     inner = shown(text[patch.start : patch.end])
     if not patch.tokens:
@@ -85,16 +120,16 @@ def _span(text: str, patch: Patch, scale: Scale, unit: str) -> str:
     names = f"s{scale.step(patch.bits)}{' u' if patch.is_unknown else ''}"
     if patch.start == patch.end:
         names, inner = f"{names} e", escape(safe_text(patch.tokens[0].piece))
-    title = escape("\n".join(_told(token, unit) for token in patch.tokens))
+    title = escape("\n".join(_told(token, unit, terms) for token in patch.tokens))
     return f'<span class="{names}" title="{title}">{inner}</span>'
 
 
-def _told(token: Shaded, unit: str) -> str:
+def _told(token: Shaded, unit: str, terms: _Terms) -> str:
     """A token in one line of plain text."""
     parts = [
         visible(token.piece),
-        f"{token.surprisal:.3f} bits",
-        f"log P {_signed(_log_prob(token.surprisal, unit))} {unit}",
+        f"{token.surprisal:.3f} {terms.prefix}bits",
+        f"{terms.log_prob} {_signed(_log_prob(token.surprisal, unit))} {unit}",
     ]
     if token.rank is not None:
         parts.append(f"rank {token.rank:,}")
@@ -103,32 +138,36 @@ def _told(token: Shaded, unit: str) -> str:
     return "   ".join(parts)
 
 
-def _figures(text: str, tokens: Sequence[Shaded], unit: str) -> Iterator[str]:
+def _figures(text: str, tokens: Sequence[Shaded], unit: str, terms: _Terms) -> Iterator[str]:
     """What is said of a text as a whole, in the order and with the names of docs/metrics.md."""
     bits = math.fsum(token.surprisal for token in tokens)
     nats = -bits * metrics.NATS_PER_BIT
-    yield f"log P = <b>{_signed(_log_prob(bits, unit))}</b> {unit}"
-    yield f"P = {metrics.scientific(nats)}"
-    yield f"{len(tokens):,} token{'' if len(tokens) == 1 else 's'}"
+    yield f"{terms.log_prob} = <b>{_signed(_log_prob(bits, unit))}</b> {unit}"
+    if terms is _PLAIN:
+        yield f"P = {metrics.scientific(nats)}"
+    number = sum(token.num_tokens for token in tokens)
+    yield f"{number:,} token{'' if number == 1 else 's'}"
     unknown = sum(token.is_unknown for token in tokens)
     if unknown:
         yield f"{unknown:,} unknown"
     if tokens:
-        value = metrics.perplexity(nats, len(tokens))
-        told = f"{value:,.3f}" if value < 1e6 else metrics.scientific(-nats / len(tokens))
-        yield f"perplexity <b>{told}</b> per token"
+        value = metrics.perplexity(nats, number)
+        told = f"{value:,.3f}" if value < 1e6 else metrics.scientific(-nats / number)
+        yield f"{terms.prefix}perplexity <b>{told}</b> per token"
     per_character = metrics.bits_per(nats, len(text))
     if per_character is not None:
-        yield f"<b>{per_character:.3f}</b> bits per character"
+        yield f"<b>{per_character:.3f}</b> {terms.prefix}bits per character"
 
 
-def _table(tokens: Sequence[Shaded], number: int, scale: Scale, unit: str) -> Iterator[str]:
+def _table(
+    tokens: Sequence[Shaded], number: int, scale: Scale, unit: str, terms: _Terms
+) -> Iterator[str]:
     """The figures of each token, folded away until somebody asks."""
     yield (
         f"<details>\n<summary>Figures of each token</summary>\n"
         f'<table aria-label="Tokens of text {number}">\n<thead><tr><th scope="col">token</th>'
-        f'<th scope="col">place</th><th scope="col">log P ({unit})</th>'
-        f'<th scope="col">surprisal (bits)</th><th scope="col">rank</th>'
+        f'<th scope="col">place</th><th scope="col">{terms.log_prob} ({unit})</th>'
+        f'<th scope="col">{terms.surprisal}</th><th scope="col">rank</th>'
         f'<th scope="col">sum ({unit})</th></tr></thead>\n<tbody>\n'
     )
     so_far = 0.0
@@ -156,7 +195,7 @@ def _signed(value: float) -> str:
     return f"{value:.4f}".replace("-", "−")
 
 
-def _head(model: str, token: str, scale: Scale) -> str:
+def _head(model: str, token: str, scale: Scale, terms: _Terms) -> str:
     """All that stands before the first text."""
     name = escape(safe_text(model))
     steps = "".join(f'<li class="s{step}">{label}</li>' for step, label in enumerate(scale.labels))
@@ -166,23 +205,23 @@ def _head(model: str, token: str, scale: Scale) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="generator" content="charlm">
-<title>Surprisal, by {name}</title>
+<title>{terms.title}, by {name}</title>
 <style>
-{_style()}</style>
+{_style(terms)}</style>
 </head>
 <body class="{token}">
 <main>
 <header>
-<h1>Surprisal, by <bdi>{name}</bdi></h1>
-<p>Each {token} is shaded by how surprising it was to the model, which had read all that stands
-before it: −log<sub>2</sub> P, in bits. The line below it is the thicker the more surprising it
-was. Point at a {token} to see its figures, or open the table below its text.</p>
-<ol class="legend" aria-label="Surprisal in bits">{steps}</ol>
+<h1>{terms.title}, by <bdi>{name}</bdi></h1>
+<p>Each {token} is shaded by how surprising it was to the model, {terms.given}:
+−log<sub>2</sub> P, in {terms.prefix}bits. The line below it is the thicker the more surprising it
+was. Point at a {token} to see its figures, or open the table below its text.{terms.sums}</p>
+<ol class="legend" aria-label="Surprisal in {terms.prefix}bits">{steps}</ol>
 </header>
 """
 
 
-def _style() -> str:
+def _style(terms: _Terms) -> str:
     """The style sheet."""
     lines = [
         f".s{step}{{background:var(--b{step});color:var(--i{step});"
@@ -192,7 +231,8 @@ def _style() -> str:
     return (
         f":root{{color-scheme:light dark;{_variables(LIGHT)}--quiet:#59595f;--line:#77777f}}\n"
         f"@media screen and (prefers-color-scheme:dark){{:root{{{_variables(DARK)}"
-        f"--quiet:#a6a6ad;--line:#92929c}}}}\n{''.join(lines)}{_RULES}"
+        f"--quiet:#a6a6ad;--line:#92929c}}}}\n{''.join(lines)}"
+        f'.legend::after{{content:"{terms.prefix}bits"}}\n{_RULES}'
     )
 
 
@@ -212,7 +252,7 @@ header p,.figures,summary{color:var(--quiet);font-size:.875rem;margin:.5rem 0}
 .figures b{color:var(--i0)}
 .legend{display:flex;flex-wrap:wrap;list-style:none;margin:1rem 0 0;padding:0;font-size:.8rem}
 .legend li{flex:1 0 2.5rem;align-self:start;text-align:center}
-.legend::after{content:"bits";color:var(--quiet);padding-left:.75rem}
+.legend::after{color:var(--quiet);padding-left:.75rem}
 .legend li,.text span{padding-bottom:2px;background-clip:content-box;
 print-color-adjust:exact;-webkit-print-color-adjust:exact}
 section{border-top:1px solid color-mix(in srgb,var(--line) 40%,transparent);margin-top:1.5rem;

@@ -13,16 +13,25 @@ _NAMES = {  # beginnings of names, and what stands there instead
     "perplexity_": "pseudo_perplexity_",
     "bits_per_": "pseudo_bits_per_",
 }
+_OF_WORDS = {  # which are sums over tokens, as those of a text are
+    **_NAMES,
+    "log_prob_": "pseudo_log_likelihood_",
+    "surprisal_bits": "pseudo_bits",
+}
 
 
-def pseudo_name(name: str) -> str:
+def pseudo_name(name: str, *, of_word: bool = False) -> str:
     """The name of a figure that is no log-probability of a text, and not made of one."""
-    for plain, pseudo in _NAMES.items():
+    for plain, pseudo in (_OF_WORDS if of_word else _NAMES).items():
         if name.startswith(plain):
             return pseudo + name.removeprefix(plain)
     return name
 
 
-def pseudo_named(figures: Mapping[str, Any]) -> dict[str, Any]:
+def pseudo_named(figures: Mapping[str, Any], *, of_word: bool = False) -> dict[str, Any]:
     """Figures by their pseudo-names; exp of a pseudo-log-likelihood is no probability, and goes."""
-    return {pseudo_name(name): value for name, value in figures.items() if name != "probability"}
+    return {
+        pseudo_name(name, of_word=of_word): value
+        for name, value in figures.items()
+        if name != "probability"
+    }

@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlm.cli import novelty as novelty_command
+from charlm.cli import options
 from charlm.cli.input import read_beginning
-from charlm.cli.model import (
-    AloneOption,
-    LabelOption,
-    ModelsOption,
-    TuneOption,
-    WeightsOption,
-    load_models,
-)
+from charlm.cli.model import load_models
 from charlm.cli.terminal import out, out_json, say, say_loading
 from charlm.errors import UsageError
 
@@ -26,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def sample_cli(
-    model: ModelsOption = None,
-    weights: WeightsOption = None,
-    tune: TuneOption = None,
-    alone: AloneOption = False,
-    label: LabelOption = None,
+    model: options.Models = None,
+    weights: options.Weights = None,
+    tune: options.Tune = None,
+    alone: options.Alone = False,
+    label: options.Label = None,
     n: Annotated[
         int, typer.Option("--n", "-n", min=1, help="How many sequences: 200 means 200 of them.")
     ] = 1,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli import nbest
+from charlm.cli import nbest, options
 from charlm.cli.figures import (
     HeatWriter,
     PageWriter,
@@ -18,16 +18,9 @@ from charlm.cli.figures import (
     say_verdict,
 )
 from charlm.cli.filter import ON_ERROR, Bounds, Filter, Shows
-from charlm.cli.form import JsonOption, TsvOption, UnitOption, check_form
+from charlm.cli.form import check_form
 from charlm.cli.meter import Meter
-from charlm.cli.model import (
-    AloneOption,
-    LabelOption,
-    ModelsOption,
-    TuneOption,
-    WeightsOption,
-    load_models,
-)
+from charlm.cli.model import load_models
 from charlm.cli.records import Columns, Form, JsonLines, PlainLines, batches, read
 from charlm.cli.terminal import say
 from charlm.errors import UsageError
@@ -45,15 +38,15 @@ def score_cli(
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="Score each line of a file; - is stdin.")
     ] = None,
-    model: ModelsOption = None,
-    weights: WeightsOption = None,
-    tune: TuneOption = None,
-    alone: AloneOption = False,
-    label: LabelOption = None,
+    model: options.Models = None,
+    weights: options.Weights = None,
+    tune: options.Tune = None,
+    alone: options.Alone = False,
+    label: options.Label = None,
     context: Annotated[
         str, typer.Option(help="What stands before each text; it is not scored.")
     ] = "",
-    unit: UnitOption = "nats",
+    unit: options.Unit = "nats",
     per_token: Annotated[bool, typer.Option("--per-token", help="A line for each token.")] = False,
     words: Annotated[
         bool, typer.Option("--words", help="A line for each word, its ending made sure of.")
@@ -64,23 +57,14 @@ def score_cli(
     html: Annotated[
         Path | None, typer.Option(help="Write the coloured texts to a page for a browser.")
     ] = None,
-    closed: Annotated[
-        bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
-    ] = False,
-    json: JsonOption = False,
-    tsv: TsvOption = False,
-    jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Lines are JSON objects; results go in as fields.")
-    ] = False,
-    field: Annotated[str, typer.Option(help="The field that is the text, with --jsonl.")] = "text",
-    column: Annotated[
-        str | None,
-        typer.Option(help="Lines are columns between tabs: the text's number or name."),
-    ] = None,
-    header: Annotated[
-        bool, typer.Option("--header", help="The first line names the columns.")
-    ] = False,
-    prefix: Annotated[str, typer.Option(help="In front of the names of results.")] = "",
+    closed: options.Closed = False,
+    json: options.Json = False,
+    tsv: options.Tsv = False,
+    jsonl: options.Jsonl = False,
+    field: options.Field = "text",
+    column: options.Column = None,
+    header: options.Header = False,
+    prefix: options.Prefix = "",
     min_perplexity: Annotated[
         float | None, typer.Option(help="Keep texts of so much per token or more.")
     ] = None,
@@ -92,17 +76,13 @@ def score_cli(
     invert: Annotated[
         bool, typer.Option("--invert", "-v", help="Keep the others instead.")
     ] = False,
-    on_error: Annotated[
-        str, typer.Option(help="What becomes of broken lines: stop, keep or drop.")
-    ] = "stop",
+    on_error: options.OnError = "stop",
     n_best: Annotated[
         bool, typer.Option("--nbest", help="Lines are id, text, score: rank those of an id.")
     ] = False,
     weight: Annotated[float, typer.Option(help="Of log P in the total, with --nbest.")] = 1.0,
-    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8",
-    errors: Annotated[
-        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
-    ] = "strict",
+    encoding: options.FileEncoding = "utf-8",
+    errors: options.Errors = "strict",
 ) -> None:
     """The probability of texts, the end of each included.
 
@@ -147,10 +127,9 @@ def score_cli(
     loaded = load_models(model, weights, tune, alone=alone, label=label)
     if loaded.config.bidirectional:
         wanted = wanted._replace(pseudo=True)
-        _check_pseudo(wanted, html, heatmap)
+        _say_pseudo(wanted, shaded=heatmap or html is not None)
     shaded = heatmap or html is not None
-    options = {"context": context, "closed": closed, "on_error": on_error, "shaded": shaded}
-    job = Filter(loaded, wanted, **options)  # type: ignore[arg-type]
+    job = Filter(loaded, wanted, context=context, closed=closed, on_error=on_error, shaded=shaded)
     with contextlib.ExitStack() as stack:
         writer: Shows
         if heatmap:
@@ -170,15 +149,12 @@ def score_cli(
         _score_lines(file or "-", job, form, bounds, own, weight, encoding, errors)
 
 
-def _check_pseudo(wanted: Wanted, html: Path | None, heatmap: bool) -> None:
-    """Say what figures from both sides are. Raises UsageError if they do not fit what is asked."""
-    if wanted.words or html is not None:
-        raise UsageError(
-            "this model reads both sides of each token: --words and --html show log-probabilities "
-            "of texts read from left to right. Leave them out, or take another model."
-        )
-    what = "shade" if heatmap else "PLL"
+def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
+    """Say what figures from both sides are."""
+    what = "shade" if shaded else "PLL"
     say(f"{what}: each token given those before and after it; not a probability of the text")
+    if wanted.words:
+        say("a word is the sum of its tokens, each given the word's others, too")
 
 
 def _check_records(
@@ -206,7 +182,7 @@ def _page(path: Path, loaded: "LanguageModel", wanted: Wanted) -> "Page":
 
     name = f"{loaded.checkpoint.path.parent.name} (step {loaded.checkpoint.step:,})"
     level = "word" if wanted.words else loaded.tokenizer.level
-    return Page(path, model=name, level=level, unit=wanted.unit)
+    return Page(path, model=name, level=level, unit=wanted.unit, pseudo=wanted.pseudo)
 
 
 def _form(

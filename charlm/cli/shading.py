@@ -43,6 +43,10 @@ class Shaded(Protocol):
     def is_unknown(self) -> bool:
         """Whether it is outside the vocabulary."""
 
+    @property
+    def num_tokens(self) -> int:
+        """1, or of a word so many as it has."""
+
 
 class Patch(NamedTuple):
     """A part of a text that has one shade, with the tokens that stand there; or none between."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charlm.cli import options
 from charlm.cli.meter import Meter
 from charlm.cli.terminal import out, out_json, out_line, say, say_loading
 from charlm.errors import TextError, UsageError
@@ -46,11 +47,9 @@ def tag_cli(
         bool,
         typer.Option("--evaluate", help="The last column has the tags: how many are right?"),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="JSON Lines, full precision.")] = False,
-    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8",
-    errors: Annotated[
-        str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
-    ] = "strict",
+    json: options.Json = False,
+    encoding: options.FileEncoding = "utf-8",
+    errors: options.Errors = "strict",
 ) -> None:
     """The tag of each token.
 

@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
+from charlm.cli import options
 from charlm.cli.input import read_utf8
-from charlm.cli.model import ModelOption
 from charlm.cli.terminal import out, out_json, safe_text, say, say_loading, visible
 
 
 def tokenize_cli(
     text: Annotated[str, typer.Argument(help="The text; - is stdin.", show_default=False)],
-    model: ModelOption = None,
+    model: options.Model = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Show the pieces and ids of a text, and what they give when put together again.
@@ -20,11 +20,11 @@ def tokenize_cli(
     charlm tokenize "Cats average 15 hours of sleep a day."
     """
     say_loading()
-    from charlm import checkpoint
+    from charlm import checkpoint, runs
 
     if text == "-":
         text = read_utf8(text)
-    path = checkpoint.find(model)
+    path = runs.find(model)
     if model is None:
         say(f"model: {path.parent.name}")
     tokenizer = checkpoint.load_tokenizer(path)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from charlm.cli import options
 from charlm.cli.terminal import say
 from charlm.cli.training import MODEL_OPTIONS, TRAINING_OPTIONS, _existing, train
 from charlm.errors import CharlmError, UsageError
@@ -51,13 +52,8 @@ def train_cli(
             "(column:2), or a field of JSON Lines (field:language)."
         ),
     ] = None,
-    text_column: Annotated[
-        int | None,
-        typer.Option(help="The column that is the text.  [default: the other one of two]"),
-    ] = None,
-    text_field: Annotated[
-        str | None, typer.Option(help="The field that is the text.  [default: text]")
-    ] = None,
+    text_column: options.TextColumn = None,
+    text_field: options.TextField = None,
     distinct: Annotated[
         bool,
         typer.Option("--distinct", help="Train on each sequence once, however often it occurs."),
@@ -277,7 +273,7 @@ def _heads(
     """Whether each kind of head is asked for, or is what a run to go on with is."""
     kind = ""
     if resume and not (classifier or tagger):
-        from charlm.checkpoint import kind_of
+        from charlm.runs import kind_of
 
         kind = kind_of(_existing(name))
     yield "classifier", classifier or kind == "classifier"

@@ -66,7 +66,7 @@ def train(
     """Train, showing progress, until the budget is spent or a signal comes."""
     say("charlm: starting")  # something to look at while torch is being imported
     with Signals() as signals:
-        from charlm import checkpoint, novelty
+        from charlm import checkpoint, runs, text_index
         from charlm.request import Request, settle
         from charlm.run import Run
         from charlm.training import new_state
@@ -76,7 +76,7 @@ def train(
             with Run(_existing(name)) as run:
                 settled, state = _continued(run, asked, model, training, budget, say)
                 signals.patient = True
-                if index and run.asked().get("index", True) and not novelty.stands(run.path):
+                if index and run.asked().get("index", True) and not text_index.stands(run.path):
                     _index(run, settled, say)
                 _fit(run, settled, state, signals, say, quiet)
             return
@@ -90,7 +90,7 @@ def train(
             steps=steps,
         )
         if name is not None:
-            Run(ROOT / checkpoint.check_name(name)).check_new()
+            Run(ROOT / runs.check_name(name)).check_new()
         settled = settle(request, say)
         state = new_state(settled.model, settled.training, request.device)
         signals.patient = True  # from here on there is something to save, after a step at least
@@ -106,7 +106,7 @@ def train(
                     "tokenizer": checkpoint.tokenizer_hash(settled.material.tokenizer),
                 }
             )
-            novelty.remove(path)  # of a run of that name that came to nothing
+            text_index.remove(path)  # of a run of that name that came to nothing
             if index:
                 _index(run, settled, say)
             _fit(run, settled, state, signals, say, quiet)
@@ -114,13 +114,13 @@ def train(
 
 def _index(run: "Run", settled: "Settled", say: Callable[[str], None]) -> None:
     """Write the index of the training text into the run."""
-    from charlm import novelty
+    from charlm import novelty, text_index
 
     material = settled.material
     assert material.source is not None
     begun = time.perf_counter()
-    index = novelty.Index.build(material.source)
-    size = novelty.save(run.path, index, material.about["fingerprint"])
+    index = novelty.index_of(material.source)
+    size = text_index.save(run.path, index, material.about["fingerprint"])
     part = "" if index.indexed == 1 else f"{index.indexed:.1%} of "
     say(
         f"index: {part}the training text, for charlm novelty, {size / 1e6:.1f} MB "
@@ -164,7 +164,7 @@ def carry_out(
     quiet: bool,
 ) -> None:
     """Train to the end; at a signal say how to go on, and raise SystemExit."""
-    from charlm import checkpoint
+    from charlm import runs
     from charlm.cli.progress import show
     from charlm.model import num_parameters
 
@@ -174,7 +174,7 @@ def carry_out(
         events = fit(should_stop=lambda: signals.received is not None)
         show(events, display, quiet=quiet)
     except BrokenPipeError:  # whoever read the progress has gone: as if told to stop
-        if course.step and not (run.path / checkpoint.step_name(course.step)).exists():
+        if course.step and not (run.path / runs.step_name(course.step)).exists():
             save()
         raise
     signals.patient = False
@@ -188,11 +188,11 @@ def carry_out(
 
 def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
     """Name the next commands, and end with the validation loss of the best step, exactly."""
-    from charlm import checkpoint, metrics
+    from charlm import checkpoint, metrics, runs
     from charlm.evaluation import token_log_probs
     from charlm.model import from_arrays
 
-    best = checkpoint.load(checkpoint.best_step(path))
+    best = checkpoint.load(runs.best_step(path))
     name = f" --model {path.name}"
     if best.config.bidirectional:
         _report_pseudo(best, settled, say)
@@ -262,11 +262,11 @@ def _calibrate(path: Path, valid: "TokenizedText", say: Callable[[str], None]) -
 
 def _existing(name: str | None) -> Path:
     """The run to go on with: the one named, or the one last written to."""
-    from charlm import checkpoint
+    from charlm import runs
 
-    there = checkpoint.runs(ROOT)
+    there = runs.below(ROOT)
     if name is not None:
-        path = ROOT / checkpoint.check_name(name)
+        path = ROOT / runs.check_name(name)
         if path not in there:
             names = ", ".join(run.name for run in there) or "none"
             raise CheckpointError(f"there is no run {path} to go on with. Those there: {names}.")

@@ -1,0 +1,65 @@
+"""What tells the labels of texts: a trained classifier, or a conditional language model."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from charlm.cli.model import load_models
+from charlm.cli.terminal import say
+from charlm.config import SPLITS
+from charlm.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from charlm.api import LanguageModel
+
+
+class Classifier(Protocol):
+    """What tells the labels of texts."""
+
+    names: tuple[str, ...]
+
+    def log_posteriors(self, texts: Sequence[str]) -> "NDArray[np.float64]":
+        """log P(label given text) (N, L), in nats, of the labels ``names``."""
+
+
+class ByBayes:
+    """A conditional language model, turned round by Bayes' rule."""
+
+    def __init__(self, loaded: "LanguageModel") -> None:
+        if loaded.labels is None:
+            raise UsageError(
+                f"{loaded.checkpoint.path.parent.name} knows no labels to classify by: train a "
+                "model with --label-from."
+            )
+        if loaded.labels.temperature is None:
+            say("not calibrated: nothing was held out, or its training has not come to its end")
+        self.names = loaded.labels.names
+        self._loaded = loaded
+
+    def log_posteriors(self, texts: Sequence[str]) -> "NDArray[np.float64]":
+        """log P(label given text) (N, L)."""
+        return self._loaded.classify(texts)
+
+
+def classifier_of(model: str | None, *, alone: bool) -> tuple[Classifier, str]:
+    """What classifies with a model, and what its sequences are in files.
+
+    The newest finished run is taken where none is named, be it a classifier or a language model.
+    Raises UsageError if it knows no labels.
+    """
+    from charlm import runs
+
+    path = runs.find_any(model)
+    if runs.kind_of(path) == "classifier":
+        from charlm.head_api import load_classifier
+
+        found = load_classifier(path.parent.name if model is None else model)
+        if model is None:
+            say(f"model: {path.parent.name} (step {found.checkpoint.step:,})")
+        text = found.checkpoint.info.get("text")
+        split_on = text.get("split_on") if isinstance(text, dict) else None
+        return found, split_on if split_on in SPLITS else "line"
+    loaded = load_models(None if model is None else [model], alone=alone)
+    return ByBayes(loaded), loaded.checkpoint.split_on

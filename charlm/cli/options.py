@@ -1,0 +1,75 @@
+"""Options that several commands have, each with one name, one type and one line of help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# The model
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A run's name below checkpoints/, or a path.  [default: the newest finished run]",
+    ),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A run's name below checkpoints/, or a path; several are mixed.  [default: the "
+        "newest finished run]",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Of several models, such as 0.7,0.3.  [default: equal]"),
+]
+Tune = Annotated[
+    Path | None, typer.Option(help="Mix as suits this text best, which none was trained on.")
+]
+Alone = Annotated[
+    bool, typer.Option("--alone", help="The network without its n-grams and its cache.")
+]
+Label = Annotated[
+    str | None,
+    typer.Option(help="Of a model with labels, this one.  [default: all, by their share]"),
+]
+Closed = Annotated[
+    bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
+]
+
+# The form of results
+
+Unit = Annotated[str, typer.Option(help="Of log-probabilities: nats, bits or log10.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON Lines, full precision.")]
+Tsv = Annotated[bool, typer.Option("--tsv", help="Tab-separated, full precision.")]
+
+# Files
+
+FileEncoding = Annotated[str, typer.Option(help="Of the file.")]
+FilesEncoding = Annotated[str, typer.Option(help="Of the files.")]
+Errors = Annotated[
+    str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
+]
+TextColumn = Annotated[
+    int | None,
+    typer.Option(help="The column that is the text.  [default: the other one of two]"),
+]
+TextField = Annotated[str | None, typer.Option(help="The field that is the text.  [default: text]")]
+
+# Lines that hold texts (records.py)
+
+Jsonl = Annotated[
+    bool, typer.Option("--jsonl", help="Lines are JSON objects; results go in as fields.")
+]
+Field = Annotated[str, typer.Option(help="The field that is the text, with --jsonl.")]
+Column = Annotated[
+    str | None, typer.Option(help="Lines are columns between tabs: the text's number or name.")
+]
+Header = Annotated[bool, typer.Option("--header", help="The first line names the columns.")]
+Prefix = Annotated[str, typer.Option(help="In front of the names of results.")]
+OnError = Annotated[str, typer.Option(help="What becomes of broken lines: stop, keep or drop.")]

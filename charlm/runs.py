@@ -1,0 +1,288 @@
+"""The directories of runs: how they are named, found, opened by their one writer and put right.
+
+    checkpoints/<run>/
+        run.json             what was asked: written when the run begins
+        metrics.jsonl        a line for each thing measured, appended
+        pointers.json        which step is the latest and which the best, and whether it finished
+        novelty.safetensors, novelty.json     the index of the training text (text_index.py)
+        step-NNNNNNNN/       a save (checkpoint.py)
+
+Readers take no lock: a run may be in training, or be deleted, while it is looked at.
+"""
+
+import contextlib
+import math
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from charlm import storage
+from charlm.config import HEADS
+from charlm.errors import CheckpointError, UsageError
+from charlm.storage import DISK, Disk, parse_json, to_json
+
+COPIES = 3  # of a step, at most: the best, the last, and the one being written
+MOST_TRIES = 50  # at a run in which steps come and go while one is looked for
+LANGUAGE_MODEL = "language model"
+_STEP = re.compile(r"step-\d{8,12}")
+_STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(storage.ASIDE)})?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LARGEST_JSON = 2**22
+
+
+def check_name(name: str) -> str:
+    """A name that can be a run's: no separators, no leading dot. Raises UsageError."""
+    if not _NAME.fullmatch(name) or _STANDING.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-', "
+            "the first a letter or digit, at most 100, and not the name of a step."
+        )
+    return name
+
+
+def step_name(step: int) -> str:
+    """The name of a step's directory."""
+    return f"step-{step:08d}"
+
+
+# Finding
+
+
+def steps(run: Path) -> list[int]:
+    """The steps that stand in a run, ascending."""
+    return sorted(_standing(run))
+
+
+def below(root: Path) -> list[Path]:
+    """The runs below a directory that hold a model, the most recently written first."""
+    found = [path for path in _children(root) if _is_directory(path) and steps(path)]
+    return sorted(found, key=_written, reverse=True)
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run has come to the end of its budget."""
+    return pointers(run).get("finished") is True
+
+
+def pointers(run: Path) -> dict[str, Any]:
+    """What pointers.json says, or nothing where it is missing or damaged: it can be derived."""
+    try:
+        return read_json(run / "pointers.json")
+    except CheckpointError:
+        return {}
+
+
+def find(model: str | None, root: Path = Path("checkpoints")) -> Path:
+    """The step directory that a name stands for.
+
+    model is a run's name below root, a path to a run or to a step, or None for the newest
+    finished run of a language model (the newest where none has finished). Of a run, the best
+    step is taken. Raises CheckpointError saying what there is.
+    """
+    if model is None:
+        there = [path for path in below(root) if kind_of(path) == LANGUAGE_MODEL]
+        if not there:
+            raise CheckpointError(
+                f"there is no model below {root}/. Train one first: charlm train FILE"
+            )
+        return best_step(next(filter(is_finished, there), there[0]))
+    for path in (root / model, Path(model)):
+        if _STEP.fullmatch(path.name) and _is_directory(path):
+            return path
+        if steps(path):
+            return best_step(path)
+    names = ", ".join(path.name for path in below(root)) or "none"
+    raise CheckpointError(f"there is no model {model!r}. Those below {root}/: {names}.")
+
+
+def find_any(model: str | None, root: Path = Path("checkpoints")) -> Path:
+    """As ``find``, but None stands for the newest finished run whatever its kind."""
+    if model is None and (there := below(root)):
+        return best_step(next(filter(is_finished, there), there[0]))
+    return find(model, root)
+
+
+def kind_of(path: Path) -> str:
+    """What a run or one of its steps is: a language model, a classifier or a tagger.
+
+    It is what run.json says, or else model.json; where neither can be read, a language model.
+    """
+    run = path.parent if _STEP.fullmatch(path.name) else path
+    names = [run / "run.json", path / "model.json"]
+    if path == run and (there := _standing(run)):
+        names[1] = there[max(there)] / "model.json"
+    for name in names:
+        with contextlib.suppress(CheckpointError):
+            kind = read_json(name).get("kind", LANGUAGE_MODEL)
+            return kind if kind in HEADS else LANGUAGE_MODEL
+    return LANGUAGE_MODEL
+
+
+def best_step(run: Path) -> Path:
+    """The directory of a run's best step, or of its last where that is not known."""
+    there = _standing(run)
+    if not there:
+        raise CheckpointError(f"{run} holds no finished save of a model.")
+    best = pointers(run).get("best")
+    return there[best if type(best) is int and best in there else max(there)]
+
+
+# Writing
+
+
+def open_run(run: Path) -> storage.Lock:
+    """Make a run's directory, take its lock, and put right what a crash left there.
+
+    Raises LockedError if another process has it, CheckpointError if it cannot be written to.
+    """
+    lock = storage.Lock(run / ".lock")
+    try:
+        storage.make_directories(run)
+        if run.is_symlink():
+            raise CheckpointError(f"{run} is a link: a run is a directory of its own.")
+        lock.acquire()
+    except OSError as error:
+        refuse(f"cannot write to {run}", error, run)
+    recover(run)
+    return lock
+
+
+def recover(run: Path, disk: Disk = DISK) -> None:
+    """Put right what a crash left of a run: for its one writer to do, before anything else.
+
+    A step that was set aside when another took its place gets its name back, if it has not been
+    replaced; what was never finished is deleted.
+    """
+    doomed = []
+    for path in _children(run):
+        step = _STANDING.fullmatch(path.name)
+        if step and step[3] and not os.path.lexists(run / step[1]):
+            with contextlib.suppress(OSError):  # readers know it by the other name too
+                storage.put_back(path, disk)
+        elif path.name.startswith(storage.TEMPORARY) or (step and step[3]):
+            doomed.append(path)
+    storage.remove(doomed, disk)
+
+
+def remove_steps(run: Path, keep: set[int], disk: Disk = DISK) -> None:
+    """Delete the steps that are not to be kept, and what an interrupted save left behind.
+
+    What cannot be deleted now stays, and is tried again after the next save.
+    """
+    doomed = []
+    for path in _children(run):
+        step = _STANDING.fullmatch(path.name)
+        if path.name.startswith(storage.TEMPORARY) or (step and int(step[2]) not in keep):
+            doomed.append(path)
+    storage.remove(doomed, disk)
+
+
+def check_room(run: Path, save_bytes: int) -> None:
+    """Raise CheckpointError unless there is room for the saves that a run will hold at a time."""
+    missing = max(1, COPIES - len(steps(run)))
+    free = storage.free_bytes(run)
+    if free is not None and free < missing * save_bytes:
+        raise CheckpointError(
+            f"there is no room for the model at {run}: a save takes {_size(save_bytes)}, "
+            f"{missing} more of them have to fit, and {_size(free)} are free. Make room there, or "
+            "train a smaller model (--hidden)."
+        )
+
+
+def write_bytes(path: Path, data: bytes, disk: Disk = DISK) -> None:
+    """Replace a file of a run at once: whoever reads sees the old or the new one."""
+    try:
+        storage.replace_file(path, data, disk)
+    except OSError as error:
+        refuse(f"cannot write {path}", error, path.parent)
+
+
+def write_text(path: Path, text: str, disk: Disk = DISK) -> None:
+    """The same with a text."""
+    write_bytes(path, text.encode(), disk)
+
+
+def write_json(path: Path, value: object, disk: Disk = DISK) -> None:
+    """The same with JSON."""
+    write_bytes(path, to_json(value), disk)
+
+
+def append_line(path: Path, line: str, disk: Disk = DISK) -> None:
+    """Put a line at the end of a file, and on the disk."""
+    try:
+        storage.append(path, f"{line}\n".encode(), disk)
+    except OSError as error:
+        refuse(f"cannot write {path}", error, path.parent)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises CheckpointError naming the file."""
+    return parse_json(path, storage.read_file(path, _LARGEST_JSON))
+
+
+def refuse(what: str, error: OSError, run: Path) -> NoReturn:
+    """Raise CheckpointError for what the disk refused, saying what still stands in the run."""
+    raise storage.explained(what, error, has_save=bool(steps(run))) from None
+
+
+def run_id(run: Path) -> str | None:
+    """What run.json calls a run, by which its saves are known to be its own; None without it."""
+    try:
+        found = read_json(run / "run.json").get("run_id")
+    except CheckpointError:
+        return None
+    return found if type(found) is str else None
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{math.ceil(count / 1e6):,} MB"
+
+
+def _standing(run: Path) -> dict[int, Path]:
+    """The directories of the steps of a run. One set aside counts while none has its place.
+
+    A listing is no picture of one moment: while a step makes room for another, neither may be in
+    it. A run that has pointers has a step, so there it is made again.
+    """
+    for _ in range(MOST_TRIES):
+        found = _listed(run)
+        if found or not os.path.isfile(run / "pointers.json"):
+            break
+        time.sleep(0.001)
+    return found
+
+
+def _listed(run: Path) -> dict[int, Path]:
+    found: dict[int, Path] = {}
+    for path in _children(run):
+        step = _STANDING.fullmatch(path.name)
+        if step and not os.path.islink(path) and _is_directory(path):
+            number = int(step[2])
+            if not step[3] or number not in found:
+                found[number] = path
+    return found
+
+
+def _children(path: Path) -> list[Path]:
+    """What is in a directory; nothing where there is none, or none that can be read."""
+    try:
+        return sorted(path.iterdir())
+    except (OSError, ValueError):  # a name too long, or with a NUL in it
+        return []
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether a path leads to a directory; one that is no path at all does not."""
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, a directory above it that may not be entered
+        return False
+
+
+def _written(run: Path) -> float:
+    for path in (run / "pointers.json", run):
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime
+    return 0.0  # gone in the meantime

@@ -1,0 +1,53 @@
+"""Several samplers that take turns: each sequence is drawn by one of them, by their weights."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from charlm.config import SamplingConfig
+from charlm.errors import UsageError
+from charlm.sampling import BATCH_SIZE, Sample, Sampler
+
+_TURN = 0x7075  # sets the draws of models apart from those of tokens
+
+
+class TurnSampler:
+    """Draws each sequence from one of several models, which one by their weights."""
+
+    def __init__(self, samplers: Sequence[Sampler], weights: Sequence[float]) -> None:
+        self._samplers = tuple(samplers)
+        self._bounds = np.cumsum(weights)
+
+    def sample(
+        self,
+        n: int,
+        config: SamplingConfig,
+        *,
+        prompt: str = "",
+        novel: bool = False,
+        batch_size: int = BATCH_SIZE,
+        on_token: Callable[[int, int], None] | None = None,
+        on_spelling: Callable[[int, str], None] | None = None,
+    ) -> Iterator[Sample]:
+        """As ``Sampler.sample``; log P of a sample is what the model that drew it gives."""
+        if on_token is not None or on_spelling is not None:
+            raise UsageError("models that take turns cannot stream: leave out --stream.")
+        turns = [self._turn(config.seed, index) for index in range(n)]
+        drawing = [
+            sampler.sample(
+                n,
+                config,
+                prompt=prompt,
+                novel=novel,
+                indices=[index for index in range(n) if turns[index] == k],
+                batch_size=batch_size,
+            )
+            for k, sampler in enumerate(self._samplers)
+        ]
+        for k in turns:
+            yield dataclasses.replace(next(drawing[k]), drawn_by=k)
+
+    def _turn(self, seed: int, index: int) -> int:
+        uniform = np.random.default_rng((seed, index, 0, _TURN)).random() * self._bounds[-1]
+        return int(np.searchsorted(self._bounds, uniform, side="right"))
