@@ -4,6 +4,7 @@ And the same as ids, laid side by side in batches of similar length. Labelled te
 labels.py.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,22 @@ class LabelledTexts(NamedTuple):
         return cls([one.text for one in there], [one.label for one in there])
 
 
+class Copies(NamedTuple):
+    """How often each of some different pairs of text and label occurs."""
+
+    counts: NDArray[np.int64]  # (S,)
+    shares: NDArray[np.float64]  # (S,): how often this label, of all that the text occurs
+
+
+def gathered(found: LabelledTexts) -> tuple[LabelledTexts, Copies]:
+    """The different pairs of text and label, in the order in which each comes first."""
+    pairs = Counter(map(Labelled, found.texts, found.labels))
+    of_text = Counter(found.texts)
+    counts = np.fromiter(pairs.values(), np.int64, len(pairs))
+    totals = np.fromiter((of_text[pair.text] for pair in pairs), np.int64, len(pairs))
+    return LabelledTexts.of(pairs), Copies(counts, counts / totals)
+
+
 # Reading
 
 
@@ -65,18 +82,34 @@ class Examples(NamedTuple):
     """Texts one after another as ids, with what is to be said of each or of each token.
 
     A token of a tagger is the index of its form; forms are the different words, each with an id
-    and its letters.
+    and its letters. copies is of a classifier's texts where some occur more than once.
     """
 
     tokens: NDArray[np.int64]  # (N,): ids, or forms
     starts: NDArray[np.int64]  # (S + 1,)
     labels: NDArray[np.int64]  # (S,), or (N,) of a tagger
     forms: "Forms | None" = None
+    copies: Copies | None = None
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each text (S,)."""
         return np.diff(self.starts)
+
+    def log_prior_shift(self, num_labels: int) -> NDArray[np.float32]:
+        """log of the share of each label (C,) where a text counts once, less log of its share."""
+        if self.copies is None:
+            return np.zeros(num_labels, np.float32)
+        once, all_of_them = (
+            np.bincount(self.labels, weights=weights, minlength=num_labels)
+            for weights in (self.copies.shares, self.copies.counts)
+        )
+        there = all_of_them > 0
+        shift = np.zeros(num_labels)
+        shift[there] = np.log(once[there] / once.sum()) - np.log(
+            all_of_them[there] / all_of_them.sum()
+        )
+        return shift.astype(np.float32)
 
 
 class Forms(NamedTuple):

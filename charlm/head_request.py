@@ -15,6 +15,7 @@ from charlm.head_data import (
     LabelledTexts,
     encode_sentences,
     encode_texts,
+    gathered,
     read_tagged,
 )
 from charlm.head_run import HeadMaterial
@@ -319,6 +320,9 @@ def head_material_of(
         "valid": {"texts": len(sides[1].starts) - 1, "tokens": len(sides[1].tokens)},
         "labels": dict(sorted(Counter(kinds).items())),
     }
+    if isinstance(texts.train, LabelledTexts) and len(set(texts.train.texts)) < len(kinds):
+        once, copies = gathered(texts.train)
+        sides[0] = _encoded(once, reader, ids)._replace(copies=copies)
     return HeadMaterial(
         reader=reader,
         labels=names,

@@ -134,10 +134,16 @@ def steps_per_epoch(examples: Examples, config: TrainingConfig) -> int:
 def train_steps(state: HeadState, config: TrainingConfig, examples: Examples) -> Iterator[HeadStep]:
     """Train from where the state is to config.num_steps, one step at a time.
 
+    A text counts once, however often it occurs, so some labels are rarer among what is learned
+    from than in the text. That is added to the scores before the loss: what the head itself says
+    has the shares of all copies (Menon et al. 2021, "Long-tail learning via logit adjustment").
+
     Raises DivergedError after 10 steps in a row whose gradient is not finite.
     """
     per_epoch = steps_per_epoch(examples, config)
     epoch, order = -1, groups(examples.lengths, config.batch_size)
+    shift = torch.from_numpy(examples.log_prior_shift(state.head.config.num_labels))
+    shift = shift.to(state.head.softmax.weight.device)
     while state.step < config.num_steps:
         now, place = divmod(state.step, per_epoch)
         if now != epoch:
@@ -145,11 +151,15 @@ def train_steps(state: HeadState, config: TrainingConfig, examples: Examples) ->
             order = groups(
                 examples.lengths, config.batch_size, np.random.default_rng((config.seed, epoch))
             )
-        yield _train_batch(state, config, examples, order[place])
+        yield _train_batch(state, config, examples, order[place], shift)
 
 
 def _train_batch(
-    state: HeadState, config: TrainingConfig, examples: Examples, index: NDArray[np.int64]
+    state: HeadState,
+    config: TrainingConfig,
+    examples: Examples,
+    index: NDArray[np.int64],
+    shift: Tensor,
 ) -> HeadStep:
     head, device = state.head, state.head.softmax.weight.device
     head.train()
@@ -157,11 +167,12 @@ def _train_batch(
     generator = step_generator(config.seed, state.step, device)
     scores = head(_with_unknown(batch.to(device), generator), generator)
     scores, targets = _that_count(scores, targets.to(device), live)
-    loss = F.cross_entropy(scores, targets, label_smoothing=SMOOTHING)
+    scores, weights = scores + shift, _weights(examples, index, device)
+    loss = weighted_cross_entropy(scores, targets, weights, SMOOTHING)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(head.parameters(), config.max_grad_norm))
-    value = float(F.cross_entropy(scores.detach(), targets))
+    value = float(weighted_cross_entropy(scores.detach(), targets, weights))
     finite = math.isfinite(value) and math.isfinite(norm)
     state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
     if state.skipped_in_a_row >= MOST_SKIPPED:
@@ -188,6 +199,23 @@ def _with_unknown(batch: Batch, generator: torch.Generator) -> Batch:
     chances = torch.empty(batch.ids.shape, device=batch.ids.device)
     lost = chances.bernoulli_(UNKNOWN, generator=generator).bool() & (batch.ids != EOS_ID)
     return batch._replace(ids=batch.ids.masked_fill(lost, UNK_ID))
+
+
+def _weights(examples: Examples, index: NDArray[np.int64], device: torch.device) -> Tensor | None:
+    """What each text (B,) of a batch counts, if not all count the same."""
+    if examples.copies is None:
+        return None
+    return torch.from_numpy(examples.copies.shares[index].astype(np.float32)).to(device)
+
+
+def weighted_cross_entropy(
+    scores: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float = 0.0
+) -> Tensor:
+    """Mean cross-entropy of scores (M, C), each row counting as much as its weight (M,)."""
+    if weights is None:
+        return F.cross_entropy(scores, targets, label_smoothing=smoothing)
+    each = F.cross_entropy(scores, targets, label_smoothing=smoothing, reduction="none")
+    return each @ weights / weights.sum()
 
 
 def _that_count(scores: Tensor, targets: Tensor, live: Tensor | None) -> tuple[Tensor, Tensor]:

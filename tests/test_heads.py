@@ -17,7 +17,15 @@ from charlm import checkpoint, head_checkpoint, head_data, head_equations
 from charlm.config import CELLS, HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_api import Classifier, Tagger, load_classifier
-from charlm.head_data import Examples, collate, encode_sentences, encode_texts, groups
+from charlm.head_data import (
+    Examples,
+    LabelledTexts,
+    collate,
+    encode_sentences,
+    encode_texts,
+    gathered,
+    groups,
+)
 from charlm.head_equations import head_weights, shapes
 from charlm.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
 from charlm.head_run import HeadMaterial, fit, restore, save
@@ -31,6 +39,8 @@ from charlm.head_training import (
     state_arrays,
     state_counters,
     steps_per_epoch,
+    train_steps,
+    weighted_cross_entropy,
 )
 from charlm.heads import Head, from_arrays, to_arrays, turn, turned
 from charlm.run import Run
@@ -213,6 +223,69 @@ def test_equal_texts_stand_on_one_side(tmp_path: Path) -> None:
     pairs = list(zip(once.train.texts, once.train.labels, strict=True))
     assert len(pairs) == len(set(pairs)) == len(texts.train.texts) / 3
     assert once.valid == texts.valid
+
+
+PAIRS = st.lists(st.tuples(st.sampled_from("tuvwx"), st.sampled_from("abc")), min_size=1)
+
+
+@given(pairs=PAIRS)
+def test_a_text_counts_once_and_its_labels_by_their_shares(pairs: list[tuple[str, str]]) -> None:
+    """Each different pair stands there once; the shares of a text add up to one, its counts to
+    how often it occurs.
+    """
+    once, copies = gathered(LabelledTexts(*map(list, zip(*pairs, strict=True))))
+    found = list(zip(once.texts, once.labels, strict=True))
+    assert found == list(dict.fromkeys(pairs))
+    for text in set(once.texts):
+        of_text = [i for i, there in enumerate(once.texts) if there == text]
+        assert copies.counts[of_text].sum() == sum(one == text for one, _ in pairs)
+        assert copies.shares[of_text].sum() == pytest.approx(1)
+    assert list(copies.counts) == [pairs.count(pair) for pair in found]
+
+
+@given(pairs=PAIRS)
+def test_who_sees_no_text_says_the_shares_of_all_copies(pairs: list[tuple[str, str]]) -> None:
+    """The loss of scores that are the same for every text is least where they are log P(label),
+    each copy counted: what the copies lose in weight the shift gives back.
+    """
+    once, copies = gathered(LabelledTexts(*map(list, zip(*pairs, strict=True))))
+    names = sorted(set(once.labels))
+    labels = np.array([names.index(label) for label in once.labels])
+    starts = np.arange(len(labels) + 1)
+    examples = Examples(np.zeros(len(labels), np.int64), starts, labels, copies=copies)
+    share = [sum(label == name for _, label in pairs) / len(pairs) for name in names]
+    scores = torch.tensor(share).log().requires_grad_()
+    shifted = scores + torch.from_numpy(examples.log_prior_shift(len(names)))
+    loss = weighted_cross_entropy(
+        shifted.expand(len(labels), -1),
+        torch.from_numpy(labels),
+        torch.from_numpy(copies.shares.astype(np.float32)),
+    )
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert scores.grad is not None
+    np.testing.assert_allclose(scores.grad, 0, atol=1e-6)
+    assert not Examples(examples.tokens, starts, labels).log_prior_shift(len(names)).any()
+
+
+def test_copies_of_everything_change_no_loss(tmp_path: Path) -> None:
+    """A corpus in which every line stands three times is the corpus."""
+    losses = []
+    for times in (1, 3):
+        folder = tmp_path / str(times)
+        folder.mkdir()
+        lines = [f"{t}\t{n}\n" for n, text in NAMES.items() for t in text.split()]
+        (folder / "t.tsv").write_text("".join(lines * times))
+        corpus = (str(folder / "t.tsv"),)
+        request = HeadRequest(
+            kind="classifier", corpus=corpus, valid=corpus, label_from="column:2", min_count=1
+        )
+        texts = read_head_texts(request, lambda _: None)
+        material = head_material_of(request, texts, reader_of(request, texts, lambda _: None))
+        assert material.about["train"]["texts"] == 16 * times
+        with Run(folder / "run") as run:
+            _, config, state = begun(run, material, "classifier")
+            losses.append([step.loss for step in train_steps(state, config, material.examples)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
 def test_unknown_words_are_told_by_their_letters() -> None:
