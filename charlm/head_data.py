@@ -96,20 +96,13 @@ class Examples(NamedTuple):
         """Tokens of each text (S,)."""
         return np.diff(self.starts)
 
-    def log_prior_shift(self, num_labels: int) -> NDArray[np.float32]:
-        """log of the share of each label (C,) where a text counts once, less log of its share."""
-        if self.copies is None:
-            return np.zeros(num_labels, np.float32)
-        once, all_of_them = (
-            np.bincount(self.labels, weights=weights, minlength=num_labels)
-            for weights in (self.copies.shares, self.copies.counts)
+    def label_shares(self, num_labels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The share of each label (C,) where a text counts once, and among all copies."""
+        weights = (None, None) if self.copies is None else (self.copies.shares, self.copies.counts)
+        once, copied = (
+            np.bincount(self.labels, weights=each, minlength=num_labels) for each in weights
         )
-        there = all_of_them > 0
-        shift = np.zeros(num_labels)
-        shift[there] = np.log(once[there] / once.sum()) - np.log(
-            all_of_them[there] / all_of_them.sum()
-        )
-        return shift.astype(np.float32)
+        return once / once.sum(), copied / copied.sum()
 
 
 class Forms(NamedTuple):

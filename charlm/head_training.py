@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from charlm.errors import CheckpointError, DivergedError
 from charlm.evaluation import Stopped
 from charlm.head_data import Examples, collate, groups
 from charlm.heads import Batch, Head
+from charlm.neighbours import weight_at
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.training import CURE, MOST_SKIPPED, learning_rate, step_generator
 from charlm.weights import Arrays
@@ -29,13 +29,14 @@ from charlm.weights import Arrays
 _READ_AT_ONCE = 512  # texts, when nothing is learned
 _TEMPERATURES = (0.5, 10.0)
 UNKNOWN = 0.05  # of the tokens that are read in training are <UNK>, so that it is met
-SMOOTHING = 0.1  # of the labels that are learned, spread over all (Szegedy et al. 2016)
+SMOOTHING = 0.1  # of what is to be said goes to all labels (Szegedy et al. 2016)
 
 
 class HeadStep(NamedTuple):
     """What one step gave: mean loss in nats and the share that was right, before the update.
 
-    The loss is that of the labels as they are; what is minimised has them smoothed.
+    The loss is that of the labels as they are; what is minimised has them smoothed, and that of
+    neighbours beside it.
     """
 
     step: int
@@ -107,6 +108,7 @@ def new_head_state(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         head = Head(head_config)
+        head.learn_neighbours()
     head = head.to(device)
     matrices: list[Tensor] = []
     others: list[Tensor] = []
@@ -134,16 +136,11 @@ def steps_per_epoch(examples: Examples, config: TrainingConfig) -> int:
 def train_steps(state: HeadState, config: TrainingConfig, examples: Examples) -> Iterator[HeadStep]:
     """Train from where the state is to config.num_steps, one step at a time.
 
-    A text counts once, however often it occurs, so some labels are rarer among what is learned
-    from than in the text. That is added to the scores before the loss: what the head itself says
-    has the shares of all copies (Menon et al. 2021, "Long-tail learning via logit adjustment").
-
     Raises DivergedError after 10 steps in a row whose gradient is not finite.
     """
     per_epoch = steps_per_epoch(examples, config)
     epoch, order = -1, groups(examples.lengths, config.batch_size)
-    shift = torch.from_numpy(examples.log_prior_shift(state.head.config.num_labels))
-    shift = shift.to(state.head.softmax.weight.device)
+    prior = prior_of(examples, state.head)
     while state.step < config.num_steps:
         now, place = divmod(state.step, per_epoch)
         if now != epoch:
@@ -151,7 +148,35 @@ def train_steps(state: HeadState, config: TrainingConfig, examples: Examples) ->
             order = groups(
                 examples.lengths, config.batch_size, np.random.default_rng((config.seed, epoch))
             )
-        yield _train_batch(state, config, examples, order[place], shift)
+        yield _train_batch(state, config, examples, order[place], prior)
+
+
+class Prior(NamedTuple):
+    """What is known of the labels before a text is read.
+
+    A text counts once, however often it occurs, so some labels are rarer among what is learned
+    from than in the text. Added to the scores before the loss, ``shift`` makes up for that: what
+    the head itself says has the shares of all copies (Menon et al. 2021, "Long-tail learning via
+    logit adjustment"). What is smoothed away from a label goes to all labels by ``spread``, a
+    classifier's by their shares: spread evenly, a rare label that the shift makes more frequent
+    would be suspected everywhere.
+    """
+
+    shift: Tensor  # (C,)
+    spread: Tensor  # (C,), sums to 1
+
+
+def prior_of(examples: Examples, head: Head) -> Prior:
+    """The prior of the labels of some examples."""
+    config = head.config
+    once, copied = examples.label_shares(config.num_labels)
+    there = copied > 0
+    shift = np.log(once, out=np.zeros_like(once), where=there)
+    shift -= np.log(copied, out=np.zeros_like(copied), where=there)
+    even = np.full(config.num_labels, 1 / config.num_labels)
+    spread = once if config.kind == "classifier" else even
+    device = head.softmax.weight.device
+    return Prior(*(torch.tensor(x, dtype=torch.float32, device=device) for x in (shift, spread)))
 
 
 def _train_batch(
@@ -159,16 +184,20 @@ def _train_batch(
     config: TrainingConfig,
     examples: Examples,
     index: NDArray[np.int64],
-    shift: Tensor,
+    prior: Prior,
 ) -> HeadStep:
     head, device = state.head, state.head.softmax.weight.device
     head.train()
     batch, targets, live = collate(examples, index)
     generator = step_generator(config.seed, state.step, device)
-    scores = head(_with_unknown(batch.to(device), generator), generator)
+    batch = batch.to(device)
+    scores, bottom = head.read(_with_unknown(batch, generator), generator)
     scores, targets = _that_count(scores, targets.to(device), live)
-    scores, weights = scores + shift, _weights(examples, index, device)
-    loss = weighted_cross_entropy(scores, targets, weights, SMOOTHING)
+    scores, weights = scores + prior.shift, _weights(examples, index, device)
+    loss = weighted_cross_entropy(scores, targets, weights, prior.spread)
+    if head.neighbours is not None:
+        beside = head.neighbours_loss(bottom, batch, generator)
+        loss = loss + weight_at(state.step, config.num_steps) * beside
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = float(nn.utils.clip_grad_norm_(head.parameters(), config.max_grad_norm))
@@ -209,13 +238,17 @@ def _weights(examples: Examples, index: NDArray[np.int64], device: torch.device)
 
 
 def weighted_cross_entropy(
-    scores: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float = 0.0
+    scores: Tensor, targets: Tensor, weights: Tensor | None = None, spread: Tensor | None = None
 ) -> Tensor:
-    """Mean cross-entropy of scores (M, C), each row counting as much as its weight (M,)."""
-    if weights is None:
-        return F.cross_entropy(scores, targets, label_smoothing=smoothing)
-    each = F.cross_entropy(scores, targets, label_smoothing=smoothing, reduction="none")
-    return each @ weights / weights.sum()
+    """Mean cross-entropy of scores (M, C), each row counting as much as its weight (M,).
+
+    With a spread (C,) the targets (M,) are smoothed by it.
+    """
+    log_probs = scores.log_softmax(1)
+    each = -log_probs.gather(1, targets[:, None])[:, 0]
+    if spread is not None:
+        each = (1 - SMOOTHING) * each - SMOOTHING * (log_probs @ spread)
+    return each.mean() if weights is None else each @ weights / weights.sum()
 
 
 def _that_count(scores: Tensor, targets: Tensor, live: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -349,8 +382,12 @@ def seconds_per_step(
 
 
 def state_arrays(state: HeadState) -> dict[str, NDArray[np.float32]]:
-    """The two moments of every parameter, by name."""
-    tensors: dict[str, Tensor] = {}
+    """The two moments of every parameter, by name, and the parameters of training alone."""
+    tensors: dict[str, Tensor] = {
+        name: parameter
+        for name, parameter in state.head.named_parameters()
+        if name.startswith("neighbours.")
+    }
     for name, parameter in state.head.named_parameters():
         moments = state.optimizer.state.get(parameter, {})
         for key in ("exp_avg", "exp_avg_sq"):
@@ -376,8 +413,11 @@ def restore_state(
             raise CheckpointError(f"training.json: {name} cannot be {value!r}.")
         setattr(state, name, value)
     device = state.head.softmax.weight.device
+    weights = {**arrays, **weights}
     with torch.no_grad():
         for name, parameter in state.head.named_parameters():
+            if name not in weights or weights[name].shape != parameter.shape:
+                raise CheckpointError(f"training.safetensors lacks {name}.")
             parameter.copy_(torch.from_numpy(weights[name].copy()))
             moments = {}
             for key in ("exp_avg", "exp_avg_sq"):

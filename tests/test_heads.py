@@ -35,7 +35,9 @@ from charlm.head_training import (
     fit_temperature,
     log_softmax,
     new_head_state,
+    prior_of,
     read_scores,
+    restore_state,
     state_arrays,
     state_counters,
     steps_per_epoch,
@@ -121,6 +123,76 @@ def test_the_last_states_too() -> None:
     np.testing.assert_allclose(
         read_scores(head, examples), reference(config, head, examples), atol=1e-5
     )
+
+
+def test_neighbours_are_those_of_the_equations() -> None:
+    """Its loss is the mean of -log softmax(W a→<t> + b) at x<t+1> and of the same from a←<t> at
+    x<t-1>, over all texts, one text at a time in NumPy.
+    """
+    config = config_of("classifier")
+    head, examples = head_of(config), examples_of(config, [1, 7, 3, 5])
+    head.learn_neighbours()
+    assert head.neighbours is not None
+    arrays = {name: p.detach().double().numpy() for name, p in head.neighbours.named_parameters()}
+    weights, nats = head_weights(config, to_arrays(head)), []
+    for begin, end in zip(examples.starts[:-1], examples.starts[1:], strict=True):
+        ids = examples.tokens[begin:end]
+        a = head_equations.both_ways(config.cell, weights.layers[0], weights.embedding[ids])
+        size = config.hidden_size
+        for way, from_, of in (("after", a[:-1, :size], ids[1:]), ("before", a[1:, size:], ids)):
+            z = from_ @ arrays[f"{way}.weight"].T + arrays[f"{way}.bias"]
+            for t in range(len(z)):
+                nats.append(np.logaddexp.reduce(z[t]) - z[t, of[t]])
+    batch, _, _ = collate(examples, np.arange(4))
+    _, bottom = head.read(batch)
+    loss = head.neighbours_loss(bottom, batch)
+    assert loss.item() == pytest.approx(np.mean(nats), rel=1e-5)
+    alone, _, _ = collate(examples, np.arange(1))
+    assert head.neighbours_loss(head.read(alone)[1], alone).item() == 0
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_no_neighbour_is_seen_before_it_is_told(layers: int) -> None:
+    """Another token at t changes neither what stands ready for it from the left nor from the
+    right, however many layers there are.
+    """
+    config = config_of("classifier", num_layers=layers)
+    head, examples = head_of(config), examples_of(config, [8])
+    batch, _, _ = collate(examples, np.arange(1))
+    for t in range(8):
+        other = batch.ids.clone()
+        other[t] = (other[t] + 1) % config.vocab_size
+        one, another = (
+            head.read(batch._replace(ids=ids))[1].split(config.hidden_size, dim=2)
+            for ids in (batch.ids, other)
+        )
+        torch.testing.assert_close(one[0][:t], another[0][:t])
+        torch.testing.assert_close(one[1][t + 1 :], another[1][t + 1 :])
+        assert not torch.equal(one[0][t:], another[0][t:])
+
+
+def test_what_is_learned_beside_labels_is_for_going_on_alone(tmp_path: Path) -> None:
+    """The model that is saved has none of it, training.safetensors has; without, a run cannot go
+    on. A tagger, and a classifier of many types, have nothing of the kind.
+    """
+    material = material_of(tmp_path, "classifier")
+    with Run(tmp_path / "run") as run:
+        _, config, state = begun(run, material, "classifier")
+        next(iter(fit(run, state, config, material)))
+        saved = save(run, state, config, material)
+    model, arrays = head_checkpoint.load(saved.path), state_arrays(state)
+    assert model.weights.keys() == shapes(model.config).keys()
+    _, there = head_checkpoint.load_training(saved.path, model.config)
+    np.testing.assert_array_equal(
+        there["neighbours.after.weight"], arrays["neighbours.after.weight"]
+    )
+    del arrays["neighbours.after.weight"]
+    with pytest.raises(CheckpointError, match="lacks neighbours"):
+        restore_state(state, model.weights, arrays, state_counters(state))
+    for config in (config_of("tagger"), config_of("classifier", vocab_size=1001)):
+        head = Head(config)
+        head.learn_neighbours()
+        assert head.neighbours is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -248,14 +320,16 @@ def test_who_sees_no_text_says_the_shares_of_all_copies(pairs: list[tuple[str, s
     """The loss of scores that are the same for every text is least where they are log P(label),
     each copy counted: what the copies lose in weight the shift gives back.
     """
+    pairs = [("t", "a"), ("u", "b"), *pairs]
     once, copies = gathered(LabelledTexts(*map(list, zip(*pairs, strict=True))))
     names = sorted(set(once.labels))
     labels = np.array([names.index(label) for label in once.labels])
     starts = np.arange(len(labels) + 1)
     examples = Examples(np.zeros(len(labels), np.int64), starts, labels, copies=copies)
+    head = Head(config_of("classifier", num_labels=len(names)))
     share = [sum(label == name for _, label in pairs) / len(pairs) for name in names]
     scores = torch.tensor(share).log().requires_grad_()
-    shifted = scores + torch.from_numpy(examples.log_prior_shift(len(names)))
+    shifted = scores + prior_of(examples, head).shift
     loss = weighted_cross_entropy(
         shifted.expand(len(labels), -1),
         torch.from_numpy(labels),
@@ -264,7 +338,7 @@ def test_who_sees_no_text_says_the_shares_of_all_copies(pairs: list[tuple[str, s
     loss.backward()  # type: ignore[no-untyped-call]
     assert scores.grad is not None
     np.testing.assert_allclose(scores.grad, 0, atol=1e-6)
-    assert not Examples(examples.tokens, starts, labels).log_prior_shift(len(names)).any()
+    assert not prior_of(examples._replace(copies=None), head).shift.any()
 
 
 def test_copies_of_everything_change_no_loss(tmp_path: Path) -> None:
