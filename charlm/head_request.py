@@ -320,9 +320,10 @@ def head_material_of(
         "valid": {"texts": len(sides[1].starts) - 1, "tokens": len(sides[1].tokens)},
         "labels": dict(sorted(Counter(kinds).items())),
     }
-    if isinstance(texts.train, LabelledTexts) and len(set(texts.train.texts)) < len(kinds):
-        once, copies = gathered(texts.train)
-        sides[0] = _encoded(once, reader, ids)._replace(copies=copies)
+    for at, side in enumerate(texts):
+        if isinstance(side, LabelledTexts) and len(set(side.texts)) < len(side.texts):
+            once, copies = gathered(side)
+            sides[at] = _encoded(once, reader, ids)._replace(copies=copies)
     return HeadMaterial(
         reader=reader,
         labels=names,

@@ -170,7 +170,7 @@ def _validation(
 
     train_loss = state.logged_nats / state.logged_steps if state.logged_steps else None
     try:
-        validated = validate(state, material.valid, too_long)
+        validated = validate(state, material.valid, too_long, at_end=state.step >= config.num_steps)
     except Stopped:
         return False
     state.validated = state.step

@@ -332,19 +332,30 @@ def is_done(state: HeadState, config: TrainingConfig) -> bool:
 
 
 def validate(
-    state: HeadState, valid: Examples | None, should_stop: Callable[[], bool]
+    state: HeadState,
+    valid: Examples | None,
+    should_stop: Callable[[], bool],
+    *,
+    at_end: bool = False,
 ) -> HeadValidated | None:
     """The figures now, with best, temperature and patience brought up to date.
 
-    Best is the greatest accuracy, and of equal ones the lowest loss. None where there is no
+    Best is the greatest accuracy, and of equal ones the lowest loss. At the end, where the
+    learning rate has come to rest, a classifier is best unless an earlier step is better by more
+    than two standard errors: the best of many is in part the luckiest. None where there is no
     figure. Raises Stopped.
     """
+    error = 0.0
     if valid is not None:
         scores = read_scores(state.head, valid, should_stop)
-        state.temperature = fit_temperature(scores, valid.labels)
+        counts = None if valid.copies is None else valid.copies.counts
+        state.temperature = fit_temperature(*_with_copies(scores, valid.labels, counts))
         log_probs = log_softmax(scores, state.temperature)
-        accuracy = float((scores.argmax(axis=1) == valid.labels).mean())
-        loss = -float(log_probs[np.arange(len(log_probs)), valid.labels].mean())
+        right = scores.argmax(axis=1) == valid.labels
+        accuracy = float(np.average(right, weights=counts))
+        nats = -log_probs[np.arange(len(log_probs)), valid.labels]
+        loss = float(np.average(nats, weights=counts))
+        error = standard_error(right, counts) if valid.forms is None else 0.0
     elif state.logged_steps:
         accuracy = state.logged_right / state.logged_steps
         loss = state.logged_nats / state.logged_steps
@@ -353,10 +364,30 @@ def validate(
     state.validated, state.accuracy = state.step, accuracy
     before = (state.best_accuracy, state.best_loss)
     is_best = before[0] is None or before[1] is None or (accuracy, -loss) > (before[0], -before[1])
+    is_best = is_best or (at_end and accuracy + 2 * error > (state.best_accuracy or 0.0))
     state.worse_in_a_row = 0 if is_best else state.worse_in_a_row + 1
     if is_best:
         state.best_accuracy, state.best_loss, state.best_step = accuracy, loss, state.step
     return HeadValidated(state.step, accuracy, loss, state.temperature, is_best)
+
+
+def standard_error(right: NDArray[np.bool_], counts: NDArray[np.int64] | None = None) -> float:
+    """That of the share that is right, of texts (S,) which occur so often.
+
+    The copies of a text are right or wrong together, so it is the texts that are drawn by chance.
+    """
+    weights = np.ones(len(right)) if counts is None else counts
+    share = np.average(right, weights=weights)
+    return float(np.linalg.norm(weights * (right - share)) / weights.sum())
+
+
+def _with_copies(
+    scores: NDArray[np.float32], labels: NDArray[np.int64], counts: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores and labels, each as often as it counts."""
+    if counts is None:
+        return scores, labels
+    return scores.repeat(counts, axis=0), labels.repeat(counts)
 
 
 def seconds_per_step(

@@ -38,10 +38,12 @@ from charlm.head_training import (
     prior_of,
     read_scores,
     restore_state,
+    standard_error,
     state_arrays,
     state_counters,
     steps_per_epoch,
     train_steps,
+    validate,
     weighted_cross_entropy,
 )
 from charlm.heads import Head, from_arrays, to_arrays, turn, turned
@@ -547,6 +549,61 @@ def test_patience_ends_a_run_early(tmp_path: Path) -> None:
     assert state.step == state.best_step + 10
     assert checkpoint.best_step(run.path).name == checkpoint.step_name(state.best_step)
     assert checkpoint.is_finished(run.path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_classifier_at_the_end_is_best_if_it_is_not_worse(kind: str) -> None:
+    """By two standard errors; before the end, and of taggers, the greatest accuracy is best."""
+    config = config_of(kind)
+    examples = examples_of(config, [3] * 100)
+    state = new_head_state(config, TrainingConfig(num_steps=9))
+    first = validate(state, examples, lambda: False)
+    assert first is not None
+    assert first.is_best
+    error = math.sqrt(first.accuracy * (1 - first.accuracy) / len(examples.labels))
+    for lack, at_end in ((1.9, False), (1.9, True), (2.1, True)):
+        state.best_accuracy, state.best_loss = first.accuracy + lack * error, 0.0
+        now = validate(state, examples, lambda: False, at_end=at_end)
+        assert now is not None
+        assert now.is_best == (kind == "classifier" and at_end and lack < 2)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 5)), min_size=1))
+def test_copies_are_right_or_wrong_together(texts: list[tuple[bool, int]]) -> None:
+    """The standard error is that of the mean of texts drawn by chance with their copies: it is
+    the usual one where each occurs once, and copying all of them does not make it smaller.
+    """
+    right, counts = np.array([r for r, _ in texts]), np.array([c for _, c in texts])
+    share = right.mean()
+    usual = math.sqrt(share * (1 - share) / len(right))
+    assert standard_error(right) == pytest.approx(usual)
+    assert standard_error(right, counts * 7) == pytest.approx(standard_error(right, counts))
+    assert standard_error(right, np.full(len(right), 4)) == pytest.approx(usual)
+
+
+def test_held_out_copies_count(tmp_path: Path) -> None:
+    """The figures of a validation are those of all copies, as if each were read."""
+    path = tmp_path / "t.tsv"
+    path.write_text("a\tX\nb\tX\nb\tX\nb\tY\nc\tY\nd\tX\nd\tX\nd\tX\n")
+    request = HeadRequest(
+        kind="classifier", corpus=(str(path),), valid=(str(path),), label_from="column:2"
+    )
+    texts = read_head_texts(request, lambda _: None)
+    material = head_material_of(request, texts, reader_of(request, texts, lambda _: None))
+    with Run(tmp_path / "run") as run:
+        _, _, state = begun(run, material, "classifier")
+    assert material.valid is not None
+    found = validate(state, material.valid, lambda: False)
+    whole = encode_texts(
+        material.reader,  # type: ignore[arg-type]
+        texts.valid.texts,  # type: ignore[union-attr]
+        [material.labels.index(label) for label in texts.valid.labels],  # type: ignore[union-attr]
+    )
+    assert len(whole.labels) == 8 == material.about["valid"]["texts"]
+    again = validate(state, whole, lambda: False)
+    assert found is not None
+    assert again is not None
+    assert found[1:4] == pytest.approx(again[1:4])
 
 
 def test_dropout_is_drawn_from_seed_and_step(tmp_path: Path) -> None:
