@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WEIGHT = 0.5  # of this loss at the first step; it falls in a line to 0 at the last
+WEIGHT = 1.0  # of this loss at the first step; it falls in a line to 0 at the last
 MOST_TYPES = 1000  # characters, not words: a softmax over many would cost more than the head
 
 
