@@ -5,6 +5,7 @@ of the different names is held out by seed, each with all its copies; nothing of
 anything that is trained here. TIME is what charlm train gets (2m).
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -145,7 +146,9 @@ def charlm(
         table.write_text("".join(f"{n}\t{k}\n" for n, k in zip(names, labels, strict=True)))
         command = [sys.executable, "-m", "charlm", "train", str(table), option]
         command += ["--label-from", "column:2", "--name", "names", "--time", budget]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        # The charlm of this folder, not one that is installed.
+        here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        done = subprocess.run(command, cwd=folder, env=here, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
         run = Path(folder) / "checkpoints" / "names"

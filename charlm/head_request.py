@@ -264,6 +264,11 @@ def settle_head(request: HeadRequest, say: Say) -> HeadSettled:
     texts = read_head_texts(request, say)
     reader = reader_of(request, texts, say)
     material = head_material_of(request, texts, reader)
+    if material.examples.copies is not None:
+        say(
+            f"copies: of {material.about['train']['texts']:,} texts {len(material.examples.labels):,} "
+            "are different; the others say how frequent a label is"
+        )
     model, config = choose(request, material)
     say(
         f"recipe: {model.num_layers} x {model.hidden_size} {model.cell} in each direction, "
