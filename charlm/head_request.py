@@ -265,9 +265,10 @@ def settle_head(request: HeadRequest, say: Say) -> HeadSettled:
     reader = reader_of(request, texts, say)
     material = head_material_of(request, texts, reader)
     if material.examples.copies is not None:
+        number, different = material.about["train"]["texts"], len(material.examples.labels)
         say(
-            f"copies: of {material.about['train']['texts']:,} texts {len(material.examples.labels):,} "
-            "are different; the others say how frequent a label is"
+            f"copies: {different:,} of {number:,} texts are different; how frequent labels are "
+            "is counted in all of them"
         )
     model, config = choose(request, material)
     say(
