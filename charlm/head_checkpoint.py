@@ -110,7 +110,10 @@ def load(path: Path) -> HeadCheckpoint:
 
 def load_training(path: Path, config: HeadConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a step holds for going on: training.json and the arrays of training.safetensors."""
-    limits = {"training.safetensors": 2 * _bytes_of(shapes(config))}
+    # The two moments of each parameter; what is learned beside labels (neighbours.py), and its.
+    beside = {"neighbours": (3, 2, config.vocab_size, config.hidden_size + 1)}
+    largest = 2 * _bytes_of(shapes(config)) + _bytes_of(beside)
+    limits = {"training.safetensors": largest}
     wanted = ("training.json", "training.safetensors")
     _, files = checkpoint.read_step(path, wanted, largest=limits)
     if missing := [file for file in wanted if file not in files]:

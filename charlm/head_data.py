@@ -4,6 +4,7 @@ And the same as ids, laid side by side in batches of similar length. Labelled te
 labels.py.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,22 @@ class LabelledTexts(NamedTuple):
         return cls([one.text for one in there], [one.label for one in there])
 
 
+class Copies(NamedTuple):
+    """How often each of some different pairs of text and label occurs."""
+
+    counts: NDArray[np.int64]  # (S,)
+    shares: NDArray[np.float64]  # (S,): how often this label, of all that the text occurs
+
+
+def gathered(found: LabelledTexts) -> tuple[LabelledTexts, Copies]:
+    """The different pairs of text and label, in the order in which each comes first."""
+    pairs = Counter(map(Labelled, found.texts, found.labels))
+    of_text = Counter(found.texts)
+    counts = np.fromiter(pairs.values(), np.int64, len(pairs))
+    totals = np.fromiter((of_text[pair.text] for pair in pairs), np.int64, len(pairs))
+    return LabelledTexts.of(pairs), Copies(counts, counts / totals)
+
+
 # Reading
 
 
@@ -65,18 +82,27 @@ class Examples(NamedTuple):
     """Texts one after another as ids, with what is to be said of each or of each token.
 
     A token of a tagger is the index of its form; forms are the different words, each with an id
-    and its letters.
+    and its letters. copies is of a classifier's texts where some occur more than once.
     """
 
     tokens: NDArray[np.int64]  # (N,): ids, or forms
     starts: NDArray[np.int64]  # (S + 1,)
     labels: NDArray[np.int64]  # (S,), or (N,) of a tagger
     forms: "Forms | None" = None
+    copies: Copies | None = None
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each text (S,)."""
         return np.diff(self.starts)
+
+    def label_shares(self, num_labels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The share of each label (C,) where a text counts once, and among all copies."""
+        weights = (None, None) if self.copies is None else (self.copies.shares, self.copies.counts)
+        once, copied = (
+            np.bincount(self.labels, weights=each, minlength=num_labels) for each in weights
+        )
+        return once / once.sum(), copied / copied.sum()
 
 
 class Forms(NamedTuple):

@@ -14,6 +14,7 @@ from charlm.head_data import (
     LabelledTexts,
     encode_sentences,
     encode_texts,
+    gathered,
     read_tagged,
 )
 from charlm.head_run import HeadMaterial
@@ -210,6 +211,12 @@ def settle_head(request: HeadRequest, say: Say) -> HeadSettled:
     texts = read_head_texts(request, say)
     reader = reader_of(request, texts, say)
     material = head_material_of(request, texts, reader)
+    if material.examples.copies is not None:
+        number, different = material.about["train"]["texts"], len(material.examples.labels)
+        say(
+            f"copies: {different:,} of {number:,} texts are different; how frequent labels are "
+            "is counted in all of them"
+        )
     model, config = choose(request, material)
     # In bf16 a step is little faster, and what is learned less sure (bench/RESULTS.md).
     config = dataclasses.replace(config, precision=request.precision or "fp32")
@@ -268,6 +275,10 @@ def head_material_of(
         "valid": {"texts": len(sides[1].starts) - 1, "tokens": len(sides[1].tokens)},
         "labels": dict(sorted(Counter(kinds).items())),
     }
+    for at, side in enumerate(texts):
+        if isinstance(side, LabelledTexts) and len(set(side.texts)) < len(side.texts):
+            once, copies = gathered(side)
+            sides[at] = _encoded(once, reader, ids)._replace(copies=copies)
     return HeadMaterial(
         reader=reader,
         labels=names,

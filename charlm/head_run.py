@@ -145,7 +145,8 @@ def _validation(
 ) -> tuple[HeadValidated | None, dict[str, Any]]:
     """The held-out figures now, and the line of the log."""
     loss = state.logged_nats / state.logged_steps if state.logged_steps else None
-    validated = validate(state, material.valid, should_stop, material.labels)
+    at_end = state.step >= config.num_steps
+    validated = validate(state, material.valid, should_stop, material.labels, at_end=at_end)
     state.logged_nats, state.logged_right, state.logged_steps = 0.0, 0.0, 0
     held = validated if material.valid is not None else None
     f1 = {"valid_f1": held.f1} if held is not None and held.f1 is not None else {}

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -43,6 +42,7 @@ from charlm.course import (
 from charlm.evaluation import Stopped
 from charlm.head_data import Examples, collate, groups
 from charlm.heads import Batch, Head
+from charlm.neighbours import weight_at
 from charlm.tagged import are_chunks, score_spans
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.weights import Arrays
@@ -50,13 +50,14 @@ from charlm.weights import Arrays
 _READ_AT_ONCE = 512  # texts, when nothing is learned
 _TEMPERATURES = (0.5, 10.0)
 UNKNOWN = 0.05  # of the tokens that are read in training are <UNK>, so that it is met
-SMOOTHING = 0.1  # of the labels that are learned, spread over all (Szegedy et al. 2016)
+SMOOTHING = 0.1  # of what is to be said goes to all labels (Szegedy et al. 2016)
 
 
 class HeadStep(NamedTuple):
     """What one step gave: mean loss in nats and the share that was right, before the update.
 
-    The loss is that of the labels as they are; what is minimised has them smoothed.
+    The loss is that of the labels as they are; what is minimised has them smoothed, and that of
+    neighbours beside it.
     """
 
     step: int
@@ -107,6 +108,7 @@ def new_head_state(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         head = Head(head_config)
+        head.learn_neighbours()
     head = head.to(device)
     return HeadState(head=head, optimizer=make_optimizer(head.named_parameters(), config))
 
@@ -123,6 +125,7 @@ def train_steps(state: HeadState, config: TrainingConfig, examples: Examples) ->
     """
     per_epoch = steps_per_epoch(examples, config)
     epoch, order = -1, groups(examples.lengths, config.batch_size)
+    prior = prior_of(examples, state.head)
     while state.step < config.num_steps:
         now, place = divmod(state.step, per_epoch)
         if now != epoch:
@@ -130,23 +133,61 @@ def train_steps(state: HeadState, config: TrainingConfig, examples: Examples) ->
             order = groups(
                 examples.lengths, config.batch_size, np.random.default_rng((config.seed, epoch))
             )
-        yield _train_batch(state, config, examples, order[place])
+        yield _train_batch(state, config, examples, order[place], prior)
+
+
+class Prior(NamedTuple):
+    """What is known of the labels before a text is read.
+
+    A text counts once, however often it occurs, so some labels are rarer among what is learned
+    from than in the text. Added to the scores before the loss, ``shift`` makes up for that: what
+    the head itself says has the shares of all copies (Menon et al. 2021, "Long-tail learning via
+    logit adjustment"). What is smoothed away from a label goes to all labels by ``spread``, a
+    classifier's by their shares: spread evenly, a rare label that the shift makes more frequent
+    would be suspected everywhere.
+    """
+
+    shift: Tensor  # (C,)
+    spread: Tensor  # (C,), sums to 1
+
+
+def prior_of(examples: Examples, head: Head) -> Prior:
+    """The prior of the labels of some examples."""
+    config = head.config
+    once, copied = examples.label_shares(config.num_labels)
+    there = copied > 0
+    shift = np.log(once, out=np.zeros_like(once), where=there)
+    shift -= np.log(copied, out=np.zeros_like(copied), where=there)
+    even = np.full(config.num_labels, 1 / config.num_labels)
+    spread = once if config.kind == "classifier" else even
+    device = head.softmax.weight.device
+    return Prior(*(torch.tensor(x, dtype=torch.float32, device=device) for x in (shift, spread)))
 
 
 def _train_batch(
-    state: HeadState, config: TrainingConfig, examples: Examples, index: NDArray[np.int64]
+    state: HeadState,
+    config: TrainingConfig,
+    examples: Examples,
+    index: NDArray[np.int64],
+    prior: Prior,
 ) -> HeadStep:
     head, device = state.head, state.head.softmax.weight.device
     head.train()
     batch, targets, live = collate(examples, index)
     generator = step_generator(config.seed, state.step, device)
+    batch = batch.to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        scores = head(_with_unknown(batch.to(device), generator), generator).float()
+        scores, bottom = head.read(_with_unknown(batch, generator), generator)
+    scores, bottom = scores.float(), bottom.float()
     scores, targets = _that_count(scores, targets.to(device), live)
-    loss = F.cross_entropy(scores, targets, label_smoothing=SMOOTHING)
+    scores, weights = scores + prior.shift, _weights(examples, index, device)
+    loss = weighted_cross_entropy(scores, targets, weights, prior.spread)
+    if head.neighbours is not None:
+        beside = head.neighbours_loss(bottom, batch, generator)
+        loss = loss + weight_at(state.step, config.num_steps) * beside
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    value = float(F.cross_entropy(scores.detach(), targets))
+    value = float(weighted_cross_entropy(scores.detach(), targets, weights))
     descend(state, config, head, value)
     skipped = state.skipped_in_a_row > 0
     state.step += 1
@@ -163,6 +204,27 @@ def _with_unknown(batch: Batch, generator: torch.Generator) -> Batch:
     chances = torch.empty(batch.ids.shape, device=batch.ids.device)
     lost = chances.bernoulli_(UNKNOWN, generator=generator).bool() & (batch.ids != EOS_ID)
     return batch._replace(ids=batch.ids.masked_fill(lost, UNK_ID))
+
+
+def _weights(examples: Examples, index: NDArray[np.int64], device: torch.device) -> Tensor | None:
+    """What each text (B,) of a batch counts, if not all count the same."""
+    if examples.copies is None:
+        return None
+    return torch.from_numpy(examples.copies.shares[index].astype(np.float32)).to(device)
+
+
+def weighted_cross_entropy(
+    scores: Tensor, targets: Tensor, weights: Tensor | None = None, spread: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of scores (M, C), each row counting as much as its weight (M,).
+
+    With a spread (C,) the targets (M,) are smoothed by it.
+    """
+    log_probs = scores.log_softmax(1)
+    each = -log_probs.gather(1, targets[:, None])[:, 0]
+    if spread is not None:
+        each = (1 - SMOOTHING) * each - SMOOTHING * (log_probs @ spread)
+    return each.mean() if weights is None else each @ weights / weights.sum()
 
 
 def _that_count(scores: Tensor, targets: Tensor, live: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -238,21 +300,26 @@ def validate(
     valid: Examples | None,
     should_stop: Callable[[], bool],
     names: Sequence[str] = (),
+    *,
+    at_end: bool = False,
 ) -> HeadValidated | None:
     """The figures now, with best, temperature and patience brought up to date.
 
     Best is the greatest F1 of whole spans where the names of the labels are tags of such, then
-    the greatest accuracy, then the lowest loss. None where there is no figure that is finite;
-    that counts against the patience. Raises Stopped.
+    the greatest accuracy, then the lowest loss. At the end, where the learning rate has come to
+    rest, a classifier is best unless an earlier step is better by more than two standard errors:
+    the best of many is in part the luckiest. None where there is no figure that is finite; that
+    counts against the patience. Raises Stopped.
     """
     found = _figures(state, valid, should_stop, names)
     if found is None:
         state.worse_in_a_row += 1
         return None
-    accuracy, loss, f1 = found
+    accuracy, loss, f1, error = found
     state.validated, state.accuracy, state.f1 = state.step, accuracy, f1
     best = (state.best_f1 or 0.0, state.best_accuracy or 0.0, -(state.best_loss or 0.0))
     is_best = state.best_step is None or (f1 or 0.0, accuracy, -loss) > best
+    is_best = is_best or (at_end and accuracy + 2 * error > (state.best_accuracy or 0.0))
     state.worse_in_a_row = 0 if is_best else state.worse_in_a_row + 1
     if is_best:
         state.best_accuracy, state.best_loss, state.best_f1 = accuracy, loss, f1
@@ -265,23 +332,30 @@ def _figures(
     valid: Examples | None,
     should_stop: Callable[[], bool],
     names: Sequence[str],
-) -> tuple[float, float, float | None] | None:
-    """Accuracy, loss and F1 of what is held out, the temperature fitted; else of training."""
+) -> tuple[float, float, float | None, float] | None:
+    """Accuracy, loss and F1 of what is held out, the temperature fitted; else of training.
+
+    And the standard error of a classifier's accuracy, 0 of what is not to be judged by it.
+    """
     if valid is None:
         if not state.logged_steps:
             return None
         means = (state.logged_right / state.logged_steps, state.logged_nats / state.logged_steps)
-        return (*means, None)
+        return (*means, None, 0.0)
     scores = read_scores(state.head, valid, should_stop)
     if not np.isfinite(scores).all():
         return None
-    state.temperature = fit_temperature(scores, valid.labels)
+    counts = None if valid.copies is None else valid.copies.counts
+    state.temperature = fit_temperature(*_with_copies(scores, valid.labels, counts))
     log_probs = log_softmax(scores, state.temperature)
     best = scores.argmax(axis=1)
-    accuracy = float((best == valid.labels).mean())
-    loss = -float(log_probs[np.arange(len(log_probs)), valid.labels].mean())
-    f1 = _span_f1(valid, best, names) if valid.forms is not None and are_chunks(names) else None
-    return accuracy, loss, f1
+    right = best == valid.labels
+    accuracy = float(np.average(right, weights=counts))
+    nats = -log_probs[np.arange(len(log_probs)), valid.labels]
+    loss = float(np.average(nats, weights=counts))
+    if valid.forms is None:
+        return accuracy, loss, None, standard_error(right, counts)
+    return accuracy, loss, _span_f1(valid, best, names) if are_chunks(names) else None, 0.0
 
 
 def _span_f1(valid: Examples, best: NDArray[np.int64], names: Sequence[str]) -> float:
@@ -291,6 +365,25 @@ def _span_f1(valid: Examples, best: NDArray[np.int64], names: Sequence[str]) -> 
         for labels in (valid.labels, best)
     )
     return score_spans(meant, found)[""].f1
+
+
+def standard_error(right: NDArray[np.bool_], counts: NDArray[np.int64] | None = None) -> float:
+    """That of the share that is right, of texts (S,) which occur so often.
+
+    The copies of a text are right or wrong together, so it is the texts that are drawn by chance.
+    """
+    weights = np.ones(len(right)) if counts is None else counts
+    share = np.average(right, weights=weights)
+    return float(np.linalg.norm(weights * (right - share)) / weights.sum())
+
+
+def _with_copies(
+    scores: NDArray[np.float32], labels: NDArray[np.int64], counts: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores and labels, each as often as it counts."""
+    if counts is None:
+        return scores, labels
+    return scores.repeat(counts, axis=0), labels.repeat(counts)
 
 
 def seconds_per_step(
@@ -316,8 +409,13 @@ def seconds_per_step(
 
 
 def state_arrays(state: HeadState) -> dict[str, NDArray[np.float32]]:
-    """The two moments of every parameter, by name."""
+    """The two moments of every parameter, by name, and the parameters of training alone."""
     found = moments(state, state.head)
+    found |= {
+        name: parameter
+        for name, parameter in state.head.named_parameters()
+        if name.startswith("neighbours.")
+    }
     return {name: tensor.detach().cpu().numpy() for name, tensor in found.items()}
 
 
@@ -330,7 +428,7 @@ def restore_state(
     """
     set_counters(state, counters)
     with refusing():
-        restore(state, state.head, weights, arrays)
+        restore(state, state.head, {**arrays, **weights}, arrays)
 
 
 def go_back(state: HeadState, weights: Arrays, arrays: Arrays, counters: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from charlm.cells import RecurrentLayer, make_layer
 from charlm.config import HeadConfig
 from charlm.head_equations import output_width
+from charlm.neighbours import MOST_TYPES, Neighbours
 from charlm.weights import Arrays
 
 
@@ -95,7 +96,13 @@ def pooled(a: Tensor, lengths: Tensor) -> Tensor:
 
 
 class Head(nn.Module):
-    """Embedding (a tagger's with a spelling of each word), bidirectional stack, softmax."""
+    """Embedding (a tagger's with a spelling of each word), bidirectional stack, softmax.
+
+    neighbours is there in training alone, and where letters are read: what the bottom layer
+    learns beside labels.
+    """
+
+    neighbours: Neighbours | None
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -125,12 +132,23 @@ class Head(nn.Module):
             width = config.hidden_size
         self.softmax = nn.Linear(width, config.num_labels)
         nn.init.zeros_(self.softmax.bias)
+        self.neighbours = None
+
+    def learn_neighbours(self) -> None:
+        """Give it what is learned beside labels, where that is cheap."""
+        config = self.config
+        if config.kind == "classifier" and config.vocab_size <= MOST_TYPES:
+            self.neighbours = Neighbours(config.hidden_size, config.vocab_size)
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Scores: (B, C) of a classifier, (T, B, C) of a tagger.
 
         In training mode dropout draws from ``generator``.
         """
+        return self.read(batch, generator)[0]
+
+    def read(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """The scores, and what the bottom layer made of the texts: (T, B, 2H)."""
         x = self.embedding(batch.ids)  # (T, B, E)
         if batch.words is not None:
             x = torch.cat((x, self._spelled(batch.words, generator)), dim=2)
@@ -138,14 +156,24 @@ class Head(nn.Module):
         for depth, layer in enumerate(self.layers):
             rate = self.config.dropout if depth else self.config.input_dropout
             x = layer(self._dropout(x, rate, generator), order)
+            if depth == 0:
+                bottom = x
         if self.config.kind == "classifier":
             ends = self.config.pooling == "last"
             x = last_states(x, batch.lengths) if ends else pooled(x, batch.lengths)
         x = self._dropout(x, self.config.dropout, generator)
         for linear in self.output:
             x = self._dropout(F.relu(linear(x)), self.config.dropout, generator)
-        scores: Tensor = self.softmax(x)
-        return scores
+        return self.softmax(x), bottom
+
+    def neighbours_loss(
+        self, bottom: Tensor, batch: Batch, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """What the bottom layer (T, B, 2H) says of the tokens that stand in the batch, in nats."""
+        assert self.neighbours is not None
+        a = self._dropout(bottom, self.config.dropout, generator)
+        loss: Tensor = self.neighbours(a, batch.ids, batch.lengths)
+        return loss
 
     def _spelled(self, words: Words, generator: torch.Generator | None) -> Tensor:
         """What the letters of the word at each place say: (T, B, 2H')."""
@@ -172,4 +200,8 @@ def from_arrays(config: HeadConfig, arrays: Arrays) -> Head:
 
 def to_arrays(head: Head) -> dict[str, npt.NDArray[np.float32]]:
     """The parameters by name, as head_equations.py describes them."""
-    return {name: tensor.detach().cpu().numpy() for name, tensor in head.state_dict().items()}
+    return {
+        name: tensor.detach().cpu().numpy()
+        for name, tensor in head.state_dict().items()
+        if not name.startswith("neighbours.")
+    }

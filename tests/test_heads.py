@@ -17,7 +17,15 @@ from charlm import checkpoint, head_checkpoint, head_data, head_equations, runs
 from charlm.config import CELLS, HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_api import Classifier, Tagger, load_classifier
-from charlm.head_data import Examples, collate, encode_sentences, encode_texts, groups
+from charlm.head_data import (
+    Examples,
+    LabelledTexts,
+    collate,
+    encode_sentences,
+    encode_texts,
+    gathered,
+    groups,
+)
 from charlm.head_equations import head_weights, shapes
 from charlm.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
 from charlm.head_run import HeadMaterial, fit, restore, save
@@ -27,10 +35,16 @@ from charlm.head_training import (
     fit_temperature,
     log_softmax,
     new_head_state,
+    prior_of,
     read_scores,
+    restore_state,
+    standard_error,
     state_arrays,
     state_counters,
     steps_per_epoch,
+    train_steps,
+    validate,
+    weighted_cross_entropy,
 )
 from charlm.heads import Head, from_arrays, to_arrays, turn, turned
 from charlm.run import Run
@@ -111,6 +125,76 @@ def test_the_last_states_too() -> None:
     np.testing.assert_allclose(
         read_scores(head, examples), reference(config, head, examples), atol=1e-5
     )
+
+
+def test_neighbours_are_those_of_the_equations() -> None:
+    """Its loss is the mean of -log softmax(W a→<t> + b) at x<t+1> and of the same from a←<t> at
+    x<t-1>, over all texts, one text at a time in NumPy.
+    """
+    config = config_of("classifier")
+    head, examples = head_of(config), examples_of(config, [1, 7, 3, 5])
+    head.learn_neighbours()
+    assert head.neighbours is not None
+    arrays = {name: p.detach().double().numpy() for name, p in head.neighbours.named_parameters()}
+    weights, nats = head_weights(config, to_arrays(head)), []
+    for begin, end in zip(examples.starts[:-1], examples.starts[1:], strict=True):
+        ids = examples.tokens[begin:end]
+        a = head_equations.both_ways(config.cell, weights.layers[0], weights.embedding[ids])
+        size = config.hidden_size
+        for way, from_, of in (("after", a[:-1, :size], ids[1:]), ("before", a[1:, size:], ids)):
+            z = from_ @ arrays[f"{way}.weight"].T + arrays[f"{way}.bias"]
+            for t in range(len(z)):
+                nats.append(np.logaddexp.reduce(z[t]) - z[t, of[t]])
+    batch, _, _ = collate(examples, np.arange(4))
+    _, bottom = head.read(batch)
+    loss = head.neighbours_loss(bottom, batch)
+    assert loss.item() == pytest.approx(np.mean(nats), rel=1e-5)
+    alone, _, _ = collate(examples, np.arange(1))
+    assert head.neighbours_loss(head.read(alone)[1], alone).item() == 0
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_no_neighbour_is_seen_before_it_is_told(layers: int) -> None:
+    """Another token at t changes neither what stands ready for it from the left nor from the
+    right, however many layers there are.
+    """
+    config = config_of("classifier", num_layers=layers)
+    head, examples = head_of(config), examples_of(config, [8])
+    batch, _, _ = collate(examples, np.arange(1))
+    for t in range(8):
+        other = batch.ids.clone()
+        other[t] = (other[t] + 1) % config.vocab_size
+        one, another = (
+            head.read(batch._replace(ids=ids))[1].split(config.hidden_size, dim=2)
+            for ids in (batch.ids, other)
+        )
+        torch.testing.assert_close(one[0][:t], another[0][:t])
+        torch.testing.assert_close(one[1][t + 1 :], another[1][t + 1 :])
+        assert not torch.equal(one[0][t:], another[0][t:])
+
+
+def test_what_is_learned_beside_labels_is_for_going_on_alone(tmp_path: Path) -> None:
+    """The model that is saved has none of it, training.safetensors has; without, a run cannot go
+    on. A tagger, and a classifier of many types, have nothing of the kind.
+    """
+    material = material_of(tmp_path, "classifier")
+    with Run(tmp_path / "run") as run:
+        _, config, state = begun(run, material, "classifier")
+        next(iter(fit(run, state, config, material)))
+        saved = save(run, state, config, material)
+    model, arrays = head_checkpoint.load(saved.path), state_arrays(state)
+    assert model.weights.keys() == shapes(model.config).keys()
+    _, there = head_checkpoint.load_training(saved.path, model.config)
+    np.testing.assert_array_equal(
+        there["neighbours.after.weight"], arrays["neighbours.after.weight"]
+    )
+    del arrays["neighbours.after.weight"]
+    with pytest.raises(CheckpointError, match="lacks neighbours"):
+        restore_state(state, model.weights, arrays, state_counters(state))
+    for config in (config_of("tagger"), config_of("classifier", vocab_size=1001)):
+        head = Head(config)
+        head.learn_neighbours()
+        assert head.neighbours is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -213,6 +297,71 @@ def test_equal_texts_stand_on_one_side(tmp_path: Path) -> None:
     pairs = list(zip(once.train.texts, once.train.labels, strict=True))
     assert len(pairs) == len(set(pairs)) == len(texts.train.texts) / 3
     assert once.valid == texts.valid
+
+
+PAIRS = st.lists(st.tuples(st.sampled_from("tuvwx"), st.sampled_from("abc")), min_size=1)
+
+
+@given(pairs=PAIRS)
+def test_a_text_counts_once_and_its_labels_by_their_shares(pairs: list[tuple[str, str]]) -> None:
+    """Each different pair stands there once; the shares of a text add up to one, its counts to
+    how often it occurs.
+    """
+    once, copies = gathered(LabelledTexts(*map(list, zip(*pairs, strict=True))))
+    found = list(zip(once.texts, once.labels, strict=True))
+    assert found == list(dict.fromkeys(pairs))
+    for text in set(once.texts):
+        of_text = [i for i, there in enumerate(once.texts) if there == text]
+        assert copies.counts[of_text].sum() == sum(one == text for one, _ in pairs)
+        assert copies.shares[of_text].sum() == pytest.approx(1)
+    assert list(copies.counts) == [pairs.count(pair) for pair in found]
+
+
+@given(pairs=PAIRS)
+def test_who_sees_no_text_says_the_shares_of_all_copies(pairs: list[tuple[str, str]]) -> None:
+    """The loss of scores that are the same for every text is least where they are log P(label),
+    each copy counted: what the copies lose in weight the shift gives back.
+    """
+    pairs = [("t", "a"), ("u", "b"), *pairs]
+    once, copies = gathered(LabelledTexts(*map(list, zip(*pairs, strict=True))))
+    names = sorted(set(once.labels))
+    labels = np.array([names.index(label) for label in once.labels])
+    starts = np.arange(len(labels) + 1)
+    examples = Examples(np.zeros(len(labels), np.int64), starts, labels, copies=copies)
+    head = Head(config_of("classifier", num_labels=len(names)))
+    share = [sum(label == name for _, label in pairs) / len(pairs) for name in names]
+    scores = torch.tensor(share).log().requires_grad_()
+    shifted = scores + prior_of(examples, head).shift
+    loss = weighted_cross_entropy(
+        shifted.expand(len(labels), -1),
+        torch.from_numpy(labels),
+        torch.from_numpy(copies.shares.astype(np.float32)),
+    )
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert scores.grad is not None
+    np.testing.assert_allclose(scores.grad, 0, atol=1e-6)
+    assert not prior_of(examples._replace(copies=None), head).shift.any()
+
+
+def test_copies_of_everything_change_no_loss(tmp_path: Path) -> None:
+    """A corpus in which every line stands three times is the corpus."""
+    losses = []
+    for times in (1, 3):
+        folder = tmp_path / str(times)
+        folder.mkdir()
+        lines = [f"{t}\t{n}\n" for n, text in NAMES.items() for t in text.split()]
+        (folder / "t.tsv").write_text("".join(lines * times))
+        corpus = (str(folder / "t.tsv"),)
+        request = HeadRequest(
+            kind="classifier", corpus=corpus, valid=corpus, label_from="column:2", min_count=1
+        )
+        texts = read_head_texts(request, lambda _: None)
+        material = head_material_of(request, texts, reader_of(request, texts, lambda _: None))
+        assert material.about["train"]["texts"] == 16 * times
+        with Run(folder / "run") as run:
+            _, config, state = begun(run, material, "classifier")
+            losses.append([step.loss for step in train_steps(state, config, material.examples)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
 def test_unknown_words_are_told_by_their_letters() -> None:
@@ -400,6 +549,61 @@ def test_patience_ends_a_run_early(tmp_path: Path) -> None:
     assert state.step == state.best_step + 10
     assert runs.best_step(run.path).name == runs.step_name(state.best_step)
     assert runs.is_finished(run.path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_classifier_at_the_end_is_best_if_it_is_not_worse(kind: str) -> None:
+    """By two standard errors; before the end, and of taggers, the greatest accuracy is best."""
+    config = config_of(kind)
+    examples = examples_of(config, [3] * 100)
+    state = new_head_state(config, TrainingConfig(num_steps=9))
+    first = validate(state, examples, lambda: False)
+    assert first is not None
+    assert first.is_best
+    error = math.sqrt(first.accuracy * (1 - first.accuracy) / len(examples.labels))
+    for lack, at_end in ((1.9, False), (1.9, True), (2.1, True)):
+        state.best_accuracy, state.best_loss = first.accuracy + lack * error, 0.0
+        now = validate(state, examples, lambda: False, at_end=at_end)
+        assert now is not None
+        assert now.is_best == (kind == "classifier" and at_end and lack < 2)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 5)), min_size=1))
+def test_copies_are_right_or_wrong_together(texts: list[tuple[bool, int]]) -> None:
+    """The standard error is that of the mean of texts drawn by chance with their copies: it is
+    the usual one where each occurs once, and copying all of them does not make it smaller.
+    """
+    right, counts = np.array([r for r, _ in texts]), np.array([c for _, c in texts])
+    share = right.mean()
+    usual = math.sqrt(share * (1 - share) / len(right))
+    assert standard_error(right) == pytest.approx(usual)
+    assert standard_error(right, counts * 7) == pytest.approx(standard_error(right, counts))
+    assert standard_error(right, np.full(len(right), 4)) == pytest.approx(usual)
+
+
+def test_held_out_copies_count(tmp_path: Path) -> None:
+    """The figures of a validation are those of all copies, as if each were read."""
+    path = tmp_path / "t.tsv"
+    path.write_text("a\tX\nb\tX\nb\tX\nb\tY\nc\tY\nd\tX\nd\tX\nd\tX\n")
+    request = HeadRequest(
+        kind="classifier", corpus=(str(path),), valid=(str(path),), label_from="column:2"
+    )
+    texts = read_head_texts(request, lambda _: None)
+    material = head_material_of(request, texts, reader_of(request, texts, lambda _: None))
+    with Run(tmp_path / "run") as run:
+        _, _, state = begun(run, material, "classifier")
+    assert material.valid is not None
+    found = validate(state, material.valid, lambda: False)
+    whole = encode_texts(
+        material.reader,  # type: ignore[arg-type]
+        texts.valid.texts,  # type: ignore[union-attr]
+        [material.labels.index(label) for label in texts.valid.labels],  # type: ignore[union-attr]
+    )
+    assert len(whole.labels) == 8 == material.about["valid"]["texts"]
+    again = validate(state, whole, lambda: False)
+    assert found is not None
+    assert again is not None
+    assert found[1:4] == pytest.approx(again[1:4])
 
 
 def test_dropout_is_drawn_from_seed_and_step(tmp_path: Path) -> None:
