@@ -447,9 +447,12 @@ def restore_state(
     weights = {**arrays, **weights}
     with torch.no_grad():
         for name, parameter in state.head.named_parameters():
-            if name not in weights or weights[name].shape != parameter.shape:
+            value = weights.get(name)
+            if value is None or value.shape != parameter.shape or value.dtype != np.float32:
                 raise CheckpointError(f"training.safetensors lacks {name}.")
-            parameter.copy_(torch.from_numpy(weights[name].copy()))
+            if not np.isfinite(value).all():
+                raise CheckpointError(f"training.safetensors: {name} is not finite.")
+            parameter.copy_(torch.from_numpy(value.copy()))
             moments = {}
             for key in ("exp_avg", "exp_avg_sq"):
                 array = arrays.get(f"{key}.{name}")
