@@ -33,6 +33,9 @@ _TRIAL = 0.03  # of the time, to measure what a step takes
 _VALIDATION_SHARE = 0.05
 _FEWEST_STEPS = 200  # that a default budget asks for where there is little text
 _TAGGER_WORDS = 50_000
+_MUCH_TAGGED = (
+    200_000  # tokens, read a few times in the default budget: nothing is learned by heart
+)
 
 Say = Callable[[str], None]
 
@@ -306,15 +309,16 @@ def choose(request: HeadRequest, material: HeadMaterial) -> tuple[HeadConfig, Tr
     """
     reader, examples = material.reader, material.examples
     if isinstance(reader, SpelledWords):
+        much = len(examples.tokens) >= _MUCH_TAGGED
         shape: dict[str, Any] = {
             "vocab_size": reader.vocab_size,
             "num_letters": reader.num_letters,
             "embedding_size": 100,
             "hidden_size": 128,
-            "dropout": 0.5,
-            "input_dropout": 0.3,
+            "dropout": 0.15 if much else 0.5,
+            "input_dropout": 0.05 if much else 0.3,
         }
-        learning: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3}
+        learning: dict[str, Any] = {"batch_size": 16, "learning_rate": 8e-3 if much else 4e-3}
     else:
         words = reader.level != "char"
         shape = {

@@ -50,7 +50,7 @@ from charlm.weights import Arrays
 _READ_AT_ONCE = 512  # texts, when nothing is learned
 _TEMPERATURES = (0.5, 10.0)
 UNKNOWN = 0.05  # of the tokens that are read in training are <UNK>, so that it is met
-SMOOTHING = 0.1  # of what is to be said goes to all labels (Szegedy et al. 2016)
+SMOOTHING = 0.1  # of what is to be said of a text goes to all labels (Szegedy et al. 2016)
 
 
 class HeadStep(NamedTuple):
@@ -142,13 +142,13 @@ class Prior(NamedTuple):
     A text counts once, however often it occurs, so some labels are rarer among what is learned
     from than in the text. Added to the scores before the loss, ``shift`` makes up for that: what
     the head itself says has the shares of all copies (Menon et al. 2021, "Long-tail learning via
-    logit adjustment"). What is smoothed away from a label goes to all labels by ``spread``, a
-    classifier's by their shares: spread evenly, a rare label that the shift makes more frequent
-    would be suspected everywhere.
+    logit adjustment"). What is smoothed away from a label goes to all labels by their shares:
+    spread evenly, a rare label that the shift makes more frequent would be suspected everywhere.
+    Tags are many more than texts, and are not smoothed.
     """
 
     shift: Tensor  # (C,)
-    spread: Tensor  # (C,), sums to 1
+    spread: Tensor | None  # (C,), sums to 1
 
 
 def prior_of(examples: Examples, head: Head) -> Prior:
@@ -158,10 +158,9 @@ def prior_of(examples: Examples, head: Head) -> Prior:
     there = copied > 0
     shift = np.log(once, out=np.zeros_like(once), where=there)
     shift -= np.log(copied, out=np.zeros_like(copied), where=there)
-    even = np.full(config.num_labels, 1 / config.num_labels)
-    spread = once if config.kind == "classifier" else even
     device = head.softmax.weight.device
-    return Prior(*(torch.tensor(x, dtype=torch.float32, device=device) for x in (shift, spread)))
+    both = [torch.tensor(x, dtype=torch.float32, device=device) for x in (shift, once)]
+    return Prior(both[0], both[1] if config.kind == "classifier" else None)
 
 
 def _train_batch(
