@@ -180,7 +180,9 @@ def restore(course: Course, module: nn.Module, weights: Arrays, arrays: Arrays) 
 
 
 def copied(name: str, arrays: Arrays, like: Tensor) -> Tensor:
-    """A tensor of a saved array that must have this shape. Raises KeyError or ValueError."""
+    """A tensor of a saved array that must have this shape. Raises ValueError."""
+    if name not in arrays:
+        raise ValueError(f"it lacks {name}")
     array = arrays[name]
     if array.shape != tuple(like.shape) or array.dtype != np.float32:
         raise ValueError(f"{name} is {array.shape} of {array.dtype}, not {tuple(like.shape)}")

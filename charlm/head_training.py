@@ -298,7 +298,7 @@ def validate(
     state: HeadState,
     valid: Examples | None,
     should_stop: Callable[[], bool],
-    names: Sequence[str] = (),
+    names: Sequence[str],
     *,
     at_end: bool = False,
 ) -> HeadValidated | None:

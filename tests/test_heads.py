@@ -556,14 +556,15 @@ def test_a_classifier_at_the_end_is_best_if_it_is_not_worse(kind: str) -> None:
     """By two standard errors; before the end, and of taggers, the greatest accuracy is best."""
     config = config_of(kind)
     examples = examples_of(config, [3] * 100)
+    names = [f"N{at}" for at in range(config.num_labels)]
     state = new_head_state(config, TrainingConfig(num_steps=9))
-    first = validate(state, examples, lambda: False)
+    first = validate(state, examples, lambda: False, names)
     assert first is not None
     assert first.is_best
     error = math.sqrt(first.accuracy * (1 - first.accuracy) / len(examples.labels))
     for lack, at_end in ((1.9, False), (1.9, True), (2.1, True)):
         state.best_accuracy, state.best_loss = first.accuracy + lack * error, 0.0
-        now = validate(state, examples, lambda: False, at_end=at_end)
+        now = validate(state, examples, lambda: False, names, at_end=at_end)
         assert now is not None
         assert now.is_best == (kind == "classifier" and at_end and lack < 2)
 
@@ -593,14 +594,14 @@ def test_held_out_copies_count(tmp_path: Path) -> None:
     with Run(tmp_path / "run") as run:
         _, _, state = begun(run, material, "classifier")
     assert material.valid is not None
-    found = validate(state, material.valid, lambda: False)
+    found = validate(state, material.valid, lambda: False, material.labels)
     whole = encode_texts(
         material.reader,  # type: ignore[arg-type]
         texts.valid.texts,  # type: ignore[union-attr]
         [material.labels.index(label) for label in texts.valid.labels],  # type: ignore[union-attr]
     )
     assert len(whole.labels) == 8 == material.about["valid"]["texts"]
-    again = validate(state, whole, lambda: False)
+    again = validate(state, whole, lambda: False, material.labels)
     assert found is not None
     assert again is not None
     assert found[1:4] == pytest.approx(again[1:4])
