@@ -308,7 +308,11 @@ def head_material_of(
         kinds = texts.train.labels
     else:
         kinds = [tag for sentence in texts.train for tag in sentence.tags or ()]
-    names = tuple(sorted(set(kinds))) if labels is None else tuple(labels)
+    names = tuple(sorted(set(kinds)))
+    if labels is not None and tuple(labels) != names:
+        raise CheckpointError(
+            "the labels in model.json of the last step are not those of the text."
+        )
     ids = {name: at for at, name in enumerate(names)}
     sides = [_encoded(side, reader, ids) for side in texts]
     about = {

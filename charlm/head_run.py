@@ -31,7 +31,7 @@ from charlm.head_training import (
     validate,
 )
 from charlm.heads import to_arrays
-from charlm.run import SAVE_EVERY_SECONDS, SECONDS_TO_VALIDATE, Run, Saved
+from charlm.run import SAVE_EVERY_SECONDS, SECONDS_TO_VALIDATE, Run, Saved, check_step
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
 from charlm.training import CURE, learning_rate
@@ -89,13 +89,7 @@ def save(run: Run, state: HeadState, config: TrainingConfig, material: HeadMater
         "training.safetensors": checkpoint.arrays_to_bytes(further),
     }
     path = checkpoint.save_step(run.path, state.step, files)
-    best = state.best_step
-    if best not in checkpoint.steps(run.path):
-        best = state.step
-    checkpoint.write_json(
-        run.path / "pointers.json",
-        {"latest": state.step, "best": best, "finished": is_done(state, config)},
-    )
+    best = run.point(state.step, state.best_step, finished=is_done(state, config))
     checkpoint.remove_steps(run.path, {state.step, best})
     return Saved(state.step, path)
 
@@ -112,7 +106,9 @@ def restore(
     counters, arrays = head_checkpoint.load_training(loaded.path, head_config)
     state = new_head_state(head_config, config, device)
     restore_state(state, loaded.weights, arrays, counters)
+    check_step(loaded.path, loaded.step, state.step)
     run.cut_metrics(state.step)
+    run.point(state.step, state.best_step, finished=is_done(state, config))
     return state
 
 

@@ -165,8 +165,10 @@ class Run:
         counters, arrays = checkpoint.load_training(loaded.path)
         state = new_state(model_config, config, device)
         restore_state(state, loaded.weights, arrays, counters)
+        check_step(loaded.path, loaded.step, state.step)
         state.partner = None if loaded.partner is None else loaded.partner.parameters
         self.cut_metrics(state.step)
+        self.point(state.step, state.best_step, finished=_is_over(state, config))
         return state
 
     def save(self, state: TrainingState, config: TrainingConfig, material: Material) -> Saved:
@@ -216,17 +218,18 @@ class Run:
         if material.known is not None:
             files["known.safetensors"] = checkpoint.known_to_bytes(material.known)
         path = checkpoint.save_step(self.path, state.step, files)
-        best = state.best_step
-        if best not in checkpoint.steps(self.path):
-            best = state.step
-        spent = 0 < config.patience <= state.worse_in_a_row
-        finished = spent or is_done(state, config)
-        checkpoint.write_json(
-            self.path / "pointers.json",
-            {"latest": state.step, "best": best, "finished": finished},
-        )
+        best = self.point(state.step, state.best_step, finished=_is_over(state, config))
         checkpoint.remove_steps(self.path, {state.step, best})
         return Saved(state.step, path)
+
+    def point(self, latest: int, best: int | None, *, finished: bool) -> int:
+        """Bring pointers.json up to date where it is not, as after a kill; the best that stands."""
+        if best is None or best not in checkpoint.steps(self.path):
+            best = latest
+        pointers = {"latest": latest, "best": best, "finished": finished}
+        if checkpoint.pointers(self.path) != pointers:
+            checkpoint.write_json(self.path / "pointers.json", pointers)
+        return best
 
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
@@ -260,6 +263,14 @@ class Run:
         checkpoint.check_room(self.path, 4 * numbers * copies + others)
 
 
+def check_step(path: Path, saved: int, counted: int) -> None:
+    """Raise CheckpointError unless the counters of a step are of that very step."""
+    if saved != counted:
+        raise CheckpointError(
+            f"{path / 'training.json'} is of step {counted}, and model.json of step {saved}."
+        )
+
+
 def surroundings(state: TrainingState) -> dict[str, Any]:
     """What the last bits of a result depend on beside the run itself, as model.json has it."""
     device = state.model.embedding.weight.device.type
@@ -281,6 +292,11 @@ def is_due(state: TrainingState, config: TrainingConfig) -> bool:
 def is_done(state: TrainingState, config: TrainingConfig) -> bool:
     """Whether the budget is spent, the last validation included."""
     return state.step >= config.num_steps and not is_due(state, config)
+
+
+def _is_over(state: TrainingState, config: TrainingConfig) -> bool:
+    """Whether the budget is spent, or patience is."""
+    return 0 < config.patience <= state.worse_in_a_row or is_done(state, config)
 
 
 def fit(

@@ -418,6 +418,9 @@ def state_arrays(state: TrainingState) -> dict[str, npt.NDArray[np.float32]]:
         moments = state.optimizer.state.get(parameter, {})
         for key in ("exp_avg", "exp_avg_sq"):
             tensors[f"{key}.{name}"] = moments.get(key, torch.zeros_like(parameter))
+        taken = float(moments.get("step", 0))
+        if taken != state.updates:  # what makes first states of labels: not in every window
+            tensors[f"updates.{name}"] = torch.tensor([taken])
     for depth, layer in enumerate(state.recurrent or ()):
         for index, tensor in enumerate(layer):
             tensors[f"recurrent.{depth}.{index}"] = tensor
@@ -464,7 +467,7 @@ def restore_state(
                     state.average[index].copy_(_copied(name, weights, parameter))
                 if state.updates:
                     state.optimizer.state[parameter] = {
-                        "step": torch.tensor(float(state.updates), device=parameter.device),
+                        "step": _updates(name, state, arrays).to(parameter.device),
                         **{
                             key: _copied(f"{key}.{name}", arrays, parameter)
                             for key in ("exp_avg", "exp_avg_sq")
@@ -473,6 +476,16 @@ def restore_state(
             state.recurrent = _recurrent(state, arrays)
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"training.safetensors does not fit the model: {error}.") from None
+
+
+def _updates(name: str, state: TrainingState, arrays: Arrays) -> Tensor:
+    """How often a parameter has been updated (): at every update, unless arrays say otherwise."""
+    if f"updates.{name}" not in arrays:
+        return torch.tensor(float(state.updates))
+    taken = _copied(f"updates.{name}", arrays, torch.zeros(1))[0]
+    if not 0 <= taken < state.updates or taken != taken.round():
+        raise ValueError(f"{name} cannot have been updated {float(taken):g} times")
+    return taken
 
 
 def roll_back(

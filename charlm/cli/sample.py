@@ -16,7 +16,7 @@ from charlm.cli.model import (
     WeightsOption,
     load_models,
 )
-from charlm.cli.terminal import out, out_json, say, say_loading
+from charlm.cli.terminal import out, out_json, say_lines, say_loading
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def sample_cli(
                 texts.append(drawn.text)
         sys.stdout.flush()
     if report:
-        say("\n".join(novelty_command.report(loaded.novelty(texts, prompt=text))))
+        say_lines("\n".join(novelty_command.report(loaded.novelty(texts, prompt=text))))
 
 
 def separator(loaded: "LanguageModel") -> str:
