@@ -22,10 +22,10 @@ from forked import CALIBRATING, KEEPING, PHASES, Done, Forks
 from helpers_training import quick_training, text_of_lengths
 from matrix import Tally
 from numpy.typing import NDArray
-from steps import forge
+from steps import forge, load
 from tiny import material_of, model_config, training_config
 
-from charlm import checkpoint, head_checkpoint
+from charlm import checkpoint
 from charlm import run as runs
 from charlm.config import CELLS, ON_NAN, ModelConfig
 from charlm.errors import DivergedError
@@ -144,12 +144,6 @@ def outcome(run: Path) -> dict[str, Any]:
     lines = metrics.read_text().splitlines() if metrics.exists() else []
     log = [timeless(line) for line in lines]
     return {"steps": steps, "log": log, "pointers": checkpoint.pointers(run)}
-
-
-def load(step: Path) -> object:
-    """The model of a step directory, of whatever kind it is."""
-    is_head = "kind" in json.loads((step / "model.json").read_text())
-    return head_checkpoint.load(step) if is_head else checkpoint.load(step)
 
 
 def ended(done: Done, code: int = 0) -> Done:
