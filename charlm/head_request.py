@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from charlm import corpus as corpora
-from charlm.config import HEADS, LEVELS, SPLITS, HeadConfig, TrainingConfig
+from charlm.config import HEADS, LEVELS, SPLITS, HeadConfig, TrainingConfig, are_typed
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_data import (
     Examples,
@@ -133,7 +133,11 @@ class HeadRequest:
     def from_json(cls, values: object) -> Self:
         """What ``to_json`` wrote. Raises CheckpointError for anything else."""
         names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or not {"kind", "corpus", "valid"} <= set(values) <= names:
+        if (
+            not isinstance(values, dict)
+            or not {"kind", "corpus", "valid"} <= set(values) <= names
+            or not are_typed(cls, values)
+        ):
             raise CheckpointError("run.json does not hold what was asked of this training.")
         try:
             lists = {name: tuple(map(str, values[name])) for name in ("corpus", "valid")}

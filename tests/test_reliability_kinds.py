@@ -171,6 +171,39 @@ def test_files_of_another_kind_are_refused(here: Path, tally: Tally) -> None:
         tally.add()
 
 
+@pytest.mark.row("F4")
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_run_that_asks_for_what_cannot_be_is_refused(
+    here: Path, trained: Path, tally: Tally, kind: str
+) -> None:
+    """run.json and training.json have no hash of their own makers: whatever stands in a field of
+    theirs, --resume refuses it with a sentence, or goes on to a model that can be used.
+    """
+    asked = json.loads((RUNS / kind / "run.json").read_text())
+    step = max((RUNS / kind).glob("step-*"))
+    counters = json.loads((step / "training.json").read_text())
+    fields = [(part, name) for part in ("request", "model", "training") for name in asked[part]]
+    fields += [("", name) for name in counters]
+    values = (-1, 10**400, "zz", None, [], True, {"a": 1}, 1.5, 2**62)
+    cases = list(itertools.product(fields, values))
+    chosen = random.Random(kind).sample(cases, min(len(cases), tally.wanted(50)))
+    for (part, name), value in chosen:
+        shutil.rmtree(RUNS / kind)
+        shutil.copytree(trained / RUNS / kind, RUNS / kind)
+        if part:
+            changed = {**asked, part: {**asked[part], name: value}}
+            (RUNS / kind / "run.json").write_text(json.dumps(changed))
+        else:
+            forge(step, training_json=json.dumps({**counters, name: value}).encode())
+        ended = charlm(*go_on(kind, "--steps", "5", "--quiet"))
+        assert ended.code in (0, 2, 3, 4), (part, name, value, ended)
+        assert ended.err.count(b"charlm: error: ") == bool(ended.code), (part, name, value, ended)
+        assert b"unexpected" not in ended.err
+        if not ended.code:
+            use(max((RUNS / kind).glob("step-*")))
+        tally.add()
+
+
 COMMANDS: dict[str, tuple[str, ...]] = {
     "sample": ("sample", "--n", "1", "--max-tokens", "2"),
     "score": ("score", "the bear"),
