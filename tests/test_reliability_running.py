@@ -397,7 +397,7 @@ CHANGES: dict[str, tuple[int, str, tuple[str, ...]]] = {  # those of other kinds
     "classifier: kind": (2, "run is a classifier, not a tagger", ("--tagger",)),
     "tagger: a name": (2, "the text of .* is not the one that .* was begun with", ()),
     "tagger: of the step": (4, "labels in model.json .* are not those of the text", ()),
-    "tagger: architecture": (2, "hidden.size is 8 there, 9 here", ("--hidden", "9")),
+    "tagger: architecture": (2, "hidden( size)? is 8 there, 9 here", ("--hidden", "9")),
     "tagger: counters": (4, "training.json is of step 2, and model.json of step 1", ()),
     "tagger: kind": (2, "run is a tagger, not a classifier", ("--classifier", *_LABELS)),
 }
