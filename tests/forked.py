@@ -281,7 +281,7 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     before(meter.Meter, "update", "scoring")
 
     genuine_settle, genuine_fit, genuine_restore = request.settle, run.fit, run.Run.restore
-    genuine_loss, genuine_head = training.cross_entropy, heads.Head.forward
+    genuine_loss, genuine_head = training.cross_entropy, heads.Head.__init__
 
     def settle(*args: Any) -> Any:
         nonlocal settled
@@ -310,16 +310,19 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         features.register_hook(lambda _: here("mid step"))
         return loss * value if seen["first step"] in spoiled else loss
 
-    def forward(self: Any, *args: Any) -> Any:  # of a classifier or tagger
+    def watched_scores(softmax: Any, _: Any, scores: Any) -> Any:  # of a classifier or tagger
         nonlocal settled
-        if not self.training:
+        if not softmax.training:
             here("validating")
-            return genuine_head(self, *args)
+            return scores
         settled = True
         here("first step")
-        scores = genuine_head(self, *args)
         scores.register_hook(lambda _: here("mid step"))
         return scores * value if seen["first step"] in spoiled else scores
+
+    def make_head(self: Any, *args: Any) -> None:
+        genuine_head(self, *args)
+        self.softmax.register_forward_hook(watched_scores)
 
     def fits(genuine: Any) -> Any:
         def fit(*args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -343,7 +346,7 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     request.settle, run.fit = settle, fits(genuine_fit)
     run.Run.restore = restores(genuine_restore)
     head_run.fit, head_run.restore = fits(head_run.fit), restores(head_run.restore)
-    heads.Head.forward = forward
+    heads.Head.__init__ = make_head
     training.cross_entropy, os.fsync = cross_entropy, fsync
     for room in (run, head_run):
         room.SECONDS_TO_VALIDATE = job.get("validate_seconds", run.SECONDS_TO_VALIDATE)
