@@ -1,7 +1,9 @@
 """What a model is and how it is trained: frozen, keyword-only, checked, to and from JSON."""
 
 import dataclasses
-from typing import Any, Self
+from collections.abc import Mapping
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from charlm.errors import UsageError
 
@@ -24,6 +26,24 @@ POOLINGS = ("mean-max", "last")
 
 # Of a field that came after models had been saved: written, and asked for, only where it is used.
 _LATER = {"later": True}
+
+
+def are_typed(kind: type, values: Mapping[str, Any]) -> bool:
+    """Whether values from JSON have the types of a dataclass's fields; a list stands for a tuple.
+
+    Knows what fields of requests are: str, int, float, bool, dict, tuples of str, and None.
+    """
+    hints = get_type_hints(kind)
+    return all(_is_of(value, hints[name]) for name, value in values.items())
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    if isinstance(hint, UnionType):
+        return any(_is_of(value, one) for one in get_args(hint))
+    plain = get_origin(hint) or hint
+    if plain is tuple:
+        return type(value) in (list, tuple) and all(type(part) is str for part in value)  # type: ignore[attr-defined]
+    return type(value) is plain or (plain is float and type(value) is int)
 
 
 class _Checked:

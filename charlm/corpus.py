@@ -76,7 +76,7 @@ def decode(name: str, data: bytes, encoding: str = "utf-8", errors: str = "stric
         at = error.start + len(data) - len(error.object)  # utf-8-sig counts after its mark
         line = data.count(b"\n", 0, at) + 1
         raise TextError(not_text(name, encoding, data[at], at, line)) from None
-    except LookupError as error:
+    except (LookupError, TypeError) as error:  # the latter: errors that encoding has, not decoding
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
         raise TextError(f"{name} is not {encoding}: {error}.") from None

@@ -155,12 +155,15 @@ def descend(course: Course, config: TrainingConfig, module: nn.Module, loss: flo
 
 
 def moments(course: Course, module: nn.Module) -> dict[str, Tensor]:
-    """The two moments of every parameter, by name."""
+    """The two moments of every parameter, and how often it was updated if not always, by name."""
     found = {}
     for name, parameter in module.named_parameters():
         there = course.optimizer.state.get(parameter, {})
         for key in _MOMENTS:
             found[f"{key}.{name}"] = there.get(key, torch.zeros_like(parameter))
+        taken = float(there.get("step", 0))
+        if taken != course.updates:  # what makes first states of labels: not in every window
+            found[f"updates.{name}"] = torch.tensor([taken])
     return found
 
 
@@ -174,9 +177,19 @@ def restore(course: Course, module: nn.Module, weights: Arrays, arrays: Arrays) 
             parameter.copy_(copied(name, weights, parameter))
         if course.updates:
             course.optimizer.state[parameter] = {
-                "step": torch.tensor(float(course.updates), device=parameter.device),
+                "step": _updates(name, course, arrays).to(parameter.device),
                 **{key: copied(f"{key}.{name}", arrays, parameter) for key in _MOMENTS},
             }
+
+
+def _updates(name: str, course: Course, arrays: Arrays) -> Tensor:
+    """How often a parameter has been updated (): at every update, unless arrays say otherwise."""
+    if f"updates.{name}" not in arrays:
+        return torch.tensor(float(course.updates))
+    taken = copied(f"updates.{name}", arrays, torch.zeros(1))[0]
+    if not 0 <= taken < course.updates or taken != taken.round():
+        raise ValueError(f"{name} cannot have been updated {float(taken):g} times")
+    return taken
 
 
 def copied(name: str, arrays: Arrays, like: Tensor) -> Tensor:

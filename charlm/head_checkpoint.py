@@ -24,7 +24,9 @@ from charlm import checkpoint, runs
 from charlm.config import HeadConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.head_equations import shapes
-from charlm.storage import parse_json
+from charlm.labels import MOST_CHARACTERS
+from charlm.storage import check_parts, parse_json
+from charlm.tagged import is_tag
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
@@ -32,7 +34,6 @@ from charlm.weights import Arrays
 
 FORMAT = 1
 _LARGEST_HEADER = 2**22
-_MOST_LABEL = 1000  # characters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,11 +173,12 @@ def _described(path: Path, info: Mapping[str, Any]) -> tuple[HeadConfig, tuple[s
     except UsageError as error:
         raise CheckpointError(f"{name}: {error}") from None
     labels, temperature = info.get("labels"), info.get("temperature")
+    is_label = is_tag if config.kind == "tagger" else _is_label
     if (
         config.kind != info.get("kind")
         or not isinstance(labels, list)
         or len(labels) != config.num_labels
-        or not all(type(label) is str and 0 < len(label) <= _MOST_LABEL for label in labels)
+        or not all(type(label) is str and is_label(label) for label in labels)
         or len(set(labels)) != len(labels)
     ):
         raise CheckpointError(f"{name} does not say what the labels of this {config.kind} are.")
@@ -185,11 +187,16 @@ def _described(path: Path, info: Mapping[str, Any]) -> tuple[HeadConfig, tuple[s
     return config, tuple(labels), temperature
 
 
+def _is_label(label: str) -> bool:
+    return 0 < len(label) <= MOST_CHARACTERS
+
+
 def _reader(
     path: Path, config: HeadConfig, files: Mapping[str, bytes]
 ) -> tuple[Tokenizer | None, SpelledWords | None]:
     """What turns text into ids. Raises CheckpointError if it does not fit the shape."""
     if config.kind == "classifier":
+        check_parts(path / "tokenizer.json", files.get("tokenizer.json", b""))
         try:
             tokenizer = tokenizer_from_files(files)
         except CheckpointError as error:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from charlm import corpus as corpora
 from charlm.config import HEADS, HeadConfig, TrainingConfig
-from charlm.errors import TextError, UsageError
+from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_data import (
     Examples,
     LabelledTexts,
@@ -267,7 +267,11 @@ def head_material_of(
         kinds = texts.train.labels
     else:
         kinds = [tag for sentence in texts.train for tag in sentence.tags or ()]
-    names = tuple(sorted(set(kinds))) if labels is None else tuple(labels)
+    names = tuple(sorted(set(kinds)))
+    if labels is not None and tuple(labels) != names:
+        raise CheckpointError(
+            "the labels in model.json of the last step are not those of the text."
+        )
     ids = {name: at for at, name in enumerate(names)}
     sides = [_encoded(side, reader, ids) for side in texts]
     about = {

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from charlm import checkpoint, head_checkpoint, runs
 from charlm.config import HeadConfig, TrainingConfig
-from charlm.course import check_finite, rate_of, state_counters
+from charlm.course import check_finite, is_done, rate_of, state_counters
 from charlm.head_data import Examples
 from charlm.head_training import (
     HeadState,
@@ -32,6 +32,7 @@ from charlm.run import (
     Run,
     Saved,
     carry_on,
+    check_step,
     surroundings,
 )
 from charlm.tokenizers.base import Tokenizer
@@ -91,7 +92,9 @@ def restore(
     counters, arrays = head_checkpoint.load_training(loaded.path, head_config)
     state = new_head_state(head_config, config, device)
     restore_state(state, loaded.weights, arrays, counters)
+    check_step(loaded.path, loaded.step, state.step)
     run.cut_metrics(state.step)
+    run.point(state.step, state.best_step, finished=is_done(state, config))
     return state
 
 

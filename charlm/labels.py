@@ -6,7 +6,7 @@ A label is the name of the file that a sequence stands in, a column beside it, o
 import collections
 import dataclasses
 import json
-import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import corpus
+from charlm.classifying import LEAST_TEMPERATURE, MOST_TEMPERATURE
 from charlm.errors import CheckpointError, TextError, UsageError
 
 FORMS = "file, column:N or field:NAME"
 _SAID = 20  # labels that an error lists
 _MOST = 1_000_000
+_SURROGATE = re.compile("[\ud800-\udfff]")
+MOST_CHARACTERS = 1000  # of a label
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,13 +127,14 @@ class Labels:
             not isinstance(names, list)
             or not isinstance(counts, list)
             or not 0 < len(names) == len(counts) <= _MOST
-            or not all(type(name) is str and name for name in names)
+            or not all(type(name) is str and 0 < len(name) <= MOST_CHARACTERS for name in names)
             or len(set(names)) < len(names)
             or not all(type(count) is int and 0 <= count < 2**53 for count in counts)
         ):
             raise CheckpointError("its names or counts cannot be those of labels.")
         if temperature is not None and not (
-            type(temperature) in (int, float) and 0 < temperature < math.inf
+            type(temperature) in (int, float)
+            and LEAST_TEMPERATURE <= temperature <= MOST_TEMPERATURE
         ):
             raise CheckpointError(f"its temperature cannot be {temperature!r:.40}.")
         return cls(names=tuple(names), counts=tuple(counts), temperature=temperature)
@@ -183,6 +187,11 @@ def _records(document: corpus.Document, source: LabelSource) -> Iterator[Labelle
             text, label = cells(line, source)
             if not label.strip():
                 raise ValueError("it has an empty label")
+            if len(label.strip()) > MOST_CHARACTERS:
+                raise ValueError(
+                    f"its label has {len(label.strip()):,} characters, {MOST_CHARACTERS:,} are "
+                    "the most: is that the text?"
+                )
         except ValueError as error:
             raise TextError(f"{document.name}, line {number}: {error}.") from None
         if text.strip():
@@ -209,6 +218,9 @@ def _fields(line: str, source: LabelSource) -> tuple[str, str]:
         raise ValueError(f'it has no text in the field "{source.text}"')
     if type(label) not in (str, int):
         raise ValueError(f'it has no label in the field "{source.label}"')
+    for what, value in ((source.text, text), (source.label, str(label))):
+        if _SURROGATE.search(value):  # an escape, for a file of UTF-8 cannot hold one
+            raise ValueError(f'its field "{what}" has half a surrogate pair, which is no character')
     return text, str(label)
 
 

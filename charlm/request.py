@@ -15,7 +15,7 @@ from charlm import ngram, recipe
 from charlm import partner as partners
 from charlm.batching import TokenizedText, num_windows, tokenize
 from charlm.cache import Cache
-from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig
+from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig, are_typed
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.labels import Labelled, Labels, LabelSource, hold_out, read_labelled
 from charlm.partner import Partner
@@ -103,7 +103,11 @@ class Asked:
     def from_json(cls, values: object) -> Self:
         """What ``to_json`` wrote. Raises CheckpointError for anything else."""
         names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(values, dict) or not {"corpus", "valid"} <= set(values) <= names:
+        if (
+            not isinstance(values, dict)
+            or not {"corpus", "valid"} <= set(values) <= names
+            or not are_typed(cls, values)
+        ):
             raise CheckpointError("run.json does not hold what was asked of this training.")
         try:
             lists = {name: tuple(map(str, values[name])) for name in ("corpus", "valid")}

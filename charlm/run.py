@@ -192,8 +192,10 @@ class Run:
         counters, arrays = checkpoint.load_training(loaded.path)
         state = new_state(model_config, config, device)
         restore_state(state, loaded.weights, arrays, counters)
+        check_step(loaded.path, loaded.step, state.step)
         state.partner = None if loaded.partner is None else loaded.partner.parameters
         self.cut_metrics(state.step)
+        self.point(state.step, state.best_step, finished=is_done(state, config))
         return state
 
     def save(self, state: TrainingState, config: TrainingConfig, material: Material) -> Saved:
@@ -239,15 +241,18 @@ class Run:
     def keep(self, state: Course, config: TrainingConfig, files: dict[str, bytes]) -> Saved:
         """Write the files of a step, move the pointers, then drop what neither is best nor last."""
         path = checkpoint.save_step(self.path, state.step, files)
-        best = state.best_step
-        if best not in runs.steps(self.path):
-            best = state.step
-        runs.write_json(
-            self.path / "pointers.json",
-            {"latest": state.step, "best": best, "finished": is_done(state, config)},
-        )
+        best = self.point(state.step, state.best_step, finished=is_done(state, config))
         runs.remove_steps(self.path, {state.step, best})
         return Saved(state.step, path)
+
+    def point(self, latest: int, best: int | None, *, finished: bool) -> int:
+        """Bring pointers.json up to date where it is not, as after a kill; the best that stands."""
+        if best is None or best not in runs.steps(self.path):
+            best = latest
+        pointers = {"latest": latest, "best": best, "finished": finished}
+        if runs.pointers(self.path) != pointers:
+            runs.write_json(self.path / "pointers.json", pointers)
+        return best
 
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
@@ -279,6 +284,14 @@ class Run:
         if material.partner is not None:
             others += sum(array.nbytes for array in material.partner.to_arrays().values())
         runs.check_room(self.path, 4 * numbers * copies + others)
+
+
+def check_step(path: Path, saved: int, counted: int) -> None:
+    """Raise CheckpointError unless the counters of a step are of that very step."""
+    if saved != counted:
+        raise CheckpointError(
+            f"{path / 'training.json'} is of step {counted}, and model.json of step {saved}."
+        )
 
 
 def surroundings(state: Course) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def _lines_of(
                 note(dropped_mark(name))
                 text = text.removeprefix(_MARK)
             yield Line(_without_end(text), end, problem)
-    except LookupError as error:
+    except (LookupError, TypeError) as error:  # the latter: errors that encoding has, not decoding
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
         raise TextError(f"{name} is not {encoding}: {error}.") from None
@@ -221,7 +221,7 @@ def _blocks_of(name: str, stream: Any, encoding: str, errors: str, note: Note) -
         line += held.count(b"\n", 0, error.start)
         at = end - len(held) + error.start
         raise TextError(not_text(name, encoding, held[error.start], at, line)) from None
-    except LookupError as error:
+    except (LookupError, TypeError) as error:  # the latter: errors that encoding has, not decoding
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
         raise TextError(f"{name} is not {encoding}: {error}.") from None

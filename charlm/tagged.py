@@ -5,13 +5,16 @@ CoNLL-2000, 2002 and 2003 shared tasks). Lines that begin with -DOCSTART- separa
 are kept as they are.
 """
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from charlm.errors import CharlmError, TextError
 
 OUTSIDE = "O"
+MOST_CHARACTERS = 1000  # of a tag
 _DOCUMENT = "-DOCSTART-"
+_NEVER = frozenset(("Cc", "Cs", "Zl", "Zp"))  # in a tag: control characters, ends of lines
 
 
 class Sentence(NamedTuple):
@@ -34,6 +37,13 @@ def is_break(line: str) -> bool:
     return not line.strip() or line.startswith(_DOCUMENT)
 
 
+def is_tag(text: str) -> bool:
+    """Whether a text can be a tag: on a line of its own output it may not begin another."""
+    if not 0 < len(text) <= MOST_CHARACTERS:
+        return False
+    return text.isprintable() or not any(unicodedata.category(char) in _NEVER for char in text)
+
+
 def sentences(lines: Iterable[tuple[int, str]], *, name: str, tagged: bool) -> Iterator[Sentence]:
     """The sentences of numbered lines. Raises TextError for a line without a tag, if tagged."""
     tokens: list[str] = []
@@ -50,6 +60,11 @@ def sentences(lines: Iterable[tuple[int, str]], *, name: str, tagged: bool) -> I
             raise TextError(
                 f"{name}, line {number}: a line is a token and its tag with a tab or a space "
                 f"between them, got {line[:40]!r}."
+            )
+        if tagged and cells[-1] != OUTSIDE and not is_tag(cells[-1]):
+            raise TextError(
+                f"{name}, line {number}: {cells[-1][:40]!r} cannot be a tag: it holds a control "
+                f"character, or more than {MOST_CHARACTERS:,} characters."
             )
         first = first if tokens else number
         tokens.append(cells[0])

@@ -2,12 +2,16 @@
 
 # ruff: noqa: D102 - Disk says what its methods do
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
+from charlm import storage
 from charlm.storage import Disk
 
 Tree = dict[str, bytes | None]  # paths below a directory; None is a directory
@@ -71,6 +75,20 @@ class Failing(Disk):
     def rmdir(self, path: Path) -> None:
         self._change(grows=False)
         super().rmdir(path)
+
+
+_CALLS = (
+    *("mkdir", "create", "extend", "directory", "write", "fsync", "rename", "unlink", "rmdir"),
+)
+
+
+@contextlib.contextmanager
+def everywhere(disk: Disk) -> Iterator[None]:
+    """Meanwhile all that is done to a disk is done by this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _CALLS:
+            patch.setattr(storage.DISK, name, getattr(disk, name))
+        yield
 
 
 class Op(NamedTuple):

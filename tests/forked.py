@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PHASES = ("tokenizing", "first step", "mid step", "validating", "saving", "sampling")
+# Of a labelled run, once it is trained.
+CALIBRATING, KEEPING = "calibrating labels", "keeping what was calibrated"
 _TESTS = Path(__file__).parent
 _untold: list[str] = []  # in a child: losses, to be told at its end
 _MOST_SECONDS = 100.0
@@ -112,7 +114,7 @@ def _warm_up(folder: Path) -> None:
     """Import all that a first training and a first sample import."""
     import rich.progress  # noqa: F401
 
-    from charlm import cli
+    from charlm import calibration, cli, head_request, torch_cloze  # noqa: F401
 
     (folder / "corpus.txt").write_text("the cat sat on the mat\n" * 9)
     (folder / "work").mkdir()
@@ -225,13 +227,13 @@ def _be_charlm(job: dict[str, Any], folder: Path, end: int) -> None:
 
 def _lay_wires(job: dict[str, Any], end: int) -> None:
     """Let functions of charlm tell, signal or spoil when they are called."""
-    from charlm import request, run, training
+    from charlm import calibration, head_request, head_run, heads, request, run, training
     from charlm.cli import meter, sample
     from charlm.tokenizers import subword
 
     phase, signals, at = job.get("interrupt", (None, (), 0))
     value, spoiled = job.get("poison", (1.0, ()))
-    seen = dict.fromkeys((*PHASES, "step", "calibrating", "scoring"), 0)
+    seen = dict.fromkeys((*PHASES, CALIBRATING, KEEPING, "step", "calibrating", "scoring"), 0)
     settled = False
     signalled = False
 
@@ -271,13 +273,15 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         subword._sentences = told_sentences
     else:
         before(request, "train_tokenizer", "tokenizing")
+    before(head_request, "reader_of", "tokenizing")
+    before(calibration, "calibrate", CALIBRATING)
     before(request, "tokens_per_second", "calibrating")
     before(run, "_validate", "validating")
     before(sample, "out", "sampling")
     before(meter.Meter, "update", "scoring")
 
     genuine_settle, genuine_fit, genuine_restore = request.settle, run.fit, run.Run.restore
-    genuine_loss = training.cross_entropy
+    genuine_loss, genuine_head = training.cross_entropy, heads.Head.__init__
 
     def settle(*args: Any) -> Any:
         nonlocal settled
@@ -288,12 +292,15 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
             found = found._replace(training=type(found.training)(**config))
         return found
 
-    def restore(self: Any, *args: Any) -> Any:
-        nonlocal settled
-        state = genuine_restore(self, *args)
-        settled = True
-        seen["first step"] = state.step
-        return state
+    def restores(genuine: Any) -> Any:
+        def restore(*args: Any) -> Any:
+            nonlocal settled
+            state = genuine(*args)
+            settled = True
+            seen["first step"] = state.step
+            return state
+
+        return restore
 
     def cross_entropy(features: Any, *args: Any) -> Any:
         loss = genuine_loss(features, *args)
@@ -303,19 +310,42 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         features.register_hook(lambda _: here("mid step"))
         return loss * value if seen["first step"] in spoiled else loss
 
-    def fit(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        for event in genuine_fit(*args, **kwargs):
-            if isinstance(event, training.Step):
-                seen["step"] = event.step - 1
-                loss = (event.step, event.loss.hex(), event.grad_norm.hex())
-                _untold.append(json.dumps({"loss": loss}) + "\n")
-                here("step")
-            yield event
+    def watched_scores(softmax: Any, _: Any, scores: Any) -> Any:  # of a classifier or tagger
+        nonlocal settled
+        if not softmax.training:
+            here("validating")
+            return scores
+        settled = True
+        here("first step")
+        scores.register_hook(lambda _: here("mid step"))
+        return scores * value if seen["first step"] in spoiled else scores
+
+    def make_head(self: Any, *args: Any) -> None:
+        genuine_head(self, *args)
+        self.softmax.register_forward_hook(watched_scores)
+
+    def fits(genuine: Any) -> Any:
+        def fit(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            for event in genuine(*args, **kwargs):
+                if type(event).__name__ in ("Step", "HeadStep"):
+                    seen["step"] = event.step - 1
+                    norm = getattr(event, "grad_norm", 0.0)
+                    loss = (event.step, event.loss.hex(), norm.hex())
+                    _untold.append(json.dumps({"loss": loss}) + "\n")
+                    here("step")
+                yield event
+
+        return fit
 
     def fsync(_: int) -> None:  # no power is cut here: there is nothing to wait for
-        if settled and seen["first step"]:
+        if seen[CALIBRATING]:
+            here(KEEPING)
+        elif settled and seen["first step"]:
             here("saving")
 
-    request.settle, run.fit, run.Run.restore = settle, fit, restore
+    request.settle, run.fit = settle, fits(genuine_fit)
+    run.Run.restore = restores(genuine_restore)
+    head_run.fit, head_run.restore = fits(head_run.fit), restores(head_run.restore)
+    heads.Head.__init__ = make_head
     training.cross_entropy, os.fsync = cross_entropy, fsync
     run.SECONDS_TO_VALIDATE = job.get("validate_seconds", run.SECONDS_TO_VALIDATE)

@@ -8,16 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from charlm import checkpoint, ngram, runs, storage
+from charlm import api, checkpoint, head_checkpoint, head_equations, ngram, runs, storage
 from charlm.cache import Cache
-from charlm.config import ModelConfig
+from charlm.config import HEADS, HeadConfig, ModelConfig
 from charlm.corpus import sequence_hashes
+from charlm.errors import CheckpointError
+from charlm.head_api import Classifier, Tagger
+from charlm.labels import Labels
 from charlm.partner import Partner
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
+from charlm.tokenizers.spelled import SpelledWords
 from charlm.unknown import Speller
 from charlm.weights import shapes
 
+OTHERS = ("labelled", "bidirectional", "classifier", "tagger")  # models at character level
 TEXTS = ["the cat sat on the mat", "a dog ran to the cat", "to be, or not to be?"]
 
 
@@ -29,18 +34,25 @@ def tokenizer_files(level: str) -> tuple[int, dict[str, bytes]]:
     return tokenizer.vocab_size, tokenizer.to_files()
 
 
-def weights(config: ModelConfig, seed: int = 0) -> dict[str, np.ndarray]:
+def weights(config: ModelConfig | HeadConfig, seed: int = 0) -> dict[str, np.ndarray]:
     """Random numbers of the shapes of a model."""
     rng = np.random.default_rng(seed)
-    return {
-        name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes(config).items()
-    }
+    parts = head_equations.shapes(config) if isinstance(config, HeadConfig) else shapes(config)
+    return {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in parts.items()}
 
 
 def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, bytes]:
-    """All files of a step with a random model and a partner; a word model has a speller."""
-    vocab_size, tokenizer = tokenizer_files(level)
-    config = ModelConfig(vocab_size=vocab_size, hidden_size=4, embedding_size=3)
+    """All files of a step with a random model; a word model has a speller.
+
+    One of a level has a partner, too; instead of a level there may be one of OTHERS.
+    """
+    if level in HEADS:
+        return _files_of_head(level, step, seed)
+    vocab_size, tokenizer = tokenizer_files("char" if level in OTHERS else level)
+    kind: dict[str, Any] = {"bidirectional": level == "bidirectional"}
+    if level == "labelled":
+        kind = {"num_labels": 3, "label_size": 2}
+    config = ModelConfig(vocab_size=vocab_size, hidden_size=4, embedding_size=3, **kind)
     about = {
         "format": checkpoint.FORMAT,
         "step": step,
@@ -59,6 +71,11 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
         "training.json": checkpoint.to_json({"step": step}),
         "training.safetensors": checkpoint.arrays_to_bytes(moments),
     }
+    if level == "labelled":
+        labels = Labels(names=("a", "b", "c"), counts=(5, 2, 1), temperature=1.5)
+        files["labels.json"] = checkpoint.to_json(labels.to_json())
+    if level in OTHERS:
+        return files
     sequences = [np.array([*range(2, min(vocab_size, 9)), 1])]
     counts = ngram.train(sequences, vocab_size, 3)
     partner = Partner.new(counts, Cache(vocab_size, (1, 2), 10))
@@ -73,6 +90,45 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
         files["speller.json"] = checkpoint.to_json(speller.to_json())
         files["speller.safetensors"] = checkpoint.arrays_to_bytes(speller.weights)
     return files
+
+
+def _files_of_head(kind: str, step: int, seed: int) -> dict[str, bytes]:
+    vocab_size, reader = tokenizer_files("char")
+    letters = 0
+    if kind == "tagger":
+        spelled = SpelledWords.train(" ".join(TEXTS).split(), vocab_size=None, min_count=1)
+        vocab_size, letters = spelled.vocab_size, spelled.num_letters
+        reader = {"tagger.json": checkpoint.to_json(spelled.to_json())}
+    config = HeadConfig(
+        kind=kind,
+        vocab_size=vocab_size,
+        num_labels=3,
+        hidden_size=4,
+        embedding_size=3,
+        num_letters=letters,
+        letter_embedding_size=2,
+        letter_hidden_size=2,
+    )
+    about = {
+        "format": head_checkpoint.FORMAT,
+        "kind": kind,
+        "step": step,
+        "labels": ["B-X", "I-X", "O"],
+        "temperature": 1.5,
+        "model": config.to_json(),
+        "text": {"split_on": "line"},
+    }
+    arrays = weights(config, seed)
+    moments = {
+        f"{key}.{name}": arrays[name] for key in ("exp_avg", "exp_avg_sq") for name in arrays
+    }
+    return {
+        "model.json": checkpoint.to_json(about),
+        "model.safetensors": checkpoint.arrays_to_bytes(arrays),
+        **reader,
+        "training.json": checkpoint.to_json({"step": step}),
+        "training.safetensors": checkpoint.arrays_to_bytes(moments),
+    }
 
 
 def save_and_rotate(
@@ -91,10 +147,37 @@ def save_and_rotate(
 
 
 def read_all(path: Path) -> None:
-    """Load everything that can be loaded of a step."""
-    checkpoint.load(path)
+    """Load everything that can be loaded of a step, of whatever kind it says it is."""
+    loaded = load(path)
+    if isinstance(loaded, head_checkpoint.HeadCheckpoint):
+        head_checkpoint.load_training(path, loaded.config)
+        return
     checkpoint.load_tokenizer(path)
     checkpoint.load_training(path)
+
+
+def load(path: Path) -> checkpoint.Checkpoint | head_checkpoint.HeadCheckpoint:
+    """The model of a step, of whatever kind it says it is."""
+    try:
+        kind = storage.parse_json(path, storage.read_file(path / "model.json", 2**22)).get("kind")
+    except CheckpointError:
+        kind = None
+    return head_checkpoint.load(path) if kind in HEADS else checkpoint.load(path)
+
+
+def use(step: Path) -> object:
+    """Let a model of whatever kind do what it is for."""
+    loaded = load(step)
+    if isinstance(loaded, head_checkpoint.HeadCheckpoint):
+        if loaded.config.kind == "classifier":
+            return Classifier(loaded).classify(["the cat, ▁ é", ""]).sum()
+        return Tagger(loaded).tag([["the", "cat", "é"], []])
+    model = api.load(step)
+    if model.config.bidirectional:
+        model.pseudo_score("the cat, ▁ é")
+        return model.fill("the [?] é", top=2)
+    model.score("the cat, ▁ é")
+    return model.labels is None or model.classify(["the cat"]).sum()
 
 
 def write_manifest(path: Path, manifest: dict[str, Any]) -> None:

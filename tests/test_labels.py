@@ -1,6 +1,7 @@
 """Labels: read, held out, kept in checkpoints, and what they do to a model."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -24,7 +25,13 @@ from charlm.numpy_engine import NumpyEngine
 from charlm.request import Request, read_texts
 from charlm.run import Material, Run, fit
 from charlm.torch_engine import TorchEngine
-from charlm.training import new_state, train_steps
+from charlm.training import (
+    new_state,
+    restore_state,
+    state_arrays,
+    state_counters,
+    train_steps,
+)
 from charlm.weights import model_weights, shapes
 
 L, V = 3, 9
@@ -291,6 +298,22 @@ def test_a_stopped_run_goes_on_bit_for_bit(run: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(array, other.weights[name])
 
 
+def test_rows_of_several_windows_go_on_bit_for_bit() -> None:
+    """What makes the first state is updated where a row begins, and counts its own updates."""
+    text = from_ids(sequences_of(40, 31, 9), V)._replace(labels=np.array([2, 1, 0]))
+    config = training_config(num_steps=14, segment_length=24)
+    model = labelled_model("gru").config
+    whole = new_state(model, config)
+    losses = [step.loss for step in train_steps(whole, config, text)]
+    for stop in range(1, 14):
+        stopped, other = new_state(model, config), new_state(model, config)
+        for _ in itertools.islice(train_steps(stopped, config, text), stop):
+            pass
+        weights = {name: array.copy() for name, array in to_arrays(stopped.model).items()}
+        restore_state(other, weights, state_arrays(stopped), state_counters(stopped))
+        assert [step.loss for step in train_steps(other, config, text)] == losses[stop:]
+
+
 def test_a_loaded_model_takes_a_label(run: Path) -> None:
     """Scores with a label and without add up by the prior; samples name the label they are of."""
     lm = api.load(run)
@@ -354,6 +377,9 @@ GOOD = {"names": ["a", "b", "c"], "counts": [1, 2, 3], "temperature": None}
         {"temperature": 0},
         {"temperature": "1"},
         {"temperature": float("inf")},
+        {"temperature": 1e-3},
+        {"temperature": 10**400},
+        {"names": ["a", "b", "c" * 1001]},
         {"more": 1},
     ],
     ids=str,
@@ -448,6 +474,9 @@ def test_forms_that_say_nothing_are_refused(form: str, options: dict[str, object
         ("field:x", "[1]", "line 2: it is no JSON object"),
         ("field:x", '{"text": "a"}', 'no label in the field "x"'),
         ("field:x", '{"x": "a"}', 'no text in the field "text"'),
+        ("field:x", r'{"text": "a\ud83d", "x": "b"}', '"text" has half a surrogate pair'),
+        ("field:x", r'{"text": "a", "x": "\udc00b"}', '"x" has half a surrogate pair'),
+        ("column:2", f"text\t{'label' * 201}", "line 2: its label has 1,005 characters"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, form: str, line: str, problem: str) -> None:

@@ -13,15 +13,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from forked import PHASES, Done, Forks
+from forked import CALIBRATING, KEEPING, PHASES, Done, Forks
 from helpers_training import quick_training, text_of_lengths
 from matrix import Tally
 from numpy.typing import NDArray
+from steps import forge, load
 from tiny import material_of, model_config, training_config
 
 from charlm import checkpoint, runs
@@ -46,6 +47,36 @@ CORPUS = "\n\n".join(PARAGRAPHS) + "\n"
 SMALL = ("--split-on", "paragraph", "--batch-size", "2", "--bptt-length", "8", "--hidden", "8")
 LEVELS = {"char": (), "word": (), "subword": ("--vocab-size", "290")}
 STEPS = 24
+WORDS = [line.split() for paragraph in PARAGRAPHS for line in paragraph.splitlines()]
+TIMES = ("today", "now", "again")
+LABELLED = "".join(f"{' '.join(line)} {time}\t{line[2]}\n" for time in TIMES for line in WORDS)
+TAGS = {"bear": "B-BEAST", "badger": "B-BEAST", "jay": "B-BIRD"}
+TAGGED = "\n".join(
+    "".join(f"{word} {TAGS.get(word, 'O')}\n" for word in words) for words in [*WORDS, *WORDS]
+)
+
+
+class Kind(NamedTuple):
+    """A kind of model: what it is trained on, the options, and a command that takes its time."""
+
+    corpus: str
+    options: tuple[str, ...]
+    reads: tuple[str, ...]
+
+
+_ROWS = ("--batch-size", "2", "--bptt-length", "8", "--hidden", "8")
+_LABELS = ("--label-from", "column:2", "--valid-share", "0.2")
+_HEAD = ("--batch-size", "4", "--hidden", "8", "--embedding", "8")
+PLAIN = Kind("corpus.txt", SMALL, ("sample", "-n", "100000"))
+OTHERS = {
+    "labelled": Kind("labelled.tsv", (*_ROWS, *_LABELS), ("sample", "-n", "100000")),
+    "bidirectional": Kind("corpus.txt", (*SMALL, "--bidirectional"), ("score", "-f", "corpus.txt")),
+    "classifier": Kind(
+        "labelled.tsv", (*_HEAD, *_LABELS, "--classifier"), ("classify", "-f", "corpus.txt")
+    ),
+    "tagger": Kind("tagged.conll", (*_HEAD, "--tagger"), ("tag", "corpus.txt")),
+}
+KINDS = {"plain": PLAIN, **OTHERS}
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +89,27 @@ def forks() -> Iterator[Forks]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A directory with a corpus."""
-    (tmp_path / "corpus.txt").write_text(CORPUS)
-    return tmp_path
+    return with_texts(tmp_path)
 
 
-def begin(name: str, *options: str, level: str = "char", steps: int = STEPS) -> tuple[str, ...]:
+def with_texts(folder: Path) -> Path:
+    """The directory, with a corpus of each kind in it."""
+    for name, text in (
+        ("corpus.txt", CORPUS),
+        ("labelled.tsv", LABELLED),
+        ("tagged.conll", TAGGED),
+    ):
+        (folder / name).write_text(text)
+    return folder
+
+
+def begin(
+    name: str, *options: str, level: str = "char", steps: int = STEPS, kind: str = "plain"
+) -> tuple[str, ...]:
     """The command that begins a run."""
-    shape = (*SMALL, "--level", level, *LEVELS[level], "--steps", str(steps))
-    return ("train", "corpus.txt", "--name", name, *shape, *options)
+    of_level = () if kind == "tagger" else ("--level", level, *LEVELS[level])
+    shape = (*KINDS[kind].options, *of_level, "--steps", str(steps))
+    return ("train", KINDS[kind].corpus, "--name", name, *shape, *options)
 
 
 def go_on(name: str, *options: str) -> tuple[str, ...]:
@@ -87,11 +131,13 @@ def outcome(run: Path) -> dict[str, Any]:
     steps = {}
     for number in runs.steps(run):
         step = run / runs.step_name(number)
-        checkpoint.load(step)
+        load(step)
         tensors = [step / f"{name}.safetensors" for name in ("model", "training")]
+        labels = step / "labels.json"  # of a labelled run, with what was calibrated
         steps[number] = (
             *(hashlib.sha256(path.read_bytes()).hexdigest() for path in tensors),
             timeless((step / "training.json").read_text()),
+            labels.read_text() if labels.exists() else None,
         )
     metrics = run / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []
@@ -107,6 +153,17 @@ def ended(done: Done, code: int = 0) -> Done:
     assert not re.search("Traceback|Exception ignored|unexpected error", text), text
     assert done.screen.rfind(b"\x1b[?25h") >= done.screen.rfind(b"\x1b[?25l")
     return done
+
+
+@pytest.fixture(scope="module")
+def wholes(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a run of each level, and of each kind, that nothing interrupted."""
+    folder = with_texts(tmp_path_factory.mktemp("wholes"))
+    for level in LEVELS:
+        ended(forks.charlm(*begin(level, level=level), at=folder))
+    for kind in OTHERS:
+        ended(forks.charlm(*begin(kind, kind=kind), at=folder))
+    return folder
 
 
 # Stopped and resumed
@@ -127,52 +184,85 @@ def test_resumed_is_as_if_never_stopped(
     for seed in range(tally.wanted(6) // 6):
         shape = ("--cell", cell, "--dropout", dropout, tying, "--layers", "2")
         options = (*shape, "--patience", "7", "--seed", str(seed))
-        whole_run, name = f"whole-{seed}", f"stopped-{seed}"
-        whole = forks.charlm(*begin(whole_run, *options, level=level), at=folder, **average)
-        ended(whole)
-        expected = outcome(run_of(folder, whole_run))
-        assert len(set(whole.losses)) == STEPS
-        losses = []
         stops = sorted(random.Random(f"{seed} {shape} {level}").sample(range(1, STEPS), 6))
-        for at in stops:
-            command = go_on(name) if losses else begin(name, *options, level=level)
-            stop = {"interrupt": ("step", [signal.SIGTERM], at), **average}
-            part = ended(forks.charlm(*command, at=folder, **stop), 143)
-            assert runs.steps(run_of(folder, name))[-1] == at
-            assert "not bit for bit" not in part.err
-            losses += part.losses
-            assert losses == whole.losses[:at]
-            tally.add()
-        last = ended(forks.charlm(*go_on(name), at=folder))
-        assert losses + last.losses == whole.losses
-        assert last.out == whole.out
-        assert outcome(run_of(folder, name)) == expected
+        check_stops(forks, folder, tally, stops, *options, level=level, **average)
+
+
+def check_stops(
+    forks: Forks,
+    folder: Path,
+    tally: Tally,
+    stops: list[int],
+    *options: str,
+    level: str = "char",
+    kind: str = "plain",
+    **average: float,
+) -> None:
+    """A run that is stopped after these steps comes to the same as one that is not."""
+    whole_run, name = f"whole-{options[-1]}", f"stopped-{options[-1]}"
+    begun = {run: begin(run, *options, level=level, kind=kind) for run in (whole_run, name)}
+    whole = ended(forks.charlm(*begun[whole_run], at=folder, **average))
+    expected = outcome(run_of(folder, whole_run))
+    assert len(set(whole.losses)) == STEPS
+    losses: list[Any] = []
+    for at in stops:
+        command = go_on(name) if losses else begun[name]
+        stop = {"interrupt": ("step", [signal.SIGTERM], at), **average}
+        part = ended(forks.charlm(*command, at=folder, **stop), 143)
+        assert runs.steps(run_of(folder, name))[-1] == at
+        assert "not bit for bit" not in part.err
+        losses += part.losses
+        assert losses == whole.losses[:at]
+        tally.add()
+    last = ended(forks.charlm(*go_on(name), at=folder))
+    assert losses + last.losses == whole.losses
+    assert last.out == whole.out
+    assert outcome(run_of(folder, name)) == expected
+
+
+@pytest.mark.row("D1")
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_kinds_are_resumed_as_if_never_stopped(
+    forks: Forks, folder: Path, tally: Tally, kind: str
+) -> None:
+    """So have labelled and bidirectional models, classifiers and taggers, calibration included."""
+    for seed in range(tally.wanted(3) // 3):
+        cell = "lstm" if seed % 2 else "gru"
+        stops = sorted(random.Random(f"{seed} {kind}").sample(range(1, STEPS), 3))
+        options = ("--cell", cell, "--dropout", "0.3", "--seed", str(seed))
+        check_stops(forks, folder, tally, stops, *options, kind=kind)
 
 
 @pytest.mark.row("C5")
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn-relu", "lstm-peephole", "gru-minimal"])
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [
+        *(("plain", cell) for cell in ("lstm", "gru", "rnn-relu", "lstm-peephole", "gru-minimal")),
+        *((kind, "gru") for kind in OTHERS),
+    ],
+)
 def test_killed_and_resumed_until_done_is_as_if_never_killed(
-    forks: Forks, folder: Path, tally: Tally, cell: str
+    forks: Forks, folder: Path, tally: Tally, kind: str, cell: str
 ) -> None:
     """Killed with -9 at random instants and gone on with each time, a run comes to the same."""
     chosen = random.Random(cell)
     for case in range(tally.wanted(1)):
-        level = chosen.choice(list(LEVELS))
+        of_kind: dict[str, Any] = {"level": chosen.choice(list(LEVELS)), "steps": 160, "kind": kind}
         options = ("--seed", str(case), "--dropout", "0.2", "--cell", cell)
         whole, name = f"whole-{case}", f"killed-{case}"
-        ended(forks.charlm(*begin(whole, *options, level=level, steps=160), at=folder))
+        ended(forks.charlm(*begin(whole, *options, **of_kind), at=folder))
         kills = 0
         for _ in range(300):
             # The first comes before a fast machine is done, and a slow one comes through.
             seconds = chosen.uniform(0.02, 0.3 if kills else 0.05) * (1 + kills / 20)
             begun = runs.steps(run_of(folder, name))
-            command = go_on(name) if begun else begin(name, *options, level=level, steps=160)
+            command = go_on(name) if begun else begin(name, *options, **of_kind)
             done = forks.charlm(*command, at=folder, kill_after=seconds)
             if done.code != -signal.SIGKILL:
                 break
             kills += 1
             if saved := runs.steps(run_of(folder, name)):
-                checkpoint.load(run_of(folder, name) / runs.step_name(saved[-1]))
+                load(run_of(folder, name) / runs.step_name(saved[-1]))
         if done.code == 2:  # killed after the last save was finished
             assert "is finished: 160 steps" in done.err
             told = runs.pointers(run_of(folder, name))  # older steps may not be gone yet
@@ -182,6 +272,44 @@ def test_killed_and_resumed_until_done_is_as_if_never_killed(
         assert kills
         assert outcome(run_of(folder, name)) == outcome(run_of(folder, whole))
         tally.add()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kill_before_the_pointers_is_made_good(forks: Forks, folder: Path, kind: str) -> None:
+    """Killed when the last step stands and pointers.json does not say so yet, a run is finished all
+    the same: whoever goes on is told so, and brings the file up to date.
+    """
+    ended(forks.charlm(*begin("run", kind=kind), at=folder))
+    run = run_of(folder, "run")
+    finished, done = outcome(run), runs.pointers(run)
+    for stale in ({**done, "latest": 2, "best": 2, "finished": False}, None):
+        (run / "pointers.json").write_text("" if stale is None else json.dumps(stale))
+        assert not runs.is_finished(run)
+        refused = ended(forks.charlm(*go_on("run"), at=folder), 2)
+        assert f"is finished: {STEPS} steps" in refused.err
+        assert outcome(run) == finished
+
+
+@pytest.mark.parametrize(("phase", "at"), [(CALIBRATING, 1), (KEEPING, 1), (KEEPING, 9)])
+def test_a_kill_amid_calibration_is_made_good(
+    forks: Forks, folder: Path, phase: str, at: int
+) -> None:
+    """A labelled run that ends between its last step and its temperature, or while that is being
+    written, is loaded as it is, says that it is not calibrated, and is finished by --resume.
+    """
+    ended(forks.charlm(*begin("whole", kind="labelled"), at=folder))
+    expected = outcome(run_of(folder, "whole"))
+    run = run_of(folder, "run")
+    killed: dict[str, Any] = {"interrupt": (phase, [signal.SIGKILL], at)}
+    ended(forks.charlm(*begin("run", kind="labelled"), at=folder, **killed), -signal.SIGKILL)
+    before = outcome(run)
+    assert before != expected
+    assert runs.is_finished(run)
+    asked = forks.charlm("classify", "--model", "run", "the big bear", at=folder)
+    assert ended(asked).err.startswith("not calibrated: ")
+    ended(forks.charlm(*go_on("run"), at=folder))
+    assert outcome(run) == expected
+    assert "is finished" in ended(forks.charlm(*go_on("run"), at=folder), 2).err
 
 
 def test_a_stop_amid_a_validation_leaves_it_to_the_next(forks: Forks, folder: Path) -> None:
@@ -237,7 +365,7 @@ def test_other_surroundings_are_mentioned(forks: Forks, folder: Path) -> None:
         assert re.search(f"not bit for bit as it would have been: {words}", done.err)
 
 
-CHANGES: dict[str, tuple[int, str, tuple[str, ...]]] = {
+CHANGES: dict[str, tuple[int, str, tuple[str, ...]]] = {  # those of other kinds begin with it
     "a letter": (2, "as long, but not the same", ()),
     "a longer text": (2, "characters to train on there, [0-9]+ here", ()),
     "other sequences": (
@@ -254,24 +382,62 @@ CHANGES: dict[str, tuple[int, str, tuple[str, ...]]] = {
     ),
     "tokenizer": (4, "the tokenizer is not the one that .* was begun with", ()),
     "shape": (4, "hidden_size is 8 there, 9 in run.json", ()),
+    "bidirectional: shape": (4, "hidden_size is 8 there, 9 in run.json", ()),
+    "bidirectional: architecture": (2, "--hidden is 8 there, 9 here", ("--hidden", "9")),
+    "labelled: a name": (2, "labels bear only there, labels wolf only here", ()),
+    "labelled: one more": (2, "[0-9]+ characters to train on there, [0-9]+ here", ()),
+    "labelled: of one sequence": (2, "[0-9]+ sequences to train on there, [0-9]+ here", ()),
+    "labelled: of the step": (4, "the labels are not those that .* was begun with", ()),
+    "labelled: counters": (4, "training.json is of step 2, and model.json of step 1", ()),
+    "classifier: a name": (2, "the text of .* is not the one that .* was begun with", ()),
+    "classifier: one more": (2, "the text of .* is not the one that .* was begun with", ()),
+    "classifier: of the step": (4, "labels in model.json .* are not those of the text", ()),
+    "classifier: shape": (4, "the model is of another shape than run.json's", ()),
+    "classifier: kind": (2, "run is a classifier, not a tagger", ("--tagger",)),
+    "tagger: a name": (2, "the text of .* is not the one that .* was begun with", ()),
+    "tagger: of the step": (4, "labels in model.json .* are not those of the text", ()),
+    "tagger: architecture": (2, "hidden( size)? is 8 there, 9 here", ("--hidden", "9")),
+    "tagger: counters": (4, "training.json is of step 2, and model.json of step 1", ()),
+    "tagger: kind": (2, "run is a tagger, not a classifier", ("--classifier", *_LABELS)),
 }
+
+
+def change_labels(folder: Path, step: Path, kind: str, what: str) -> None:
+    """Change labels in the texts, or in the step."""
+    corpus = folder / KINDS[kind].corpus
+    text = corpus.read_text()
+    if what == "a name":
+        text = text.replace("\tbear", "\twolf").replace("B-BIRD", "B-HAWK")
+    elif what == "one more":
+        text += "the new fox eats the pear\tfox\n"
+    elif what == "of one sequence":
+        text = text.replace("\tbear", "\tjay", 1)
+    elif what == "counters":
+        counters = json.loads((step / "training.json").read_text())
+        forge(step, training_json=checkpoint.to_json({**counters, "step": 2}))
+    elif what == "of the step":
+        name = "labels_json" if (step / "labels.json").exists() else "model_json"
+        described = (step / name.replace("_", ".")).read_text()
+        forge(step, **{name: re.sub('"(B-)?BEAR"|"bear"|"B-BIRD"', '"a"', described).encode()})
+    corpus.write_text(text)
 
 
 @pytest.mark.row("D4")
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_has_changed_is_refused_and_named(
-    forks: Forks, folder: Path, tally: Tally, change: str
+    forks: Forks, wholes: Path, folder: Path, tally: Tally, change: str
 ) -> None:
     """--resume on another text, tokenizer or architecture is refused, saying what differs; the
     run stays as it was, and goes on once things are as they were.
     """
     code, words, options = CHANGES[change]
-    assert set(ended(forks.charlm(*begin("whole"), at=folder)).losses)
+    kind, _, what = change.rpartition(": ")
+    kind = kind or "plain"
     for case in range(tally.wanted(1)):
-        (folder / "corpus.txt").write_text(CORPUS)
-        run, at = run_of(folder, f"run-{case}"), 1 + case * 2
+        with_texts(folder)
+        run, at = run_of(folder, f"{case}-run"), 1 + case * 2
         stop: dict[str, Any] = {"interrupt": ("step", [signal.SIGTERM], at)}
-        ended(forks.charlm(*begin(run.name), at=folder, **stop), 143)
+        ended(forks.charlm(*begin(run.name, kind=kind), at=folder, **stop), 143)
         kept = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
         if change == "a letter":
             (folder / "corpus.txt").write_text(CORPUS.replace("bear", "beer", 1))
@@ -284,19 +450,21 @@ def test_what_has_changed_is_refused_and_named(
             step = runs.step_name(at)
             shutil.rmtree(run / step)
             shutil.copytree(run_of(folder, f"other-{case}") / step, run / step)
-        elif change == "shape":
+        elif what == "shape":
             asked = json.loads((run / "run.json").read_text())
             asked["model"]["hidden_size"] = 9
             (run / "run.json").write_text(json.dumps(asked))
+        else:
+            change_labels(folder, run / runs.step_name(at), kind, what)
         before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
         done = ended(forks.charlm(*go_on(run.name, *options), at=folder), code)
         assert re.search(words, done.err), done.err
         assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-        (folder / "corpus.txt").write_text(CORPUS)
+        with_texts(folder)
         for path, data in kept.items():
             path.write_bytes(data)
         ended(forks.charlm(*go_on(run.name), at=folder))
-        assert outcome(run) == outcome(run_of(folder, "whole"))
+        assert outcome(run) == outcome(run_of(wholes, "char" if kind == "plain" else kind))
         tally.add()
 
 
@@ -317,14 +485,20 @@ def test_a_bad_gradient_leaves_no_trace(tally: Tally, value: float) -> None:
     """One bad number anywhere in the gradient of a step: no parameter, moment or average is
     touched by that step, and the run trains on to its end.
     """
-    text = text_of_lengths([30, 25, 40, 12], vocab_size=9)
+    plain = text_of_lengths([30, 25, 40, 12], vocab_size=9)
     for case in range(tally.wanted(20)):
         chosen = random.Random(f"{value} {case}")
         shape = {"cell": chosen.choice(CELLS), "tie_weights": chosen.random() < 0.5}
+        if case % 4 == 1:
+            shape["bidirectional"] = True
+        elif case % 4 == 2:
+            shape |= {"num_labels": 2, "label_size": 3}
+        text = plain._replace(labels=np.array([0, 1, 1, 0]) if case % 4 == 2 else None)
         model = ModelConfig(vocab_size=9, embedding_size=6, hidden_size=8, num_layers=2, **shape)
         config = quick_training(num_steps=9, average_decay=0.9, seed=case)
         state = new_state(model, config)
-        _, parameter = chosen.choice(list(state.model.named_parameters()))
+        named = state.model.named_parameters()  # first states are made where a row begins alone
+        parameter = chosen.choice([each for name, each in named if not name.startswith("first.")])
         index, bad = chosen.randrange(parameter.numel()), chosen.randint(1, 8)
         steps = train_steps(state, config, text)
         for _ in range(bad - 1):
@@ -357,12 +531,14 @@ def test_a_run_that_diverges_for_good_ends_with_5(
     """Whatever --on-nan says, in the end it is told what to do, the last good checkpoint stands,
     and with finite gradients the run goes on from there.
     """
-    for case in range(tally.wanted(4 if on_nan == "rollback" else 3)):
+    for case in range(tally.wanted(5)):
         chosen, name = random.Random(f"{on_nan} {case}"), f"run-{case}"
+        kind = ("plain", "labelled", "bidirectional")[case % 3]
         first = chosen.randint(8, STEPS)
         poison = {"poison": (chosen.choice((math.nan, math.inf)), list(range(first, 999)))}
         options = ("--on-nan", on_nan, "--cell", chosen.choice(CELLS), "--seed", str(case))
-        done = ended(forks.charlm(*begin(name, *options, steps=40), at=folder, **poison), 5)
+        begun = begin(name, *options, steps=40, kind=kind)
+        done = ended(forks.charlm(*begun, at=folder, **poison), 5)
         assert done.err.count("charlm: error: training diverged: ") == 1
         assert "--learning-rate" in done.err.splitlines()[-1]
         last = runs.steps(run_of(folder, name))[-1]
@@ -374,6 +550,27 @@ def test_a_run_that_diverges_for_good_ends_with_5(
         ended(forks.charlm(*go_on(name), at=folder))
         assert runs.is_finished(run_of(folder, name))
         tally.add()
+
+
+@pytest.mark.parametrize("kind", ["classifier", "tagger"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_never_reaches_the_file_of_a_head(
+    forks: Forks, folder: Path, kind: str, value: float
+) -> None:
+    """A step of it leaves no trace in what is saved; where all are, the run ends with 5, what was
+    saved before loads, and goes on once the scores are finite.
+    """
+    ended(forks.charlm(*begin("once", kind=kind), at=folder, poison=(value, [3, 9])))
+    poison = {"poison": (value, list(range(9, 99)))}
+    done = ended(forks.charlm(*begin("ever", kind=kind), at=folder, **poison), 5)
+    assert "charlm: error: training diverged: " in done.err
+    for name in ("once", "ever"):
+        assert outcome(run_of(folder, name))["steps"]  # all load: no number that is not finite
+        log = (run_of(folder, name) / "metrics.jsonl").read_text()
+        assert not re.search("NaN|Infinity", log)
+    assert runs.is_finished(run_of(folder, "once"))
+    ended(forks.charlm(*go_on("ever"), at=folder))
+    assert runs.is_finished(run_of(folder, "ever"))
 
 
 def fit_with_poison(
@@ -520,16 +717,6 @@ WAYS = (
 )
 
 
-@pytest.fixture(scope="module")
-def wholes(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a run of each level that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("wholes")
-    (folder / "corpus.txt").write_text(CORPUS)
-    for level in LEVELS:
-        ended(forks.charlm(*begin(level, level=level), at=folder))
-    return folder
-
-
 @pytest.mark.row("S1")
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("signals", SIGNALS)
@@ -540,17 +727,24 @@ def test_a_signal_ends_every_phase_cleanly(
     and gone on with the run comes to what it comes to without the signal.
     """
     numbers = SIGNALS[signals]
-    for case in range(tally.wanted(len(WAYS))):
-        level, terminal, at = WAYS[case % len(WAYS)]
+    # Each kind comes to each phase, with one of the signals.
+    kind = list(OTHERS)[(list(SIGNALS).index(signals) + PHASES.index(phase)) % len(OTHERS)]
+    ways = [*((level, "plain", terminal, at) for level, terminal, at in WAYS)]
+    ways.append(("char", kind, signals == "HUP", 2))
+    for case in range(tally.wanted(len(ways))):
+        level, kind, terminal, at = ways[case % len(ways)]
+        whole = level if kind == "plain" else kind
         at = 1 if phase == "first step" else at
         name = f"run-{case}"
         options: dict[str, Any] = {"terminal": terminal, "interrupt": (phase, numbers, at)}
         if phase == "tokenizing" and level != "subword":
             options["interrupt"] = (phase, numbers, 1)
         if phase == "sampling":
-            command = ("sample", "--model", str(wholes / "checkpoints" / level), "-n", "100000")
+            command = (*KINDS[kind].reads, "--model", str(wholes / "checkpoints" / whole))
+            if command[0] != "sample":
+                options["interrupt"] = ("scoring", numbers, 1)
         else:
-            command = begin(name, level=level)
+            command = begin(name, level=level, kind=kind)
         if phase == "validating" and case % 2:
             options["validate_seconds"] = 0.0
         done = ended(forks.charlm(*command, at=folder, **options), 128 + numbers[0])
@@ -569,9 +763,23 @@ def test_a_signal_ends_every_phase_cleanly(
             assert f"saved. Go on with: charlm train --resume --name {name}" in said
         else:
             assert "charlm: interrupted" in said
-        ended(forks.charlm(*(go_on(name) if saved else begin(name, level=level)), at=folder))
-        assert outcome(run) == outcome(run_of(wholes, level))
+        again = go_on(name) if saved else begin(name, level=level, kind=kind)
+        ended(forks.charlm(*again, at=folder))
+        assert outcome(run) == outcome(run_of(wholes, whole))
         tally.add()
+
+
+@pytest.mark.parametrize("phase", [CALIBRATING, KEEPING])
+@pytest.mark.parametrize("signals", SIGNALS)
+def test_a_signal_amid_calibration_ends_at_once(
+    forks: Forks, wholes: Path, folder: Path, signals: str, phase: str
+) -> None:
+    """The run is trained; --resume calibrates it, and all is as without the signal."""
+    options: dict[str, Any] = {"interrupt": (phase, SIGNALS[signals], 1)}
+    done = forks.charlm(*begin("run", kind="labelled"), at=folder, **options)
+    assert ended(done, 128 + SIGNALS[signals][0]).err.endswith("charlm: interrupted\n")
+    ended(forks.charlm(*go_on("run"), at=folder))
+    assert outcome(run_of(folder, "run")) == outcome(run_of(wholes, "labelled"))
 
 
 @pytest.mark.parametrize("signals", SIGNALS)

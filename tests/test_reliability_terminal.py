@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import struct
 import termios
 import threading
@@ -18,6 +19,7 @@ import pytest
 from charlm.cli.terminal import safe_text
 from tests.helpers_cli import charlm, with_streams
 from tests.matrix import Tally
+from tests.steps import forge
 
 TINY = ("--steps", "1", "--hidden", "4", "--embedding", "4", "--batch-size", "2", "--quiet")
 
@@ -149,7 +151,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             train = ("train", "corpus.txt", "--name", name, "--min-count", "1", "--split-on")
             ended = charlm(*train, "line", *options, *TINY)
             assert ended.code == 0, ended.err
+        (folder / "labelled.tsv").write_text("the bear\tx\nthe end\ty\n" * 8)
+        (folder / "tagged.conll").write_text("the O\nbear B-X\n\nthe O\nend O\n\n" * 8)
+        for name, corpus, options in (
+            ("labelled", "labelled.tsv", ("--label-from", "column:2")),
+            ("classifier", "labelled.tsv", ("--label-from", "column:2", "--classifier")),
+            ("tagger", "tagged.conll", ("--tagger",)),
+            ("gaps", "corpus.txt", ("--bidirectional", "--split-on", "line", "--min-count", "1")),
+        ):
+            ended = charlm("train", corpus, "--name", name, *options, *TINY)
+            assert ended.code == 0, ended.err
     return folder
+
+
+def relabelled(model: str, text: str, file: str) -> None:
+    """Give a model another first label, as if it had been trained with that."""
+    (step,) = Path("checkpoints", model).glob("step-*")
+    described = json.loads((step / file).read_text())
+    described["names" if "names" in described else "labels"] = [text, "y"]
+    forge(step, **{file.replace(".", "_"): json.dumps(described).encode()})
 
 
 Channel = Callable[[str], tuple[int, bytes]]
@@ -210,6 +230,36 @@ def of_errors(text: str) -> tuple[int, bytes]:
     return on_terminal("score", "--model", "nasty", "--file", f"no {text}")
 
 
+def of_labels(text: str) -> tuple[int, bytes]:
+    """The labels of a text, by a model that was trained with them."""
+    relabelled("labelled", text, "labels.json")
+    return on_terminal("classify", "--model", "labelled", "the end")
+
+
+def of_classes(text: str) -> tuple[int, bytes]:
+    """The labels of a classifier, where it is described."""
+    relabelled("classifier", text, "model.json")
+    return on_terminal("info", "--model", "classifier")
+
+
+def of_known_labels(text: str) -> tuple[int, bytes]:
+    """A label that there is not, and those that there are."""
+    relabelled("labelled", text, "labels.json")
+    return on_terminal("sample", "--model", "labelled", "--label", f"no {text}")
+
+
+def of_tokens(text: str) -> tuple[int, bytes]:
+    """The tokens of a tagger, and what is counted of their tags."""
+    Path("tokens.conll").write_text(f"{text}x O\nend O\n", errors="surrogateescape")
+    return on_terminal("tag", "--model", "tagger", "--errors", "replace", "tokens.conll")
+
+
+def of_gaps(text: str) -> tuple[int, bytes]:
+    """A text with a gap, and what may stand there."""
+    return on_terminal("fill", "--model", "gaps", "--top", "3", f"the {text} [?]")
+
+
+OF_KINDS = (of_labels, of_classes, of_known_labels, of_tokens, of_gaps)
 CHANNELS = (
     of_file_names,
     of_run_names,
@@ -219,7 +269,9 @@ CHANNELS = (
     of_pieces,
     of_heat_maps,
     of_errors,
+    *OF_KINDS,
 )
+SHOWN = (of_file_names, of_run_names, of_scores, of_errors, of_classes, of_known_labels)
 
 
 @pytest.fixture
@@ -249,22 +301,25 @@ def test_nothing_drives_a_terminal(at: Path, channel: Channel, tally: Tally) -> 
     No text makes more lines than a plain one does but where it is too long for one.
     """
     rng = random.Random(4)
-    more = tally.wanted(len(NASTY)) - len(NASTY)
+    # By the ways of labels, tags and gaps a third of them each: all of them between any three.
+    texts = NASTY[CHANNELS.index(channel) % 3 :: 3] if channel in OF_KINDS else NASTY
+    more = tally.wanted(len(texts)) - len(texts)
     usual, plain = channel("end")
-    lines = len(Screen(plain, colour=True).lines)
-    for text in [*NASTY, *("".join(rng.sample(NASTY, 3)) for _ in range(more))]:
+    lines = len(Screen(plain, colour=True).lines) + (channel is of_gaps)  # what is unknown is told
+    for text in [*texts, *("".join(rng.sample(NASTY, 3)) for _ in range(more))]:
         code, seen = channel(text)
         screen = Screen(seen, colour=channel is of_heat_maps)
-        is_refused = "\udc9b" in text and channel is of_samples  # as a prompt: it is no text
+        is_refused = "\udc9b" in text and channel in (of_samples, of_gaps)  # it is no text
         assert not screen.driven, (text, seen)
         assert code == (3 if is_refused else usual)
         if channel not in (of_scores, of_pieces):  # a line a token
             assert len(screen.lines) <= lines + len(text) // 20, (text, screen.lines)
         shown = "".join(screen.lines)
-        if channel in (of_file_names, of_run_names, of_scores, of_errors):
+        if channel in SHOWN:
             assert safe_text(text)[:40] in shown
         else:
-            assert "\\" in shown or is_refused or channel in (of_corpora, of_pieces)
+            exempt = channel in (of_corpora, of_pieces, of_tokens)  # bytes are replaced there
+            assert "\\" in shown or is_refused or exempt
         tally.add()
 
 
@@ -311,6 +366,58 @@ def test_other_ways_to_a_terminal_are_guarded_too(at: Path) -> None:
         assert code
         said = [line for line in Screen(seen).lines if line.startswith("charlm: ")]
         assert not any(line.startswith(("charlm: all", "charlm: indeed")) for line in said), seen
+
+
+def test_a_label_cannot_forge_a_line(at: Path) -> None:
+    """Labels come from fields of JSON and names of files, so they may hold newlines, tabs and
+    escape sequences: where a line is said, a row written or an object, it is one all the same.
+    """
+    forged = "x\ncharlm: all is well\n\rcharlm: indeed\t\x1b[2J\u2028\x85charlm: quite"
+    lines = [{"text": f"the bear {n}", "label": forged if n % 3 else "y"} for n in range(20)]
+    Path("forged.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Path("names").mkdir(exist_ok=True)
+    for label in (forged, "y"):
+        Path("names", f"{label}.txt").write_text("\ufeffthe bear\nthe end\n" * 5)
+    judged = ("--labelled", "field:label", "--file", "forged.jsonl")
+    commands: list[tuple[str, ...]] = []
+    for kind, options in (("f-labelled", ()), ("f-classifier", ("--classifier",))):
+        for corpus, source in (("forged.jsonl", "field:label"), ("names", "file")):
+            name = f"{kind}-{source[:4]}"
+            train = ("train", corpus, "--label-from", source, *options, "--name", name, *TINY[:-1])
+            commands += [train, ("classify", "--model", name, "the bear"), ("info", "-m", name)]
+        commands += [
+            ("classify", "--model", f"{kind}-fiel", *judged),
+            ("classify", "--model", f"{kind}-fiel", "--tsv", *judged),
+            ("classify", "--model", f"{kind}-fiel", "--tsv", "the bear", "the end"),
+            ("classify", "--model", f"{kind}-fiel", "--json", "the bear", "the end"),
+            ("classify", "--model", "labelled", *judged),
+        ]
+    commands += [
+        ("evaluate", "--model", "f-labelled-fiel", "--labelled", "field:label", "forged.jsonl"),
+        ("evaluate", "--model", "labelled", "--labelled", "field:label", "forged.jsonl"),
+        ("evaluate", str(Path("names", f"{forged}.txt")), "--model", "nasty"),
+        ("sample", "--model", "f-labelled-fiel", "--json", "--n", "3", "--max-tokens", "3"),
+        ("sample", "--model", "f-labelled-fiel", "--label", f"no {forged}"),
+        ("list",),
+    ]
+    shutil.copytree(Path("checkpoints", "tagger"), Path("checkpoints", forged))
+    for arguments in commands:
+        _, seen = on_terminal(*arguments)
+        assert not Screen(seen).driven, (arguments, seen)
+        if arguments[0] == "train":
+            shutil.rmtree(Path("checkpoints", arguments[arguments.index("--name") + 1]))
+        ended = charlm(*arguments)
+        said = ended.err.decode() + ended.out.decode()
+        for line in (*Screen(seen).lines, *re.split("[\n\r\x85\u2028]", said)):
+            assert not line.startswith(("charlm: all", "charlm: indeed", "charlm: quite")), (
+                arguments
+            )
+        if "--tsv" in arguments:
+            counts = {row.count("\t") for row in ended.out.decode().removesuffix("\n").split("\n")}
+            assert len(counts) == 1
+        if "--json" in arguments:
+            assert all(json.loads(line) for line in ended.out.splitlines())
+    shutil.rmtree(Path("checkpoints", forged))
 
 
 def test_a_pipe_gets_the_exact_bytes(at: Path) -> None:

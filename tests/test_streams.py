@@ -76,6 +76,14 @@ def test_lines_before_a_broken_one_are_given() -> None:
         with pytest.raises(TextError, match=r"byte 0xff at offset 17 \(line 3\)"):
             next(lines)
         assert [line.text for line in read_lines(file.name, errors="replace")][2] == "br\ufffdken"
+        only_encodes = {"errors": "xmlcharrefreplace"}
+        for reads in (
+            lambda: list(read_lines(file.name, **only_encodes)),
+            lambda: list(streams.read_sequences([file.name], "line", **only_encodes)),
+            lambda: corpus.read_documents([file.name], **only_encodes),
+        ):
+            with pytest.raises(UsageError, match="error callback"):
+                reads()
 
 
 def test_what_has_no_lines_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import TextError
-from charlm.tagged import Span, score_spans, sentences, spans
+from charlm.tagged import Span, is_tag, score_spans, sentences, spans
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
@@ -38,6 +38,17 @@ def test_a_line_without_a_tag_is_named(line: str) -> None:
     """A tagged text has a token and a tag on every line."""
     with pytest.raises(TextError, match="x, line 2: a line is a token and its tag"):
         read(f"Bo\tO\n{line}\n")
+
+
+@pytest.mark.parametrize("tag", ["B-\x1b[2J", "B-\rO", "B-\u2028", "x" * 1001])
+def test_a_tag_cannot_begin_a_line(tag: str) -> None:
+    """Tags go out as they came in, one a line: none may hold what ends a line, or controls."""
+    with pytest.raises(TextError, match=r"x, line 2: '[Bx].*' cannot be a tag: "):
+        read(f"Bo\tO\nAda\t{tag}\n")
+    assert not is_tag(tag)
+    assert not any(map(is_tag, ("", "a\tb", "a\nb", "\ud800", "\x85")))
+    assert all(map(is_tag, ("O", "B-PER", "Ort \u200c", "名", "-", "x" * 1000)))
+    assert read(f"Ada\t{tag}\n", tagged=False) == [(("Ada",), None)]
 
 
 @pytest.mark.parametrize(

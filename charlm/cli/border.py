@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from charlm.cli.ending import amid_import, end, numbers
-from charlm.cli.terminal import safe_text, say
+from charlm.cli.terminal import safe_text, say_lines
 from charlm.errors import CharlmError
 
 P = ParamSpec("P")
@@ -107,7 +107,7 @@ def complain_of_usage(error: Any) -> NoReturn:
     """What typer has to say of the command line, which can hold anything: names of files too."""
     told = io.StringIO()
     error.show(file=told)
-    say(told.getvalue().rstrip("\n"))
+    say_lines(told.getvalue().rstrip("\n"))
     raise SystemExit(error.exit_code)
 
 
@@ -133,7 +133,7 @@ def _in_a_line(what: object) -> str:
 
 def _complain(message: str, exit_code: int) -> None:
     if debug:
-        say(traceback.format_exc().rstrip())
+        say_lines(traceback.format_exc().rstrip())
     _flush(sys.stdout)  # on a terminal what came before stands before the complaint
-    say(message)
+    say_lines(message)
     raise SystemExit(exit_code)

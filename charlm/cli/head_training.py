@@ -64,6 +64,8 @@ def train_head(
         signals.check()
         if resume:
             with Run(_existing(name)) as run:
+                if (there := runs.kind_of(run.path)) != kind:
+                    raise UsageError(f"{run.path} is a {there}, not a {kind}: leave out --{kind}.")
                 settled, state = _continued(run, asked, model, training, budget, say)
                 signals.patient = True
                 _fit(run, settled, state, signals, say, quiet)

@@ -125,4 +125,4 @@ def list_cli(
         else:
             what = "" if kind == runs.LANGUAGE_MODEL else f", a {kind}"
             state = "finished" if finished else "not finished"
-            out(f"{path.name:<30} {best.name}  {state}{what}\n")
+            out(f"{safe_text(path.name):<30} {best.name}  {state}{what}\n")

@@ -10,7 +10,7 @@ from charlm.cli import novelty as novelty_command
 from charlm.cli import options
 from charlm.cli.input import read_beginning
 from charlm.cli.model import load_models
-from charlm.cli.terminal import out, out_json, say, say_loading
+from charlm.cli.terminal import out, out_json, say_lines, say_loading
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def sample_cli(
                 texts.append(drawn.text)
         sys.stdout.flush()
     if report:
-        say("\n".join(novelty_command.report(loaded.novelty(texts, prompt=text))))
+        say_lines("\n".join(novelty_command.report(loaded.novelty(texts, prompt=text))))
 
 
 def separator(loaded: "LanguageModel") -> str:

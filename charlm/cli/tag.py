@@ -8,7 +8,7 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.meter import Meter
-from charlm.cli.terminal import out, out_json, out_line, say, say_loading
+from charlm.cli.terminal import out, out_json, out_line, safe_text, say, say_loading
 from charlm.errors import TextError, UsageError
 from charlm.tagged import (
     Sentence,
@@ -180,7 +180,7 @@ def _evaluate(tagger: "Tagger", file: str, lines: "Iterable[Line | None]", *, js
     out(f"\n{'span':<16} {'precision':>9} {'recall':>9} {'F1':>9} {'in text':>9} {'found':>9}\n")
     for kind, s in sorted(scores.items()):
         out(
-            f"{kind or 'all':<16} {s.precision:>9.4f} {s.recall:>9.4f} {s.f1:>9.4f} "
+            f"{safe_text(kind) or 'all':<16} {s.precision:>9.4f} {s.recall:>9.4f} {s.f1:>9.4f} "
             f"{s.meant:>9,} {s.found:>9,}\n"
         )
 

@@ -9,9 +9,14 @@ from typing import Any
 
 
 def say(message: str) -> None:
-    """A line for the person, on stderr; nothing in it can drive the terminal."""
+    """A line for the person, on stderr; nothing in it can drive the terminal or begin another."""
+    say_lines(safe_text(message))
+
+
+def say_lines(text: str) -> None:
+    """The same of several lines, which the caller has made."""
     try:
-        sys.stderr.write(safe_text(message, keep="\n") + "\n")
+        sys.stderr.write(safe_text(text, keep="\n") + "\n")
         sys.stderr.flush()
     except BrokenPipeError:
         raise

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from charlm.config import HeadConfig, ModelConfig, TrainingConfig
     from charlm.course import Course
     from charlm.head_request import HeadRequest
+    from charlm.labels import Labels
     from charlm.request import Request, Settled, Texts
     from charlm.run import Run
     from charlm.training import TrainingState
@@ -316,6 +317,11 @@ def _continued(
             f"{saved.path}: the tokenizer is not the one that {run.path} was begun with. Restore "
             "its files, or begin a new run."
         )
+    if _counted(saved.labels) != _counted(texts.labels):
+        raise CheckpointError(
+            f"{saved.path}: the labels are not those that {run.path} was begun with. Restore its "
+            "files, or begin a new run."
+        )
     state = run.restore(model_config, config, request.device)
     material = material_of(texts, saved.tokenizer, saved.speller, saved.partner)
     seconds, epochs, steps = budget
@@ -395,6 +401,11 @@ def refuse_changes(
         raise UsageError(f"--resume goes on as the run was begun: {'; '.join(changes)}.")
 
 
+def _counted(labels: "Labels | None") -> object:
+    """The labels and how many sequences have each, without what is fitted later."""
+    return labels and (labels.names, labels.counts)
+
+
 def _text_differences(saved: "Checkpoint", texts: "Texts") -> str:
     """What is another in the texts than it was when a run was begun."""
     from charlm import corpus
@@ -410,6 +421,11 @@ def _text_differences(saved: "Checkpoint", texts: "Texts") -> str:
             before, now = there.get(name), getattr(here, name)
             if type(before) is int and before != now:
                 changes.append(f"{before:,} {name} {what} there, {now:,} here")
+    names = [labels.names if labels else () for labels in (saved.labels, texts.labels)]
+    for ours, theirs, where in ((*names, "there"), (*reversed(names), "here")):
+        if lost := sorted(set(ours) - set(theirs)):
+            more = f" and {len(lost) - 5:,} more" if len(lost) > 5 else ""
+            changes.append(f"labels {', '.join(lost[:5])}{more} only {where}")
     return ", ".join(changes) or "as long, but not the same"
 
 
