@@ -388,7 +388,7 @@ CHANGES: dict[str, tuple[int, str, tuple[str, ...]]] = {  # those of other kinds
     "labelled: one more": (2, "[0-9]+ characters to train on there, [0-9]+ here", ()),
     "labelled: of one sequence": (2, "[0-9]+ sequences to train on there, [0-9]+ here", ()),
     "labelled: of the step": (4, "the labels are not those that .* was begun with", ()),
-    "labelled: counters": (4, "training.json is of step 2, and model.json of step 1", ()),
+    "labelled: counters": (4, "training.json is of step 2, and model.json of step [0-9]+", ()),
     "classifier: a name": (2, "the text of .* is not the one that .* was begun with", ()),
     "classifier: one more": (2, "the text of .* is not the one that .* was begun with", ()),
     "classifier: of the step": (4, "labels in model.json .* are not those of the text", ()),
@@ -397,7 +397,7 @@ CHANGES: dict[str, tuple[int, str, tuple[str, ...]]] = {  # those of other kinds
     "tagger: a name": (2, "the text of .* is not the one that .* was begun with", ()),
     "tagger: of the step": (4, "labels in model.json .* are not those of the text", ()),
     "tagger: architecture": (2, "hidden( size)? is 8 there, 9 here", ("--hidden", "9")),
-    "tagger: counters": (4, "training.json is of step 2, and model.json of step 1", ()),
+    "tagger: counters": (4, "training.json is of step 2, and model.json of step [0-9]+", ()),
     "tagger: kind": (2, "run is a tagger, not a classifier", ("--classifier", *_LABELS)),
 }
 
