@@ -7,6 +7,7 @@ first SENTENCES (20,000) of train.txt are learned from, all of test.txt is judge
 charlm train gets (2m).
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -162,8 +163,9 @@ def charlm(budget: str, train: Sentences, held: list[list[str]]) -> list[list[st
         )
         command = [sys.executable, "-m", "charlm", "train", str(table), "--tagger"]
         command += ["--name", "capitals", "--time", budget]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        # The charlm of this folder, not one that is installed.
+        here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        done = subprocess.run(command, cwd=folder, env=here, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
-        print(done.stderr[-1500:])
         return load_tagger("capitals", Path(folder) / "checkpoints").tag(held)

@@ -168,11 +168,12 @@ def _fit(
 ) -> None:
     """Train to the end or to a signal, and say what came of it."""
     from charlm.head_run import fit, save
+    from charlm.heads import to_arrays
 
     material, config = settled.material, settled.training
     carry_out(
         run,
-        state.head,
+        sum(array.size for array in to_arrays(state.head).values()),
         functools.partial(fit, run, state, config, material),
         HeadDisplay(state, config),
         functools.partial(save, run, state, config, material),

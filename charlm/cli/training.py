@@ -12,8 +12,6 @@ from charlm.cli.terminal import out, say
 from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from charlm.batching import TokenizedText
     from charlm.checkpoint import Checkpoint
     from charlm.cli.progress import Display
@@ -139,11 +137,12 @@ def _fit(
 ) -> None:
     """Train to the end or to a signal, and say what came of it."""
     from charlm.cli.progress import TextDisplay
+    from charlm.model import num_parameters
     from charlm.run import fit
 
     carry_out(
         run,
-        state.model,
+        num_parameters(state.model),
         functools.partial(fit, run, state, settled.training, settled.material),
         TextDisplay(state, settled),
         functools.partial(run.save, state, settled.training, settled.material),
@@ -156,7 +155,7 @@ def _fit(
 
 def carry_out(
     run: "Run",
-    module: "nn.Module",
+    num_parameters: int,
     fit: Callable[..., Iterable[object]],
     display: "Display",
     save: Callable[[], object],
@@ -167,9 +166,8 @@ def carry_out(
     """Train to the end; at a signal say how to go on, and raise SystemExit."""
     from charlm import runs
     from charlm.cli.progress import show
-    from charlm.model import num_parameters
 
-    say(f"run: {run.path}, {num_parameters(module):,} parameters; Ctrl-C saves and stops")
+    say(f"run: {run.path}, {num_parameters:,} parameters; Ctrl-C saves and stops")
     course, total = display.course, display.config.num_steps
     try:
         events = fit(should_stop=lambda: signals.received is not None)
