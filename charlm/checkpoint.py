@@ -164,7 +164,7 @@ def load(path: Path) -> Checkpoint:
         step=step,
         run_id=about.get("run_id"),
         config=config,
-        weights=check_weights(weights, config, arrays),
+        weights=check_arrays(weights, arrays, shapes(config)),
         tokenizer=tokenizer,
         speller=speller,
         partner=_partner_of_files(path, files, config.vocab_size),
@@ -210,7 +210,7 @@ def speller_of_files(path: Path, files: Mapping[str, bytes]) -> Speller:
         speller = Speller.from_json(described, arrays)
     except CheckpointError as error:
         raise CheckpointError(f"{path / 'speller.json'}: {error}") from None
-    check_weights(name, speller.config, speller.weights)
+    check_arrays(name, speller.weights, shapes(speller.config))
     return speller
 
 
@@ -299,9 +299,10 @@ def load_training(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[np.floa
     return progress, read_arrays(path / wanted[1], _file(path, files, wanted[1]))
 
 
-def check_weights(name: Path, config: ModelConfig, arrays: Arrays) -> Arrays:
-    """The arrays, if they are the finite weights of such a model. Raises CheckpointError."""
-    expected = shapes(config)
+def check_arrays(
+    name: Path, arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[int, ...]]
+) -> Arrays:
+    """The arrays, if they are finite float32 of these shapes. Raises CheckpointError."""
     if expected.keys() != arrays.keys():
         raise CheckpointError(f"{name} does not hold the weights that its model.json describes.")
     for key, array in arrays.items():

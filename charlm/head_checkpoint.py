@@ -17,9 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from charlm import checkpoint, runs
 from charlm.config import HeadConfig
 from charlm.errors import CheckpointError, UsageError
@@ -93,7 +90,7 @@ def load(path: Path) -> HeadCheckpoint:
     name = path / "model.safetensors"
     if name.name not in files:
         raise CheckpointError(f"{path} has no model.safetensors.")
-    arrays = check_arrays(name, checkpoint.read_arrays(name, files[name.name]), expected)
+    arrays = checkpoint.check_arrays(name, checkpoint.read_arrays(name, files[name.name]), expected)
     tokenizer, words = _reader(path, config, files)
     return HeadCheckpoint(
         path=path,
@@ -137,23 +134,6 @@ def reader_hash(reader: Tokenizer | SpelledWords) -> str:
     for name, data in sorted(reader_files(reader).items()):
         digest.update(f"{name} {len(data)}\n".encode() + data)
     return digest.hexdigest()
-
-
-def check_arrays(
-    name: Path, arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[int, ...]]
-) -> Arrays:
-    """The arrays, if they are finite and of these shapes. Raises CheckpointError."""
-    if expected.keys() != arrays.keys():
-        raise CheckpointError(f"{name} does not hold the weights that its model.json describes.")
-    for key, array in arrays.items():
-        if array.shape != expected[key] or array.dtype != np.float32:
-            raise CheckpointError(
-                f"{name}: {key} is {array.shape} of {array.dtype}, expected {expected[key]} of "
-                "float32."
-            )
-        if not np.isfinite(array).all():
-            raise CheckpointError(f"{name}: {key} holds numbers that are not finite.")
-    return arrays
 
 
 def _bytes_of(expected: Mapping[str, tuple[int, ...]]) -> int:
