@@ -121,10 +121,14 @@ class LanguageModel:
         return found
 
     def classify(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """log P(label given text) (N, L) of texts, in the order of ``labels``.
+        """P(label given text) (N, L) of texts, in the order of ``labels``; rows add up to 1.
 
         By Bayes' rule from P(text given label), calibrated on the text that training held out.
         """
+        return np.exp(self.log_posteriors(texts))
+
+    def log_posteriors(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Natural logarithms of what ``classify`` gives."""
         log_probs = self.log_likelihoods(ended(self.tokenizer, texts))
         assert self.labels is not None
         return log_posterior(log_probs, self.labels.log_prior, self.labels.temperature or 1.0)

@@ -177,7 +177,7 @@ def use(step: Path) -> object:
         model.pseudo_score("the cat, ▁ é")
         return model.fill("the [?] é", top=2)
     model.score("the cat, ▁ é")
-    return model.labels is None or model.classify(["the cat"]).sum()
+    return model.labels is None or model.log_posteriors(["the cat"]).sum()
 
 
 def write_manifest(path: Path, manifest: dict[str, Any]) -> None:

@@ -154,8 +154,10 @@ def test_training_ends_calibrated(folder: Path) -> None:
     assert lm.labels is not None
     assert lm.labels.temperature is not None
     assert not calibration.is_due(folder / "checkpoints" / "kinds")
-    found = lm.classify(["aei", "137", "", "?"])
-    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-9)
+    texts = ["aei", "137", "", "?"]
+    found = lm.log_posteriors(texts)
+    np.testing.assert_allclose(lm.classify(texts).sum(axis=1), 1, atol=1e-9)
+    np.testing.assert_allclose(np.log(lm.classify(texts)), found, atol=1e-9)
     assert found.argmax(axis=1)[:2].tolist() == [lm.labels.index(n) for n in ("vowels", "odd")]
     assert lm.classify([]).shape == (0, 2)
     scores = [lm.with_label(n).score("aei").total_log_prob for n in lm.labels.names]

@@ -288,7 +288,7 @@ def figures(kind: str) -> Iterator[tuple[str, Callable[[Sequence[str]], list[np.
             yield engine, lambda texts, m=tagger: m.log_probs([text.split() for text in texts])
         elif kind == "labelled":
             lm = api.load(step)
-            yield engine, lambda texts, m=lm: list(m.classify(texts))
+            yield engine, lambda texts, m=lm: list(m.log_posteriors(texts))
         else:
             lm = api.load(step)
 

@@ -40,7 +40,7 @@ class ByBayes:
 
     def log_posteriors(self, texts: Sequence[str]) -> "NDArray[np.float64]":
         """log P(label given text) (N, L)."""
-        return self._loaded.classify(texts)
+        return self._loaded.log_posteriors(texts)
 
 
 def classifier_of(model: str | None, *, alone: bool) -> tuple[Classifier, str]:
