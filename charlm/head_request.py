@@ -333,7 +333,7 @@ def choose(request: HeadRequest, material: HeadMaterial) -> tuple[HeadConfig, Tr
             "dropout": 0.5,
             "input_dropout": 0.3 if words else 0.2,
         }
-        learning = {"batch_size": 64, "learning_rate": 4e-3}
+        learning = {"batch_size": 64, "learning_rate": 8e-3 if words else 4e-3}
     if len(examples.starts) < 2000:
         learning["batch_size"] = 16
     model = HeadConfig(
