@@ -46,6 +46,7 @@ class Course:
     seconds: float = 0.0
     validated: int = 0
     best_step: int | None = None
+    best_loss: float | None = None
     worse_in_a_row: int = 0
     rollbacks: int = 0
 
@@ -70,6 +71,8 @@ def set_counters(course: Course, values: Mapping[str, Any]) -> None:
         if type(value) not in kinds or (value is not None and not 0 <= value < 2**63):
             raise CheckpointError(f"training.json: {name} cannot be {value!r}.")
         setattr(course, name, value)
+    if (course.best_step is None) != (course.best_loss is None):
+        raise CheckpointError("training.json: best_step and best_loss do not belong together.")
 
 
 def is_due(course: Course, config: TrainingConfig) -> bool:

@@ -39,6 +39,7 @@ from charlm.course import (
 from charlm.course import (
     state_counters as state_counters,
 )
+from charlm.errors import CheckpointError
 from charlm.evaluation import Stopped
 from charlm.head_data import Examples, collate, groups
 from charlm.heads import Batch, Head
@@ -95,7 +96,6 @@ class HeadState(Course):
     temperature: float = 1.0
     best_accuracy: float | None = None
     best_f1: float | None = None
-    best_loss: float | None = None
     logged_nats: float = 0.0
     logged_right: float = 0.0
     logged_steps: int = 0
@@ -426,6 +426,8 @@ def restore_state(
     Raises CheckpointError if they do not fit the head.
     """
     set_counters(state, counters)
+    if (state.best_step is None) != (state.best_accuracy is None):
+        raise CheckpointError("training.json: best_step and best_accuracy do not belong together.")
     with refusing():
         restore(state, state.head, {**arrays, **weights}, arrays)
 

@@ -241,18 +241,20 @@ class Run:
     def keep(self, state: Course, config: TrainingConfig, files: dict[str, bytes]) -> Saved:
         """Write the files of a step, move the pointers, then drop what neither is best nor last."""
         path = checkpoint.save_step(self.path, state.step, files)
-        best = self.point(state.step, state.best_step, finished=is_done(state, config))
-        runs.remove_steps(self.path, {state.step, best})
+        self.point(state.step, state.best_step, finished=is_done(state, config))
         return Saved(state.step, path)
 
-    def point(self, latest: int, best: int | None, *, finished: bool) -> int:
-        """Bring pointers.json up to date where it is not, as after a kill; the best that stands."""
+    def point(self, latest: int, best: int | None, *, finished: bool) -> None:
+        """Bring pointers.json up to date, then drop what neither is the best step nor the last.
+
+        After a save, and after a kill amid one.
+        """
         if best is None or best not in runs.steps(self.path):
             best = latest
         pointers = {"latest": latest, "best": best, "finished": finished}
         if runs.pointers(self.path) != pointers:
             runs.write_json(self.path / "pointers.json", pointers)
-        return best
+        runs.remove_steps(self.path, {latest, best})
 
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""

@@ -91,7 +91,6 @@ class TrainingState(Course):
     window: int = 0
     recurrent: State | None = None
     tokens: int = 0
-    best_loss: float | None = None
     grad_norm: float | None = None
     logged_nats: float = 0.0
     logged_targets: int = 0

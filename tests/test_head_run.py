@@ -1,6 +1,7 @@
 """Laws of the run of a head: numbers that are not finite, patience, precision, the best step."""
 
 import dataclasses
+import itertools
 import json
 import math
 from pathlib import Path
@@ -18,7 +19,14 @@ from charlm.errors import CheckpointError, DivergedError
 from charlm.head_api import Tagger
 from charlm.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
 from charlm.head_run import HeadMaterial, fit, restore
-from charlm.head_training import HeadState, HeadStep, HeadValidated, new_head_state, state_arrays
+from charlm.head_training import (
+    HeadState,
+    HeadStep,
+    HeadValidated,
+    new_head_state,
+    restore_state,
+    state_arrays,
+)
 from charlm.head_training import train_steps as head_steps
 from charlm.heads import to_arrays
 from charlm.run import MOST_ROLLBACKS, RolledBack, Run, Saved
@@ -338,3 +346,20 @@ def test_counters_that_cannot_be_are_refused(tmp_path: Path) -> None:
             set_counters(state, {**{k: v for k, v in sound.items() if k != name}, "step": 1.5})
     set_counters(state, json.loads(json.dumps(sound)))
     assert state_counters(state) == sound
+
+
+def test_figures_of_the_best_step_are_there_if_it_is(tmp_path: Path) -> None:
+    """A best step without its figures, or figures without a step, are no counters of any run."""
+    with Run(tmp_path / "run") as run:
+        material = material_of(tmp_path, "tagger")
+        *_, state = begun(run, material, "tagger")
+    weights, arrays, sound = to_arrays(state.head), state_arrays(state), state_counters(state)
+    figures = {"best_step": 3, "best_loss": 0.5, "best_accuracy": 0.5}
+    for number in range(4):
+        for given in itertools.combinations(figures, number):
+            counters = {**sound, **{name: figures[name] for name in given}}
+            if 0 < number < 3:
+                with pytest.raises(CheckpointError, match="do not belong together"):
+                    restore_state(state, weights, arrays, counters)
+            else:
+                restore_state(state, weights, arrays, counters)

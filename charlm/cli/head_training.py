@@ -188,6 +188,9 @@ def _fit(
     if material.valid is None:
         out("best validation accuracy: none, nothing was held out\n")
         return
+    if state.best_step is None:
+        out("best validation accuracy: none, no validation gave a finite loss\n")
+        return
     what = f"accuracy: {state.best_accuracy:.4f}"
     if state.best_f1 is not None:
         what = f"F1 of spans: {state.best_f1:.4f}, accuracy {state.best_accuracy:.4f}"
