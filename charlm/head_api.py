@@ -32,10 +32,7 @@ class _Loaded:
 
     def _log_probs(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated log-probabilities (M, C), double precision."""
-        z = scores.astype(np.float64) / self.checkpoint.temperature
-        z -= z.max(axis=1, keepdims=True)
-        z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
-        return z
+        return head_equations.log_softmax(scores, self.checkpoint.temperature)
 
 
 class Classifier(_Loaded):

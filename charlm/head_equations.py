@@ -192,3 +192,13 @@ def head_weights(
         softmax_weight=cast["softmax.weight"],
         softmax_bias=cast["softmax.bias"],
     )
+
+
+def log_softmax(
+    scores: npt.NDArray[np.floating[Any]], temperature: float
+) -> npt.NDArray[np.float64]:
+    """Log-probabilities (M, C) at a temperature, in double precision."""
+    z = scores.astype(np.float64) / temperature
+    z -= z.max(axis=1, keepdims=True)
+    z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
+    return z

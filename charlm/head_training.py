@@ -42,6 +42,7 @@ from charlm.course import (
 from charlm.errors import CheckpointError
 from charlm.evaluation import Stopped
 from charlm.head_data import Examples, collate, groups
+from charlm.head_equations import log_softmax
 from charlm.heads import Batch, Head
 from charlm.neighbours import weight_at
 from charlm.tagged import are_chunks, score_spans
@@ -263,14 +264,6 @@ def read_scores(
     finally:
         head.train(was_training)
     return scores
-
-
-def log_softmax(scores: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
-    """Log-probabilities (M, C) at a temperature, in double precision."""
-    z = scores.astype(np.float64) / temperature
-    z -= z.max(axis=1, keepdims=True)
-    z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
-    return z
 
 
 def fit_temperature(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

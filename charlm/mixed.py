@@ -25,10 +25,8 @@ from charlm.errors import UsageError
 from charlm.mixture import MixtureEngine, check_weights, mix, tune
 from charlm.prediction import NextTokens
 from charlm.scoring import TextScore, ended
-from charlm.summary import Summary
+from charlm.summary import Summary, wholes
 from charlm.turns import TurnSampler
-
-_CHARACTERS = 2**20  # of texts that are scored at a time
 
 
 def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> LanguageModel:
@@ -156,21 +154,9 @@ class SequenceMixture(_Mixed):
         if closed or rate is not None:
             raise UsageError("of models of different vocabularies there is only the plain figure.")
         total = Summary(eos_log_prob=None, spelling_log_prob=0.0)
-        waiting: list[str] = []
-        parts: list[str] = []
-        size = 0
-        for piece in pieces:
-            parts.append(piece.text)
-            size += len(piece.text)
-            if piece.ends:
-                waiting.append("".join(parts))
-                parts = []
-            if waiting and size >= _CHARACTERS:
-                total += self._summary(waiting)
-                waiting, size = [], sum(map(len, parts))
-                yield total
-        if waiting:
-            total += self._summary(waiting)
+        for texts in wholes(pieces):
+            total += self._summary(texts)
+            yield total
         yield total
 
     def _summary(self, texts: Sequence[str]) -> Summary:

@@ -174,6 +174,14 @@ def summarise_whole(
 ) -> Iterator[Summary]:
     """As ``summarise``, where tokens depend on what comes after: a sequence is kept as a whole."""
     total = Summary(spelling_log_prob=None if unknown is None else 0.0)
+    for texts in wholes(pieces):
+        total += _of_texts(texts, tokenizer, scorer_for(sum(map(len, texts))), unknown)
+        yield total
+    yield total
+
+
+def wholes(pieces: Iterable[Piece]) -> Iterator[list[str]]:
+    """Whole sequences, some 260,000 characters of them at a time."""
     waiting: list[str] = []
     parts: list[str] = []
     size = 0
@@ -184,12 +192,10 @@ def summarise_whole(
             waiting.append("".join(parts))
             parts = []
         if waiting and size >= _CHARACTERS:
-            total += _of_texts(waiting, tokenizer, scorer_for(size), unknown)
-            size, waiting = sum(map(len, parts)), []
-            yield total
+            yield waiting
+            waiting, size = [], sum(map(len, parts))
     if waiting:
-        total += _of_texts(waiting, tokenizer, scorer_for(size), unknown)
-    yield total
+        yield waiting
 
 
 class _LongSequence:

@@ -33,7 +33,6 @@ from charlm.head_training import (
     HeadState,
     HeadStep,
     fit_temperature,
-    log_softmax,
     new_head_state,
     prior_of,
     read_scores,
@@ -391,7 +390,9 @@ def test_the_temperature_is_the_one_that_labels_were_drawn_with(true: float, see
     assert found == pytest.approx(true, rel=0.1)
 
     def loss(temperature: float) -> float:
-        return -float(log_softmax(scores, temperature)[np.arange(len(labels)), labels].mean())
+        return -float(
+            head_equations.log_softmax(scores, temperature)[np.arange(len(labels)), labels].mean()
+        )
 
     assert loss(found) <= min(loss(found * 1.01), loss(found / 1.01))
 
