@@ -210,7 +210,7 @@ def test_scores_that_are_not_finite_are_never_the_best(
 
 def test_a_longer_budget_begins_the_patience_anew(tmp_path: Path) -> None:
     """A run whose patience is spent is finished; it stays so until it is to be longer."""
-    from charlm.cli.training import go_on
+    from charlm.cli.resuming import go_on
 
     material = material_of(tmp_path, "classifier")
     with Run(tmp_path / "run") as run:

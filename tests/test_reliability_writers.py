@@ -22,7 +22,8 @@ from steps import files_of, read_all, save_and_rotate
 
 import charlm
 from charlm import checkpoint, runs, storage
-from charlm.cli.training import ROOT, _free
+from charlm.cli.resuming import ROOT
+from charlm.cli.training import _free
 from charlm.errors import CharlmError, CheckpointError, LockedError, UsageError
 from tests.matrix import Tally
 

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.cli.border import Signals
 from charlm.cli.progress import Display, running_mean
+from charlm.cli.resuming import READ_AGAIN, ROOT, device_of, existing, go_on, refuse_changes
 from charlm.cli.terminal import out, say
-from charlm.cli.training import (
-    READ_AGAIN,
-    ROOT,
-    _device,
-    _existing,
-    _free,
-    carry_out,
-    go_on,
-    refuse_changes,
-)
+from charlm.cli.training import _free, carry_out
 from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +55,7 @@ def train_head(
 
         signals.check()
         if resume:
-            with Run(_existing(name)) as run:
+            with Run(existing(name)) as run:
                 if (there := runs.kind_of(run.path)) != kind:
                     raise UsageError(f"{run.path} is a {there}, not a {kind}: leave out --{kind}.")
                 settled, state = _continued(run, asked, model, training, budget, say)
@@ -73,7 +65,7 @@ def train_head(
         seconds, epochs, steps = budget
         request = HeadRequest(
             kind=kind,
-            **{**asked, "device": _device(asked.get("device"))},
+            **{**asked, "device": device_of(asked.get("device"))},
             model=model,
             training=training,
             seconds=seconds,
@@ -129,7 +121,7 @@ def _continued(
     config = TrainingConfig.from_json(began.get("training"))
     refuse_changes(request, model_config, config, asked, model, training)
     again = {key: asked[key] for key in READ_AGAIN if asked.get(key)}
-    device = _device(asked.get("device", request.device))
+    device = device_of(asked.get("device", request.device))
     request = dataclasses.replace(request, **again, device=device)
     texts = read_head_texts(request, say)
     if texts.fingerprint != began.get("fingerprint"):

@@ -73,3 +73,26 @@ Column = Annotated[
 Header = Annotated[bool, typer.Option("--header", help="The first line names the columns.")]
 Prefix = Annotated[str, typer.Option(help="In front of the names of results.")]
 OnError = Annotated[str, typer.Option(help="What becomes of broken lines: stop, keep or drop.")]
+
+# The options of the command line and the fields of the configs that they set.
+MODEL_OPTIONS = {
+    "cell": "cell",
+    "layers": "num_layers",
+    "hidden": "hidden_size",
+    "embedding": "embedding_size",
+    "output_layers": "output_layers",
+    "dropout": "dropout",
+    "input_dropout": "input_dropout",
+    "tie_weights": "tie_weights",
+    "bidirectional": "bidirectional",
+    "pooling": "pooling",
+}
+TRAINING_OPTIONS = {
+    "batch_size": "batch_size",
+    "bptt_length": "bptt_length",
+    "learning_rate": "learning_rate",
+    "weight_decay": "weight_decay",
+    "max_grad_norm": "max_grad_norm",
+    "patience": "patience",
+    "on_nan": "on_nan",
+}

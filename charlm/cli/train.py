@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from charlm.cli import options
+from charlm.cli.options import MODEL_OPTIONS, TRAINING_OPTIONS
+from charlm.cli.resuming import existing
 from charlm.cli.terminal import say
-from charlm.cli.training import MODEL_OPTIONS, TRAINING_OPTIONS, _existing, train
+from charlm.cli.training import train
 from charlm.errors import CharlmError, UsageError
 
 
@@ -275,7 +277,7 @@ def _heads(
     if resume and not (classifier or tagger):
         from charlm.runs import kind_of
 
-        kind = kind_of(_existing(name))
+        kind = kind_of(existing(name))
     yield "classifier", classifier or kind == "classifier"
     yield "tagger", tagger or kind == "tagger"
 
