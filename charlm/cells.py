@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 from charlm.equations import NUM_GATES, NUM_STATES, LayerWeights
-from charlm.errors import UsageError
+from charlm.errors import FieldError, must_be_one_of
 
 
 class RecurrentLayer(nn.Module):
@@ -45,9 +45,9 @@ class RecurrentLayer(nn.Module):
 
 
 def make_layer(cell: str, input_size: int, hidden_size: int) -> RecurrentLayer:
-    """A freshly initialised layer of the named cell. Raises UsageError for an unknown name."""
+    """A freshly initialised layer of the named cell. Raises FieldError for an unknown name."""
     if cell not in NUM_GATES:
-        raise UsageError(f"cell must be one of {', '.join(NUM_GATES)}, got {cell!r}.")
+        raise FieldError("cell", must_be_one_of(NUM_GATES, cell))
     kind = OwnLayer if cell in OWN_RECURRENCES else FusedLayer
     layer = kind(cell, input_size, hidden_size)
     initialise(cell, layer.weights())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
-from charlm.errors import UsageError
+from charlm.errors import FieldError, UsageError, must_be_one_of
 
 CELLS = (
     "lstm",
@@ -82,16 +82,16 @@ class _Checked:
         right = type(value) is kind  # a bool is no number here
         if not right or not low <= value <= high:
             what = "a whole number" if kind is int else "a number"
-            raise UsageError(f"{name} must be {what} from {low:g} to {high:g}, got {value!r}.")
+            raise FieldError(name, f"must be {what} from {low:g} to {high:g}, got {value!r}.")
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)
         if value not in choices:
-            raise UsageError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+            raise FieldError(name, must_be_one_of(choices, value))
 
     def _check_flag(self, name: str) -> None:
         if type(getattr(self, name)) is not bool:
-            raise UsageError(f"{name} must be true or false, got {getattr(self, name)!r}.")
+            raise FieldError(name, f"must be true or false, got {getattr(self, name)!r}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -268,7 +268,7 @@ class SamplingConfig(_Checked):
         self._check_choice("unknown", UNKNOWN)
         self._check("seed", int, 0, 2**63 - 1)
         if not isinstance(self.stop, (tuple, list)):
-            raise UsageError(f"stop must be a list of strings, got {self.stop!r}.")
+            raise FieldError("stop", f"must be a list of strings, got {self.stop!r}.")
         if any(not isinstance(text, str) or not text for text in self.stop):
             raise UsageError("a stop string must not be empty.")
         object.__setattr__(self, "stop", tuple(self.stop))  # JSON has lists alone

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charlm.errors import TextError, UsageError
+from charlm.errors import FieldError, TextError, UsageError
 
 VALID_SHARE = 0.1
 _FEWEST_TO_HOLD_OUT = 5  # with fewer sequences than this, none is held out
@@ -153,7 +153,7 @@ def hold_out(
     contiguous part of each file is held out instead.
     """
     if not 0 <= share < 1:
-        raise UsageError(f"the share held out must be from 0 to below 1, got {share}.")
+        raise FieldError("valid_share", f"must be from 0 to below 1, got {share}.")
     if share == 0:
         return Split(list(sequences), [], ("nothing is held out for validation",))
     if split_on == "file":

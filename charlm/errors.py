@@ -2,6 +2,7 @@
 
     CharlmError            1   anything charlm refuses or cannot do
     ├── UsageError         2   an option or argument that makes no sense
+    │   └── FieldError     2   a field of a config or request, by its name
     ├── TextError          3   text that cannot be read, decoded or used
     ├── CheckpointError    4   a checkpoint that is missing, damaged or of another kind
     ├── DivergedError      5   training produced numbers that are not finite
@@ -9,6 +10,8 @@
 
 A message is one or two sentences: what was wrong, what was got, what to do.
 """
+
+from collections.abc import Iterable
 
 
 class CharlmError(Exception):
@@ -21,6 +24,17 @@ class UsageError(CharlmError):
     """An option or argument is out of range or contradicts another."""
 
     exit_code = 2
+
+
+class FieldError(UsageError):
+    """A field, named as in Python, is out of range: ``what`` says how. Commands name their option.
+
+    ``field`` is a name such as hidden_size, which the command line calls --hidden.
+    """
+
+    def __init__(self, field: str, what: str) -> None:
+        super().__init__(f"{field} {what}")
+        self.field, self.what = field, what
 
 
 class TextError(CharlmError):
@@ -45,3 +59,23 @@ class LockedError(CharlmError):
     """Another process holds the lock of this run."""
 
     exit_code = 6
+
+
+def must_be_one_of(choices: Iterable[str], got: object) -> str:
+    """What is wrong with a value that is none of the choices, and which of them may be meant."""
+    choices = tuple(choices)
+    return f"must be {_either(choices)}, got {got!r}.{did_you_mean(str(got), choices)}"
+
+
+def did_you_mean(got: str, choices: Iterable[str]) -> str:
+    """ " Did you mean X?" of the choice that is most like what was got; "" where none is."""
+    from difflib import get_close_matches
+
+    by_lower = {choice.lower(): choice for choice in choices}
+    found = get_close_matches(got.lower(), by_lower, n=1)
+    return f" Did you mean {by_lower[found[0]]}?" if found else ""
+
+
+def _either(choices: tuple[str, ...]) -> str:
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last

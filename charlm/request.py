@@ -16,7 +16,7 @@ from charlm import partner as partners
 from charlm.batching import TokenizedText, num_windows, tokenize
 from charlm.cache import Cache
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig, are_typed
-from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.errors import CheckpointError, FieldError, TextError, UsageError, must_be_one_of
 from charlm.labels import Labelled, Labels, LabelSource, hold_out, read_labelled
 from charlm.partner import Partner
 from charlm.run import Material
@@ -78,16 +78,12 @@ class Asked:
     def check(self) -> None:
         """Raise UsageError for what cannot be; the model's fields are not looked at."""
         if self.level is not None and self.level not in LEVELS:
-            raise UsageError(f"level must be one of {', '.join(LEVELS)}, got {self.level!r}.")
+            raise FieldError("level", must_be_one_of(LEVELS, self.level))
         if self.split_on is not None and self.split_on not in SPLITS:
-            raise UsageError(
-                f"split-on must be one of auto, {', '.join(SPLITS)}, got {self.split_on!r}."
-            )
+            raise FieldError("split_on", must_be_one_of(("auto", *SPLITS), self.split_on))
         for name, choices in (("errors", ERRORS), ("subword_model", SUBWORD_MODELS)):
             if getattr(self, name) not in choices:
-                raise UsageError(
-                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}."
-                )
+                raise FieldError(name, must_be_one_of(choices, getattr(self, name)))
         check_budget(self.seconds, self.epochs, self.steps)
         asked = {**self.training, "seed": self.seed, "precision": self.precision or "fp32"}
         TrainingConfig(**{"num_steps": 1, "segment_length": 10**9, **asked})
@@ -128,8 +124,7 @@ class Request(Asked):
     def __post_init__(self) -> None:
         self.check()
         if self.normalize not in (None, *NORMAL_FORMS):
-            forms = ", ".join(NORMAL_FORMS)
-            raise UsageError(f"normalize must be one of {forms}, got {self.normalize!r}.")
+            raise FieldError("normalize", must_be_one_of(NORMAL_FORMS, self.normalize))
         if self.label_from is None and (self.text_column or self.text_field):
             raise UsageError("--text-column and --text-field go with --label-from.")
         _ = self.label_source

@@ -93,9 +93,9 @@ def test_a_budget_is_positive(name: str, value: float) -> None:
 
 def test_levels_and_splits_are_checked() -> None:
     """A request for a level or a way to split that does not exist is refused at once."""
-    with pytest.raises(UsageError, match="level must be one of char, word, subword"):
+    with pytest.raises(UsageError, match="level must be char, word or subword"):
         Request(corpus=("a",), level="byte")
-    with pytest.raises(UsageError, match="auto, line, paragraph, file"):
+    with pytest.raises(UsageError, match="auto, line, paragraph or file"):
         Request(corpus=("a",), split_on="page")
 
 
@@ -587,4 +587,4 @@ def test_what_makes_no_sense_is_refused_before_training(corpus: Path) -> None:
     ):
         with pytest.raises(CharlmError) as caught:
             settle(asked(corpus, steps=1, **fields), quiet)
-        assert type(caught.value) is UsageError, fields
+        assert isinstance(caught.value, UsageError), fields

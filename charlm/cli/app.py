@@ -23,6 +23,7 @@ from charlm.cli import (
 )
 from charlm.cli.next import next_cli  # the module's own name is a builtin's
 from charlm.cli.tag import tag_cli
+from charlm.errors import CharlmError
 
 app = typer.Typer(
     name="charlm",
@@ -85,6 +86,8 @@ def main() -> None:
         sys.exit(app(prog_name="charlm", standalone_mode=False))
     except _MISUSE as error:
         border.complain_of_usage(error)
+    except CharlmError as error:  # of an option's own check
+        border.complain_of(error)
 
 
 def _writable(stream: TextIO | None) -> TextIO:

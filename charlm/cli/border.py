@@ -2,8 +2,8 @@
 
 import contextlib
 import functools
-import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,8 +13,9 @@ from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from charlm.cli.ending import amid_import, end, numbers
+from charlm.cli.options import option_of
 from charlm.cli.terminal import safe_text, say_lines
-from charlm.errors import CharlmError
+from charlm.errors import CharlmError, FieldError, did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,7 +79,7 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
                 signals.check()  # what was raised amid a destructor went no further
                 return result
         except CharlmError as error:
-            _complain(f"charlm: error: {_in_a_line(error)}", error.exit_code)
+            complain_of(error)
         except Interrupted as interrupted:
             if any(thread.daemon for thread in threading.enumerate()):
                 # At work in C++ still (tokenizers/subword.py): a usual exit would pull its
@@ -98,17 +99,64 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             message = f"charlm: unexpected error: {type(error).__name__}: {_in_a_line(error)}"
             _complain(f"{message}\nThis is a fault of charlm; --debug shows where.", 1)
-        raise AssertionError("not reached")
 
     return command
 
 
+def complain_of(error: CharlmError) -> NoReturn:
+    """One line, and the exit code of the error; a field is called by the option that sets it."""
+    what = f"{option_of(error.field)} {error.what}" if isinstance(error, FieldError) else error
+    _complain(f"charlm: error: {_in_a_line(what)}", error.exit_code)
+
+
 def complain_of_usage(error: Any) -> NoReturn:
     """What typer has to say of the command line, which can hold anything: names of files too."""
-    told = io.StringIO()
-    error.show(file=told)
-    say_lines(told.getvalue().rstrip("\n"))
-    raise SystemExit(error.exit_code)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        _complain(error.message, error.exit_code)
+    what = _in_a_line(_what_is_wrong(error)).rstrip(".")
+    end = "" if what.endswith("?") else "."
+    command = "charlm" if error.ctx is None else error.ctx.command_path
+    _complain(f"charlm: error: {what}{end} See {command} --help.", error.exit_code)
+
+
+def _what_is_wrong(error: Any) -> str:
+    """What an error of typer's says, in the words of charlm's own."""
+    option = getattr(error, "option_name", None)
+    if option is not None and hasattr(error, "possibilities"):
+        return f"there is no option {option}.{did_you_mean(option, error.possibilities or ())}"
+    if (
+        command := re.fullmatch(r"No such command '(.*?)'.*", error.message, re.DOTALL)
+    ) is not None:
+        there = error.ctx.command.commands
+        return f"there is no command {command[1]!r}.{did_you_mean(command[1], there)}"
+    if getattr(error, "param", None) is not None and error.message:
+        return f"{_named(error.param)} {_of_value(error)}"
+    told = str(error.format_message())
+    return told[:1].lower() + told[1:]
+
+
+def _named(parameter: Any) -> str:
+    """An option by its longest name, an argument by what help calls it."""
+    names = [name for name in parameter.opts if name.startswith("-")]
+    return max(names, key=len) if names else str(parameter.make_metavar())
+
+
+_KINDS = {
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+}
+
+
+def _of_value(error: Any) -> str:
+    """What is wrong with a value: the parser's own words where charlm has none for it."""
+    found: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+    if not found:
+        return f"is not usable: {error.message}"
+    kind, told = found[0]["type"], found[0]["msg"].removeprefix("Input should be ")
+    told = _KINDS.get(kind, told).format(**found[0].get("ctx", {}))
+    return f"must be {told}, got {found[0]['input']}"
 
 
 def _silence(*streams: Any) -> None:
@@ -131,7 +179,7 @@ def _in_a_line(what: object) -> str:
     return safe_text(str(what))
 
 
-def _complain(message: str, exit_code: int) -> None:
+def _complain(message: str, exit_code: int) -> NoReturn:
     if debug:
         say_lines(traceback.format_exc().rstrip())
     _flush(sys.stdout)  # on a terminal what came before stands before the complaint

@@ -10,7 +10,7 @@ import typer
 from charlm.cli import options
 from charlm.cli.classifier import Classifier, classifier_of
 from charlm.cli.figures import Wanted
-from charlm.cli.filter import ON_ERROR, Filter
+from charlm.cli.filter import Filter
 from charlm.cli.form import cell
 from charlm.cli.labelled import WIDEST, judge
 from charlm.cli.meter import Meter
@@ -81,8 +81,6 @@ def classify_cli(
         raise UsageError("give --json or --tsv, not both.")
     if texts and file:
         raise UsageError("give texts or --file, not both.")
-    if on_error not in ON_ERROR:
-        raise UsageError(f"--on-error must be stop, keep or drop, got {on_error!r}.")
     records = jsonl or column is not None
     if jsonl and column is not None:
         raise UsageError("give --jsonl or --column, not both.")

@@ -15,6 +15,7 @@ from charlm.cli.meter import Meter
 from charlm.cli.model import load_models
 from charlm.cli.pseudo import pseudo_named
 from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
+from charlm.config import SPLITS
 from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from charlm.streams import Piece
     from charlm.summary import Summary
 
-_FORMATS = ("table", "json", "kenlm")
 _COLUMNS = 80
 
 
@@ -35,7 +35,10 @@ def evaluate_cli(
     ] = None,
     split_on: Annotated[
         str | None,
-        typer.Option(help="A sequence is a line, paragraph or file.  [default: as in training]"),
+        typer.Option(
+            help="A sequence is a line, paragraph or file.  [default: as in training]",
+            callback=options.one_of("--split-on", *SPLITS),
+        ),
     ] = None,
     encoding: options.FilesEncoding = "utf-8",
     errors: options.Errors = "strict",
@@ -56,7 +59,12 @@ def evaluate_cli(
     closed: options.Closed = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, full precision.")] = False,
     form: Annotated[
-        str, typer.Option("--format", help="table, json, or the four lines of kenlm's query.")
+        str,
+        typer.Option(
+            "--format",
+            help="table, json, or the four lines of kenlm's query.",
+            callback=options.one_of("--format", "table", "json", "kenlm"),
+        ),
     ] = "table",
     dynamic: Annotated[
         bool, typer.Option("--dynamic", help="Also as a model that learns from what it reads.")
@@ -82,9 +90,7 @@ def evaluate_cli(
     charlm evaluate --model names --labelled file names/
     charlm evaluate --check
     """
-    check_form(unit, json=json, tsv=False)
-    if form not in _FORMATS:
-        raise UsageError(f"--format must be table, json or kenlm, got {form!r}.")
+    check_form(json=json, tsv=False)
     form = "json" if json else form
     if check and (closed or dynamic or form == "kenlm"):
         raise UsageError(

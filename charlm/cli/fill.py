@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _TOP = 10
 _COLUMNS = 80
-_UNKNOWN = ("resample", "keep")
 
 
 def fill_cli(
@@ -35,7 +34,11 @@ def fill_cli(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many ways to fill a text.")] = _TOP,
     unk: Annotated[
-        str, typer.Option(help="<UNK>: resample leaves it out, keep shows it, as U+FFFD.")
+        str,
+        typer.Option(
+            help="<UNK>: resample leaves it out, keep shows it, as U+FFFD.",
+            callback=options.one_of("--unk", "resample", "keep"),
+        ),
     ] = "resample",
     model: options.Model = None,
     unit: options.Unit = "nats",
@@ -55,9 +58,7 @@ def fill_cli(
     charlm fill --model gaps "The app[?2] and pear salad" --json
     charlm fill --model gaps --file gaps.txt --tsv
     """
-    check_form(unit, json=json, tsv=tsv)
-    if unk not in _UNKNOWN:
-        raise UsageError(f"--unk must be resample or keep, got {unk!r}.")
+    check_form(json=json, tsv=tsv)
     if texts and file is not None:
         raise UsageError("give texts or --file, not both.")
     if not texts and file is None:

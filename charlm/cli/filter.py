@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from charlm.api import LanguageModel
     from charlm.scoring import TextScore
 
-ON_ERROR = ("stop", "keep", "drop")
-
 
 class Shows(Protocol):
     """What writes scores that do not go into records."""

@@ -6,12 +6,8 @@ from charlm.cli.terminal import safe_text
 from charlm.errors import UsageError
 
 
-def check_form(unit: str, *, json: bool, tsv: bool) -> None:
-    """Raise UsageError if the unit is none, or if two forms are asked for."""
-    from charlm.metrics import UNITS
-
-    if unit not in UNITS:
-        raise UsageError(f"--unit must be nats, bits or log10, got {unit!r}.")
+def check_form(*, json: bool, tsv: bool) -> None:
+    """Raise UsageError if two forms are asked for."""
     if json and tsv:
         raise UsageError("give --json or --tsv, not both.")
 

@@ -52,7 +52,7 @@ def next_cli(
     charlm next --top 5 --unit bits
     charlm next --file sentences.txt --all --tsv
     """
-    check_form(unit, json=json, tsv=tsv)
+    check_form(json=json, tsv=tsv)
     if everything and top is not None:
         raise UsageError("give --top or --all, not both.")
     text = read_beginning(prefix, file, name="prefix", ways="a prefix or --file")

@@ -8,6 +8,7 @@ import typer
 from charlm.cli import options
 from charlm.cli.model import load_model
 from charlm.cli.terminal import cut, out, out_json, safe_text
+from charlm.config import SPLITS
 from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ def novelty_cli(
     ] = None,
     split_on: Annotated[
         str | None,
-        typer.Option(help="A sample is a line, paragraph or file.  [default: as in training]"),
+        typer.Option(
+            help="A sample is a line, paragraph or file.  [default: as in training]",
+            callback=options.one_of("--split-on", *SPLITS),
+        ),
     ] = None,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Lines are JSON objects, as of charlm sample --json.")
@@ -79,12 +83,9 @@ def novelty_cli(
         "characters": _sizes(ngrams, "--ngrams"),
         "words": _sizes(word_ngrams, "--word-ngrams"),
     }
-    from charlm.config import SPLITS
     from charlm.corpus import choose_split, read_documents
     from charlm.novelty import measure, samples_of
 
-    if split_on is not None and split_on not in SPLITS:
-        raise UsageError(f"--split-on must be {', '.join(SPLITS)}, got {split_on!r}.")
     loaded = load_model(model) if model is not None or not against else None
     normalise = loaded.tokenizer.normalise if loaded is not None else str
     if against:

@@ -1,9 +1,31 @@
 """Options that several commands have, each with one name, one type and one line of help."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from charlm.errors import UsageError, must_be_one_of
+from charlm.metrics import UNITS
+
+
+def one_of(option: str, *choices: str) -> Callable[[str | None], str | None]:
+    """A callback of an option: the choice that was meant, in whatever case it was written.
+
+    The callback raises UsageError for anything else.
+    """
+    by_lower = {choice.lower(): choice for choice in choices}
+
+    def chosen(value: str | None) -> str | None:
+        if value is None:
+            return None
+        if value.lower() not in by_lower:
+            raise UsageError(f"{option} {must_be_one_of(choices, value)}")
+        return by_lower[value.lower()]
+
+    return chosen
+
 
 # The model
 
@@ -44,7 +66,12 @@ Closed = Annotated[
 
 # The form of results
 
-Unit = Annotated[str, typer.Option(help="Of log-probabilities: nats, bits or log10.")]
+Unit = Annotated[
+    str,
+    typer.Option(
+        help="Of log-probabilities: nats, bits or log10.", callback=one_of("--unit", *UNITS)
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON Lines, full precision.")]
 Tsv = Annotated[bool, typer.Option("--tsv", help="Tab-separated, full precision.")]
 
@@ -53,7 +80,11 @@ Tsv = Annotated[bool, typer.Option("--tsv", help="Tab-separated, full precision.
 FileEncoding = Annotated[str, typer.Option(help="Of the file.")]
 FilesEncoding = Annotated[str, typer.Option(help="Of the files.")]
 Errors = Annotated[
-    str, typer.Option(help="What to do with bytes that are no text: strict or replace.")
+    str,
+    typer.Option(
+        help="What to do with bytes that are no text: strict or replace.",
+        callback=one_of("--errors", "strict", "replace"),
+    ),
 ]
 TextColumn = Annotated[
     int | None,
@@ -72,7 +103,13 @@ Column = Annotated[
 ]
 Header = Annotated[bool, typer.Option("--header", help="The first line names the columns.")]
 Prefix = Annotated[str, typer.Option(help="In front of the names of results.")]
-OnError = Annotated[str, typer.Option(help="What becomes of broken lines: stop, keep or drop.")]
+OnError = Annotated[
+    str,
+    typer.Option(
+        help="What becomes of broken lines: stop, keep or drop.",
+        callback=one_of("--on-error", "stop", "keep", "drop"),
+    ),
+]
 
 # The options of the command line and the fields of the configs that they set.
 MODEL_OPTIONS = {
@@ -96,3 +133,10 @@ TRAINING_OPTIONS = {
     "patience": "patience",
     "on_nan": "on_nan",
 }
+_OPTION_OF = {field: name for name, field in (MODEL_OPTIONS | TRAINING_OPTIONS).items()}
+_OPTION_OF |= {"num_steps": "steps", "unknown": "unk"}
+
+
+def option_of(field: str) -> str:
+    """The option that sets a field: hidden_size is --hidden."""
+    return f"--{_OPTION_OF.get(field, field).replace('_', '-')}"

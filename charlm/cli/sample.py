@@ -11,6 +11,7 @@ from charlm.cli import options
 from charlm.cli.input import read_beginning
 from charlm.cli.model import load_models
 from charlm.cli.terminal import out, out_json, say_lines, say_loading
+from charlm.config import UNKNOWN
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +47,11 @@ def sample_cli(
         list[str] | None, typer.Option(help="End before this text; may be repeated.")
     ] = None,
     unk: Annotated[
-        str, typer.Option(help="<UNK>: resample it, spell a new word, or keep it, as U+FFFD.")
+        str,
+        typer.Option(
+            help="<UNK>: resample it, spell a new word, or keep it, as U+FFFD.",
+            callback=options.one_of("--unk", *UNKNOWN),
+        ),
     ] = "resample",
     novel: Annotated[
         bool, typer.Option("--novel", help="Draw again what stands in the training text.")
@@ -70,10 +75,8 @@ def sample_cli(
     charlm sample --model poems --unk spell
     charlm sample --model names --label Russian --n 20
     """
-    from charlm.config import UNKNOWN, SamplingConfig
+    from charlm.config import SamplingConfig
 
-    if unk not in UNKNOWN:
-        raise UsageError(f"--unk must be resample, spell or keep, got {unk!r}.")
     if stream and (json or novel):
         raise UsageError("--stream cannot be taken back: leave out --json and --novel with it.")
     text = read_beginning(prompt, prompt_file, name="prompt", ways="--prompt or --prompt-file")

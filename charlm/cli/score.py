@@ -17,7 +17,7 @@ from charlm.cli.figures import (
     say_pseudo_verdict,
     say_verdict,
 )
-from charlm.cli.filter import ON_ERROR, Bounds, Filter, Shows
+from charlm.cli.filter import Bounds, Filter, Shows
 from charlm.cli.form import check_form
 from charlm.cli.meter import Meter
 from charlm.cli.model import load_models
@@ -99,11 +99,9 @@ def score_cli(
     charlm score --column 2 --file table.tsv
     charlm score --nbest --weight 0.5 --file hypotheses.tsv
     """
-    check_form(unit, json=json, tsv=tsv)
+    check_form(json=json, tsv=tsv)
     if texts and file is not None:
         raise UsageError("give texts or --file, not both.")
-    if on_error not in ON_ERROR:
-        raise UsageError(f"--on-error must be stop, keep or drop, got {on_error!r}.")
     bounds = Bounds(min_perplexity, max_perplexity, min_bits, max_bits, invert)
     wanted = Wanted(unit, per_token, words, prefix)
     records = jsonl or column is not None or n_best

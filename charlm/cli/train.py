@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from charlm.cli import options
-from charlm.cli.options import MODEL_OPTIONS, TRAINING_OPTIONS
+from charlm.cli.options import MODEL_OPTIONS, TRAINING_OPTIONS, one_of
 from charlm.cli.resuming import existing
 from charlm.cli.terminal import say
 from charlm.cli.training import train
+from charlm.config import CELLS, LEVELS, ON_NAN, POOLINGS, PRECISIONS, SPLITS
 from charlm.errors import CharlmError, UsageError
+from charlm.tokenizers.base import NORMAL_FORMS, SUBWORD_MODELS
 
 
 def train_cli(
@@ -33,7 +35,8 @@ def train_cli(
         str | None,
         typer.Option(
             help="What a classifier makes of all positions: mean-max, or the last of each "
-            "direction.  [default: mean-max]"
+            "direction.  [default: mean-max]",
+            callback=one_of("--pooling", *POOLINGS),
         ),
     ] = None,
     name: Annotated[
@@ -41,11 +44,18 @@ def train_cli(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that exists.")] = False,
     level: Annotated[
-        str | None, typer.Option(help="What a token is: char, word or subword.  [default: char]")
+        str | None,
+        typer.Option(
+            help="What a token is: char, word or subword.  [default: char]",
+            callback=one_of("--level", *LEVELS),
+        ),
     ] = None,
     split_on: Annotated[
         str | None,
-        typer.Option(help="What a sequence is: auto, line, paragraph or file.  [default: auto]"),
+        typer.Option(
+            help="What a sequence is: auto, line, paragraph or file.  [default: auto]",
+            callback=one_of("--split-on", "auto", *SPLITS),
+        ),
     ] = None,
     label_from: Annotated[
         str | None,
@@ -79,7 +89,8 @@ def train_cli(
         str | None,
         typer.Option(
             help="lstm, lstm-peephole, gru, gru-reset-before, gru-minimal, rnn-tanh or rnn-relu."
-            "  [default: lstm]"
+            "  [default: lstm]",
+            callback=one_of("--cell", *CELLS),
         ),
     ] = None,
     layers: Annotated[int | None, typer.Option(help="Recurrent layers.  [default: 1]")] = None,
@@ -131,7 +142,11 @@ def train_cli(
         typer.Option("--pretokenized", help="The text is cut already: words stand between spaces."),
     ] = False,
     subword_model: Annotated[
-        str | None, typer.Option(help="unigram or bpe (subword level).  [default: unigram]")
+        str | None,
+        typer.Option(
+            help="unigram or bpe (subword level).  [default: unigram]",
+            callback=one_of("--subword-model", *SUBWORD_MODELS),
+        ),
     ] = None,
     ngram: Annotated[
         int | None,
@@ -142,7 +157,10 @@ def train_cli(
     ] = False,
     normalize: Annotated[
         str | None,
-        typer.Option(help="Read all text as NFC, NFD, NFKC or NFKD.  [default: as it is]"),
+        typer.Option(
+            help="Read all text as NFC, NFD, NFKC or NFKD.  [default: as it is]",
+            callback=one_of("--normalize", *NORMAL_FORMS),
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Sequences of bptt length a step.  [default: by text]")
@@ -167,13 +185,22 @@ def train_cli(
             "--on-nan",
             help="A gradient that is not finite: skip the step, rollback to the best weights at "
             "half the learning rate, or stop.  [default: skip]",
+            callback=one_of("--on-nan", *ON_NAN),
         ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto, fp32 or bf16 products.  [default: auto]")
+        str | None,
+        typer.Option(
+            help="auto, fp32 or bf16 products.  [default: auto]",
+            callback=one_of("--precision", "auto", *PRECISIONS),
+        ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or mps.  [default: auto]")
+        str | None,
+        typer.Option(
+            help="auto, cpu, cuda or mps.  [default: auto]",
+            callback=one_of("--device", "auto", "cpu", "cuda", "mps"),
+        ),
     ] = None,
     no_index: Annotated[
         bool,
@@ -182,7 +209,10 @@ def train_cli(
     encoding: Annotated[str | None, typer.Option(help="Of the text.  [default: utf-8]")] = None,
     errors: Annotated[
         str | None,
-        typer.Option(help="What to do with bytes that are no text: strict or replace."),
+        typer.Option(
+            help="What to do with bytes that are no text: strict or replace.",
+            callback=one_of("--errors", "strict", "replace"),
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of everything that is drawn.  [default: 0]")

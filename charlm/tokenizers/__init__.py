@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from charlm.errors import CheckpointError, UsageError
+from charlm.errors import CheckpointError, FieldError, must_be_one_of
 from charlm.tokenizers.base import (
     LEVELS,
     NORMAL_FORMS,
@@ -44,14 +44,13 @@ def train_tokenizer(
     (NFC, NFD, NFKC or NFKD) in which every text is read; None leaves it as it is. The same texts
     and options give the same tokenizer.
 
-    Raises UsageError for an option that makes no sense for the level, TextError if the texts
+    Raises FieldError for an option that makes no sense for the level, TextError if the texts
     hold nothing to learn from.
     """
     _check_options(level, vocab_size, min_count, lowercase, pretokenized, subword_model)
     if normalize is not None:
         if normalize not in NORMAL_FORMS:
-            choices = ", ".join(NORMAL_FORMS)
-            raise UsageError(f"normalize must be one of {choices}, got {normalize!r}.")
+            raise FieldError("normalize", must_be_one_of(NORMAL_FORMS, normalize))
         from charlm.tokenizers.normalizing import NormalizingTokenizer, normal_form
 
         inner = train_tokenizer(
@@ -126,21 +125,20 @@ def _check_options(
     pretokenized: bool,
     subword_model: str,
 ) -> None:
-    """Refuse options that are out of range or mean nothing at the level: UsageError."""
+    """Refuse options that are out of range or mean nothing at the level: FieldError."""
     if level not in LEVELS:
-        raise UsageError(f"level must be one of {', '.join(LEVELS)}, got {level!r}.")
+        raise FieldError("level", must_be_one_of(LEVELS, level))
     smallest = NUM_SPECIALS + 1 + (NUM_BYTES if level == "subword" else 0)
     if vocab_size is not None and vocab_size < smallest:
-        raise UsageError(
-            f"vocab_size must be at least {smallest} at {level} level, got {vocab_size}."
+        raise FieldError(
+            "vocab_size", f"must be at least {smallest} at {level} level, got {vocab_size}."
         )
     if min_count is not None and (level == "subword" or min_count < 1):
-        raise UsageError("min_count must be at least 1, and means nothing at subword level.")
+        raise FieldError("min_count", "must be at least 1, and means nothing at subword level.")
     for name, wanted in (("lowercase", lowercase), ("pretokenized", pretokenized)):
         if wanted and level != "word":
-            raise UsageError(f"{name} is for word level, not {level} level.")
+            raise FieldError(name, f"is for word level, not {level} level.")
     if subword_model not in SUBWORD_MODELS:
-        choices = ", ".join(SUBWORD_MODELS)
-        raise UsageError(f"subword_model must be one of {choices}, got {subword_model!r}.")
+        raise FieldError("subword_model", must_be_one_of(SUBWORD_MODELS, subword_model))
     if subword_model != "unigram" and level != "subword":
-        raise UsageError(f"subword_model is for subword level, not {level} level.")
+        raise FieldError("subword_model", f"is for subword level, not {level} level.")

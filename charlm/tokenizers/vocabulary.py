@@ -41,7 +41,7 @@ class Vocabulary:
         if not ranked:
             raise TextError(
                 f"No token occurs {min_count} times in the training text: "
-                "give more text or a lower min_count."
+                "give more text or a lower minimum count."
             )
         return cls(ranked if vocab_size is None else ranked[: vocab_size - NUM_SPECIALS])
 
