@@ -163,14 +163,17 @@ def append(path: Path, data: bytes, disk: Disk = DISK) -> None:
 
 
 def make_directories(path: Path, disk: Disk = DISK) -> None:
-    """Make a directory and those above it that are missing, for good. Raises OSError."""
+    """Make a directory and those above it that are missing, for good. Raises OSError.
+
+    Links above it are followed: they are of the person who named the path.
+    """
     if path.is_dir():
         return
     if path.parent != path:
         make_directories(path.parent, disk)
     with contextlib.suppress(FileExistsError):  # another process was first
         disk.mkdir(path)
-        _sync_directory(path.parent, disk)
+        _sync_directory(path.parent.resolve(), disk)
     if not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 

@@ -194,6 +194,36 @@ def test_a_run_that_is_a_link_is_not_written_to(place: Path) -> None:
     assert list((place / "real").iterdir()) == []
 
 
+@pytest.mark.parametrize("link", ["checkpoints", "above", "above/checkpoints"])
+def test_links_above_a_run_are_followed(place: Path, link: str) -> None:
+    """A run below a link, or a link to a link, is made, saved to, found and gone on with."""
+    (place / "large").mkdir()
+    (place / "above").mkdir()
+    if link == "above":
+        (place / "above").rmdir()
+        (place / "above").symlink_to("large")
+    else:
+        (place / "hop").symlink_to("large")
+        (place / link).symlink_to(place / "hop")
+    root = place / link if link != "above" else place / "above" / "checkpoints"
+    for step in (1, 2):
+        lock = runs.open_run(root / "run")
+        save_and_rotate(root / "run", step)
+        runs.write_json(root / "run" / "run.json", {"run_id": "1"})
+        lock.release()
+    assert checkpoint.load_named("run", root).step == 2
+    assert runs.below(root) == [root / "run"]
+    assert (place / "large" / "run").is_dir() == (link != "above")
+
+
+def test_a_link_to_nothing_above_a_run_leaves_nothing(place: Path) -> None:
+    """It is refused in a sentence, and what it would lead to is not made."""
+    (place / "checkpoints").symlink_to(place / "gone")
+    with pytest.raises(CheckpointError, match="cannot write to .*run: Not a directory"):
+        runs.open_run(place / "checkpoints" / "run")
+    assert not (place / "gone").exists()
+
+
 # Locks and leftovers
 
 
