@@ -22,7 +22,7 @@ from charlm.numpy_engine import NumpyEngine
 from charlm.partnered import PartneredEngine, PartneredReader
 from charlm.prediction import NextTokens, next_tokens
 from charlm.pseudo import PseudoScore, PseudoSummary
-from charlm.sampling import Sample, Sampler
+from charlm.sampling import Sample, Sampler, fresh_seed
 from charlm.scoring import TextScore, ended, score_texts
 from charlm.streams import Piece
 from charlm.summary import Summary, summarise, summarise_whole
@@ -206,10 +206,20 @@ class LanguageModel:
         return summarise(pieces, self.tokenizer, lambda _: learner, unknown=unknown)
 
     def sample(
-        self, n: int = 1, *, prompt: str = "", novel: bool = False, **options: Any
+        self,
+        n: int = 1,
+        *,
+        prompt: str = "",
+        novel: bool = False,
+        seed: int | None = None,
+        **options: Any,
     ) -> list[Sample]:
-        """Draw n sequences; options are the fields of SamplingConfig (seed, temperature, …)."""
-        config = SamplingConfig(**options)
+        """Draw n sequences; options are the fields of SamplingConfig (temperature, top_k, …).
+
+        The same seed gives the same text. Without one each call draws another, which every sample
+        tells.
+        """
+        config = SamplingConfig(**options, seed=fresh_seed() if seed is None else seed)
         sampler = self.sampler(n, config, prompt)
         return list(sampler.sample(n, config, prompt=prompt, novel=novel))
 

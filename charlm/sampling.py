@@ -11,6 +11,7 @@ from (seed, i) and its place.
 
 import dataclasses
 import itertools
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -39,8 +40,9 @@ class Sample:
     itself: temperature 1, nothing masked, <EOS> included where it was drawn; where <UNK> was
     spelled, the spelling is in it, and it is what scoring the text gives. num_unknown of the
     num_tokens drawn are <UNK>. ended is ``eos``, ``stop`` or ``max_tokens``. in_training_text is
-    None where the model does not know its training sequences. drawn_by is the number of the model
-    that drew it, where several do by turns.
+    None where the model does not know its training sequences. seed is the one it was drawn with:
+    with it, all else being the same, sequence number index is drawn again. drawn_by is the number
+    of the model that drew it, where several do by turns.
     """
 
     index: int
@@ -50,7 +52,13 @@ class Sample:
     num_unknown: int
     ended: str
     in_training_text: bool | None
+    seed: int
     drawn_by: int | None = None
+
+
+def fresh_seed() -> int:
+    """A seed from the operating system, short enough to be typed."""
+    return secrets.randbelow(10**9)
 
 
 class _Lane:
@@ -255,6 +263,7 @@ class Sampler:
             num_unknown=lane.ids.count(self.tokenizer.unk_id),
             ended=ended,
             in_training_text=self.stands_in_training(text),
+            seed=lane.key[0],
         )
 
     def _stop(self, lane: _Lane, stops: tuple[str, ...], prompt: Prompt) -> str | None:

@@ -54,19 +54,31 @@ def test_sample_as_in_the_documentation(run: Path) -> None:
     assert samples == charlm.load(run).sample(n=5, seed=1)
     assert [s.text for s in samples] != [s.text for s in lm.sample(n=5, seed=2)]
     assert len(lm.sample()) == 1
+    drawn = [lm.sample(n=3, max_tokens=20) for _ in range(3)]  # each with a seed of its own
+    seeds = [{sample.seed for sample in samples} for samples in drawn]
+    assert len(set.union(*seeds)) == sum(map(len, seeds)) == 3
+    for samples in drawn:
+        assert lm.sample(n=3, max_tokens=20, seed=samples[0].seed) == samples
     assert all(sample.in_training_text is False for sample in lm.sample(n=3, novel=True))
 
 
 def test_options_of_sample_are_those_of_the_config(run: Path) -> None:
     """Every field of SamplingConfig can be given by name, and is checked."""
     lm = charlm.load(run)
-    (sample,) = lm.sample(prompt="the ", temperature=0.5, top_k=3, top_p=0.9, max_tokens=7)
+    shape = {"temperature": 0.5, "top_k": 3, "top_p": 0.9, "seed": 0}
+    (sample,) = lm.sample(prompt="the ", max_tokens=7, **shape)
     assert sample.text.startswith("the ")
     assert sample.num_tokens <= 7
-    shape = {"temperature": 0.5, "top_k": 3, "top_p": 0.9}
     (stopped,) = lm.sample(stop=(sample.text[4],), prompt="the ", **shape)
     assert stopped.text == "the "
-    wrongs = ({"temperature": -1}, {"top_k": 0}, {"top_p": 2.0}, {"stop": ("",)}, {"stop": "a"})
+    wrongs = (
+        {"temperature": -1},
+        {"top_k": 0},
+        {"top_p": 2.0},
+        {"stop": ("",)},
+        {"stop": "a"},
+        {"seed": -1},
+    )
     for wrong in wrongs:
         with pytest.raises(UsageError):
             lm.sample(**wrong)

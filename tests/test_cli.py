@@ -790,24 +790,46 @@ def test_diverged_training_is_told(empty: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_n_is_the_number_of_sequences(here: Path) -> None:
     """`--n 300` means 300 sequences, a line each, whatever the batch size."""
-    whole = good("sample", "--n", "300", "--max-tokens", "8", "--model", "char").out
+    same = ("--max-tokens", "8", "--model", "char", "--seed", "0")
+    whole = good("sample", "--n", "300", *same).out
     assert whole.count("\n") == 300
     for size in ("1", "7", "300"):
-        options = ("--max-tokens", "8", "--model", "char", "--batch-size", size)
+        options = (*same, "--batch-size", size)
         assert good("sample", "-n", "20", *options).out == "".join(whole.splitlines(True)[:20])
 
 
 def test_the_same_seed_gives_the_same_text(here: Path) -> None:
-    """Sampling is reproducible by default, and --seed changes it."""
-    assert good("sample").out == good("sample", "--seed", "0").out
-    assert good("sample").out != good("sample", "--seed", "1").out
+    """What is drawn with a seed is drawn again with it, and another draws something else."""
+    assert good("sample", "--seed", "7").out == good("sample", "--seed", "7").out
+    assert good("sample", "--seed", "7").out != good("sample", "--seed", "1").out
+
+
+@pytest.mark.parametrize("form", [[], ["--stream"], ["--json"], ["--report"], ["-0"]])
+def test_without_a_seed_each_call_draws_another_and_tells_it(here: Path, form: list[str]) -> None:
+    """With the seed that stderr names, and JSON holds, the same text comes, in every form."""
+    options = ("sample", "--model", "char", "-n", "3", "--max-tokens", "20", *form)
+    seeds, texts = set(), set()
+    for _ in range(3):
+        drawn = good(*options)
+        said = re.match(r"seed: (\d+); --seed \1 gives the same text\n", drawn.err)
+        assert said is not None
+        again = good(*options, "--seed", said[1])
+        assert again.out == drawn.out
+        assert again.err == drawn.err.removeprefix(said[0])
+        if form == ["--json"]:
+            assert {line["seed"] for line in lines_of_json(drawn.out)} == {int(said[1])}
+        seeds.add(said[1])
+        texts.add(drawn.out)
+    assert len(seeds) == 3
+    assert len(texts) > 1
 
 
 def test_the_model_that_was_taken_is_named_on_stderr(here: Path) -> None:
     """Where no model is named, the newest finished run is taken and stderr says which."""
-    result = good("sample")
+    result = good("sample", "--seed", "0")
     assert result.err == "model: trained (step 60)\n"
-    assert good("sample", "--model", "trained") == (0, result.out, "", result.out)
+    named = good("sample", "--model", "trained", "--seed", "0")
+    assert named == (0, result.out, "", result.out)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -817,7 +839,7 @@ def test_the_model_that_was_taken_is_named_on_stderr(here: Path) -> None:
 )
 def test_a_prompt_begins_the_text(here: Path, level: str, prompt: str) -> None:
     """The prompt comes out as it went in, whatever is in it, from all three ways to give it."""
-    options = ("sample", "--model", level, "--max-tokens", "4", "--json")
+    options = ("sample", "--model", level, "--max-tokens", "4", "--json", "--seed", "0")
     (drawn,) = lines_of_json(good(*options, "--prompt", prompt).out)
     assert drawn["text"].startswith(prompt)
     assert good(*options, "--prime", prompt).out == good(*options, "--prompt", prompt).out
@@ -828,7 +850,7 @@ def test_a_prompt_begins_the_text(here: Path, level: str, prompt: str) -> None:
 def test_a_prompt_from_a_file(here: Path, tmp_path: Path) -> None:
     """A file's newlines belong to the prompt, but for the last; two prompts are refused."""
     (tmp_path / "prompt").write_text("the\nbear\n")
-    options = ("sample", "--model", "char", "--max-tokens", "4")
+    options = ("sample", "--model", "char", "--max-tokens", "4", "--seed", "0")
     from_file = good(*options, "--prompt-file", str(tmp_path / "prompt")).out
     assert from_file == good(*options, "--prompt", "the\nbear").out
     assert "not both" in bad(2, *options, "--prompt", "a", "--prompt-file", "b")
@@ -847,10 +869,9 @@ def test_a_prompt_that_is_no_text_is_refused(here: Path) -> None:
 
 def test_stop_strings_end_a_text_and_are_not_part_of_it(here: Path) -> None:
     """A text ends before the first of the stop strings."""
-    plain = lines_of_json(good("sample", "--n", "30", "--json").out)
-    stopped = lines_of_json(
-        good("sample", "--n", "30", "--json", "--stop", "e", "--stop", "th").out
-    )
+    options = ("sample", "--n", "30", "--json", "--seed", "0")
+    plain = lines_of_json(good(*options).out)
+    stopped = lines_of_json(good(*options, "--stop", "e", "--stop", "th").out)
     for before, after in zip(plain, stopped, strict=True):
         assert after["text"] == re.split("e|th", before["text"])[0]
         assert after["ended"] == ("stop" if re.search("e|th", before["text"]) else "eos")
@@ -892,6 +913,7 @@ def test_sampling_options_out_of_range_are_refused(here: Path, options: list[str
 def test_a_stream_is_the_same_text(here: Path, level: str, stops: list[str]) -> None:
     """--stream writes what is written without it, also over byte pieces and stop strings."""
     options = ["sample", "--model", level, "-n", "4", "--max-tokens", "60", "--prompt", "the é"]
+    options += ["--seed", "0"]
     for stop in stops:
         options += ["--stop", stop]
     assert good(*options, "--stream").out == good(*options).out
@@ -912,9 +934,10 @@ def test_held_back_is_what_could_become_a_stop_string() -> None:
 
 def test_samples_as_json_tell_all_that_is_known(here: Path) -> None:
     """The keys are stable, the log-probability is that of score, novelty is the truth."""
-    drawn = lines_of_json(good("sample", "-n", "40", "--json", "--temperature", "0.3").out)
+    options = ("--json", "--temperature", "0.3", "--seed", "0")
+    drawn = lines_of_json(good("sample", "-n", "40", *options).out)
     keys = ["text", "total_log_prob_nats", "tokens", "unknown_tokens", "ended", "in_training_text"]
-    assert all(list(line) == keys for line in drawn)
+    assert all(list(line) == [*keys, "seed"] for line in drawn)
     texts = [line["text"] for line in drawn]
     scored = lines_of_json(good("score", "--json", stdin="\n".join(texts).encode() + b"\n").out)
     for line, score in zip(drawn, scored, strict=True):
@@ -927,7 +950,7 @@ def test_samples_as_json_tell_all_that_is_known(here: Path) -> None:
 def test_unknown_words_are_drawn_again_invented_or_kept(here: Path) -> None:
     """--unk says what becomes of <UNK>; JSON counts it; a stream is the same text."""
     plain = ("sample", "-n", "6", "--model", "word", "--max-tokens", "40", "--prompt", "the bear ")
-    options = (*plain, "--temperature", "3")
+    options = (*plain, "--temperature", "3", "--seed", "0")
     again = lines_of_json(good(*options, "--json").out)
     assert {line["unknown_tokens"] for line in again} == {0}
     assert good(*options, "--unk", "resample", "--json").out == good(*options, "--json").out
@@ -953,7 +976,7 @@ def test_novel_texts_are_not_in_the_training_text(empty: Path) -> None:
     """--novel draws again what stands in the training text, and gives up in a sentence."""
     (empty / "two.txt").write_text("a\nb\n" * 40)
     good("train", "two.txt", "--steps", "150", "--hidden", "16", "--learning-rate", "0.02")
-    drawn = lines_of_json(good("sample", "-n", "50", "--json").out)
+    drawn = lines_of_json(good("sample", "-n", "50", "--json", "--seed", "0").out)
     assert any(line["in_training_text"] for line in drawn)
     try_again = charlm("sample", "-n", "5", "--novel", "--json", "--temperature", "3")
     assert not any(line["in_training_text"] for line in lines_of_json(try_again.out))

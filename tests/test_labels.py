@@ -329,7 +329,7 @@ def test_a_loaded_model_takes_a_label(run: Path) -> None:
     np.testing.assert_allclose(mixed, expected, rtol=0, atol=1e-4)
     summary = lm.evaluate(texts)
     assert summary.total_log_prob == pytest.approx(sum(mixed), abs=1e-3)
-    drawn = lm.sample(300, max_tokens=4)
+    drawn = lm.sample(300, max_tokens=4, seed=0)
     counts = np.bincount([sample.drawn_by for sample in drawn], minlength=L)
     assert chi_square_p(counts, np.exp(lm.labels.log_prior)) > 1e-4
     only = lm.with_label("dog").sample(5, max_tokens=4)
@@ -353,7 +353,7 @@ def test_a_prompt_earns_labels_their_weight(run: Path) -> None:
     lm = api.load(run)
     assert lm.labels is not None
     prompt = TEXTS[0]
-    drawn = lm.sample(400, prompt=prompt, max_tokens=1)
+    drawn = lm.sample(400, prompt=prompt, max_tokens=1, seed=0)
     ids = lm.tokenizer.encode(prompt)
     kind = lm.kind_for(1)
     log_probs = [lm.with_label(name).engine(kind).read_on(ids)[0].sum() for name in lm.labels.names]

@@ -139,7 +139,8 @@ def test_tokens_of_one_vocabulary_are_interpolated(
     entries = both.next_tokens("the c", top=None).entries
     assert sum(entry.probability for entry in entries) == pytest.approx(1, abs=1e-5)
     if weights[1] == 0:
-        assert [s.text for s in both.sample(4)] == [s.text for s in models[0].sample(4)]
+        alone = [sample.text for sample in models[0].sample(4, seed=0)]
+        assert [sample.text for sample in both.sample(4, seed=0)] == alone
     drawn = both.sample(3, seed=5)
     assert [s.text for s in drawn] == [s.text for s in both.sample(8, seed=5)[:3]]
     for sample in drawn:
@@ -178,14 +179,14 @@ def test_models_take_turns_by_their_weights(home: Path) -> None:
     """Which draws is a function of seed and index; each draws as it would alone."""
     models = [load(home, "partnered"), load(home, "words")]
     both = mixed(models, (0.3, 0.7))
-    drawn = both.sample(200, max_tokens=5)
+    drawn = both.sample(200, max_tokens=5, seed=0)
     turns = [sample.drawn_by for sample in drawn]
     assert 0.2 < turns.count(0) / 200 < 0.4
-    alone = [model.sample(200, max_tokens=5) for model in models]
+    alone = [model.sample(200, max_tokens=5, seed=0) for model in models]
     for index, sample in enumerate(drawn):
         assert sample.index == index
         assert sample.text == alone[sample.drawn_by or 0][index].text
-    assert [s.drawn_by for s in both.sample(50, max_tokens=5)] == turns[:50]
+    assert [s.drawn_by for s in both.sample(50, max_tokens=5, seed=0)] == turns[:50]
     assert [s.drawn_by for s in both.sample(50, max_tokens=5, seed=1)] != turns[:50]
     certain = mixed(models, (0.0, 1.0)).sample(5, prompt="the ")
     assert {sample.drawn_by for sample in certain} == {1}
@@ -260,7 +261,9 @@ def test_on_the_command_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert code == 0
     assert len(shown.splitlines()) == 2
     turns = ("--model", "words", "--model", "chars")
-    code, shown, _ = charlm("sample", *turns, "-n", "20", "--json", "--max-tokens", "4")
+    code, shown, _ = charlm(
+        "sample", *turns, "-n", "20", "--json", "--max-tokens", "4", "--seed", "0"
+    )
     assert code == 0
     assert {json.loads(line)["model"] for line in shown.splitlines()} == {"words", "chars"}
     code, shown, _ = charlm("info", "--model", "partnered")

@@ -275,14 +275,16 @@ def test_a_line_for_each_sample(here: Path) -> None:
 def test_samples_come_from_sample(here: Path) -> None:
     """As text and as JSON Lines the figures are those of --report, prompt left out of all."""
     prompt = ("--prompt", "the b")
-    drawn = good("sample", "--model", "line", "-n", "20", *prompt, "--report")
+    drawn = good("sample", "--model", "line", "-n", "20", "--seed", "0", *prompt, "--report")
     again = good("novelty", "-", "--model", "line", *prompt, stdin=drawn.out.encode())
     assert again.out == drawn.err
-    rows = good("sample", "--model", "line", "-n", "20", *prompt, "--json")
+    rows = good("sample", "--model", "line", "-n", "20", "--seed", "0", *prompt, "--json")
     assert rows.err == ""
     records = good("novelty", "-", "--jsonl", "--model", "line", *prompt, stdin=rows.out.encode())
     assert records.out == drawn.err
-    streamed = good("sample", "--model", "line", "-n", "20", *prompt, "--report", "--stream")
+    streamed = good(
+        "sample", "--model", "line", "-n", "20", "--seed", "0", *prompt, "--report", "--stream"
+    )
     assert (streamed.out, streamed.err) == (drawn.out, drawn.err)
 
 

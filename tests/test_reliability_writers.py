@@ -219,7 +219,7 @@ def test_links_above_a_run_are_followed(place: Path, link: str) -> None:
 def test_a_link_to_nothing_above_a_run_leaves_nothing(place: Path) -> None:
     """It is refused in a sentence, and what it would lead to is not made."""
     (place / "checkpoints").symlink_to(place / "gone")
-    with pytest.raises(CheckpointError, match="cannot write to .*run: Not a directory"):
+    with pytest.raises(CheckpointError, match=r"cannot write to .*run: Not a directory"):
         runs.open_run(place / "checkpoints" / "run")
     assert not (place / "gone").exists()
 

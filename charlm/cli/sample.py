@@ -10,14 +10,14 @@ from charlm.cli import novelty as novelty_command
 from charlm.cli import options
 from charlm.cli.input import read_beginning
 from charlm.cli.model import load_models
-from charlm.cli.terminal import out, out_json, say_lines, say_loading
+from charlm.cli.terminal import out, out_json, say, say_lines, say_loading
 from charlm.config import UNKNOWN
-from charlm.errors import UsageError
+from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
     from charlm.config import SamplingConfig
-    from charlm.sampling import Sample
+    from charlm.sampling import Sample, Sampler
 
 
 def sample_cli(
@@ -61,7 +61,13 @@ def sample_cli(
     ] = False,
     stream: Annotated[bool, typer.Option("--stream", help="Write as it is drawn.")] = False,
     json: Annotated[bool, typer.Option("--json", help="JSON Lines, all that is known.")] = False,
-    seed: Annotated[int, typer.Option(help="The same seed, the same text.")] = 0,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="End each with a NUL, for novelty -0 and score -0.")
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="The same seed, the same text.  [default: another each time, told]"),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="How many are drawn side by side.")] = 256,
 ) -> None:
     """Draw new sequences from a model.
@@ -71,14 +77,18 @@ def sample_cli(
     charlm sample --prompt "Once upon a time" --temperature 0.7
     charlm sample --n 10 --novel --json
     charlm sample --n 200 --report
+    charlm sample --n 200 -0 | charlm novelty -0 -
     charlm sample --stream --max-tokens 2000
     charlm sample --model poems --unk spell
     charlm sample --model names --label Russian --n 20
     """
     from charlm.config import SamplingConfig
+    from charlm.sampling import fresh_seed
 
     if stream and (json or novel):
         raise UsageError("--stream cannot be taken back: leave out --json and --novel with it.")
+    if null and json:
+        raise UsageError("give --json or --null (-0), not both: JSON Lines keep samples apart.")
     text = read_beginning(prompt, prompt_file, name="prompt", ways="--prompt or --prompt-file")
     loaded = load_models(model, weights, tune, alone=alone, label=label)
     if stream and loaded.is_marginal:
@@ -90,22 +100,25 @@ def sample_cli(
         max_tokens=max_tokens,
         stop=tuple(stop or ()),
         unknown=unk,
-        seed=seed,
+        seed=fresh_seed() if seed is None else seed,
     )
     if not loaded.is_small(loaded.most_tokens(n, config), text):
         say_loading()
     if report:
         _ = loaded.index  # if there is none, that is said before anything is drawn
+    end = "\0" if null else separator(loaded)
+    sampler = loaded.sampler(n, config, text)
+    if seed is None:
+        say(f"seed: {config.seed}; --seed {config.seed} gives the same text")
     if stream:
-        texts = _stream(loaded, config, n, text)
+        texts = _stream(loaded, sampler, config, n, text, end)
     else:
         texts = []
-        sampler = loaded.sampler(n, config, text)
         for drawn in sampler.sample(n, config, prompt=text, novel=novel, batch_size=batch_size):
             if json:
                 out_json({**fields(drawn, model), **label_field(drawn, loaded)})
             else:
-                out(drawn.text + separator(loaded))
+                out(ended(drawn.text, end))
             if report:
                 texts.append(drawn.text)
         sys.stdout.flush()
@@ -116,6 +129,15 @@ def sample_cli(
 def separator(loaded: "LanguageModel") -> str:
     """What stands between sequences: a blank line where one can hold several lines."""
     return "\n" if loaded.checkpoint.split_on == "line" else "\n\n"
+
+
+def ended(text: str, end: str) -> str:
+    """A sample with what is to end it. Raises TextError if a NUL is to, and it holds one."""
+    if end == "\0" and "\0" in text:
+        raise TextError(
+            "a sample holds a NUL itself, so -0 cannot tell where it ends: take --json, which can."
+        )
+    return text + end
 
 
 def label_field(drawn: "Sample", loaded: "LanguageModel") -> dict[str, str]:
@@ -139,11 +161,19 @@ def fields(drawn: "Sample", models: list[str] | None = None) -> dict[str, object
         "unknown_tokens": drawn.num_unknown,
         "ended": drawn.ended,
         "in_training_text": drawn.in_training_text,
+        "seed": drawn.seed,
         **turn,
     }
 
 
-def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: str) -> list[str]:
+def _stream(
+    loaded: "LanguageModel",
+    sampler: "Sampler",
+    config: "SamplingConfig",
+    n: int,
+    prompt: str,
+    end: str,
+) -> list[str]:
     """One sequence after another, each written as its tokens come; all of them, in the end.
 
     What is not settled yet is held back: the bytes of half a character, and whatever could be
@@ -153,7 +183,6 @@ def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: s
     from charlm.tokenizers.prompt import Prompt
 
     stops = [folded(loaded.tokenizer, stop) for stop in config.stop]
-    sampler = loaded.sampler(n, config, prompt)
     begun = Prompt(loaded.tokenizer, prompt)
     ids: list[int] = []
     spelled: list[str] = []
@@ -180,7 +209,7 @@ def _stream(loaded: "LanguageModel", config: "SamplingConfig", n: int, prompt: s
         on_token=on_token,
         on_spelling=lambda _, kind: spelled.append(kind),
     ):
-        out(drawn.text[len(prompt) + written :] + separator(loaded))
+        out(ended(drawn.text, end)[len(prompt) + written :])
         sys.stdout.flush()
         texts.append(drawn.text)
         ids.clear()
