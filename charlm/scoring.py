@@ -109,8 +109,9 @@ def score_texts(
             log_probs[places] += unknown.log_probs(spelled)
     scores, at = [], 0
     for text, cut in zip(texts, cuts, strict=True):
-        span = slice(at + cut.before, at + len(cut.ids))
-        at = span.stop
+        whole = slice(at, at + len(cut.ids))
+        span = slice(at + cut.before, whole.stop)
+        at = whole.stop
         ids = cut.ids[cut.before :]
         score = TextScore(
             text=text,
@@ -119,16 +120,18 @@ def score_texts(
             num_oov=int((ids == tokenizer.unk_id).sum()),
         )
         if details is not None:
-            tokens = _tokens(tokenizer, ids, log_probs[span], details, span, cut.offsets)
+            offsets = _own(cut, len(context))
+            tokens = _tokens(tokenizer, ids, log_probs[span], details, span, offsets)
             if openers is not None:
                 opening = details.opening
                 found = word_scores(
-                    text,
-                    log_probs[span],
-                    None if opening is None else opening[span],
-                    np.isin(ids, openers),
-                    ids == tokenizer.unk_id,
+                    context + text,
+                    log_probs[whole],
+                    None if opening is None else opening[whole],
+                    np.isin(cut.ids, openers),
+                    cut.ids == tokenizer.unk_id,
                     cut.offsets,
+                    len(context),
                 )
                 score = dataclasses.replace(score, words=found)
             score = dataclasses.replace(score, tokens=tokens if per_token else None)
@@ -145,7 +148,7 @@ def ended(tokenizer: Tokenizer, texts: Sequence[str]) -> list[IdArray]:
 class _Cut(NamedTuple):
     """A text, its context in front, as ids with <EOS>; ``before`` of them are the context's.
 
-    offsets are the ranges in the text of the ids that are its own.
+    offsets are the ranges of the ids in context and text, where they were asked for.
     """
 
     ids: IdArray
@@ -157,11 +160,15 @@ def _cut(tokenizer: Tokenizer, context: str, text: str, *, offsets: bool) -> _Cu
     eos = np.array([tokenizer.eos_id], dtype=np.int32)
     if not (context or offsets):
         return _Cut(np.concatenate((tokenizer.encode(text), eos)), 0, [])
-    ids, ranges = tokenizer.encode_with_offsets(context + text)
-    skipped = len(context)
-    before = bisect.bisect_right(ranges, skipped, key=operator.itemgetter(1))
-    own = [(max(0, start - skipped), end - skipped) for start, end in ranges[before:]]
-    return _Cut(np.concatenate((ids, eos)), before, [*own, (len(text), len(text))])
+    whole = context + text
+    ids, ranges = tokenizer.encode_with_offsets(whole)
+    before = bisect.bisect_right(ranges, len(context), key=operator.itemgetter(1))
+    return _Cut(np.concatenate((ids, eos)), before, [*ranges, (len(whole), len(whole))])
+
+
+def _own(cut: _Cut, context: int) -> list[tuple[int, int]]:
+    """The ranges in the text of the ids that are its own, after so many characters of context."""
+    return [(max(0, start - context), end - context) for start, end in cut.offsets[cut.before :]]
 
 
 def _tokens(

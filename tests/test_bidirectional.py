@@ -432,6 +432,13 @@ def test_a_context_is_read_and_not_counted(path: Path) -> None:
     rest = lm.pseudo_score(" sat", context="the cat")
     expected = math.fsum(token.log_prob for token in whole[len("the cat") :])
     assert rest.pseudo_log_likelihood == pytest.approx(expected, abs=1e-5)
+    words = lm.pseudo_score("the cat sat", words=True).words
+    after = lm.pseudo_score(" sat", context="the cat", words=True).words
+    assert words is not None
+    assert after is not None
+    for mine, theirs in zip(after, words[2:], strict=True):
+        assert mine.text == theirs.text
+        assert mine.log_prob == pytest.approx(theirs.log_prob, abs=1e-5)
 
 
 def test_evaluating_adds_up_sequences(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,45 @@ def test_what_cannot_be_mixed_is_refused(home: Path) -> None:
     ):
         with pytest.raises(UsageError):
             ask()
+
+
+def test_words_after_a_context_are_those_of_the_sentence(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a mixture, of a model with its partner, and in every form the command line writes."""
+    models = [load(home, "chars"), load(home, "partnered")]
+    for lm in (*models, mixed(models, (0.3, 0.7)), load(home, "words")):
+        whole = lm.score("the dog sat", words=True).words
+        after = lm.score(" sat", context="the dog", words=True).words
+        assert whole is not None
+        assert after is not None
+        for mine, theirs in zip(after, whole[2:], strict=True):
+            assert mine.text == theirs.text
+            assert mine.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
+    monkeypatch.chdir(home)
+    expected = models[0].score("the dog sat", words=True).words
+    assert expected is not None
+    bits = expected[2].surprisal
+    asked = ("score", "--model", "chars", "--words", "--context", "the dog")
+
+    def charlm(*arguments: str, given: str | None = None) -> str:
+        result = CliRunner().invoke(app, [*asked, *arguments], input=given)
+        assert result.exit_code == 0
+        return result.stdout
+
+    as_json = json.loads(charlm("--json", " sat"))["per_word"][0]
+    as_lines = json.loads(charlm("--jsonl", "--file", "-", given='{"text": " sat"}\n'))
+    for row in (as_json, as_lines["per_word"][0]):
+        assert row["word"] == "sat"
+        assert row["surprisal_bits"] == pytest.approx(bits, abs=1e-4)
+    assert f"{bits:.3f}"[:-1] in charlm(" sat")
+    page = tmp_path / "page.html"
+    charlm("--html", str(page), " sat")
+    assert f"{bits:.3f}"[:-1] in page.read_text()
+    # What is said of the text as a whole is log P of it, whatever its words add up to.
+    total = models[0].score(" sat", context="the dog").total_log_prob
+    assert f"<b>{total:.3f}"[:-1].replace("-", "−") in page.read_text()
+    assert f"{-total / math.log(2):.2f} bits in all" in charlm("--heatmap", " sat")
 
 
 def test_on_the_command_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,8 +184,58 @@ def test_context_and_text_multiply_to_both(level: str, context: str, text: str) 
     assert after.text == text
     assert after.total_log_prob == pytest.approx(sum(t.log_prob for t in own), abs=1e-4)
     assert after.words is not None
+    assert whole.words is not None
+    # But for the first, words are those of context and text as one.
+    for mine, theirs in zip(reversed(after.words[1:]), reversed(whole.words), strict=False):
+        assert mine.log_prob == pytest.approx(theirs.log_prob, abs=1e-4)
+        assert mine.text == theirs.text
     total = math.fsum(word.log_prob for word in after.words)
-    assert total == pytest.approx(after.total_log_prob, abs=1e-4)
+    ended = total - after.total_log_prob
+    # What is missing is log P that the context's last word has ended, where that is in question.
+    tokenizer = TOKENIZERS[level]
+    ids = tokenizer.encode_with_offsets(context + text)[0]
+    left_ids = ids[: len(left)]
+    log_probs = ENGINES[level][0].next_logits(left_ids).astype(np.float64)
+    log_probs -= np.logaddexp.reduce(log_probs)
+    opens = np.logaddexp.reduce(log_probs[tokenizer.openers()])
+    assert ended == pytest.approx(0, abs=1e-4) or ended == pytest.approx(-opens, abs=1e-4)
+
+
+@pytest.mark.parametrize("level", TOKENIZERS)
+@pytest.mark.parametrize("context", ["the cat sat", "the", "a dog, ran", "Zé ☃"])
+@pytest.mark.parametrize("text", [" on the mat", " cat", ""])
+def test_a_word_after_a_context_is_the_word_of_the_whole_sentence(
+    level: str, context: str, text: str
+) -> None:
+    """Where a word begins is decided by the context, so it is corrected for that as any other is.
+
+    What is asked after a context is what stands in the sentence, word for word and at the end.
+    """
+    (after,), (whole,) = scores_of(level, text, context=context), scores_of(level, context + text)
+    assert after.words is not None
+    assert whole.words is not None
+    assert [word.text for word in after.words] == [*text.split(), ""]
+    theirs = whole.words[-len(after.words) :]
+    for mine, other in zip(after.words, theirs, strict=True):
+        assert mine.log_prob == pytest.approx(other.log_prob, abs=1e-5)
+        assert mine[2:4] == (other.start - len(context), other.end - len(context))
+        assert mine[4:] == other[4:]
+
+
+def test_of_a_word_that_the_context_has_begun_the_rest_is_left() -> None:
+    """By hand, of characters: P(at given "the c") times P that it ends; the space given is free."""
+    (whole,) = scores_of("char", "the cat sat")
+    assert whole.tokens is not None
+    assert whole.words is not None
+    after_cat = next_tokens(ENGINES["char"][0], TOKENIZERS["char"], "the cat", top=None)
+    ends = sum(entry.probability for entry in after_cat.entries if entry.piece in (" ", "<EOS>"))
+    for begun in (4, 5, 6):  # "the ", "the c", "the ca"
+        (after,) = scores_of("char", "the cat sat"[begun:], context="the cat sat"[:begun])
+        assert after.words is not None
+        assert [word.text for word in after.words] == ["cat"[begun - 4 :], "sat", ""]
+        rest = math.fsum(token.log_prob for token in whole.tokens[begun:7]) + math.log(ends)
+        assert after.words[0].log_prob == pytest.approx(rest, abs=1e-5)
+        assert after.words[1].log_prob == pytest.approx(whole.words[2].log_prob, abs=1e-5)
 
 
 def test_only_the_texts_own_unknown_characters_are_spelled() -> None:

@@ -217,7 +217,8 @@ class HeatWriter:
     def write(self, score: "TextScore", place: int | None = None) -> None:
         """Write a text, before the first one the legend."""
         del place
-        lines = list(self._map.lines(score.text, score.words or score.tokens or ()))
+        bits = _bits(score)
+        lines = list(self._map.lines(score.text, score.words or score.tokens or (), bits))
         head = [*self._map.legend(), ""] if self._first else [""]
         sys.stdout.write("".join(f"{line}\n" for line in (*head, *lines)))  # is safe already
         self._first = False
@@ -234,7 +235,7 @@ class PageWriter:
 
     def write(self, score: "TextScore", place: int | None = None) -> None:
         """Write a score on both."""
-        self._page.add(score.text, score.words or score.tokens or ())
+        self._page.add(score.text, score.words or score.tokens or (), _bits(score))
         self._writer.write(score, place)
 
     def write_broken(self, line: str, problem: str) -> None:
@@ -277,6 +278,13 @@ def short(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if value < 10_000 else f"{value:.2e}"
+
+
+def _bits(score: "TextScore") -> float:
+    """The surprisal of a whole text."""
+    from charlm.metrics import surprisal_bits
+
+    return surprisal_bits(score.total_log_prob)
 
 
 def _quoted(score: "TextScore") -> str:

@@ -66,10 +66,12 @@ class HeatMap(NamedTuple):
                 cells += _cells(f" {BARS[step]} {label} ")
         return self._drawn(cells, bars=False)
 
-    def lines(self, text: str, tokens: Sequence[Shaded]) -> Iterator[str]:
-        """The text, shaded, and its figures."""
+    def lines(
+        self, text: str, tokens: Sequence[Shaded], bits: float | None = None
+    ) -> Iterator[str]:
+        """The text, shaded, and its figures; ``bits`` are those of all of it (None: a sum)."""
         yield from self.rows(text, tokens)
-        yield from self.figures(text, tokens)
+        yield from self.figures(text, tokens, bits)
 
     def rows(self, text: str, tokens: Sequence[Shaded]) -> Iterator[str]:
         """The text, shaded, <EOS> behind it; without colour each row has its bars below it."""
@@ -78,9 +80,11 @@ class HeatMap(NamedTuple):
             self._add(cells, text, patch)
         return self._drawn(cells, bars=not self.colours)
 
-    def figures(self, text: str, tokens: Sequence[Shaded]) -> Iterator[str]:
+    def figures(
+        self, text: str, tokens: Sequence[Shaded], bits: float | None = None
+    ) -> Iterator[str]:
         """What the text's surprisal is in all."""
-        total = math.fsum(token.surprisal for token in tokens)
+        total = math.fsum(token.surprisal for token in tokens) if bits is None else bits
         ends = [token.surprisal for token in tokens if token.start == token.end]
         unknown = sum(token.is_unknown for token in tokens)
         parts = [f"{total:.2f} {self.unit} in all"]

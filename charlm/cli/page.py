@@ -70,8 +70,12 @@ class Page:
         self._write(_head(self._model, _TOKENS[self._level], self._scale, self._terms))
         return self
 
-    def add(self, text: str, tokens: Sequence[Shaded]) -> None:
-        """Append a text with all its tokens, <EOS> among them if it was scored."""
+    def add(self, text: str, tokens: Sequence[Shaded], bits: float | None = None) -> None:
+        """Append a text with all its tokens, <EOS> among them if it was scored.
+
+        ``bits`` are those of the whole text, None if its tokens' add up to them: after a context
+        those of words do not.
+        """
         self._number += 1
         number, unit, terms = self._number, self._unit, self._terms
         self._write(
@@ -80,7 +84,7 @@ class Page:
         )
         for patch in patches(text, tokens):
             self._write(_span(text, patch, self._scale, unit, terms))
-        figures = " · ".join(_figures(text, tokens, unit, terms))
+        figures = " · ".join(_figures(text, tokens, bits, unit, terms))
         self._write(f'</div>\n<p class="figures">{figures}</p>\n')
         for part in _table(tokens, number, self._scale, unit, terms):
             self._write(part)
@@ -138,9 +142,12 @@ def _told(token: Shaded, unit: str, terms: _Terms) -> str:
     return "   ".join(parts)
 
 
-def _figures(text: str, tokens: Sequence[Shaded], unit: str, terms: _Terms) -> Iterator[str]:
+def _figures(
+    text: str, tokens: Sequence[Shaded], bits: float | None, unit: str, terms: _Terms
+) -> Iterator[str]:
     """What is said of a text as a whole, in the order and with the names of docs/metrics.md."""
-    bits = math.fsum(token.surprisal for token in tokens)
+    if bits is None:
+        bits = math.fsum(token.surprisal for token in tokens)
     nats = -bits * metrics.NATS_PER_BIT
     yield f"{terms.log_prob} = <b>{_signed(_log_prob(bits, unit))}</b> {unit}"
     if terms is _PLAIN:
