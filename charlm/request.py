@@ -25,7 +25,7 @@ from charlm.text_index import source_of
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import plain
-from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.tokenizers.word import UNKNOWN_WORD, WordTokenizer, count_types
 from charlm.training import groups_of_epoch, tokens_per_second, window_length
 from charlm.unknown import Speller, Unknown, unknown_of
 
@@ -377,6 +377,8 @@ def speller_of(tokenizer: Tokenizer, texts: Texts, seed: int, say: Say) -> Spell
         return None
     begun = time.perf_counter()
     counts = count_types(map(tokenizer.normalise, texts.train), words.pretokenized)
+    if words.pretokenized:
+        counts.pop(UNKNOWN_WORD, None)  # the name of all that is unknown is no word to spell
     speller = train_speller(counts, words, seed)
     say(
         "speller: a character model of the rare words spells what is unknown "

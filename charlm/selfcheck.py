@@ -19,7 +19,7 @@ from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import WordTokenizer
-from charlm.unknown import Speller
+from charlm.unknown import NamedOrSpelled, Speller
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
@@ -94,8 +94,9 @@ def check_model(lm: "LanguageModel", texts: Sequence[str], *, seed: int = 0) -> 
     cutter = plain(tokenizer)
     if isinstance(cutter, CharacterTokenizer) and unknown is not None:
         yield _shares(cutter, unknown.log_probs, "unknown characters share all of <UNK>")
-    if isinstance(cutter, WordTokenizer) and isinstance(unknown, Speller):
-        yield from _spelling(unknown, cutter, list(map(tokenizer.normalise, chosen)), rng)
+    speller = unknown.speller if isinstance(unknown, NamedOrSpelled) else unknown
+    if isinstance(cutter, WordTokenizer) and isinstance(speller, Speller):
+        yield from _spelling(speller, cutter, list(map(tokenizer.normalise, chosen)), rng)
     yield _totals(lm, chosen[:_NUM_SCORED])
 
 
@@ -161,7 +162,8 @@ def _spelling(
     speller: Speller, tokenizer: WordTokenizer, texts: Sequence[str], rng: np.random.Generator
 ) -> Iterator[Check]:
     """The checks of a word model's speller."""
-    kinds = list(dict.fromkeys(kind for text in texts for kind in tokenizer.unknown(text)))
+    found = dict.fromkeys(kind for text in texts for kind in tokenizer.unknown(text))
+    kinds = [kind for kind in found if tokenizer.is_unknown(kind)]
     kinds += _invented(tokenizer, rng)
     engine = NumpyEngine(speller.config, speller.weights)
     eos = np.array([EOS_ID], dtype=np.int32)

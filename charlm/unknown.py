@@ -5,8 +5,9 @@ left out of its vocabulary. Here that probability is shared out over all that <U
 character level those are the Unicode scalar values that are not in the vocabulary, all alike. At
 word level a speller, a small character model of rare words, gives each spelling its share, and
 what it would give to words of the vocabulary is taken from it and shared over the rest, so
-nothing is counted twice; samples can draw new words from it. At subword level bytes spell
-everything and <UNK> never comes.
+nothing is counted twice; samples can draw new words from it. Where a text that is cut already says
+``<unk>``, it leaves open which word that is: the probability is that of <UNK>, whole. At subword
+level bytes spell everything and <UNK> never comes.
 """
 
 import functools
@@ -25,6 +26,8 @@ from charlm.errors import CheckpointError, UsageError
 from charlm.numpy_engine import NumpyEngine
 from charlm.tokenizers.base import NUM_SPECIALS, UNK_TEXT, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
+from charlm.tokenizers.normalizing import plain
+from charlm.tokenizers.word import UNKNOWN_WORD, WordTokenizer
 from charlm.weights import Arrays
 
 NUM_SCALARS = 0x110000 - 0x800  # code points without the surrogates
@@ -205,12 +208,30 @@ class Speller:
         return cls(config=config, weights=weights, tokenizer=tokenizer, log_known=log_known)
 
 
+class NamedOrSpelled:
+    """Of words cut already: ``<unk>`` names them all and spells none, others are spelled."""
+
+    def __init__(self, speller: Speller) -> None:
+        self.speller = speller
+
+    def log_probs(self, unknown: Sequence[str]) -> NDArray[np.float64]:
+        """0 for the name, the speller's log P for each other."""
+        is_spelled = np.array([kind != UNKNOWN_WORD for kind in unknown], dtype=bool)
+        found = np.zeros(len(unknown))
+        spelled = [kind for kind in unknown if kind != UNKNOWN_WORD]
+        found[is_spelled] = self.speller.log_probs(spelled)
+        return found
+
+
 def unknown_of(tokenizer: Tokenizer, speller: Speller | None) -> Unknown | None:
     """What <UNK> stands for in a model; None if it has no speller and would need one."""
     if tokenizer.level == "char":
         return UnknownCharacters(tokenizer)
     if tokenizer.level == "subword":
         return NothingUnknown()
+    words = plain(tokenizer)
+    if speller is not None and isinstance(words, WordTokenizer) and words.pretokenized:
+        return NamedOrSpelled(speller)
     return speller
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from helpers_cli import charlm as run_charlm
 from tiny import LEVELS, TEXTS, chi_square_p, material_of, model_of, trained_run
 
 import charlm
@@ -19,9 +20,12 @@ from charlm import checkpoint
 from charlm.batching import tokenize
 from charlm.config import SamplingConfig
 from charlm.errors import CheckpointError, UsageError
+from charlm.mixed import mixed
 from charlm.model import to_arrays
 from charlm.numpy_engine import NumpyEngine
+from charlm.run import Material
 from charlm.scoring import score_texts
+from charlm.selfcheck import check_model
 from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
@@ -278,3 +282,103 @@ def test_what_is_spelled_is_what_the_targets_hold() -> None:
         targets = tokenize(tokenizer, STRANGE).targets
         kinds = [kind for text in STRANGE for kind in tokenizer.unknown(text)]
         assert int((targets == tokenizer.unk_id).sum()) == len(kinds)
+
+
+NAMED = ["the <unk> sat on <unk>", "<unk>", "a dog ran to <unk> <unk>"]
+PLAIN = ["the cat sat", ""]
+SPELLED = ["the xyzzy sat on <unk>", "xyzzy"]
+
+
+def cut_material() -> Material:
+    """Words cut already, `<unk>` among them, with a speller and what may stand beside."""
+    texts = [*TEXTS, "the <unk> sat on the <unk>"]
+    tokenizer = train_tokenizer(texts, level="word", pretokenized=True, min_count=1)
+    assert isinstance(tokenizer, WordTokenizer)
+    speller = train_speller(count_types(texts, pretokenized=True), tokenizer, seed=3)
+    return dataclasses.replace(
+        material_of(), tokenizer=tokenizer, text=tokenize(tokenizer, texts), speller=speller
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of words cut already (two of one vocabulary, one that reads both sides), of letters."""
+    path = tmp_path_factory.mktemp("named")
+    for name, seed in (("a", 0), ("b", 1)):
+        trained_run(path / name, material=cut_material(), num_steps=4, seed=seed)
+    both = {"bidirectional": True}
+    trained_run(path / "both", material=cut_material(), shape=both, num_steps=2)
+    trained_run(path / "letters", num_steps=2)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_the_name_of_what_is_unknown_is_not_spelled(
+    home: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a text cut already `<unk>` is <UNK>, whole: open and closed figures are the same.
+
+    By score, per token and per word, after a context, by evaluate, dynamic or not, in mixtures,
+    from both sides; and where another word is unknown, that one alone is spelled.
+    """
+    one, other, both = (charlm.load(home / name) for name in ("a", "b", "both"))
+    for lm in (one, mixed([one, other])):
+        monkeypatch.setattr(lm, "kind_for", lambda *_: kind)
+        for text in (*NAMED, *PLAIN):
+            expected = lm.score(text, closed=True).total_log_prob
+            detailed = lm.score(text, per_token=True, words=True)
+            assert detailed.total_log_prob == pytest.approx(expected)
+            assert sum(t.log_prob for t in detailed.tokens or ()) == pytest.approx(expected)
+            assert sum(w.log_prob for w in detailed.words or ()) == pytest.approx(expected)
+            assert detailed.num_oov == text.count("<unk>")
+            given = {"context": "the <unk> ran "}
+            after = lm.score(text, **given).total_log_prob
+            assert after == pytest.approx(lm.score(text, closed=True, **given).total_log_prob)
+        open_, closed = lm.evaluate(NAMED), lm.evaluate(NAMED, closed=True)
+        assert open_.perplexity_per_token() == pytest.approx(closed.perplexity_per_token())
+        assert open_.spelling_log_prob == 0
+        assert lm.unknown is not None
+        for text in SPELLED:
+            costs = lm.score(text).total_log_prob - lm.score(text, closed=True).total_log_prob
+            assert costs == pytest.approx(float(lm.unknown.log_probs(["0xyzzy"])[0]))
+            assert costs < -1
+    learned = [one.evaluate(NAMED, closed=closed, rate=0.1) for closed in (False, True)]
+    assert learned[0].total_log_prob == pytest.approx(learned[1].total_log_prob)
+    pseudo = [both.pseudo_score(NAMED[0], closed=closed) for closed in (False, True)]
+    assert pseudo[0].pseudo_log_likelihood == pytest.approx(pseudo[1].pseudo_log_likelihood)
+
+
+def test_where_a_text_is_not_cut_the_same_letters_are_text(home: Path) -> None:
+    """Characters spell `<unk>` as they spell any word."""
+    lm = charlm.load(home / "letters")
+    assert lm.score("<unk>").total_log_prob < lm.score("<unk>", closed=True).total_log_prob
+
+
+def test_a_name_is_no_word_to_invent(home: Path) -> None:
+    """Neither does a speller learn `<unk>` nor is it drawn as the spelling of something."""
+    lm = charlm.load(home / "a")
+    assert not lm.tokenizer.is_unknown("0<unk>")
+    texts = [sample.text for sample in lm.sample(n=40, unknown="spell", seed=1, max_tokens=40)]
+    assert not any("<unk>" in text.split() for text in texts)
+    assert any(sample.num_unknown for sample in lm.sample(n=40, unknown="spell", max_tokens=40))
+
+
+def test_the_check_of_a_model_of_cut_text_passes_with_names_in_it(home: Path) -> None:
+    """A sound model of such words is told to be sound, on text that names what is unknown."""
+    checks = list(check_model(charlm.load(home / "a"), [*NAMED, *SPELLED]))
+    assert [check.name for check in checks if not check.passed] == []
+    assert any("spellings" in check.name for check in checks)
+
+
+def test_filters_do_not_spell_the_name(home: Path) -> None:
+    """On the command line: score, in a pipe too, and evaluate give the same with --closed."""
+    model = ("--model", str(home / "a"))
+    text = "".join(f"{line}\n" for line in NAMED[:2]).encode()
+    for command in (("score", "--file", "-"), ("evaluate", "-")):
+        figures = []
+        for closed in ((), ("--closed",)):
+            ended = run_charlm(*command, *model, "--json", *closed, stdin=text)
+            assert ended.code == 0, ended.err
+            rows = [json.loads(line) for line in ended.out.splitlines()]
+            figures.append([row["total_log_prob_nats"] for row in rows])
+        assert figures[0] == pytest.approx(figures[1])

@@ -64,12 +64,12 @@ class Tokenizer(Protocol):
     def unknown(self, text: str) -> list[str]:
         """What stands in the text wherever encode gives <UNK>, in order.
 
-        A character at char level; at word level a type, the flag of its joins in front; at
-        subword level there is nothing unknown.
+        A character at char level; at word level a type, the flag of its joins in front, or the
+        name of all unknown words (word.UNKNOWN_WORD); at subword level there is nothing unknown.
         """
 
     def is_unknown(self, kind: str) -> bool:
-        """Whether ``unknown`` gives this for some text: it has no id, and texts are cut into it."""
+        """Whether <UNK> can be spelled so: it has no id, and texts are cut into it."""
 
     def openers(self) -> IdArray:
         """The ids (K,) of the types that come only once a word has ended.

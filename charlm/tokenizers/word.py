@@ -7,8 +7,8 @@ Where two tokens touch in the text, the joining is marked on punctuation rather 
 characters is a token of its own, one per character, and no implicit space stands beside it.
 
 A text that somebody has cut already (``pretokenized``) is taken at its word: a token is what
-stands between two spaces, or the end of a line, and ``<unk>`` is the unknown word. How many
-spaces there were is then forgotten.
+stands between two spaces, or the end of a line, and ``<unk>`` is the unknown word, whichever it
+may be. How many spaces there were is then forgotten.
 
 What a letter is depends on the Unicode version of the Python that runs.
 """
@@ -46,7 +46,7 @@ _JOIN_RIGHT = 2
 # A run of other characters, or white space that is not a lone space between two of them.
 _CHUNK = re.compile(r"\S+|(?!(?<=\S) (?=\S))\s")
 _PIECE = re.compile(r"\n|\S+")  # of a text cut already
-_UNKNOWN = "0<unk>"
+UNKNOWN_WORD = "0<unk>"  # there: not a word, but the name of all that are unknown
 _TYPE = re.compile(r"0\s|[0-3]\S+")
 _TYPE_OF_CUT = re.compile(r"0(?:\n|\S+)")
 
@@ -111,7 +111,7 @@ class WordTokenizer:
         """
         counts = count_types(map(str.lower, texts) if lowercase else texts, pretokenized)
         notes: tuple[str, ...] = ()
-        unknown = counts.pop(_UNKNOWN, 0) if pretokenized else 0
+        unknown = counts.pop(UNKNOWN_WORD, 0) if pretokenized else 0
         if min_count is None:
             min_count = 1 if unknown else DEFAULT_MIN_COUNT
             if counts and max(counts.values()) < min_count:
@@ -161,14 +161,15 @@ class WordTokenizer:
     def is_unknown(self, kind: str) -> bool:
         """Whether a type has no id, and some text is cut into it.
 
-        "0cats" can be one; "0two words", "0end." and "2cats" (words join on their left) cannot.
+        "0cats" can be one; "0two words", "0end." and "2cats" (words join on their left) cannot, nor
+        can the name of all unknown words in a text cut already.
         """
         right_form = (_TYPE_OF_CUT if self.pretokenized else _TYPE).fullmatch(kind)
         if not right_form or self._vocabulary.id_of(kind) != UNK_ID:
             return False
         if self.lowercase and kind != kind.lower():
             return False
-        return self.pretokenized or _is_yielded(kind)
+        return kind != UNKNOWN_WORD if self.pretokenized else _is_yielded(kind)
 
     def openers(self) -> IdArray:
         """The ids (K,) of white space, of what a space stands before, and <EOS>.
