@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers_cli import charlm as run_charlm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from helpers_cli import charlm as run_charlm
 from tiny import LEVELS, TEXTS, chi_square_p, material_of, model_of, trained_run
 
 import charlm
