@@ -18,11 +18,11 @@ from charlm.cli import (
     novelty,
     sample,
     score,
+    tag,
     tokenize,
     train,
 )
-from charlm.cli.next import next_cli  # the module's own name is a builtin's
-from charlm.cli.tag import tag_cli
+from charlm.cli import next as next_command  # the module's own name is a builtin's
 from charlm.errors import CharlmError
 
 app = typer.Typer(
@@ -62,19 +62,19 @@ def charlm_cli(
     border.debug = debug
 
 
-app.command("train")(border.guarded(train.train_cli))
-app.command("sample")(border.guarded(sample.sample_cli))
-app.command("score")(border.guarded(score.score_cli))
-app.command("evaluate")(border.guarded(evaluate.evaluate_cli))
-app.command("compare")(border.guarded(compare.compare_cli))
-app.command("classify")(border.guarded(classify.classify_cli))
-app.command("novelty")(border.guarded(novelty.novelty_cli))
-app.command("fill")(border.guarded(fill.fill_cli))
-app.command("next")(border.guarded(next_cli))
-app.command("tag")(border.guarded(tag_cli))
-app.command("tokenize")(border.guarded(tokenize.tokenize_cli))
-app.command("info")(border.guarded(info.info_cli))
-app.command("list")(border.guarded(info.list_cli))
+app.command("train", cls=border.ruled(train.RULES))(train.train_cli)
+app.command("sample", cls=border.ruled(sample.RULES))(sample.sample_cli)
+app.command("score", cls=border.ruled(score.RULES))(score.score_cli)
+app.command("evaluate", cls=border.ruled(evaluate.RULES))(evaluate.evaluate_cli)
+app.command("compare", cls=border.ruled(compare.RULES))(compare.compare_cli)
+app.command("classify", cls=border.ruled(classify.RULES))(classify.classify_cli)
+app.command("novelty", cls=border.ruled(novelty.RULES))(novelty.novelty_cli)
+app.command("fill", cls=border.ruled(fill.RULES))(fill.fill_cli)
+app.command("next", cls=border.ruled(next_command.RULES))(next_command.next_cli)
+app.command("tag", cls=border.ruled(tag.RULES))(tag.tag_cli)
+app.command("tokenize", cls=border.ruled(()))(tokenize.tokenize_cli)
+app.command("info", cls=border.ruled(()))(info.info_cli)
+app.command("list", cls=border.ruled(()))(info.list_cli)
 
 
 def main() -> None:

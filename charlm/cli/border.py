@@ -12,8 +12,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
+import typer
+import typer.core
+
 from charlm.cli.ending import amid_import, end, numbers
 from charlm.cli.options import option_of
+from charlm.cli.rules import Rules, check
 from charlm.cli.terminal import safe_text, say_lines
 from charlm.errors import CharlmError, FieldError, did_you_mean
 
@@ -101,6 +105,21 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
             _complain(f"{message}\nThis is a fault of charlm; --debug shows where.", 1)
 
     return command
+
+
+def ruled(rules: Rules) -> type[typer.core.TyperCommand]:
+    """What a command is: its options keep to the rules, and its errors end in a line."""
+
+    class Command(typer.core.TyperCommand):
+        """A command of charlm's."""
+
+        @guarded
+        def invoke(self, ctx: Any) -> Any:
+            """Look at what was given, then do the work."""
+            check(ctx, rules)
+            return super().invoke(ctx)
+
+    return Command
 
 
 def complain_of(error: CharlmError) -> NoReturn:

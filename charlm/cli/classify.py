@@ -15,6 +15,7 @@ from charlm.cli.form import cell
 from charlm.cli.labelled import WIDEST, judge
 from charlm.cli.meter import Meter
 from charlm.cli.records import Columns, Form, JsonLines, PlainLines, as_cell, batches, read
+from charlm.cli.rules import Apart, Needs, OneOf, Rules
 from charlm.cli.terminal import (
     cut,
     out,
@@ -30,6 +31,25 @@ if TYPE_CHECKING:
     from charlm.cli.records import Record
 
 _TOP = 3  # labels of a text that is given on the command line
+RULES: Rules = (
+    *options.TEXT_OR_FILE,
+    Apart("TEXTS", ("--jsonl", "--column", "--on-error"), "that is about the lines of a file"),
+    OneOf("--json", "--tsv"),
+    OneOf("--jsonl", "--column"),
+    Needs("--field", "--jsonl"),
+    Needs("--header", "--column"),
+    Needs("--prefix", ("--json", "--tsv", "--jsonl", "--column")),
+    Apart("--json", ("--jsonl", "--column"), "results go into the lines as they came"),
+    Apart("--tsv", "--jsonl", "results go into the lines as they came"),
+    Needs("--text-column", "--labelled column:*"),
+    Needs("--text-field", "--labelled field:*"),
+    Needs("--file --file", "--labelled"),
+    Apart(
+        "--labelled",
+        ("TEXTS", "--jsonl", "--column", "--top", "--prefix", "--on-error"),
+        "it gives figures of whole files",
+    ),
+)
 
 
 def classify_cli(
@@ -77,24 +97,7 @@ def classify_cli(
     charlm classify --model names --jsonl --file records.jsonl
     charlm classify --model names --labelled file --file names/
     """
-    if json and tsv:
-        raise UsageError("give --json or --tsv, not both.")
-    if texts and file:
-        raise UsageError("give texts or --file, not both.")
     records = jsonl or column is not None
-    if jsonl and column is not None:
-        raise UsageError("give --jsonl or --column, not both.")
-    if records and (texts or json or (tsv and jsonl)):
-        raise UsageError(
-            "--jsonl and --column are for files, and results go into their lines: leave out texts, "
-            "--json and --tsv."
-        )
-    if labelled is None and (text_column or text_field):
-        raise UsageError("--text-column and --text-field go with --labelled.")
-    if labelled is not None and (texts or records or top):
-        raise UsageError("--labelled gives figures of files: leave out texts and other forms.")
-    if labelled is None and len(file or ()) > 1:
-        raise UsageError("give one --file; several are for --labelled.")
     if not texts and not file:
         if sys.stdin.isatty():
             raise UsageError('give a text to classify: charlm classify "Kovalenko"')

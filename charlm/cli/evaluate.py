@@ -10,10 +10,10 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.block import fields, finite, kenlm, learned, table
-from charlm.cli.form import check_form
 from charlm.cli.meter import Meter
 from charlm.cli.model import load_models
 from charlm.cli.pseudo import pseudo_named
+from charlm.cli.rules import Apart, Needs, Rules
 from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
 from charlm.config import SPLITS
 from charlm.errors import CharlmError, TextError, UsageError
@@ -26,6 +26,25 @@ if TYPE_CHECKING:
     from charlm.summary import Summary
 
 _COLUMNS = 80
+RULES: Rules = (
+    *options.MIXING,
+    Needs(("--split-on", "--encoding", "--errors"), "FILES"),
+    Needs("--rate", "--dynamic"),
+    Needs("--text-column", "--labelled column:*"),
+    Needs("--text-field", "--labelled field:*"),
+    Apart("--json", ("--format table", "--format kenlm"), "those are two forms"),
+    Apart(
+        "--check",
+        ("--closed", "--dynamic", "--format kenlm", "--unit", "--labelled"),
+        "it looks at all of the model, and prints no figures of texts",
+    ),
+    Apart("--dynamic", ("--format kenlm", "--labelled"), "there is no place for two figures"),
+    Apart("--unit", "--format kenlm", "KenLM's four lines are in log10"),
+    Apart("--labelled", "--label", "each sequence has its own label"),
+    Apart(
+        "--split-on", ("--labelled column:*", "--labelled field:*"), "each line is a sequence there"
+    ),
+)
 
 
 def evaluate_cli(
@@ -90,22 +109,9 @@ def evaluate_cli(
     charlm evaluate --model names --labelled file names/
     charlm evaluate --check
     """
-    check_form(json=json, tsv=False)
     form = "json" if json else form
-    if check and (closed or dynamic or form == "kenlm"):
-        raise UsageError(
-            "--check looks at all of the model: leave out --closed, --dynamic and kenlm's form."
-        )
-    if dynamic and form == "kenlm":
-        raise UsageError("KenLM's four lines have no place for two figures: leave out --dynamic.")
-    if rate is not None and not dynamic:
-        raise UsageError("--rate is the step size of --dynamic: give both.")
     if not files and not check:
         raise UsageError("give a file to evaluate on: charlm evaluate FILE")
-    if labelled is not None and (label is not None or check or dynamic):
-        raise UsageError("--labelled is a plain figure: leave out --label, --check and --dynamic.")
-    if labelled is None and (text_column is not None or text_field is not None):
-        raise UsageError("--text-column and --text-field go with --labelled.")
     loaded = load_models(model, weights, tune, alone=alone, label=label)
     split_on = split_on or loaded.checkpoint.split_on
     pseudo = loaded.config.bidirectional

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import options
-from charlm.cli.form import cell, check_form
+from charlm.cli.form import cell
 from charlm.cli.model import load_model
 from charlm.cli.next import percent
+from charlm.cli.rules import OneOf, Rules
 from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading, visible, width
 from charlm.errors import TextError, UsageError
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 _TOP = 10
 _COLUMNS = 80
+RULES: Rules = (
+    *options.TEXT_OR_FILE,
+    OneOf("--json", "--tsv"),
+)
 
 
 def fill_cli(
@@ -58,9 +63,6 @@ def fill_cli(
     charlm fill --model gaps "The app[?2] and pear salad" --json
     charlm fill --model gaps --file gaps.txt --tsv
     """
-    check_form(json=json, tsv=tsv)
-    if texts and file is not None:
-        raise UsageError("give texts or --file, not both.")
     if not texts and file is None:
         if sys.stdin.isatty():
             raise UsageError('give a text with a gap: charlm fill "The apple and [?] salad"')

@@ -1,15 +1,8 @@
-"""The forms that figures are written in: a unit, JSON Lines, cells between tabs."""
+"""The form of a text in a cell between tabs."""
 
 from unicodedata import category
 
 from charlm.cli.terminal import safe_text
-from charlm.errors import UsageError
-
-
-def check_form(*, json: bool, tsv: bool) -> None:
-    """Raise UsageError if two forms are asked for."""
-    if json and tsv:
-        raise UsageError("give --json or --tsv, not both.")
 
 
 def cell(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.border import Signals
+from charlm.cli.options import NOT_OF_HEADS
 from charlm.cli.progress import Display, running_mean
 from charlm.cli.resuming import READ_AGAIN, ROOT, device_of, existing, go_on, refuse_changes
 from charlm.cli.terminal import out, say
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
     from charlm.head_request import HeadSettled
     from charlm.head_training import HeadState
     from charlm.run import Run
-
-# What is of language models alone, among the fields that a request, a shape or a training has.
-_NOT_OF_HEADS = {
-    "ngram": "--ngram",
-    "cache": "--cache",
-    "normalize": "--normalize",
-    "tie_weights": "--tie-weights",
-    "bidirectional": "--bidirectional",
-    "bptt_length": "--bptt-length",
-}
 
 
 def train_head(
@@ -42,7 +33,7 @@ def train_head(
     quiet: bool = False,
 ) -> None:
     """Train a head, showing progress, until the budget is spent or a signal comes."""
-    for field, option in _NOT_OF_HEADS.items():
+    for field, option in NOT_OF_HEADS.items():
         if field in asked or field in model or field in training:
             raise UsageError(f"{option} is for language models, not for a {kind}.")
     say("charlm: starting")

@@ -29,10 +29,6 @@ def load_models(
     """
     from charlm import api
 
-    if weights is not None and tune is not None:
-        raise UsageError("give --weights or --tune, not both.")
-    if weights is not None and len(models or ()) < 2:
-        raise UsageError("--weights are those of several models: give --model more than once.")
     loaded = (
         [api.load(model, alone=alone) for model in models] if models else [api.load(alone=alone)]
     )

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import options
-from charlm.cli.form import cell, check_form
+from charlm.cli.form import cell
 from charlm.cli.input import read_beginning
 from charlm.cli.model import load_models
+from charlm.cli.rules import OneOf, Rules
 from charlm.cli.terminal import cut, is_live, out, out_json, say, say_loading, visible, width
-from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.prediction import NextToken, NextTokens
 
 _TOP = 20
+RULES: Rules = (
+    *options.MIXING,
+    OneOf("PREFIX", "--file"),
+    OneOf("--top", "--all"),
+    OneOf("--json", "--tsv"),
+)
 _SHORTEST_BAR, _LONGEST_BAR = 8, 30
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 _LEAST_PERCENT = 0.01  # what is less is written as a power of ten
@@ -52,9 +58,6 @@ def next_cli(
     charlm next --top 5 --unit bits
     charlm next --file sentences.txt --all --tsv
     """
-    check_form(json=json, tsv=tsv)
-    if everything and top is not None:
-        raise UsageError("give --top or --all, not both.")
     text = read_beginning(prefix, file, name="prefix", ways="a prefix or --file")
     loaded = load_models(model, weights, tune, alone=alone, label=label)
     if not loaded.is_small(1, text):

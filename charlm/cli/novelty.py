@@ -7,6 +7,7 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.model import load_model
+from charlm.cli.rules import Apart, Needs, OneOf, Rules
 from charlm.cli.terminal import cut, out, out_json, safe_text
 from charlm.config import SPLITS
 from charlm.errors import CharlmError, TextError, UsageError
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
     from charlm.text_index import Index
 
 _COLUMNS = 80
+RULES: Rules = (
+    Needs("--field", "--jsonl"),
+    OneOf("--json", "--per-sample"),
+    Apart("--show", "--per-sample", "all samples are shown"),
+    Apart(
+        "--split-on",
+        "--jsonl",
+        "each line is a sample, whatever stands in its text",
+        unless="--against",
+    ),
+)
 
 
 def novelty_cli(
@@ -73,8 +85,6 @@ def novelty_cli(
     charlm novelty samples.jsonl --jsonl --json
     charlm novelty samples.txt --against corpus.txt --fail-above 0.05
     """
-    if json and per_sample:
-        raise UsageError("give --json or --per-sample, not both.")
     if fail_above is not None and not 0 <= fail_above <= 1:
         raise UsageError(f"--fail-above is a share from 0 to 1, got {fail_above:g}.")
     if "-" in files and "-" in (against or ()):

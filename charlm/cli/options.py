@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from charlm.cli.rules import Apart, Needs, OneOf, Rules
 from charlm.errors import UsageError, must_be_one_of
 from charlm.metrics import UNITS
 
@@ -110,6 +111,24 @@ OnError = Annotated[
         callback=one_of("--on-error", "stop", "keep", "drop"),
     ),
 ]
+
+# Rules that several commands have (rules.py)
+
+MIXING: Rules = (Needs("--weights", "--model --model"), OneOf("--weights", "--tune"))
+TEXT_OR_FILE: Rules = (
+    OneOf("TEXTS", "--file"),
+    Apart("TEXTS", ("--encoding", "--errors"), "such texts are not read from a file"),
+)
+
+# What is of language models alone, among the fields that a request, a shape or a training has.
+NOT_OF_HEADS = {
+    "ngram": "--ngram",
+    "cache": "--cache",
+    "normalize": "--normalize",
+    "tie_weights": "--tie-weights",
+    "bidirectional": "--bidirectional",
+    "bptt_length": "--bptt-length",
+}
 
 # The options of the command line and the fields of the configs that they set.
 MODEL_OPTIONS = {

@@ -10,6 +10,7 @@ from charlm.cli import novelty as novelty_command
 from charlm.cli import options
 from charlm.cli.input import read_beginning
 from charlm.cli.model import load_models
+from charlm.cli.rules import Apart, OneOf, Rules
 from charlm.cli.terminal import out, out_json, say, say_lines, say_loading
 from charlm.config import UNKNOWN
 from charlm.errors import TextError, UsageError
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
     from charlm.api import LanguageModel
     from charlm.config import SamplingConfig
     from charlm.sampling import Sample, Sampler
+
+RULES: Rules = (
+    *options.MIXING,
+    OneOf("--prompt", "--prompt-file"),
+    OneOf("--json", "--null"),
+    Apart(
+        "--stream",
+        ("--json", "--novel"),
+        "what has been written cannot be taken back, and its figures come last",
+    ),
+    Apart("--stream", "--batch-size", "a stream is drawn one sequence after another"),
+)
 
 
 def sample_cli(
@@ -85,10 +98,6 @@ def sample_cli(
     from charlm.config import SamplingConfig
     from charlm.sampling import fresh_seed
 
-    if stream and (json or novel):
-        raise UsageError("--stream cannot be taken back: leave out --json and --novel with it.")
-    if null and json:
-        raise UsageError("give --json or --null (-0), not both: JSON Lines keep samples apart.")
     text = read_beginning(prompt, prompt_file, name="prompt", ways="--prompt or --prompt-file")
     loaded = load_models(model, weights, tune, alone=alone, label=label)
     if stream and loaded.is_marginal:

@@ -18,16 +18,46 @@ from charlm.cli.figures import (
     say_verdict,
 )
 from charlm.cli.filter import Bounds, Filter, Shows
-from charlm.cli.form import check_form
 from charlm.cli.meter import Meter
 from charlm.cli.model import load_models
 from charlm.cli.records import Columns, Form, JsonLines, PlainLines, batches, read
+from charlm.cli.rules import Apart, Needs, OneOf, Ordered, Rules
 from charlm.cli.terminal import say
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
     from charlm.cli.page import Page
+
+_LINES = ("--jsonl", "--column", "--nbest")
+_BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits")
+RULES: Rules = (
+    *options.MIXING,
+    *options.TEXT_OR_FILE,
+    Apart("TEXTS", (*_LINES, "--on-error"), "that is about the lines of a file"),
+    OneOf("--json", "--tsv"),
+    OneOf("--jsonl", "--column"),
+    OneOf("--column", "--nbest"),
+    Needs("--field", "--jsonl"),
+    Needs("--header", "--column"),
+    Needs("--prefix", ("--json", "--tsv", *_LINES)),
+    Needs("--weight", "--nbest"),
+    Needs("--invert", _BOUNDS),
+    Apart("--nbest", _BOUNDS, "it ranks hypotheses and drops none"),
+    Apart("--json", _LINES, "results go into the lines as they came"),
+    Apart("--tsv", "--jsonl", "results go into the lines as they came"),
+    Apart(("--heatmap", "--html"), ("--json", "--tsv", "--per-token", *_LINES), "it is for people"),
+    Apart("--unit", "--heatmap", "its colours are of bits", unless="--html"),
+    Apart("--per-token", "--words", "a row is a token or a word", unless=("--json", "--jsonl")),
+    Apart(
+        ("--per-token", "--words"),
+        ("--column", "--nbest"),
+        "they do not fit in columns",
+        unless="--jsonl",
+    ),
+    Ordered("--min-perplexity", "--max-perplexity"),
+    Ordered("--min-bits", "--max-bits"),
+)
 
 
 def score_cli(
@@ -99,25 +129,9 @@ def score_cli(
     charlm score --column 2 --file table.tsv
     charlm score --nbest --weight 0.5 --file hypotheses.tsv
     """
-    check_form(json=json, tsv=tsv)
-    if texts and file is not None:
-        raise UsageError("give texts or --file, not both.")
     bounds = Bounds(min_perplexity, max_perplexity, min_bits, max_bits, invert)
     wanted = Wanted(unit, per_token, words, prefix)
     records = jsonl or column is not None or n_best
-    if records:
-        _check_records(wanted, texts, jsonl=jsonl, column=column, json=json, tsv=tsv)
-        if n_best and (column is not None or bounds.are_set):
-            raise UsageError(
-                "--nbest takes the columns id, text, score and drops none: leave out --column "
-                "and the bounds."
-            )
-    if (heatmap or html) and (json or tsv or per_token or records):
-        raise UsageError("--heatmap and --html are for people: leave out the other forms.")
-    if per_token and words and not (json or jsonl):
-        raise UsageError("give --per-token or --words, or both with --json.")
-    if invert and not bounds.are_set:
-        raise UsageError("give --invert a bound to turn round: --max-perplexity, for example.")
     if not texts and file is None:
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
@@ -153,26 +167,6 @@ def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
     say(f"{what}: each token given those before and after it; not a probability of the text")
     if wanted.words:
         say("a word is the sum of its tokens, each given the word's others, too")
-
-
-def _check_records(
-    wanted: Wanted,
-    texts: list[str] | None,
-    *,
-    jsonl: bool,
-    column: str | None,
-    json: bool,
-    tsv: bool,
-) -> None:
-    """Raise UsageError if what is asked for does not go together with records."""
-    if jsonl and column is not None:
-        raise UsageError("give --jsonl or --column, not both.")
-    if texts:
-        raise UsageError("--jsonl, --column and --nbest are for files: give --file, or a pipe.")
-    if json or (tsv and jsonl):
-        raise UsageError("results go into the records: leave out --json and --tsv.")
-    if (wanted.per_token or wanted.words) and not jsonl:
-        raise UsageError("--per-token and --words do not fit in columns: use --jsonl.")
 
 
 def _page(path: Path, loaded: "LanguageModel", wanted: Wanted) -> "Page":

@@ -9,11 +9,53 @@ import typer
 from charlm.cli import options
 from charlm.cli.options import MODEL_OPTIONS, TRAINING_OPTIONS, one_of
 from charlm.cli.resuming import existing
+from charlm.cli.rules import Apart, Needs, OneOf, Rules
 from charlm.cli.terminal import say
 from charlm.cli.training import train
 from charlm.config import CELLS, LEVELS, ON_NAN, POOLINGS, PRECISIONS, SPLITS
 from charlm.errors import CharlmError, UsageError
 from charlm.tokenizers.base import NORMAL_FORMS, SUBWORD_MODELS
+
+_OF_TEXT = "a tagger reads words that are cut already, a token and its tag on a line"
+RULES: Rules = (
+    OneOf("CORPUS", "--demo"),
+    OneOf("--classifier", "--tagger"),
+    OneOf("--time", "--epochs", "--steps"),
+    OneOf("--valid", "--valid-share"),
+    Needs("--classifier", ("--label-from", "--resume")),
+    Needs("--pooling", ("--classifier", "--resume")),
+    Needs("--text-column", ("--label-from column:*", "--resume")),
+    Needs("--text-field", ("--label-from field:*", "--resume")),
+    Needs("--lowercase", ("--level word", "--resume")),
+    Needs("--pretokenized", ("--level word", "--resume")),
+    Needs("--subword-model", ("--level subword", "--resume")),
+    Apart("--min-count", "--level subword", "subwords are all kept"),
+    Apart(
+        ("--classifier", "--tagger"),
+        (*options.NOT_OF_HEADS.values(), "--no-index"),
+        "that is of language models",
+    ),
+    Apart(
+        "--tagger",
+        (
+            *("--label-from", "--text-column", "--text-field", "--split-on", "--distinct"),
+            *("--lowercase", "--pretokenized", "--subword-model", "--pooling"),
+            *("--level char", "--level subword"),
+        ),
+        _OF_TEXT,
+    ),
+    Apart(
+        "--bidirectional",
+        ("--ngram", "--cache", "--label-from"),
+        "a bidirectional model reads both sides, and has no probability of a text",
+    ),
+    Apart(
+        "--split-on",
+        ("--label-from column:*", "--label-from field:*"),
+        "each line is a sequence there",
+    ),
+    Apart("--patience", "--valid-share 0.0", "there is nothing to validate on"),
+)
 
 
 def train_cli(
@@ -270,10 +312,12 @@ def train_cli(
             del asked[key]
     heads = [kind for kind, is_wanted in _heads(classifier, tagger, resume, name) if is_wanted]
     if heads:
+        if no_index:
+            raise UsageError(f"a {heads[0]} has no index of its text: leave out --no-index.")
         from charlm.cli.head_training import train_head
 
         train_head(
-            _only(heads),
+            heads[0],
             asked,
             model,
             training,
@@ -285,7 +329,7 @@ def train_cli(
         )
         return
     if pooling is not None:
-        raise UsageError("--pooling is for --classifier: give that, too.")
+        raise UsageError("--pooling is of a classifier, and this run is none: leave it out.")
     train(
         asked,
         model,
@@ -312,12 +356,6 @@ def _heads(
     yield "tagger", tagger or kind == "tagger"
 
 
-def _only(heads: list[str]) -> str:
-    if len(heads) > 1:
-        raise UsageError("give --classifier or --tagger, not both.")
-    return heads[0]
-
-
 def seconds(text: str) -> float:
     """The seconds of 90, 90s, 10m or 1.5h. Raises UsageError."""
     units = {"s": 1, "m": 60, "h": 3600}
@@ -342,8 +380,6 @@ def _given(arguments: dict[str, Any], options: dict[str, str]) -> dict[str, Any]
 
 def _corpus(corpus: list[str] | None, demo: bool, resume: bool) -> tuple[str, ...]:
     if demo:
-        if corpus:
-            raise UsageError("give a corpus or --demo, not both.")
         return (str(bundled("prose.txt")),)
     if not corpus and not resume:
         raise UsageError(
