@@ -70,7 +70,9 @@ class Needs:
         if option is None or any(given.of(self.others)):
             return None
         others = _listed(self.others, "or")
-        return f"{shown(option)} goes with {others}: give that too, or leave {shown(option)} out."
+        name, _, wanted = option.partition(" ")
+        other = f"give {name} once" if wanted == name else f"leave {shown(option)} out"
+        return f"{shown(option)} goes with {others}: give that too, or {other}."
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Each option with each of the others."""
