@@ -121,7 +121,10 @@ def test_every_field_that_a_command_sets_has_its_option() -> None:
         (["--hidden", "0"], "--hidden must be a whole number from 1 to 65536, got 0."),
         (["--layers", "99"], "--layers must be a whole number from 1 to 64, got 99."),
         (["--dropout", "2"], "--dropout must be a number from 0 to 0.95, got 2.0."),
-        (["--pretokenized"], "--pretokenized is for word level, not char level."),
+        (
+            ["--min-count", "0"],
+            "--min-count must be at least 1, and means nothing at subword level.",
+        ),
         (["--vocab-size", "2"], "--vocab-size must be at least 3 at char level, got 2."),
     ],
 )

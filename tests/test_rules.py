@@ -128,7 +128,8 @@ CONTRADICT = {
 
 # Of each command: what goes with everything. A new option belongs here or into a table above.
 FREE = {
-    "train": "--cell --on-nan --precision --device --errors --name --vocab-size --layers --hidden --embedding --output-layers --dropout "
+    "train": "--cell --on-nan --precision --device --errors --name --vocab-size --layers "
+    "--hidden --embedding --output-layers --dropout "
     "--input-dropout --batch-size --learning-rate --weight-decay --max-grad-norm --encoding "
     "--seed --quiet",
     "sample": "--alone --label --n --max-tokens --temperature --top-k --top-p --stop --report "
@@ -137,7 +138,8 @@ FREE = {
     "evaluate": "--alone",
     "compare": "ONE OTHER FILES --errors --show --fail-above --resamples --seed --encoding --json",
     "classify": "--model --alone",
-    "novelty": "FILES --model --against --prompt --ngrams --word-ngrams --fail-above --encoding --errors",
+    "novelty": "FILES --model --against --prompt --ngrams --word-ngrams --fail-above "
+    "--encoding --errors",
     "fill": "--top --model --unk --unit",
     "next": "--alone --label --unit",
     "tag": "FILE --errors --model --evaluate --json --encoding",
