@@ -19,7 +19,7 @@ from charlm.head_data import (
 )
 from charlm.head_run import HeadMaterial
 from charlm.head_training import seconds_per_step, steps_per_epoch
-from charlm.labels import LabelSource, hold_out, read_labelled
+from charlm.labels import FORMS, LabelSource, hold_out, read_labelled
 from charlm.request import Asked, count_steps
 from charlm.tagged import Sentence
 from charlm.tokenizers import train_tokenizer
@@ -52,8 +52,7 @@ class HeadRequest(Asked):
         if self.kind == "classifier":
             if self.label_from is None:
                 raise UsageError(
-                    "--classifier needs labels: --label-from file, column:N or field:NAME says "
-                    "where they stand."
+                    f"--classifier needs labels: --label-from says where they stand ({FORMS})."
                 )
             _ = self.label_source
         else:
@@ -70,7 +69,10 @@ class HeadRequest(Asked):
     def label_source(self) -> LabelSource:
         """Where labels stand. Raises UsageError."""
         return LabelSource.parse(
-            self.label_from or "", text_column=self.text_column, text_field=self.text_field
+            self.label_from or "",
+            text_column=self.text_column,
+            text_field=self.text_field,
+            header=self.header,
         )
 
     def _check_tagger(self) -> None:
@@ -78,6 +80,7 @@ class HeadRequest(Asked):
             "--label-from": self.label_from is not None,
             "--text-column": self.text_column is not None,
             "--text-field": self.text_field is not None,
+            "--header": self.header,
             "--level": self.level not in (None, "word"),
             "--split-on": self.split_on is not None,
             "--distinct": self.distinct,
@@ -94,16 +97,25 @@ class HeadRequest(Asked):
 
 
 class HeadTexts(NamedTuple):
-    """What is learned from and what is held out: texts with labels, or sentences with tags."""
+    """What is learned from and what is held out: texts with labels, or sentences with tags.
+
+    split_on is what a text is in a file.
+    """
 
     train: LabelledTexts | list[Sentence]
     valid: LabelledTexts | list[Sentence]
+    split_on: str = "line"
+
+    @property
+    def sides(self) -> tuple[LabelledTexts | list[Sentence], LabelledTexts | list[Sentence]]:
+        """What is learned from, and what is held out."""
+        return self.train, self.valid
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all of it."""
         parts: list[str] = []
-        for side in self:
+        for side in self.sides:
             if isinstance(side, LabelledTexts):
                 parts += [*side.texts, "", *side.labels, ""]
             else:
@@ -134,12 +146,16 @@ def read_head_texts(request: HeadRequest, say: Say) -> HeadTexts:
         **options,
     )
     if request.valid:
-        of_files = split_on if source.kind == "file" else None
+        of_files = split_on if source.is_of_files else None
         apart, _, more = read_labelled(request.valid, source, split_on=of_files, **options)
         notes += more
     else:
         pairs, apart = hold_out(
-            pairs, split_on=split_on, share=request.valid_share, seed=request.seed
+            pairs,
+            split_on=split_on,
+            share=request.valid_share,
+            seed=request.seed,
+            whole=source.kind == "directory",
         )
     for note in notes:
         say(note)
@@ -165,12 +181,13 @@ def read_head_texts(request: HeadRequest, say: Say) -> HeadTexts:
         lost = len(known) - sum(known)
         say(f"{lost:,} held-out texts left out: training never saw their labels")
         held = LabelledTexts.of(one for one in apart if one.label in counts)
+    where = f", one a {split_on}," if source.is_of_files else ""
     common = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(5))
     say(
-        f"text: {len(found.texts):,} texts of {len(counts):,} labels ({common}"
+        f"text: {len(found.texts):,} texts{where} of {len(counts):,} labels ({common}"
         f"{', …' if len(counts) > 5 else ''}); {len(held.texts):,} more held out"
     )
-    return HeadTexts(found, held)
+    return HeadTexts(found, held, split_on if source.is_of_files else "line")
 
 
 def _read_sentences(request: HeadRequest, say: Say) -> HeadTexts:
@@ -273,16 +290,16 @@ def head_material_of(
             "the labels in model.json of the last step are not those of the text."
         )
     ids = {name: at for at, name in enumerate(names)}
-    sides = [_encoded(side, reader, ids) for side in texts]
+    sides = [_encoded(side, reader, ids) for side in texts.sides]
     about = {
         "fingerprint": texts.fingerprint,
         "label_from": request.label_from,
-        "split_on": request.split_on or "line",
+        "split_on": texts.split_on,
         "train": {"texts": len(sides[0].starts) - 1, "tokens": len(sides[0].tokens)},
         "valid": {"texts": len(sides[1].starts) - 1, "tokens": len(sides[1].tokens)},
         "labels": dict(sorted(Counter(kinds).items())),
     }
-    for at, side in enumerate(texts):
+    for at, side in enumerate(texts.sides):
         if isinstance(side, LabelledTexts) and len(set(side.texts)) < len(side.texts):
             once, copies = gathered(side)
             sides[at] = _encoded(once, reader, ids)._replace(copies=copies)

@@ -55,8 +55,9 @@ class Asked:
     level: str | None = None
     split_on: str | None = None
     label_from: str | None = None
-    text_column: int | None = None
+    text_column: str | None = None
     text_field: str | None = None
+    header: bool = False
     distinct: bool = False
     valid_share: float = corpora.VALID_SHARE
     encoding: str = "utf-8"
@@ -99,6 +100,8 @@ class Asked:
     def from_json(cls, values: object) -> Self:
         """What ``to_json`` wrote. Raises CheckpointError for anything else."""
         names = {field.name for field in dataclasses.fields(cls)}
+        if isinstance(values, dict) and type(values.get("text_column")) is int:
+            values = {**values, "text_column": str(values["text_column"])}  # of earlier versions
         if (
             not isinstance(values, dict)
             or not {"corpus", "valid"} <= set(values) <= names
@@ -125,8 +128,8 @@ class Request(Asked):
         self.check()
         if self.normalize not in (None, *NORMAL_FORMS):
             raise FieldError("normalize", must_be_one_of(NORMAL_FORMS, self.normalize))
-        if self.label_from is None and (self.text_column or self.text_field):
-            raise UsageError("--text-column and --text-field go with --label-from.")
+        if self.label_from is None and (self.text_column or self.text_field or self.header):
+            raise UsageError("--text-column, --text-field and --header go with --label-from.")
         _ = self.label_source
         if self.ngram is not None:
             ngram.check_order(self.ngram)
@@ -149,7 +152,10 @@ class Request(Asked):
         if self.label_from is None:
             return None
         return LabelSource.parse(
-            self.label_from, text_column=self.text_column, text_field=self.text_field
+            self.label_from,
+            text_column=self.text_column,
+            text_field=self.text_field,
+            header=self.header,
         )
 
 
@@ -277,12 +283,16 @@ def _read_labelled(request: Request, source: LabelSource, say: Say) -> Texts:
     )
     valid: list[Labelled] = []
     if request.valid:
-        of_files = None if source.kind != "file" else split_on
+        of_files = split_on if source.is_of_files else None
         valid, _, more = read_labelled(request.valid, source, split_on=of_files, **options)
         notes += more
     elif request.valid_share:
         train, valid = hold_out(
-            train, split_on=split_on, share=request.valid_share, seed=request.seed
+            train,
+            split_on=split_on,
+            share=request.valid_share,
+            seed=request.seed,
+            whole=source.kind == "directory",
         )
     for note in notes:
         say(note)

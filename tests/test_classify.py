@@ -235,12 +235,76 @@ def test_labelled_files_give_figures(charlm: object) -> None:
     assert len(rows.splitlines()) == 3
 
 
+def folders_of(root: Path, texts: dict[str, list[str]]) -> None:
+    """A folder for each label, its texts in files 1.txt, 2.txt and so on, and a README."""
+    for label, there in texts.items():
+        (root / label).mkdir(parents=True)
+        for number, text in enumerate(there, 1):
+            (root / label / f"{number}.txt").write_text(text)
+    (root / "README").write_text("about these texts\n")
+
+
+@pytest.mark.parametrize("command", ["classify", "evaluate"])
+def test_labels_are_folders_tables_with_headers_and_fields_inside_others(
+    charlm: object, folder: Path, tmp_path: Path, command: str
+) -> None:
+    """However files say the same labels, the figures are the same; what is odd in them is said."""
+    rows = {"vowels": ["aei", "oua", "iio"], "odd": ["13", "55", "97"]}
+    folders_of(tmp_path / "texts", rows)
+    pairs = [(text, label) for label, texts in rows.items() for text in texts]
+    table = "".join(f"{n}\t{kind}\t{text}\n" for n, (text, kind) in enumerate(pairs))
+    (tmp_path / "table.tsv").write_text(f"id\tkind\tbody\n{table}")
+    (tmp_path / "plain.tsv").write_text("text\tlabel\n" + "".join(f"{t}\t{n}\n" for t, n in pairs))
+    lines = (json.dumps({"doc": {"text": text, "is": {"a": kind}}}) for text, kind in pairs)
+    (tmp_path / "lines.jsonl").write_text("\n".join(lines))
+
+    def figures(labels: str, name: str, *more: str) -> tuple[dict[str, object], str]:
+        files = (str(tmp_path / name),) if command == "evaluate" else ("-f", str(tmp_path / name))
+        _, out, err = charlm(command, "--labelled", labels, *more, "--json", *files)  # type: ignore[operator]
+        value = json.loads(out)
+        return {k: v for k, v in value.items() if k not in ("files", "split_on")}, err
+
+    by_name, _ = figures("column:kind", "table.tsv", "--text-column", "body")
+    by_number, _ = figures("column:2", "table.tsv", "--text-column", "3", "--header")
+    by_field, _ = figures("field:doc.is.a", "lines.jsonl", "--text-field", "doc.text")
+    by_folder, said = figures("directory", "texts")
+    of_two, quiet = figures("column:label", "plain.tsv")
+    assert by_name == by_number == by_field == of_two
+    assert by_name == pytest.approx(by_folder) if command == "evaluate" else by_folder == by_name
+    assert "left out" in said
+    assert "README" in said
+    assert "header" not in quiet
+    file = "-f" if command == "classify" else "--"
+    _, _, err = charlm(command, "--labelled", "column:2", file, str(tmp_path / "plain.tsv"))  # type: ignore[operator]
+    assert "its first line looks like names of columns (text, label)" in err
+    end, out, err = charlm(command, "--labelled", "file", file, str(tmp_path / "texts"))  # type: ignore[operator]
+    assert (end, out) == (2, "")
+    assert "both would have the label '1'" in err
+    assert '"directory"' in err
+
+
+def test_a_conditional_model_learns_folders(
+    charlm: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """train --label-from directory: a file is a text, held out as a whole."""
+    rows = {"vowels": ["ae\nio"] * 5 + ["oo\nii"] * 3, "odd": [f"1{n}\n3" for n in range(6)]}
+    folders_of(tmp_path / "texts", rows)
+    monkeypatch.chdir(tmp_path)
+    arguments = ("train", "texts", "--label-from", "directory", "--name", "folders")
+    code, _, err = charlm(*arguments, "--steps", "2", "--hidden", "8", "--valid-share", "0.3")  # type: ignore[operator]
+    assert code == 0
+    assert "one a file (chosen by the look of the text" in err
+    assert "labels: 2, from directory" in err
+    _, out, _ = charlm("info", "--json", "--model", "folders")  # type: ignore[operator]
+    assert json.loads(out)["labels"]["names"] == ["odd", "vowels"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (("classify", "x", "--file", "y"), 2, "not both"),
         (("classify", "x", "--labelled", "file"), 2, "or texts"),
-        (("classify", "--labelled", "row", "--file", "kinds"), 2, "file, column:N or field:NAME"),
+        (("classify", "--labelled", "row", "--file", "kinds"), 2, "file, directory, column:N"),
         (("classify", "x", "--jsonl"), 2, "lines of a file"),
         (("classify", "x", "--text-column", "1"), 2, "--labelled"),
         (("classify", "--file", "a", "--file", "b"), 2, "--file once"),

@@ -1,6 +1,8 @@
 """Labels: read, held out, kept in checkpoints, and what they do to a model."""
 
 import dataclasses
+import gzip
+import io
 import itertools
 import json
 import shutil
@@ -18,6 +20,7 @@ from charlm.config import CELLS, ModelConfig
 from charlm.corpus import sequence_hashes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.evaluation import token_log_probs
+from charlm.head_request import HeadRequest, read_head_texts
 from charlm.labels import Labelled, Labels, LabelSource, hold_out, label_of_file, read_labelled
 from charlm.marginal import MarginalEngine
 from charlm.model import RecurrentLM, detach_state, narrow_state, to_arrays
@@ -449,8 +452,15 @@ def test_labels_are_read_from_names_columns_and_fields(tmp_path: Path) -> None:
         ("file:2", {}),
         ("column", {}),
         ("column:0", {}),
-        ("column:x", {}),
+        ("column:", {}),
         ("column:3", {}),
+        ("directory:2", {}),
+        ("directory", {"header": True}),
+        ("directory", {"text_column": "a"}),
+        ("file", {"header": True}),
+        ("field:x", {"header": True}),
+        ("column:x", {"text_column": "0"}),
+        ("column:x", {"text_column": "x"}),
         ("column:2", {"text_column": 2}),
         ("column:2", {"text_column": 0}),
         ("column:2", {"text_field": "a"}),
@@ -460,7 +470,7 @@ def test_labels_are_read_from_names_columns_and_fields(tmp_path: Path) -> None:
     ],
 )
 def test_forms_that_say_nothing_are_refused(form: str, options: dict[str, object]) -> None:
-    """Labels come from file, column:N or field:NAME, and text from elsewhere."""
+    """Labels come from file, directory, a column or a field, and text from elsewhere."""
     with pytest.raises(UsageError):
         LabelSource.parse(form, **options)  # type: ignore[arg-type]
 
@@ -473,7 +483,13 @@ def test_forms_that_say_nothing_are_refused(form: str, options: dict[str, object
         ("field:x", "{", "line 2: it is no JSON"),
         ("field:x", "[1]", "line 2: it is no JSON object"),
         ("field:x", '{"text": "a"}', 'no label in the field "x"'),
-        ("field:x", '{"x": "a"}', 'no text in the field "text"'),
+        ("field:x", '{"text": "a", "x": null}', 'line 2: it has no label in the field "x"'),
+        ("field:x", '{"text": "a", "x": ["b"]}', 'no label in the field "x" but a list'),
+        ("field:x", '{"text": "a", "x": {"y": 1}}', 'no label in the field "x" but an object'),
+        ("field:x", '{"text": "a", "x": NaN}', 'in the field "x" is no finite number'),
+        ("field:x", '{"text": "a", "x": " "}', "line 2: it has an empty label"),
+        ("field:x", '{"x": "a"}', 'it has no field "text"'),
+        ("field:x", '{"text": 1, "x": "a"}', 'no text in the field "text" but a number'),
         ("field:x", r'{"text": "a\ud83d", "x": "b"}', '"text" has half a surrogate pair'),
         ("field:x", r'{"text": "a", "x": "\udc00b"}', '"x" has half a surrogate pair'),
         ("column:2", f"text\t{'label' * 201}", "line 2: its label has 1,005 characters"),
@@ -485,6 +501,179 @@ def test_a_broken_line_is_named(tmp_path: Path, form: str, line: str, problem: s
     (tmp_path / "file").write_text(f"{good}\n{line}\n")
     with pytest.raises(TextError, match=problem.replace("(", r"\(")):
         read_labelled([tmp_path / "file"], LabelSource.parse(form))
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [("true", "true"), ("false", "false"), ("0", "0"), ("-3", "-3"), ("1.50", "1.5"), ('"0"', "0")],
+)
+def test_json_labels_are_their_text(tmp_path: Path, value: str, label: str) -> None:
+    """True, false and numbers are labels, written as JSON writes them."""
+    (tmp_path / "file").write_text(f'{{"text": "a", "x": {value}}}\n')
+    found, _, _ = read_labelled([tmp_path / "file"], LabelSource.parse("field:x"))
+    assert found == [Labelled("a", label)]
+
+
+@pytest.mark.parametrize(
+    ("source", "table"),
+    [
+        (LabelSource.parse("column:kind"), "kind\tname\nx\ta b\ny\tc\n"),
+        (LabelSource.parse("column:kind"), "n\tkind\ttext\n1\tx\ta b\n2\ty\tc\n"),
+        (LabelSource.parse("column:kind", text_column="w"), "w\tv\tkind\na b\t\tx\nc\t\ty\n"),
+        (LabelSource.parse("column:kind", text_column=1), "w\tv\tkind\na b\t\tx\nc\t\ty\n"),
+        (LabelSource.parse("column:2", header=True), "w\tkind\r\na b\tx\r\nc\ty\r\n"),
+        (LabelSource.parse("column:1", text_column="w"), "kind\tv\tw\n\nx\t\ta b\ny\t\tc\n"),
+    ],
+    ids=str,
+)
+def test_columns_have_names(tmp_path: Path, source: LabelSource, table: str) -> None:
+    """A header is no text; each file has its own, and no word is said of it."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(table)
+    found, split_on, notes = read_labelled([tmp_path], source)
+    assert found == [Labelled("a b", "x"), Labelled("c", "y")] * 2
+    assert (split_on, notes) == ("line", ())
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (LabelSource.parse("column:x"), 'no column "x" among those that it names: "a", "b", "c"'),
+        (LabelSource.parse("column:a"), "which of its 3 columns is the text"),
+        (LabelSource.parse("column:a", text_column="1"), 'cannot both be column "a"'),
+        (LabelSource.parse("column:9", text_column="a"), "line 2: it has 3 columns between tabs"),
+    ],
+    ids=str,
+)
+def test_columns_that_are_not_there_are_named(
+    tmp_path: Path, source: LabelSource, problem: str
+) -> None:
+    """A name that the header lacks, or that does not say enough, is refused."""
+    (tmp_path / "t").write_text("a\tb\tc\n1\t2\t3\n")
+    with pytest.raises(TextError, match=problem):
+        read_labelled([tmp_path / "t"], source)
+
+
+@pytest.mark.parametrize(
+    ("table", "is_said"),
+    [
+        ("text\tlabel\na\tx\nb\ty\n", True),
+        ("Sentences\tx1\na\tx\nb\ty\n", True),
+        ("w\tlang\na\tx\nb\ty\n", True),
+        ("foo\tbar\na\tx\nb\ty\nc\tx\nd\ty\n", True),  # all other labels recur
+        ("foo bar\tbaz\na\tx\nb\ty\nc\tx\nd\ty\n", False),  # several words
+        ("foo\tbar\na\tx\nb\ty\n", False),
+        ("text\tx\na\tx\nb\ty\n", False),
+    ],
+)
+def test_a_header_taken_for_data_deserves_a_word(
+    tmp_path: Path, table: str, *, is_said: bool
+) -> None:
+    """A first row with a label of its own that looks like names is named; it stays a text."""
+    (tmp_path / "a").write_text(table)
+    for times in (1, 1 + is_said):
+        found, _, notes = read_labelled([tmp_path / "a"] * times, LabelSource.parse("column:2"))
+        assert len(found) == times * table.count("\n")
+        assert len(notes) == times * is_said
+        assert all("looks like names of columns" in note for note in notes)
+
+
+def folders(root: Path, **texts: str) -> None:
+    """Files by path, a double underscore for each slash."""
+    for name, text in texts.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_a_folder_is_a_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are texts with the name of their folder, by whatever path they are given."""
+    folders(tmp_path, neg__1="a\nb\n", neg__2="c", pos__1="d", pos__2="e", deep__er__pos__3="f")
+    expected = {("f", "pos"), ("a\nb\n", "neg"), ("c", "neg"), ("d", "pos"), ("e", "pos")}
+    source = LabelSource.parse("directory")
+    monkeypatch.chdir(tmp_path / "neg")
+    for paths in ([tmp_path], ["..", "../../" + tmp_path.name], [".", "../pos", "../deep/er/pos"]):
+        found, split_on, notes = read_labelled(paths, source)
+        assert ({*found}, split_on, notes) == (expected, "file", ())
+    found, split_on, _ = read_labelled(["1", "../pos/1"], source)  # a file each: lines
+    assert (found, split_on) == ([("a", "neg"), ("b", "neg"), ("d", "pos")], "line")
+    found, _, _ = read_labelled(["1"], source, split_on="file")
+    assert found == [("a\nb\n", "neg")]
+
+
+def test_what_lies_beside_folders_has_no_label(tmp_path: Path) -> None:
+    """A file beside the folders that are labels is left out, and that is said."""
+    folders(tmp_path, neg__1="a", pos__1="b", README="c", urls="d")
+    found, _, (note,) = read_labelled([tmp_path], LabelSource.parse("directory"))
+    assert found == [Labelled("a", "neg"), Labelled("b", "pos")]
+    assert note.startswith("left out, beside the folders")
+    assert note.endswith("README and 1 more")
+
+
+def test_files_of_one_name_in_two_folders_are_refused(tmp_path: Path) -> None:
+    """Their texts are not merged under one label; the way out is named."""
+    folders(tmp_path, **{"neg__1.txt": "a", "pos__1.md": "b", "pos__2.txt": "c"})
+    with pytest.raises(UsageError, match=r"neg/1.txt and .*pos/1.md are of one name.*directory"):
+        read_labelled([tmp_path], LabelSource.parse("file"))
+    found, _, _ = read_labelled([tmp_path / "pos", tmp_path / "pos"], LabelSource.parse("file"))
+    assert found == [Labelled("b", "1"), Labelled("c", "2")] * 2
+
+
+@pytest.mark.parametrize(
+    ("names", "strange"),
+    [
+        (["a.txt", "b.txt", "README"], "README"),
+        (["a.txt", "b.txt", "c.txt", "notes.md"], "notes.md"),
+        (["a", "License.md"], "License.md"),
+        (["a.txt", "b.md", "c.rst"], None),
+        (["a.txt", "b.txt.gz"], None),
+    ],
+)
+def test_a_readme_beside_the_labels_is_noticed(
+    tmp_path: Path, names: list[str], strange: str | None
+) -> None:
+    """A file whose name is hardly a label, by what it is or by its ending, is named."""
+    for name in names:
+        data = f"text of {name}\n".encode()
+        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    found, _, notes = read_labelled([tmp_path], LabelSource.parse("file"))
+    assert len(found) == len(names)
+    assert [strange in note for note in notes if strange] == [True] * (strange is not None)
+    assert len(notes) == (strange is not None)
+
+
+def test_stdin_is_in_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no name has no label."""
+    for form in ("file", "directory"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
+        with pytest.raises(UsageError, match="standard input"):
+            read_labelled(["-"], LabelSource.parse(form))
+
+
+def test_a_file_of_a_folder_is_held_out_as_a_whole(tmp_path: Path) -> None:
+    """Texts that are files of a folder are never cut in two, by any share."""
+    names = {f"{kind}__{n}": f"{kind} {n} " * 20 for kind in ("neg", "pos") for n in range(10)}
+    folders(tmp_path, **names)
+    for kind in ("lm", "classifier"):
+        asked = {"corpus": (str(tmp_path),), "label_from": "directory", "valid_share": 0.3}
+        if kind == "lm":
+            texts = read_texts(Request(**asked), lambda _: None)
+            train, valid = texts.train, texts.valid
+        else:
+            head = read_head_texts(HeadRequest(kind=kind, **asked), lambda _: None)
+            train, valid = (list(side.texts) for side in head.sides)  # type: ignore[union-attr]
+            assert head.split_on == "file"
+        assert len(valid) == 6
+        assert sorted(train + valid) == sorted(names.values())
+
+
+def test_a_number_of_a_text_column_stays_readable() -> None:
+    """Requests of earlier versions hold it as a number; it says the same."""
+    request = Request(corpus=("x",), label_from="column:3", text_column="1")
+    values = request.to_json()
+    assert Request.from_json({**values, "text_column": 1}) == Request.from_json(values)
+    del values["header"]
+    assert Request.from_json(values).text_column == "1"
 
 
 PAIRS = st.lists(

@@ -67,7 +67,9 @@ def test_an_object_keeps_its_fields_to_the_byte(
         ("{", "no JSON"),
         ("[1]", "no JSON object"),
         ('{"other": 1}', 'no field "text"'),
-        ('{"text": 1}', 'no text in the field "text"'),
+        ('{"text": 1}', 'no text in the field "text" but a number'),
+        ('{"text": true}', 'no text in the field "text" but true or false'),
+        ('{"text": null}', 'no field "text"'),
         ('{"text": "a", "bits": 1}', 'a field "bits" already'),
         ("[" * 100_000, "no JSON"),
     ],
@@ -81,6 +83,28 @@ def test_what_is_no_record_is_broken(line: str, what: str) -> None:
     assert found.problem is not None
     assert found.problem.startswith("line 1 is broken: it ")
     assert what in found.problem
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ('{"doc": {"text": "x"}}', "doc.text"),
+        ('{"doc.text": "x", "doc": {"text": "y"}}', "doc.text"),
+        ('{"a": {"b.c": {"d": "x"}, "b": {"d": "y"}}}', "a.b.c.d"),
+        ('{"a.b": {"c": "x"}, "a": {"b": {"c": "y"}}}', "a.b.c"),
+        ('{"a.b": {"d": "y"}, "a": {"b": {"c": "x"}}}', "a.b.c"),
+        ('{"a": {"": "x"}}', "a."),
+    ],
+)
+def test_fields_inside_others_are_named_by_dots(line: str, field: str) -> None:
+    """A name with its dots comes first; results stand at the top, behind the last field."""
+    form = JsonLines(field, NAMES)
+    assert form.text(line, 1) == "x"
+    assert form.written(record(line), {"bits": 2}) == f'{line[:-1]}, "bits": 2}}'
+    for other in ('{"doc": "x"}', '{"doc": ["x"]}', '{"a": {"b": {"c": {}}}}'):
+        (found,) = read(lines(other), JsonLines("doc.text", NAMES))
+        assert found is not None
+        assert found.problem == 'line 1 is broken: it has no field "doc.text".'
 
 
 def test_numbers_and_escapes_stay_as_they_were() -> None:

@@ -22,7 +22,7 @@ NEED = {
     "train": [
         ("--classifier", "--label-from --resume"),
         ("--pooling", "--classifier --resume"),
-        ("--text-column", "--label-from=column:* --resume"),
+        ("--text-column --header", "--label-from=column:* --resume"),
         ("--text-field", "--label-from=field:* --resume"),
         ("--lowercase --pretokenized", "--level=word --resume"),
         ("--subword-model", "--level=subword --resume"),
@@ -40,12 +40,12 @@ NEED = {
         ("--weights", "--model=--model"),
         ("--split-on --encoding --errors", "FILES"),
         ("--rate", "--dynamic"),
-        ("--text-column", "--labelled=column:*"),
+        ("--text-column --header", "--labelled=column:*"),
         ("--text-field", "--labelled=field:*"),
     ],
     "classify": [
         ("--field", "--jsonl"),
-        ("--header", "--column"),
+        ("--header", "--column --labelled=column:*"),
         ("--prefix", "--json --tsv --jsonl --column"),
         ("--text-column", "--labelled=column:*"),
         ("--text-field", "--labelled=field:*"),
@@ -71,7 +71,7 @@ CONTRADICT = {
         ),
         (
             "--tagger",
-            "--label-from --text-column --text-field --split-on --distinct --level=char",
+            "--label-from --text-column --text-field --header --split-on --distinct --level=char",
         ),
         ("--tagger", "--lowercase --pretokenized --subword-model --pooling --level=subword"),
         ("--bidirectional", "--ngram --cache --label-from"),

@@ -43,8 +43,8 @@ class ByBayes:
         return self._loaded.log_posteriors(texts)
 
 
-def classifier_of(model: str | None, *, alone: bool) -> tuple[Classifier, str]:
-    """What classifies with a model, and what its sequences are in files.
+def classifier_of(model: str | None, *, alone: bool) -> tuple[Classifier, str | None]:
+    """What classifies with a model, and what its sequences are in files (None: it read tables).
 
     The newest finished run is taken where none is named, be it a classifier or a language model.
     Raises UsageError if it knows no labels.
@@ -54,12 +54,14 @@ def classifier_of(model: str | None, *, alone: bool) -> tuple[Classifier, str]:
     path = runs.find_any(model)
     if runs.kind_of(path) == "classifier":
         from charlm.head_api import load_classifier
+        from charlm.labels import OF_FILES
 
         found = load_classifier(path.parent.name if model is None else model)
         if model is None:
             say(f"model: {path.parent.name} (step {found.checkpoint.step:,})")
         text = found.checkpoint.info.get("text")
-        split_on = text.get("split_on") if isinstance(text, dict) else None
-        return found, split_on if split_on in SPLITS else "line"
+        about = text if isinstance(text, dict) else {}
+        split_on = about.get("split_on") if about.get("label_from") in OF_FILES else None
+        return found, split_on if split_on in SPLITS else None
     loaded = load_models(None if model is None else [model], alone=alone)
     return ByBayes(loaded), loaded.checkpoint.split_on

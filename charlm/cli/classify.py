@@ -37,7 +37,7 @@ RULES: Rules = (
     OneOf("--json", "--tsv"),
     OneOf("--jsonl", "--column"),
     Needs("--field", "--jsonl"),
-    Needs("--header", "--column"),
+    Needs("--header", ("--column", "--labelled column:*")),
     Needs("--prefix", ("--json", "--tsv", "--jsonl", "--column")),
     Apart("--json", ("--jsonl", "--column"), "results go into the lines as they came"),
     Apart("--tsv", "--jsonl", "results go into the lines as they came"),
@@ -69,7 +69,8 @@ def classify_cli(
     labelled: Annotated[
         str | None,
         typer.Option(
-            help="The files say the labels: file, column:N or field:NAME. Tell how many are right."
+            help="The files say the labels: file, directory, column:N, column:NAME or field:NAME. "
+            "Tell how many are right."
         ),
     ] = None,
     text_column: options.TextColumn = None,
@@ -105,7 +106,9 @@ def classify_cli(
     if labelled is not None:
         from charlm.labels import LabelSource
 
-        source = LabelSource.parse(labelled, text_column=text_column, text_field=text_field)
+        source = LabelSource.parse(
+            labelled, text_column=text_column, text_field=text_field, header=header
+        )
         judge(model, alone, file or [], source, encoding, errors, json=json, tsv=tsv)
         return
     classifier, _ = classifier_of(model, alone=alone)

@@ -30,7 +30,7 @@ RULES: Rules = (
     *options.MIXING,
     Needs(("--split-on", "--encoding", "--errors"), "FILES"),
     Needs("--rate", "--dynamic"),
-    Needs("--text-column", "--labelled column:*"),
+    Needs(("--text-column", "--header"), "--labelled column:*"),
     Needs("--text-field", "--labelled field:*"),
     Apart("--json", ("--format table", "--format kenlm"), "those are two forms"),
     Apart(
@@ -69,11 +69,13 @@ def evaluate_cli(
     labelled: Annotated[
         str | None,
         typer.Option(
-            help="Each sequence by its own label, which the files say: file, column:N, field:NAME."
+            help="Each sequence by its own label, which the files say: file, directory, column:N, "
+            "column:NAME or field:NAME."
         ),
     ] = None,
     text_column: options.TextColumn = None,
     text_field: options.TextField = None,
+    header: options.Header = False,
     unit: options.Unit = "nats",
     closed: options.Closed = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, full precision.")] = False,
@@ -129,11 +131,15 @@ def evaluate_cli(
     if labelled is not None:
         from charlm.labels import LabelSource, read_labelled
 
-        source = LabelSource.parse(labelled, text_column=text_column, text_field=text_field)
-        of_files = split_on if source.kind == "file" else None
-        found, split_on, _ = read_labelled(
+        source = LabelSource.parse(
+            labelled, text_column=text_column, text_field=text_field, header=header
+        )
+        of_files = split_on if source.is_of_files else None
+        found, split_on, notes = read_labelled(
             files, source, split_on=of_files, encoding=encoding, errors=errors
         )
+        for note in notes:
+            say(note)
         say_loading()
         summary, learning = _of_labels(loaded, found, closed), None
         _write(loaded, files, split_on, form, unit, rate, summary, learning)

@@ -36,7 +36,9 @@ def judge(
     from charlm.labels import read_labelled
 
     classifier, split_on_in_files = classifier_of(model, alone=alone)
-    split_on = split_on_in_files if source.kind == "file" else None
+    split_on = split_on_in_files if source.is_of_files else None
+    if source.kind == "file":
+        split_on = split_on or "line"
     found, _, notes = read_labelled(
         files, source, split_on=split_on, encoding=encoding, errors=errors
     )

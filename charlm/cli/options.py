@@ -88,17 +88,24 @@ Errors = Annotated[
     ),
 ]
 TextColumn = Annotated[
-    int | None,
-    typer.Option(help="The column that is the text.  [default: the other one of two]"),
+    str | None,
+    typer.Option(
+        help="The column that is the text, its number or name.  [default: the other one of two]"
+    ),
 ]
-TextField = Annotated[str | None, typer.Option(help="The field that is the text.  [default: text]")]
+TextField = Annotated[
+    str | None,
+    typer.Option(help="The field that is the text, doc.text inside another.  [default: text]"),
+]
 
 # Lines that hold texts (records.py)
 
 Jsonl = Annotated[
     bool, typer.Option("--jsonl", help="Lines are JSON objects; results go in as fields.")
 ]
-Field = Annotated[str, typer.Option(help="The field that is the text, with --jsonl.")]
+Field = Annotated[
+    str, typer.Option(help="The field that is the text, with --jsonl; doc.text inside another.")
+]
 Column = Annotated[
     str | None, typer.Option(help="Lines are columns between tabs: the text's number or name.")
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from charlm.cli.form import cell
 from charlm.cli.terminal import number
 from charlm.errors import UsageError
+from charlm.fields import object_of, text_of
 
 if TYPE_CHECKING:
     from charlm.streams import Line
@@ -59,7 +60,7 @@ class PlainLines:
 
 
 class JsonLines:
-    """A line is a JSON object and one of its fields the text.
+    """A line is a JSON object and one of its fields the text, be it inside another (doc.text).
 
     Results are written behind its last field; what stands before is left as it was, to the byte.
     """
@@ -69,24 +70,15 @@ class JsonLines:
         self._names = frozenset(names)
 
     def text(self, line: str, number: int) -> str | None:
-        """The field of the object; None for a line without one."""
+        """The field of the object; None for a blank line."""
         del number
         if not line.strip():
             return None
-        text = self.fields(line).get(self.field)
-        if not isinstance(text, str):
-            what = "no" if text is None else "no text in the"
-            raise ValueError(f'it has {what} field "{self.field}"')
-        return text
+        return text_of(self.fields(line), self.field)
 
     def fields(self, line: str) -> dict[str, Any]:
         """The object of a line. Raises ValueError if it is none, or cannot take the results."""
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"it is no JSON ({error})") from None
-        if not isinstance(values, dict):
-            raise ValueError("it is no JSON object")
+        values = object_of(line)
         taken = sorted(self._names & values.keys())
         if taken:
             raise ValueError(f'it has a field "{taken[0]}" already (--prefix gives results others)')

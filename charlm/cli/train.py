@@ -24,7 +24,7 @@ RULES: Rules = (
     OneOf("--valid", "--valid-share"),
     Needs("--classifier", ("--label-from", "--resume")),
     Needs("--pooling", ("--classifier", "--resume")),
-    Needs("--text-column", ("--label-from column:*", "--resume")),
+    Needs(("--text-column", "--header"), ("--label-from column:*", "--resume")),
     Needs("--text-field", ("--label-from field:*", "--resume")),
     Needs("--lowercase", ("--level word", "--resume")),
     Needs("--pretokenized", ("--level word", "--resume")),
@@ -38,8 +38,8 @@ RULES: Rules = (
     Apart(
         "--tagger",
         (
-            *("--label-from", "--text-column", "--text-field", "--split-on", "--distinct"),
-            *("--lowercase", "--pretokenized", "--subword-model", "--pooling"),
+            *("--label-from", "--text-column", "--text-field", "--header", "--split-on"),
+            *("--distinct", "--lowercase", "--pretokenized", "--subword-model", "--pooling"),
             *("--level char", "--level subword"),
         ),
         _OF_TEXT,
@@ -102,12 +102,13 @@ def train_cli(
     label_from: Annotated[
         str | None,
         typer.Option(
-            help="Give each sequence a label: the name of its file (file), a column between tabs "
-            "(column:2), or a field of JSON Lines (field:language)."
+            help="Give each sequence a label: the name of its file (file) or folder (directory), a "
+            "column between tabs (column:2, column:kind), or a field of JSON Lines (field:kind)."
         ),
     ] = None,
     text_column: options.TextColumn = None,
     text_field: options.TextField = None,
+    header: options.Header = False,
     distinct: Annotated[
         bool,
         typer.Option("--distinct", help="Train on each sequence once, however often it occurs."),
@@ -275,6 +276,7 @@ def train_cli(
     charlm train corpus.txt --bidirectional --name gaps
     charlm train --resume --name poems --time 10m
     charlm train names/ --classifier --label-from file
+    charlm train reviews/ --classifier --label-from directory
     charlm train entities.conll --tagger
     """
     arguments = dict(locals())
@@ -290,6 +292,7 @@ def train_cli(
         "label_from": label_from,
         "text_column": text_column,
         "text_field": text_field,
+        "header": header or None,
         "distinct": distinct or None,
         "valid_share": valid_share,
         "encoding": encoding,
