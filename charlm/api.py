@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from charlm import checkpoint, filling, partner
 from charlm.classifying import log_posterior
 from charlm.cloze import NumpyCloze
-from charlm.config import SamplingConfig
+from charlm.config import RUNS, SamplingConfig
 from charlm.engine import Engine, Ids, Reader
 from charlm.errors import UsageError
 from charlm.labels import Labels
@@ -444,11 +444,13 @@ class LanguageModel:
         return tuned
 
 
-def load(model: str | Path | None = None, *, alone: bool = False) -> LanguageModel:
-    """Load a run or a step by path, or by its name below checkpoints/; None is the newest.
+def load(
+    model: str | Path | None = None, *, alone: bool = False, root: str | Path = RUNS
+) -> LanguageModel:
+    """Load a run or a step by path, or by its name below ``root``; None is the newest there.
 
     With ``alone`` a network that was trained with a partner (n-grams, a cache) is without it.
     Raises CheckpointError if there is none, or if it is damaged.
     """
-    found = checkpoint.load_named(None if model is None else str(model))
+    found = checkpoint.load_named(None if model is None else str(model), Path(root))
     return LanguageModel(found, alone=alone)

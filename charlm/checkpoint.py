@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import runs, storage
-from charlm.config import HEADS, SPLITS, ModelConfig
+from charlm.config import HEADS, RUNS, SPLITS, ModelConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.labels import Labels
 from charlm.partner import Partner
@@ -175,7 +175,7 @@ def load(path: Path) -> Checkpoint:
     )
 
 
-def load_named(model: str | None, root: Path = Path("checkpoints")) -> Checkpoint:
+def load_named(model: str | None, root: Path = RUNS) -> Checkpoint:
     """The model that a name stands for (``runs.find``), even while its run is being trained.
 
     A step that is replaced by a newer one between being found and being read is no error: the

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
@@ -22,6 +23,7 @@ PRECISIONS = ("fp32", "bf16")
 UNKNOWN = ("resample", "spell", "keep")
 ON_NAN = ("skip", "rollback", "stop")
 HEADS = ("classifier", "tagger")
+RUNS = Path("checkpoints")  # where runs stand, unless another directory is named
 POOLINGS = ("mean-max", "last")
 
 # Of a field that came after models had been saved: written, and asked for, only where it is used.

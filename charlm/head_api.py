@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import head_checkpoint, head_equations
+from charlm.config import RUNS
 from charlm.head_checkpoint import HeadCheckpoint
 
 _FEW_TOKENS = 1000  # or letters: what NumPy reads while torch is imported
@@ -130,11 +131,11 @@ class Tagger(_Loaded):
         return read_scores(self._head, encode_sentences(self.checkpoint.words, pieces, None))
 
 
-def load_classifier(model: str | None = None, root: Path = Path("checkpoints")) -> Classifier:
+def load_classifier(model: str | None = None, root: Path = RUNS) -> Classifier:
     """The classifier of this name, or the newest finished one. Raises CheckpointError."""
     return Classifier(head_checkpoint.load(head_checkpoint.find(model, "classifier", root)))
 
 
-def load_tagger(model: str | None = None, root: Path = Path("checkpoints")) -> Tagger:
+def load_tagger(model: str | None = None, root: Path = RUNS) -> Tagger:
     """The tagger of this name, or the newest finished one. Raises CheckpointError."""
     return Tagger(head_checkpoint.load(head_checkpoint.find(model, "tagger", root)))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from charlm import checkpoint, runs
-from charlm.config import HeadConfig
+from charlm.config import RUNS, HeadConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.head_equations import shapes
 from charlm.labels import MOST_CHARACTERS
@@ -49,7 +49,7 @@ class HeadCheckpoint:
     info: dict[str, Any]
 
 
-def find(model: str | None, kind: str, root: Path = Path("checkpoints")) -> Path:
+def find(model: str | None, kind: str, root: Path = RUNS) -> Path:
     """The step directory of a head of this kind, by its name or the newest finished one.
 
     Raises CheckpointError, for a run of another kind too.

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from charlm import storage
-from charlm.config import HEADS
-from charlm.errors import CheckpointError, UsageError
+from charlm.config import HEADS, RUNS
+from charlm.errors import CheckpointError, UsageError, did_you_mean
 from charlm.storage import DISK, Disk, parse_json, to_json
 
 COPIES = 3  # of a step, at most: the best, the last, and the one being written
@@ -30,6 +30,9 @@ _STEP = re.compile(r"step-\d{8,12}")
 _STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(storage.ASIDE)})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LARGEST_JSON = 2**22
+_FILES = frozenset(
+    ("run.json", "metrics.jsonl", "pointers.json", "novelty.safetensors", "novelty.json", ".lock")
+)
 
 
 def check_name(name: str) -> str:
@@ -74,7 +77,7 @@ def pointers(run: Path) -> dict[str, Any]:
         return {}
 
 
-def find(model: str | None, root: Path = Path("checkpoints")) -> Path:
+def find(model: str | None, root: Path = RUNS) -> Path:
     """The step directory that a name stands for.
 
     model is a run's name below root, a path to a run or to a step, or None for the newest
@@ -93,11 +96,26 @@ def find(model: str | None, root: Path = Path("checkpoints")) -> Path:
             return path
         if steps(path):
             return best_step(path)
-    names = ", ".join(path.name for path in below(root)) or "none"
-    raise CheckpointError(f"there is no model {model!r}. Those below {root}/: {names}.")
+    raise CheckpointError(f"there is no model {model!r}.{_those_below(root, model)}")
 
 
-def find_any(model: str | None, root: Path = Path("checkpoints")) -> Path:
+def named(name: str, root: Path = RUNS) -> Path:
+    """The run of that name right below root, for what is done to a run itself.
+
+    Raises UsageError if it cannot name a run, CheckpointError if there is none of that name.
+    """
+    if (path := root / check_name(name)) not in below(root):
+        raise CheckpointError(f"there is no run {path}.{_those_below(root, name)}")
+    return path
+
+
+def _those_below(root: Path, name: str) -> str:
+    """The runs that there are, after the one that may have been meant."""
+    names = [path.name for path in below(root)]
+    return f"{did_you_mean(name, names)} Those below {root}/: {', '.join(names) or 'none'}."
+
+
+def find_any(model: str | None, root: Path = RUNS) -> Path:
     """As ``find``, but None stands for the newest finished run whatever its kind."""
     if model is None and (there := below(root)):
         return best_step(next(filter(is_finished, there), there[0]))
@@ -177,6 +195,58 @@ def remove_steps(run: Path, keep: set[int], disk: Disk = DISK) -> None:
         if path.name.startswith(storage.TEMPORARY) or (step and int(step[2]) not in keep):
             doomed.append(path)
     storage.remove(doomed, disk)
+
+
+def remove(run: Path, disk: Disk = DISK) -> None:
+    """Delete a run: it is gone at once, and so it stays whenever the machine stops.
+
+    Raises CheckpointError for what is no run or holds more than one, LockedError if another
+    process writes to it.
+    """
+    check_removable(run)
+    lock = storage.Lock(run / ".lock")
+    try:
+        lock.acquire()
+        try:
+            storage.hide(run, disk)
+        finally:
+            lock.release()
+    except OSError as error:
+        raise CheckpointError(f"cannot delete {run}: {error.strerror}.") from None
+    for left in _children(run.parent):  # this one, and what a crash left of others
+        if left.name.startswith(storage.TEMPORARY) and not left.is_symlink():
+            storage.remove(_children(left), disk)
+            with contextlib.suppress(OSError):
+                disk.rmdir(left)
+
+
+def check_removable(run: Path) -> None:
+    """Raise CheckpointError unless a path is a directory that holds a run and nothing else."""
+    if run.is_symlink():
+        raise CheckpointError(f"{run} is a link: delete it, or what it leads to, by yourself.")
+    if not _is_directory(run):
+        raise CheckpointError(f"there is no run {run}.{_those_below(run.parent, run.name)}")
+    if not (run / "run.json").is_file() and not steps(run):
+        raise CheckpointError(f"{run} is no run: it has neither a run.json nor a step.")
+    for path in _children(run):
+        of_step = _STANDING.fullmatch(path.name) or path.name.startswith(storage.TEMPORARY)
+        if of_step and path.is_dir() and not path.is_symlink():
+            strange = [child for child in _children(path) if child.is_dir()]
+        else:
+            strange = [] if of_step or path.name in _FILES else [path]
+        if strange:
+            raise CheckpointError(
+                f"{strange[0]} is nothing of a run's: move it elsewhere, then delete {run}."
+            )
+
+
+def size(run: Path) -> int:
+    """The bytes of all files of a run."""
+    total = 0
+    for path in run.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size
+    return total
 
 
 def check_room(run: Path, save_bytes: int) -> None:

@@ -189,13 +189,19 @@ def remove(paths: Iterable[Path], disk: Disk = DISK) -> None:
         hidden = path
         with contextlib.suppress(OSError):
             if not path.name.startswith(TEMPORARY):
-                hidden = _temporary(path)
-                disk.rename(path, hidden)
-                _sync_directory(path.parent, disk)
+                hidden = hide(path, disk)
             doomed.append(hidden)
     for hidden in doomed:
         with contextlib.suppress(OSError):
             _delete(hidden, disk)
+
+
+def hide(path: Path, disk: Disk = DISK) -> Path:
+    """Give something a temporary name, for good, and return that. Raises OSError."""
+    hidden = _temporary(path)
+    disk.rename(path, hidden)
+    _sync_directory(path.parent, disk)
+    return hidden
 
 
 def put_back(aside: Path, disk: Disk = DISK) -> None:

@@ -33,7 +33,7 @@ from charlm.training import Step
 COMMANDS = ("train", "sample", "score", "evaluate", "compare")
 COMMANDS += ("classify", "novelty", "fill", "next", "tokenize", "info", "list")
 TINY = ("--steps", "3", "--hidden", "8")
-COMMANDS += ("tag",)
+COMMANDS += ("tag", "rm", "help")
 BEST = re.compile(
     r"best validation loss: (\d+\.\d{4}) nats per token, (\d+\.\d{4}) bits per character "
     r"\(step \d+\)\n"
@@ -1494,7 +1494,7 @@ def test_info_and_list(here: Path) -> None:
     assert lines_of_json(by_path) == [info]
     names = [line["name"] for line in lines_of_json(good("list", "--json").out)]
     assert names == ["trained", "subword", "word", "char"]
-    assert [row.split()[0] for row in good("list").out.splitlines()] == names
+    assert [row.split()[0] for row in good("list").out.splitlines()] == ["name", *names]
 
 
 def test_list_of_nothing(empty: Path) -> None:

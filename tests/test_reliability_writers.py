@@ -22,8 +22,8 @@ from steps import files_of, read_all, save_and_rotate
 
 import charlm
 from charlm import checkpoint, runs, storage
-from charlm.cli.resuming import ROOT
 from charlm.cli.training import _free
+from charlm.config import RUNS
 from charlm.errors import CharlmError, CheckpointError, LockedError, UsageError
 from tests.matrix import Tally
 
@@ -157,8 +157,8 @@ def test_nothing_outside_a_run_is_touched(place: Path, tally: Tally) -> None:
                 assert (root / accepted).resolve().parent == root.resolve()
                 assert accepted.isascii()
                 assert accepted.isprintable()
-            made_up = _free([name])
-            assert made_up.parent == ROOT
+            made_up = _free([name], RUNS)
+            assert made_up.parent == RUNS
             assert runs.check_name(made_up.name)
             with pytest.raises(CheckpointError):
                 runs.find(name or "nowhere", root / "none")

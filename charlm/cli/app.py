@@ -16,6 +16,7 @@ from charlm.cli import (
     fill,
     info,
     novelty,
+    rm,
     sample,
     score,
     tag,
@@ -23,7 +24,8 @@ from charlm.cli import (
     train,
 )
 from charlm.cli import next as next_command  # the module's own name is a builtin's
-from charlm.errors import CharlmError
+from charlm.cli.terminal import out
+from charlm.errors import CharlmError, UsageError, did_you_mean
 
 app = typer.Typer(
     name="charlm",
@@ -73,8 +75,34 @@ app.command("fill", cls=border.ruled(fill.RULES))(fill.fill_cli)
 app.command("next", cls=border.ruled(next_command.RULES))(next_command.next_cli)
 app.command("tag", cls=border.ruled(()))(tag.tag_cli)
 app.command("tokenize", cls=border.ruled(()))(tokenize.tokenize_cli)
-app.command("info", cls=border.ruled(()))(info.info_cli)
+app.command("info", cls=border.ruled(info.RULES))(info.info_cli)
 app.command("list", cls=border.ruled(()))(info.list_cli)
+app.command("rm", cls=border.ruled(()))(rm.rm_cli)
+
+
+@app.command("help", cls=border.ruled(()))
+def help_cli(
+    context: typer.Context,
+    command: Annotated[
+        str | None, typer.Argument(help="The command.  [default: all of them]", show_default=False)
+    ] = None,
+) -> None:
+    """Show what a command does and its options, as --help does.
+
+    \b
+    charlm help train
+    """
+    group: Any = context.parent and context.parent.command
+    if command is None:
+        out(f"{group.get_help(context.parent)}\n")
+    elif (wanted := group.commands.get(command)) is not None:
+        about = type(context)(wanted, info_name=command, parent=context.parent)
+        out(f"{wanted.get_help(about)}\n")
+    else:
+        raise UsageError(
+            f"there is no command {command!r}.{did_you_mean(command, group.commands)} "
+            "See charlm --help."
+        )
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """What tells the labels of texts: a trained classifier, or a conditional language model."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from charlm.cli.model import load_models
@@ -43,7 +44,7 @@ class ByBayes:
         return self._loaded.log_posteriors(texts)
 
 
-def classifier_of(model: str | None, *, alone: bool) -> tuple[Classifier, str | None]:
+def classifier_of(model: str | None, root: Path, *, alone: bool) -> tuple[Classifier, str | None]:
     """What classifies with a model, and what its sequences are in files (None: it read tables).
 
     The newest finished run is taken where none is named, be it a classifier or a language model.
@@ -51,17 +52,17 @@ def classifier_of(model: str | None, *, alone: bool) -> tuple[Classifier, str | 
     """
     from charlm import runs
 
-    path = runs.find_any(model)
+    path = runs.find_any(model, root)
     if runs.kind_of(path) == "classifier":
         from charlm.head_api import load_classifier
         from charlm.labels import OF_FILES
 
-        found = load_classifier(path.parent.name if model is None else model)
+        found = load_classifier(path.parent.name if model is None else model, root)
         if model is None:
             say(f"model: {path.parent.name} (step {found.checkpoint.step:,})")
         text = found.checkpoint.info.get("text")
         about = text if isinstance(text, dict) else {}
         split_on = about.get("split_on") if about.get("label_from") in OF_FILES else None
         return found, split_on if split_on in SPLITS else None
-    loaded = load_models(None if model is None else [model], alone=alone)
+    loaded = load_models(None if model is None else [model], root, alone=alone)
     return ByBayes(loaded), loaded.checkpoint.split_on

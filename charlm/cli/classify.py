@@ -25,6 +25,7 @@ from charlm.cli.terminal import (
     say_loading,
     width,
 )
+from charlm.config import RUNS
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def classify_cli(
         typer.Option("--file", "-f", help="Classify each line of a file; - is stdin."),
     ] = None,
     model: options.Model = None,
+    root: options.Runs = RUNS,
     alone: options.Alone = False,
     top: Annotated[
         int | None,
@@ -109,9 +111,9 @@ def classify_cli(
         source = LabelSource.parse(
             labelled, text_column=text_column, text_field=text_field, header=header
         )
-        judge(model, alone, file or [], source, encoding, errors, json=json, tsv=tsv)
+        judge(model, root, alone, file or [], source, encoding, errors, json=json, tsv=tsv)
         return
-    classifier, _ = classifier_of(model, alone=alone)
+    classifier, _ = classifier_of(model, root, alone=alone)
     number_of = min(top or (_TOP if texts else 1), len(classifier.names))
     writer = Writer(classifier, number_of, prefix, json=json, tsv=tsv)
     if texts:

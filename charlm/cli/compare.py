@@ -6,6 +6,7 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
+from charlm.config import RUNS
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def compare_cli(
         int, typer.Option(min=1, help="How often the text is drawn anew for the interval.")
     ] = 10_000,
     seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
+    root: options.Runs = RUNS,
     encoding: options.FilesEncoding = "utf-8",
     errors: options.Errors = "strict",
     json: options.Json = False,
@@ -49,7 +51,7 @@ def compare_cli(
     from charlm.comparison import compare
     from charlm.corpus import read_documents
 
-    models = (api.load(one), api.load(other))
+    models = (api.load(one, root=root), api.load(other, root=root))
     read = read_documents(files, encoding=encoding, errors=errors)
     for note in (note for document in read for note in document.notes):
         say(note)

@@ -15,7 +15,7 @@ from charlm.cli.model import load_models
 from charlm.cli.pseudo import pseudo_named
 from charlm.cli.rules import Apart, Needs, Rules
 from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
-from charlm.config import SPLITS
+from charlm.config import RUNS, SPLITS
 from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def evaluate_cli(
     encoding: options.FilesEncoding = "utf-8",
     errors: options.Errors = "strict",
     model: options.Models = None,
+    root: options.Runs = RUNS,
     weights: options.Weights = None,
     tune: options.Tune = None,
     alone: options.Alone = False,
@@ -114,7 +115,7 @@ def evaluate_cli(
     form = "json" if json else form
     if not files and not check:
         raise UsageError("give a file to evaluate on: charlm evaluate FILE")
-    loaded = load_models(model, weights, tune, alone=alone, label=label)
+    loaded = load_models(model, root, weights, tune, alone=alone, label=label)
     split_on = split_on or loaded.checkpoint.split_on
     pseudo = loaded.config.bidirectional
     if pseudo and (check or dynamic or form == "kenlm"):

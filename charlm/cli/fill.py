@@ -12,6 +12,7 @@ from charlm.cli.model import load_model
 from charlm.cli.next import percent
 from charlm.cli.rules import OneOf, Rules
 from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading, visible, width
+from charlm.config import RUNS
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def fill_cli(
         ),
     ] = "resample",
     model: options.Model = None,
+    root: options.Runs = RUNS,
     unit: options.Unit = "nats",
     json: options.Json = False,
     tsv: options.Tsv = False,
@@ -70,7 +72,7 @@ def fill_cli(
     for text in texts or ():
         if any("\ud800" <= char <= "\udfff" for char in text):
             raise TextError("the text is not UTF-8.")
-    loaded = load_model(model)
+    loaded = load_model(model, root)
     if not loaded.is_small(1, "".join(texts or ())):
         say_loading()
     given = texts if texts else _lines(file or "-", encoding, errors)

@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.border import Signals
-from charlm.cli.options import NOT_OF_HEADS
+from charlm.cli.options import NOT_OF_HEADS, model_option
 from charlm.cli.progress import Display, running_mean
-from charlm.cli.resuming import READ_AGAIN, ROOT, device_of, existing, go_on, refuse_changes
+from charlm.cli.resuming import READ_AGAIN, device_of, existing, go_on, refuse_changes
 from charlm.cli.terminal import out, say
 from charlm.cli.training import _free, carry_out
 from charlm.errors import CheckpointError, UsageError
@@ -27,6 +28,7 @@ def train_head(
     training: dict[str, Any],
     *,
     budget: tuple[float | None, float | None, int | None] = (None, None, None),
+    root: Path,
     name: str | None = None,
     resume: bool = False,
     say: Callable[[str], None] = say,
@@ -46,7 +48,7 @@ def train_head(
 
         signals.check()
         if resume:
-            with Run(existing(name)) as run:
+            with Run(existing(name, root)) as run:
                 if (there := runs.kind_of(run.path)) != kind:
                     raise UsageError(f"{run.path} is a {there}, not a {kind}: leave out --{kind}.")
                 settled, state = _continued(run, asked, model, training, budget, say)
@@ -64,11 +66,11 @@ def train_head(
             steps=steps,
         )
         if name is not None:
-            Run(ROOT / runs.check_name(name)).check_new()
+            Run(root / runs.check_name(name)).check_new()
         settled = settle_head(request, say)
         state = new_head_state(settled.model, settled.training, request.device)
         signals.patient = True
-        path = ROOT / name if name is not None else _free(request.corpus)
+        path = root / name if name is not None else _free(request.corpus, root)
         with Run(path) as run:
             run.begin(
                 {
@@ -165,9 +167,9 @@ def _fit(
         quiet,
     )
     if settled.model.kind == "classifier":
-        say(f'next: charlm classify --model {run.path.name} "a text"')
+        say(f'next: charlm classify{model_option(run.path)} "a text"')
     else:
-        say(f"next: charlm tag --model {run.path.name} --evaluate FILE")
+        say(f"next: charlm tag{model_option(run.path)} --evaluate FILE")
     if material.valid is None:
         out("best validation accuracy: none, nothing was held out\n")
         return

@@ -1,36 +1,51 @@
 """charlm info and charlm list."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charlm.cli import options
+from charlm.cli.rules import OneOf, Rules
 from charlm.cli.terminal import out, out_json, safe_text, say
+from charlm.config import RUNS
+from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from charlm.labels import Labels
     from charlm.partner import Partner
 
+RULES: Rules = (OneOf("NAME", "--model"),)
+_COLUMNS = 80
+
 
 def info_cli(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A run's name, or a path.  [default: the newest finished run]", show_default=False
+        ),
+    ] = None,
     model: options.Model = None,
+    root: options.Runs = RUNS,
     json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """What a model is and how it was trained.
 
     \b
-    charlm info --model poems
+    charlm info poems
     """
+    model = name if name is not None else model
     from charlm import checkpoint, runs, text_index
 
-    if runs.kind_of(path := runs.find_any(model)) != runs.LANGUAGE_MODEL:
+    if runs.kind_of(path := runs.find_any(model, root)) != runs.LANGUAGE_MODEL:
         from charlm.cli.head_info import show_head
 
         show_head(path, json=json)
         return
-    loaded = checkpoint.load_named(model if model is not None else path.parent.name)
+    loaded = checkpoint.load_named(model if model is not None else path.parent.name, root)
     config, info = loaded.config, loaded.info
     parameters = sum(array.size for array in loaded.weights.values())
     labels = loaded.labels
@@ -104,25 +119,89 @@ def _partner(partner: "Partner") -> str:
 
 
 def list_cli(
+    root: options.Runs = RUNS,
     json: Annotated[bool, typer.Option("--json", help="JSON Lines.")] = False,
 ) -> None:
-    """The models below checkpoints/, the newest first.
+    """The models that there are, the newest first.
+
+    The loss is that of what was held out, in nats per token (per label of a classifier or tagger).
 
     \b
     charlm list
     """
     from charlm import runs
 
-    root = Path("checkpoints")
     there = runs.below(root)
     if not there:
         say(f"there is no model below {root}/. Train one first: charlm train FILE")
-    for path in there:
-        best, finished = runs.best_step(path), runs.is_finished(path)
-        kind = runs.kind_of(path)
-        if json:
-            out_json({"name": path.name, "kind": kind, "best": str(best), "finished": finished})
+    rows = [_row(path) for path in there]
+    if json:
+        for row in rows:
+            out_json(row)
+    elif rows:
+        for line in _table(rows):
+            out(f"{line}\n")
+
+
+def _row(run: Path) -> dict[str, Any]:
+    """What is told of a run, without loading its model; what cannot be read is None."""
+    from charlm import checkpoint, head_equations, runs, weights
+    from charlm.config import HeadConfig, ModelConfig
+    from charlm.storage import parse_json
+
+    best, kind = runs.best_step(run), runs.kind_of(run)
+    row: dict[str, Any] = {
+        "name": run.name,
+        "kind": kind,
+        "best": str(best),
+        "finished": runs.is_finished(run),
+        "level": None,
+        "parameters": None,
+        "loss_nats": None,
+    }
+    try:
+        _, files = checkpoint.read_step(best, ("model.json", "tokenizer.json"))
+        info = parse_json(best / "model.json", files.get("model.json", b""))
+        if kind == runs.LANGUAGE_MODEL:
+            shapes = weights.shapes(ModelConfig.from_json(info.get("model")))
         else:
-            what = "" if kind == runs.LANGUAGE_MODEL else f", a {kind}"
-            state = "finished" if finished else "not finished"
-            out(f"{safe_text(path.name):<30} {best.name}  {state}{what}\n")
+            shapes = head_equations.shapes(HeadConfig.from_json(info.get("model")))
+        row["parameters"] = sum(map(math.prod, shapes.values()))
+        row["level"] = "word"
+        if "tokenizer.json" in files:
+            row["level"] = parse_json(best / "tokenizer.json", files["tokenizer.json"]).get("level")
+    except (CheckpointError, UsageError) as error:
+        return {**row, "error": str(error)}
+    unit = "token" if kind == runs.LANGUAGE_MODEL else "label"
+    loss = info.get(f"best_loss_nats_per_{unit}")
+    row["loss_nats"] = loss if isinstance(loss, float) and math.isfinite(loss) else None
+    return row
+
+
+def _table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A header and a line for each; a name too long for its column has a line of its own."""
+    heads = ("name", "kind", "level", "parameters", "loss", "state")
+    cells = [heads]
+    for row in rows:
+        size, loss = row["parameters"], row["loss_nats"]
+        state = "finished" if row["finished"] else "not finished"
+        cells.append(
+            (
+                safe_text(row["name"]),
+                row["kind"],
+                safe_text(str(row["level"] or "-")),
+                "-" if size is None else f"{size:,}",
+                "-" if loss is None else f"{loss:.4f}",
+                "damaged" if "error" in row else state,
+            )
+        )
+    widths = [max(len(line[column]) for line in cells) for column in range(len(heads))]
+    widths[0] = min(widths[0], max(4, _COLUMNS - sum(widths[1:]) - 2 * (len(heads) - 1)))
+    for name, kind, level, size, loss, state in cells:
+        if len(name) > widths[0]:
+            yield name
+            name = ""
+        yield (
+            f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {level:<{widths[2]}}  "
+            f"{size:>{widths[3]}}  {loss:>{widths[4]}}  {state}"
+        )

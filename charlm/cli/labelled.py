@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charlm.cli.classifier import Classifier, classifier_of
@@ -22,6 +23,7 @@ _CONFUSIONS = 15  # that are listed instead
 
 def judge(
     model: str | None,
+    root: Path,
     alone: bool,
     files: list[str],
     source: "LabelSource",
@@ -35,7 +37,7 @@ def judge(
     from charlm.classifying import report
     from charlm.labels import read_labelled
 
-    classifier, split_on_in_files = classifier_of(model, alone=alone)
+    classifier, split_on_in_files = classifier_of(model, root, alone=alone)
     split_on = split_on_in_files if source.is_of_files else None
     if source.kind == "file":
         split_on = split_on or "line"

@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from charlm.api import LanguageModel
 
 
-def load_model(model: str | None) -> "LanguageModel":
+def load_model(model: str | None, root: Path) -> "LanguageModel":
     """Load it; where none was named, say on stderr which one was taken."""
-    return load_models(None if model is None else [model])
+    return load_models(None if model is None else [model], root)
 
 
 def load_models(
     models: list[str] | None,
+    root: Path,
     weights: str | None = None,
     tune: Path | None = None,
     *,
@@ -30,7 +31,9 @@ def load_models(
     from charlm import api
 
     loaded = (
-        [api.load(model, alone=alone) for model in models] if models else [api.load(alone=alone)]
+        [api.load(model, alone=alone, root=root) for model in models]
+        if models
+        else [api.load(alone=alone, root=root)]
     )
     if not models:
         step = loaded[0].checkpoint.step

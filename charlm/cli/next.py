@@ -14,6 +14,7 @@ from charlm.cli.input import read_beginning
 from charlm.cli.model import load_models
 from charlm.cli.rules import OneOf, Rules
 from charlm.cli.terminal import cut, is_live, out, out_json, say, say_loading, visible, width
+from charlm.config import RUNS
 
 if TYPE_CHECKING:
     from charlm.prediction import NextToken, NextTokens
@@ -43,6 +44,7 @@ def next_cli(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every token there is.")] = False,
     model: options.Models = None,
+    root: options.Runs = RUNS,
     weights: options.Weights = None,
     tune: options.Tune = None,
     alone: options.Alone = False,
@@ -59,7 +61,7 @@ def next_cli(
     charlm next --file sentences.txt --all --tsv
     """
     text = read_beginning(prefix, file, name="prefix", ways="a prefix or --file")
-    loaded = load_models(model, weights, tune, alone=alone, label=label)
+    loaded = load_models(model, root, weights, tune, alone=alone, label=label)
     if not loaded.is_small(1, text):
         say_loading()
     wanted = 0 if everything else _TOP if top is None else top

@@ -9,7 +9,7 @@ from charlm.cli import options
 from charlm.cli.model import load_model
 from charlm.cli.rules import Apart, Needs, OneOf, Rules
 from charlm.cli.terminal import cut, out, out_json, safe_text
-from charlm.config import SPLITS
+from charlm.config import RUNS, SPLITS
 from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def novelty_cli(
         list[str], typer.Argument(help="Files of samples; - is stdin.", metavar="SAMPLES")
     ],
     model: options.Model = None,
+    root: options.Runs = RUNS,
     against: Annotated[
         list[str] | None,
         typer.Option(help="Compare with this file instead of the model's training text; repeat."),
@@ -96,7 +97,7 @@ def novelty_cli(
     from charlm.corpus import choose_split, read_documents
     from charlm.novelty import measure, samples_of
 
-    loaded = load_model(model) if model is not None or not against else None
+    loaded = load_model(model, root) if model is not None or not against else None
     normalise = loaded.tokenizer.normalise if loaded is not None else str
     if against:
         documents = read_documents(against, encoding=encoding, errors=errors)

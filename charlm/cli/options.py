@@ -1,5 +1,7 @@
 """Options that several commands have, each with one name, one type and one line of help."""
 
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +9,7 @@ from typing import Annotated
 import typer
 
 from charlm.cli.rules import Apart, Needs, OneOf, Rules
+from charlm.config import RUNS
 from charlm.errors import UsageError, must_be_one_of
 from charlm.metrics import UNITS
 
@@ -35,7 +38,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="A run's name below checkpoints/, or a path.  [default: the newest finished run]",
+        help="A run's name, or a path.  [default: the newest finished run]",
     ),
 ]
 Models = Annotated[
@@ -43,9 +46,12 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="A run's name below checkpoints/, or a path; several are mixed.  [default: the "
-        "newest finished run]",
+        help="A run's name, or a path; several are mixed.  [default: the newest finished run]",
     ),
+]
+Runs = Annotated[
+    Path,
+    typer.Option("--runs", envvar="CHARLM_RUNS", metavar="DIR", help="The directory of runs."),
 ]
 Weights = Annotated[
     str | None,
@@ -64,6 +70,22 @@ Label = Annotated[
 Closed = Annotated[
     bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
 ]
+
+
+def model_option(run: Path) -> str:
+    """The options by which another command finds a run, with a space in front."""
+    return f" --model {run.name}{_runs_option(run.parent)}"
+
+
+def name_option(run: Path) -> str:
+    """The same for ``charlm train --resume``."""
+    return f" --name {run.name}{_runs_option(run.parent)}"
+
+
+def _runs_option(root: Path) -> str:
+    usual = Path(os.environ.get("CHARLM_RUNS") or RUNS)
+    return "" if root == usual else f" --runs {shlex.quote(str(root))}"
+
 
 # The form of results
 

@@ -19,22 +19,17 @@ if TYPE_CHECKING:
 
 _OPTION_OF = {field: name for name, field in (MODEL_OPTIONS | TRAINING_OPTIONS).items()}
 READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
-ROOT = Path("checkpoints")
 
 
-def existing(name: str | None) -> Path:
+def existing(name: str | None, root: Path) -> Path:
     """The run to go on with: the one named, or the one last written to."""
     from charlm import runs
 
-    there = runs.below(ROOT)
     if name is not None:
-        path = ROOT / runs.check_name(name)
-        if path not in there:
-            names = ", ".join(run.name for run in there) or "none"
-            raise CheckpointError(f"there is no run {path} to go on with. Those there: {names}.")
-        return path
+        return runs.named(name, root)
+    there = runs.below(root)
     if not there:
-        raise CheckpointError(f"there is no run below {ROOT}/ to go on with.")
+        raise CheckpointError(f"there is no run below {root}/ to go on with.")
     return there[0]
 
 

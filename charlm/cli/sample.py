@@ -12,7 +12,7 @@ from charlm.cli.input import read_beginning
 from charlm.cli.model import load_models
 from charlm.cli.rules import Apart, OneOf, Rules
 from charlm.cli.terminal import out, out_json, say, say_lines, say_loading
-from charlm.config import UNKNOWN
+from charlm.config import RUNS, UNKNOWN
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ RULES: Rules = (
 
 def sample_cli(
     model: options.Models = None,
+    root: options.Runs = RUNS,
     weights: options.Weights = None,
     tune: options.Tune = None,
     alone: options.Alone = False,
@@ -99,7 +100,7 @@ def sample_cli(
     from charlm.sampling import fresh_seed
 
     text = read_beginning(prompt, prompt_file, name="prompt", ways="--prompt or --prompt-file")
-    loaded = load_models(model, weights, tune, alone=alone, label=label)
+    loaded = load_models(model, root, weights, tune, alone=alone, label=label)
     if stream and loaded.is_marginal:
         raise UsageError("give --label with --stream: each sequence has a label of its own here.")
     config = SamplingConfig(

@@ -23,6 +23,7 @@ from charlm.cli.model import load_models
 from charlm.cli.records import Columns, Form, JsonLines, PlainLines, batches, read
 from charlm.cli.rules import Apart, Needs, OneOf, Ordered, Rules
 from charlm.cli.terminal import say
+from charlm.config import RUNS
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def score_cli(
         str | None, typer.Option("--file", "-f", help="Score each line of a file; - is stdin.")
     ] = None,
     model: options.Models = None,
+    root: options.Runs = RUNS,
     weights: options.Weights = None,
     tune: options.Tune = None,
     alone: options.Alone = False,
@@ -136,7 +138,7 @@ def score_cli(
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
-    loaded = load_models(model, weights, tune, alone=alone, label=label)
+    loaded = load_models(model, root, weights, tune, alone=alone, label=label)
     if loaded.config.bidirectional:
         wanted = wanted._replace(pseudo=True)
         _say_pseudo(wanted, shaded=heatmap or html is not None)

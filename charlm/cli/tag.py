@@ -9,6 +9,7 @@ import typer
 from charlm.cli import options
 from charlm.cli.meter import Meter
 from charlm.cli.terminal import out, out_json, out_line, safe_text, say, say_loading
+from charlm.config import RUNS
 from charlm.errors import TextError, UsageError
 from charlm.tagged import (
     Sentence,
@@ -40,9 +41,10 @@ def tag_cli(
         typer.Option(
             "--model",
             "-m",
-            help="A tagger below checkpoints/, or a path.  [default: the newest finished one]",
+            help="A tagger's name, or a path.  [default: the newest finished one]",
         ),
     ] = None,
+    root: options.Runs = RUNS,
     evaluate: Annotated[
         bool,
         typer.Option("--evaluate", help="The last column has the tags: how many are right?"),
@@ -67,7 +69,7 @@ def tag_cli(
     from charlm.head_api import load_tagger
     from charlm.streams import stream_lines
 
-    tagger = load_tagger(model)
+    tagger = load_tagger(model, root)
     if model is None:
         step = tagger.checkpoint
         say(f"model: {step.path.parent.name} (step {step.step:,})")

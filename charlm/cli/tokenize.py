@@ -7,11 +7,13 @@ import typer
 from charlm.cli import options
 from charlm.cli.input import read_utf8
 from charlm.cli.terminal import out, out_json, safe_text, say, say_loading, visible
+from charlm.config import RUNS
 
 
 def tokenize_cli(
     text: Annotated[str, typer.Argument(help="The text; - is stdin.", show_default=False)],
     model: options.Model = None,
+    root: options.Runs = RUNS,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Show the pieces and ids of a text, and what they give when put together again.
@@ -24,7 +26,7 @@ def tokenize_cli(
 
     if text == "-":
         text = read_utf8(text)
-    path = runs.find(model)
+    path = runs.find(model, root)
     if model is None:
         say(f"model: {path.parent.name}")
     tokenizer = checkpoint.load_tokenizer(path)

@@ -12,7 +12,7 @@ from charlm.cli.resuming import existing
 from charlm.cli.rules import Apart, Needs, OneOf, Rules
 from charlm.cli.terminal import say
 from charlm.cli.training import train
-from charlm.config import CELLS, LEVELS, ON_NAN, POOLINGS, PRECISIONS, SPLITS
+from charlm.config import CELLS, LEVELS, ON_NAN, POOLINGS, PRECISIONS, RUNS, SPLITS
 from charlm.errors import CharlmError, UsageError
 from charlm.tokenizers.base import NORMAL_FORMS, SUBWORD_MODELS
 
@@ -82,8 +82,9 @@ def train_cli(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the run, a directory below checkpoints/.")
+        str | None, typer.Option(help="Name of the run, a directory in that of runs.")
     ] = None,
+    root: options.Runs = RUNS,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that exists.")] = False,
     level: Annotated[
         str | None,
@@ -313,7 +314,9 @@ def train_cli(
     for key in ("split_on", "precision", "device"):
         if asked.get(key) == "auto":
             del asked[key]
-    heads = [kind for kind, is_wanted in _heads(classifier, tagger, resume, name) if is_wanted]
+    heads = [
+        kind for kind, is_wanted in _heads(classifier, tagger, resume, name, root) if is_wanted
+    ]
     if heads:
         if no_index:
             raise UsageError(f"a {heads[0]} has no index of its text: leave out --no-index.")
@@ -325,6 +328,7 @@ def train_cli(
             model,
             training,
             budget=(budget, epochs, steps),
+            root=root,
             name=name,
             resume=resume,
             say=(lambda _: None) if quiet else say,
@@ -338,6 +342,7 @@ def train_cli(
         model,
         training,
         budget=(budget, epochs, steps),
+        root=root,
         name=name,
         resume=resume,
         index=not no_index,
@@ -347,14 +352,14 @@ def train_cli(
 
 
 def _heads(
-    classifier: bool, tagger: bool, resume: bool, name: str | None
+    classifier: bool, tagger: bool, resume: bool, name: str | None, root: Path
 ) -> Iterator[tuple[str, bool]]:
     """Whether each kind of head is asked for, or is what a run to go on with is."""
     kind = ""
     if resume and not (classifier or tagger):
         from charlm.runs import kind_of
 
-        kind = kind_of(existing(name))
+        kind = kind_of(existing(name, root))
     yield "classifier", classifier or kind == "classifier"
     yield "tagger", tagger or kind == "tagger"
 

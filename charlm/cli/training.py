@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.border import Signals
-from charlm.cli.resuming import ROOT, continued, device_of, existing
+from charlm.cli.options import model_option, name_option
+from charlm.cli.resuming import continued, device_of, existing
 from charlm.cli.terminal import out, say
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def train(
     training: dict[str, Any],
     *,
     budget: tuple[float | None, float | None, int | None] = (None, None, None),
+    root: Path,
     name: str | None = None,
     resume: bool = False,
     index: bool = True,
@@ -42,7 +44,7 @@ def train(
 
         signals.check()  # an import may swallow what a signal raises in it
         if resume:
-            with Run(existing(name)) as run:
+            with Run(existing(name, root)) as run:
                 settled, state = continued(run, asked, model, training, budget, say)
                 signals.patient = True
                 if index and run.asked().get("index", True) and not text_index.stands(run.path):
@@ -59,11 +61,11 @@ def train(
             steps=steps,
         )
         if name is not None:
-            Run(ROOT / runs.check_name(name)).check_new()
+            Run(root / runs.check_name(name)).check_new()
         settled = settle(request, say)
         state = new_state(settled.model, settled.training, request.device)
         signals.patient = True  # from here on there is something to save, after a step at least
-        path = ROOT / name if name is not None else _free(request.corpus)
+        path = root / name if name is not None else _free(request.corpus, root)
         with Run(path) as run:
             run.begin(
                 {
@@ -150,7 +152,7 @@ def carry_out(
     if signals.received is not None:
         say(
             f"stopped at step {course.step:,} of {total:,}, saved. "
-            f"Go on with: charlm train --resume --name {run.path.name}"
+            f"Go on with: charlm train --resume{name_option(run.path)}"
         )
         raise SystemExit(128 + signals.received)
 
@@ -162,7 +164,7 @@ def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
     from charlm.model import from_arrays
 
     best = checkpoint.load(runs.best_step(path))
-    name = f" --model {path.name}"
+    name = model_option(path)
     if best.config.bidirectional:
         _report_pseudo(best, settled, say)
         return
@@ -198,7 +200,7 @@ def _report_pseudo(best: "Checkpoint", settled: "Settled", say: Callable[[str], 
     from charlm.bidirectional import from_arrays
     from charlm.torch_cloze import pseudo_log_probs
 
-    name = f" --model {best.path.parent.name}"
+    name = model_option(best.path.parent)
     gap = "a text with a [?] in it"
     say(f'next: charlm fill{name} "{gap}"   or   charlm score{name} "a sentence"')
     valid = settled.material.valid
@@ -229,14 +231,14 @@ def _calibrate(path: Path, valid: "TokenizedText", say: Callable[[str], None]) -
     )
 
 
-def _free(corpus: Iterable[str]) -> Path:
+def _free(corpus: Iterable[str], root: Path) -> Path:
     """A name that no run has yet, after the first file of the corpus."""
     first = next(iter(corpus))
     stem = "stdin" if first == "-" else Path(first).name.split(".")[0]
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in stem)
     stem = stem.strip("-_")[:80] or "run"
     stem = f"run-{stem}" if stem.startswith("step-") else stem  # that is how steps are named
-    path, number = ROOT / stem, 2
+    path, number = root / stem, 2
     while path.exists():
-        path, number = ROOT / f"{stem}-{number}", number + 1
+        path, number = root / f"{stem}-{number}", number + 1
     return path

@@ -1,0 +1,44 @@
+"""charlm rm."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from charlm.cli import options
+from charlm.cli.terminal import safe_text, say
+from charlm.config import RUNS
+from charlm.errors import UsageError
+
+
+def rm_cli(
+    names: Annotated[list[str], typer.Argument(help="Names of runs (charlm list).")],
+    root: options.Runs = RUNS,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete runs, with all their checkpoints.
+
+    On a terminal it asks first. A run in training is refused, and so is a link or a directory that
+    holds anything but a run.
+
+    \b
+    charlm rm old --yes
+    """
+    from charlm import runs
+
+    paths = [root / runs.check_name(name) for name in names]
+    for path in paths:  # all of them before the first is deleted
+        runs.check_removable(path)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("nobody is there to be asked: give --yes to delete.")
+        for path in paths:
+            say(f"{path}: {runs.size(path) / 1e6:,.1f} MB")
+        sys.stderr.write("delete? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            say("nothing deleted")
+            return
+    for path in paths:
+        runs.remove(path)
+        say(f"deleted {safe_text(str(path))}")
