@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.cli.nbest import form_of
+from charlm.cli.figures import rank
+from charlm.cli.nbest import form_of, groups
 from charlm.cli.records import Columns, JsonLines, Record, batches, read
 from charlm.errors import UsageError
 from charlm.streams import Line, stream_lines
@@ -211,6 +212,8 @@ def test_hypotheses_have_an_id_a_text_and_perhaps_a_score() -> None:
     for form, broken in (
         (rows, "a\tx\tmuch"),
         (rows, "a\tx\tnan"),
+        (rows, "a\tx\t1_0"),
+        (rows, "a\tx\t1e400"),
         (objects, '{"id": 7, "text": "x", "score": "much"}'),
         (objects, '{"id": 7, "text": "x", "score": true}'),
         (objects, '{"text": "x"}'),
@@ -218,6 +221,49 @@ def test_hypotheses_have_an_id_a_text_and_perhaps_a_score() -> None:
         with pytest.raises(ValueError, match="it"):
             form.text(broken, 1)
     assert math.isclose(objects.other('{"id": 1, "text": "x", "score": "2.5"}'), 2.5)
+
+
+def test_an_id_that_comes_back_is_told() -> None:
+    """Lines of one id follow one another; an id further down would make a second first place."""
+    for form, rows in (
+        (form_of(None, NAMES), ["u1\ta", "u1\tb", "u2\tc", "u1\td", "u2\te"]),
+        (
+            form_of("text", NAMES),
+            [json.dumps({"id": i, "text": "x"}) for i in (1, 1, "1", 1, "1")],
+        ),
+    ):
+        found = [item for item in read(lines(*rows), form) if item is not None]
+        broken = [item.problem is not None for item in found]
+        assert broken == [False, False, False, True, False]
+        assert "line 4 is broken: its id " in str(found[3].problem)
+        assert [len(group) for group in groups(iter(found), form)] == [2, 1, 2]
+
+
+@given(values=st.lists(st.sampled_from([-2.0, -1.0, -0.0, 0.0, 0.5]), max_size=9))
+def test_equals_share_a_place(values: list[float]) -> None:
+    """A place is one more than the number of those that are larger."""
+    assert rank(values) == [1 + sum(other > value for other in values) for value in values]
+
+
+def test_ranks_take_no_time_squared() -> None:
+    """Each value is looked at a few times, not once for each other one."""
+
+    class Counted(float):
+        looks = 0
+
+        def __lt__(self, other: object) -> bool:
+            Counted.looks += 1
+            return float(self) < float(other)  # type: ignore[arg-type]
+
+        def __eq__(self, other: object) -> bool:
+            Counted.looks += 1
+            return float(self) == float(other)  # type: ignore[arg-type]
+
+        __hash__ = float.__hash__
+
+    values = [Counted((7919 * index) % 4001) for index in range(4000)]
+    assert sorted(rank(values)) == list(range(1, 4001))
+    assert Counted.looks < 40 * 4000
 
 
 def test_results_come_while_the_input_is_still_open(tmp_path: Path) -> None:

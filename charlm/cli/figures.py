@@ -245,8 +245,10 @@ class PageWriter:
 
 def rank(log_probs: Sequence[float]) -> list[int]:
     """The place of each, 1 for the likeliest; equals share a place."""
-    ordered = sorted(log_probs, reverse=True)
-    return [ordered.index(value) + 1 for value in log_probs]
+    places: dict[float, int] = {}
+    for place, value in enumerate(sorted(log_probs, reverse=True), start=1):
+        places.setdefault(value, place)
+    return [places[value] for value in log_probs]
 
 
 def say_verdict(scores: "Sequence[TextScore]", *, is_open: bool) -> None:

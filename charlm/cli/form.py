@@ -1,8 +1,18 @@
-"""The form of a text in a cell between tabs."""
+"""The form of texts and numbers in cells of tables."""
 
+import re
 from unicodedata import category
 
 from charlm.cli.terminal import safe_text
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def decimal(text: str) -> float:
+    """The number that a cell holds. Raises ValueError if it is none; 1_0 is none."""
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"no number: {text!r}")
+    return float(text)
 
 
 def cell(text: str) -> str:

@@ -2,6 +2,8 @@
 
 A hypothesis is a line: its group's id, its text, and the score that another system gave it, or
 none. Its total is that score plus a weight times log P(text); a group's lines go out best first.
+The lines of a group follow one another, so that a group can go out when it has been read; an id
+that comes back is told, for which the ids that were seen are remembered (a hash of each).
 """
 
 import math
@@ -9,12 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.figures import Wanted, rank
+from charlm.cli.form import decimal
 from charlm.cli.records import Columns, Form, JsonLines, Record
 
 if TYPE_CHECKING:
     from charlm.scoring import TextScore
 
 NAMES = ("total_score", "rank_in_group")
+_LARGEST = 1e100  # of a score, so that a total is always finite
 
 
 class Hypotheses:
@@ -22,13 +26,26 @@ class Hypotheses:
 
     def __init__(self, form: Form) -> None:
         self.form = form
+        self._seen: set[int] = set()
+        self._last: str | None = None
 
     def text(self, line: str, number: int) -> str | None:
-        """The text. Raises ValueError if the line has no id, text or proper score."""
+        """The text, of one line after another.
+
+        Raises ValueError if the line has no id, text or proper score, or if its id stood further
+        up, before others.
+        """
         text = self.form.text(line, number)
         if text is not None:
-            self.group(line)
+            name = self.group(line)
             self.other(line)
+            if name != self._last and hash(name) in self._seen:
+                raise ValueError(
+                    f"its id {name} came before, with other ids between: lines of one id have to "
+                    "follow one another. Sort them first"
+                )
+            self._last = name
+            self._seen.add(hash(name))
         return text
 
     def written(self, record: Record, results: Mapping[str, Any]) -> str:
@@ -51,10 +68,10 @@ class Hypotheses:
         else:
             given = [*line.split("\t"), "0"][2] or "0"
         try:
-            value = float(given)
+            value = decimal(given) if isinstance(given, str) else float(given)
         except (TypeError, ValueError):
             value = math.nan
-        if isinstance(given, bool) or not math.isfinite(value):
+        if isinstance(given, bool) or not abs(value) <= _LARGEST:
             raise ValueError(f"its score is no number: {given!r}")
         return value
 

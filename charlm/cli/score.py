@@ -131,6 +131,8 @@ def score_cli(
     charlm score --column 2 --file table.tsv
     charlm score --nbest --weight 0.5 --file hypotheses.tsv
     """
+    if abs(weight) > 1e6:
+        raise UsageError(f"--weight must be from -1e6 to 1e6, got {weight:g}.")
     bounds = Bounds(min_perplexity, max_perplexity, min_bits, max_bits, invert)
     wanted = Wanted(unit, per_token, words, prefix)
     records = jsonl or column is not None or n_best
