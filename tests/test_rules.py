@@ -117,6 +117,7 @@ CONTRADICT = {
         ("--show", "--per-sample"),
         ("--split-on", "--jsonl"),
     ],
+    "info": [("NAME", "--model")],
     "fill": [("TEXTS", "--file --encoding --errors"), ("--json", "--tsv")],
     "next": [
         ("--weights", "--tune"),
@@ -125,6 +126,8 @@ CONTRADICT = {
         ("--json", "--tsv"),
     ],
 }
+
+EVERYWHERE = {"--runs"}  # an option that goes with everything
 
 # Of each command: what goes with everything. A new option belongs here or into a table above.
 FREE = {
@@ -144,8 +147,10 @@ FREE = {
     "next": "--alone --label --unit",
     "tag": "FILE --errors --model --evaluate --json --encoding",
     "tokenize": "TEXT --model --json",
-    "info": "--model --json",
+    "info": "--json",
     "list": "--json",
+    "rm": "NAMES --yes",
+    "help": "COMMAND",
 }
 
 # A value that an option takes, where 1 is none.
@@ -260,7 +265,8 @@ def test_the_tables_are_the_rules(command: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_option_is_forgotten(command: str) -> None:
     """Each option of each command goes with everything, or stands in a table."""
-    free = set(FREE[command].split())
+    options = {name for parameter in COMMANDS[command].params for name in names(parameter)}
+    free = set(FREE[command].split()) | EVERYWHERE & options
     tied = {
         one.partition(" ")[0]
         for table in (NEED, CONTRADICT)
@@ -324,7 +330,7 @@ def test_an_option_goes_with_what_it_needs(command: str, one: str, other: str) -
 def test_what_an_option_is_by_itself_is_not_given() -> None:
     """The rules look at what stands on the command line; defaults contradict nothing."""
     for command in COMMANDS:
-        if command not in ("compare", "novelty", "tokenize"):
+        if not any(parameter.required for parameter in COMMANDS[command].params):
             parsed(command)
     parsed("score", "x", "--words")
     parsed("score", "--heatmap", "--unit", "bits", "--html", "x.html")
