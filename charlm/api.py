@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import checkpoint, filling, partner
+from charlm.beginning import log_prob_begins
 from charlm.classifying import log_posterior
 from charlm.cloze import NumpyCloze
 from charlm.config import RUNS, SamplingConfig
@@ -173,6 +174,11 @@ class LanguageModel:
         )
         of_text = dict(zip(distinct, scores, strict=True))
         return [of_text[text] for text in texts]
+
+    def log_prob_begins(self, text: str) -> float:
+        """log P (nats) that a text begins with this one, however it goes on (beginning.py)."""
+        engine = self.engine(self.kind_for(1, text))
+        return log_prob_begins(engine, self.tokenizer, self.unknown, text)
 
     def evaluate(
         self, texts: Iterable[str], *, closed: bool = False, rate: float | None = None

@@ -113,11 +113,7 @@ class SequenceMixture(_Mixed):
 
     def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """log P (K, N) of each text."""
-        return self._totals(texts)
-
-    def _totals(self, texts: Sequence[str], context: str = "") -> NDArray[np.float64]:
-        """log P (K, N) of each text, given the context."""
-        scores = [model.score_all(texts, context=context) for model in self.models]
+        scores = [model.score_all(texts) for model in self.models]
         return np.array([[score.total_log_prob for score in row] for row in scores])
 
     def score_all(
@@ -131,7 +127,8 @@ class SequenceMixture(_Mixed):
     ) -> list[TextScore]:
         """log P of whole texts; a token is a character here, or the end.
 
-        After a context the weights are those that the models have earned by it. Raises UsageError
+        After a context it is log P of context and text as one, less log P that a text begins with
+        the context: so the models have the weights that they have earned by it. Raises UsageError
         if more than sums is asked for.
         """
         if per_token or words or closed:
@@ -141,7 +138,8 @@ class SequenceMixture(_Mixed):
             )
         if not texts:
             return []
-        mixed = mix(list(self._totals(texts, context)), self._earned(context))
+        whole = [context + text for text in texts]
+        mixed = mix(list(self.log_probs(whole)), self.weights) - self.log_prob_begins(context)
         return [
             TextScore(text=text, total_log_prob=float(value), num_tokens=len(text) + 1, num_oov=0)
             for text, value in zip(texts, mixed, strict=True)
@@ -177,18 +175,22 @@ class SequenceMixture(_Mixed):
             "models of one vocabulary."
         )
 
+    def log_prob_begins(self, text: str) -> float:
+        """log P (nats) that a text begins with this one, however it goes on."""
+        return float(np.logaddexp.reduce(self._begun(text)))
+
     def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Any:
         """What draws."""
         drawing = [model.sampler(n, config, prompt) for model in self.models]
-        return TurnSampler(drawing, self._earned(prompt))
+        begun = self._begun(prompt)
+        return TurnSampler(drawing, np.exp(begun - np.logaddexp.reduce(begun)).tolist())
 
-    def _earned(self, text: str) -> tuple[float, ...]:
-        """The weights after a text has been read: w_k P_k(it comes first), made to add up to 1."""
-        if not text:
-            return self.weights
-        scores = [model.score(text, per_token=True) for model in self.models]
-        found = [sum(token.log_prob for token in (score.tokens or ())[:-1]) for score in scores]
+    def _begun(self, text: str) -> NDArray[np.float64]:
+        """log w_k P_k(a text begins with this one) (K,): what the models have earned by it."""
         with np.errstate(divide="ignore"):
-            joint = np.log(self.weights) + np.array(found)
-        earned = np.exp(joint - joint.max())
-        return tuple((earned / earned.sum()).tolist())
+            weights = np.log(self.weights)
+        begun = [
+            model.log_prob_begins(text) if weight > 0 else 0.0
+            for model, weight in zip(self.models, self.weights, strict=True)
+        ]
+        return np.asarray(weights + np.array(begun))

@@ -121,6 +121,20 @@ class Speller:
         starts = np.cumsum([0, *map(len, ids[:-1])])
         return np.add.reduceat(log_probs, starts)
 
+    def log_prob_begins(self, beginnings: Sequence[str], known: Sequence[str]) -> float:
+        """log P that what <UNK> stands for has one of some beginnings, none that of another.
+
+        ``known`` are the types of the vocabulary that have one: <UNK> stands for none of them.
+        """
+        ids = [self.tokenizer.encode(one) for one in beginnings]
+        share = self._characters.log_share
+        begun = [
+            self._engine.read_on(one)[0].sum() + share * (one == self.tokenizer.unk_id).sum()
+            for one in ids
+        ]
+        left = float(np.exp(begun).sum() - np.exp(self.spelled(known)).sum())
+        return math.log(left) - self._log_room if left > 0 else -math.inf
+
     def draw(
         self,
         streams: Sequence[Callable[[], float]],

@@ -163,17 +163,37 @@ def test_texts_of_any_models_are_mixed_by_probability(home: Path) -> None:
     assert summary.total_log_prob == pytest.approx(expected.sum(), abs=1e-2)
     assert summary.characters == sum(map(len, OTHERS))
     assert summary.perplexity_per_word(eos=False) is None
-    # P(context and text) = P(context comes first) P(text | context), for each model and for both.
-    context, text = "the dog", " sat"
-    first = [
-        sum(t.log_prob for t in (m.score(context, per_token=True).tokens or ())[:-1])
-        for m in models
-    ]
-    after = [m.score(text, context=context).total_log_prob for m in models]
-    joint = np.logaddexp(np.log(0.25) + first[0] + after[0], np.log(0.75) + first[1] + after[1])
-    begun = np.logaddexp(np.log(0.25) + first[0], np.log(0.75) + first[1])
-    got = both.score(text, context=context).total_log_prob
-    assert got == pytest.approx(joint - begun, abs=1e-3)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 3.0), (0.0, 1.0), (1.0, 0.0)])
+def test_a_text_costs_the_same_wherever_it_is_cut(home: Path, weights: tuple[float, float]) -> None:
+    """P(context and text) is P(a text begins with the context) times P(text given it).
+
+    Wherever the cut is: before or behind a space, inside a word, at either end.
+    """
+    both = mixed([load(home, "partnered"), load(home, "words")], weights)
+    for text in ("the dog sat, the mats", "q ☃"):
+        total = both.score(text).total_log_prob
+        for cut in range(len(text) + 1):
+            begun, rest = text[:cut], text[cut:]
+            after = both.score(rest, context=begun).total_log_prob
+            assert both.log_prob_begins(begun) + after == pytest.approx(total, abs=1e-3), begun
+            assert after < 1e-3
+    assert both.log_prob_begins("") == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("prompt", ["the dog", "the dog ", "the d", "the dog s"])
+def test_a_prompt_decides_who_draws(home: Path, prompt: str) -> None:
+    """Each model draws as often as its weight times P(a text begins with the prompt) says.
+
+    The share is that of the beginning: of a text that ends there it would be another.
+    """
+    models = [load(home, "partnered"), load(home, "words")]
+    both = mixed(models, (0.4, 0.6))
+    joint = np.log([0.4, 0.6]) + [model.log_prob_begins(prompt) for model in models]
+    share = float(np.exp(joint[0] - np.logaddexp(*joint)))
+    turns = [s.drawn_by for s in both.sample(500, prompt=prompt, max_tokens=1)]
+    assert turns.count(0) / 500 == pytest.approx(share, abs=0.07)
 
 
 def test_models_take_turns_by_their_weights(home: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from charlm.tokenizers.beginning import Beginning
     from charlm.tokenizers.ids import IdArray, Ids
 
 LEVELS = ("char", "word", "subword")
@@ -91,6 +92,13 @@ class Tokenizer(Protocol):
 
         As encode, but where tokens bring their own space (word and subword level) one trailing
         space is left out, if there is text before it that the next token can follow.
+        """
+
+    def beginnings(self, text: str) -> list[Beginning]:
+        """The ways to cut a text that goes on, nobody knows how.
+
+        Every text that begins with this one, and is cut as ``encode`` cuts, goes one of these
+        ways, and only one.
         """
 
     def decode(self, ids: Ids, unknown: Sequence[str] = ()) -> str:

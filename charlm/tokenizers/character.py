@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CheckpointError
 from charlm.tokenizers.base import EOS_ID, EOS_PIECE, NUM_SPECIALS, UNK_ID, UNK_PIECE, UNK_TEXT
+from charlm.tokenizers.beginning import Beginning
 from charlm.tokenizers.files import HEADER_NAME, check_fields, write_header
 from charlm.tokenizers.ids import IdArray, Ids, checked_ids
 from charlm.tokenizers.vocabulary import Vocabulary
@@ -95,6 +96,10 @@ class CharacterTokenizer:
     def encode_prompt(self, text: str) -> IdArray:
         """The same as encode: no character brings a space of its own."""
         return self.encode(text)
+
+    def beginnings(self, text: str) -> list[Beginning]:
+        """One: no character depends on those that follow."""
+        return [Beginning(self.encode(text), tuple(self.unknown(text)))]
 
     def decode(self, ids: Ids, unknown: Sequence[str] = ()) -> str:
         """The text of ids (N,), the first <UNK> as ``unknown``.

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.beginning import Beginning
 from charlm.tokenizers.files import HEADER_NAME
 from charlm.tokenizers.ids import IdArray, Ids
 from charlm.tokenizers.word import WordTokenizer
@@ -97,6 +98,10 @@ class NormalizingTokenizer:
     def encode_prompt(self, text: str) -> IdArray:
         """The ids (N,) of a text that is to be continued."""
         return self.inner.encode_prompt(self._folded(text))
+
+    def beginnings(self, text: str) -> list[Beginning]:
+        """Those of the normalised text: what its last character may yet become is left out."""
+        return self.inner.beginnings(self._folded(text))
 
     def decode(self, ids: Ids, unknown: Sequence[str] = ()) -> str:
         """The text of ids (N,), in its normal form as far as the ids are those of such a text.

@@ -6,10 +6,12 @@ U+2581 never reaches it but is spelled in bytes. A lone surrogate has no UTF-8 a
 U+FFFD.
 """
 
+import bisect
 import functools
 import io
 import math
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -27,6 +29,7 @@ from charlm.tokenizers.base import (
     UNK_PIECE,
     UNK_TEXT,
 )
+from charlm.tokenizers.beginning import Beginning
 from charlm.tokenizers.character import count_characters
 from charlm.tokenizers.files import (
     HEADER_NAME,
@@ -150,6 +153,46 @@ class SubwordTokenizer:
     def encode_prompt(self, text: str) -> IdArray:
         """As encode, but without one trailing space, which the next piece will bring."""
         return self.encode(text[:-1] if len(text) > 1 and text.endswith(" ") else text)
+
+    def beginnings(self, text: str) -> list[Beginning]:
+        """The last piece may reach beyond the end, from any place it may begin at.
+
+        A way is one if the tokenizer cuts its own text that way: a beginning, at the end of a
+        piece, of what it cuts is cut alike.
+        """
+        head, tail = self.divide(_without_surrogates(text))
+        space = tail.rfind(" ")
+        if space > 0:  # no piece has a space but at its start
+            head, tail = head + tail[:space], tail[space:]
+        settled, ids = self.encode(head).tolist(), self.encode(tail).tolist()
+        if not ids:
+            return [Beginning(np.array(settled, dtype=np.int32))]
+        ways = {tuple(ids[:-1]): [ids[-1]]}
+        texts, pieces = self._sorted_pieces
+        for at in range(max(0, len(tail) - max(map(len, texts))), len(tail)):
+            begun = tail[at:]
+            low = bisect.bisect_right(texts, begun)
+            high = bisect.bisect_left(texts, begun + chr(sys.maxunicode))
+            for piece, longer in zip(pieces[low:high], texts[low:high], strict=True):
+                *before, last = self.encode(tail[:at] + longer).tolist()
+                if last == piece:
+                    ways.setdefault(tuple(before), []).append(piece)
+        return [
+            Beginning(
+                np.array([*settled, *before], dtype=np.int32),
+                following=np.array(last, dtype=np.int32),
+            )
+            for before, last in ways.items()
+        ]
+
+    @functools.cached_property
+    def _sorted_pieces(self) -> tuple[list[str], list[int]]:
+        """The texts of all pieces, in order, and their ids."""
+        pairs = sorted(
+            (spelling.decode(), i)
+            for i, spelling in enumerate(self._spellings[_FIRST_PIECE_ID:], _FIRST_PIECE_ID)
+        )
+        return [text for text, _ in pairs], [i for _, i in pairs]
 
     def decode(self, ids: Ids, unknown: Sequence[str] = ()) -> str:
         """The text of ids (N,); each byte that belongs to no character becomes U+FFFD.

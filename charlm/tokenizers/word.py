@@ -33,6 +33,7 @@ from charlm.tokenizers.base import (
     UNK_PIECE,
     UNK_TEXT,
 )
+from charlm.tokenizers.beginning import Beginning
 from charlm.tokenizers.files import HEADER_NAME, check_fields, write_header
 from charlm.tokenizers.ids import IdArray, Ids, checked_ids
 from charlm.tokenizers.vocabulary import Vocabulary
@@ -194,6 +195,62 @@ class WordTokenizer:
         """
         return self.encode(text[:-1] if re.search(r"\S \Z", text) else text)
 
+    def beginnings(self, text: str) -> list[Beginning]:
+        """The last token may go on, and the last two may be one yet: "don'" and "3." do.
+
+        After a lone space comes what brings one, or white space that is a token; <UNK> is taken
+        for a word.
+        """
+        text = text.lower() if self.lowercase else text
+        if not self.pretokenized and re.search(r"\S \Z", text):
+            kinds = self._types_in(text[:-1])
+            lone = self._vocabulary.id_of("0 ")
+            types = enumerate(self._vocabulary.types, NUM_SPECIALS)
+            opening = (i for i, kind in types if not _spacing_flags(kind) & _JOIN_LEFT)
+            following = np.fromiter({UNK_ID, lone, *opening}, dtype=np.int32)
+            return [Beginning(*self._known_of(kinds), following)]
+        kinds = self._types_in(text)
+        if not text or text[-1].isspace():
+            return [Beginning(*self._known_of(kinds))]
+        return [
+            self._last_of(kinds, at) for at in range(len(kinds) - 1, self._settled(kinds) - 1, -1)
+        ]
+
+    def _types_in(self, text: str) -> list[str]:
+        """The types of a text, known or not."""
+        chunks = _chunks(text, self.pretokenized)
+        return list(chain.from_iterable(map(self._chunk_ids.types, chunks)))
+
+    def _known_of(self, kinds: Sequence[str]) -> tuple[IdArray, tuple[str, ...]]:
+        """The ids (N,) of types, and those that have none."""
+        ids = np.fromiter(map(self._vocabulary.id_of, kinds), dtype=np.int32)
+        return ids, tuple(kinds[i] for i in np.flatnonzero(ids == UNK_ID).tolist())
+
+    def _settled(self, kinds: Sequence[str]) -> int:
+        """How many of the types of a text that ends in a token no more text can change."""
+        if self.pretokenized or len(kinds) < 2:
+            return len(kinds) - 1
+        both = kinds[-2][1:] + kinds[-1][1:]
+        touches = int(kinds[-1][0]) & _JOIN_LEFT
+        one = any(next(_types(both + more))[1:] == both + more for more in ("a", _DIGIT))
+        return len(kinds) - (2 if touches and one else 1)
+
+    def _last_of(self, kinds: Sequence[str], at: int) -> Beginning:
+        """That the last token begins as the types from ``at`` on do together."""
+        begun = "".join(kind[1:] for kind in kinds[at:])
+        left = int(kinds[at][0]) & _JOIN_LEFT
+        spellings = [f"{left}{begun}"]
+        if not (self.pretokenized or _is_word(begun)):  # more text may join it on its right
+            spellings.append(f"{left | _JOIN_RIGHT}{begun}")
+        found = {
+            i: kind
+            for i, kind in enumerate(self._vocabulary.types, NUM_SPECIALS)
+            if kind.startswith(tuple(spellings))
+        }
+        following = np.fromiter(found, dtype=np.int32)
+        known = tuple(found.values())
+        return Beginning(*self._known_of(kinds[:at]), following, tuple(spellings), known)
+
     def decode(self, ids: Ids, unknown: Sequence[str] = ()) -> str:
         """The text of ids (N,), the first <UNK> as the types ``unknown``, joined by their flags.
 
@@ -313,6 +370,12 @@ def _types(chunk: str) -> Iterator[str]:
             yield f"{flag}{surface}"
         surface, is_word, flag = match[0], next_is_word, next_flag
     yield f"{flag}{surface}"
+
+
+def _is_word(text: str) -> bool:
+    """Whether a text begins with a word, a number or an ideograph."""
+    match = _token_pattern().match(text)
+    return match is not None and match.lastindex is not None
 
 
 def _is_yielded(kind: str) -> bool:
