@@ -382,8 +382,13 @@ def test_train_from_several_files_directories_and_gz_and_stdin(empty: Path) -> N
 
 
 def test_train_demo(empty: Path) -> None:
-    """--demo trains on the bundled prose, and is no corpus beside another."""
+    """--demo trains on a bundled text, prose if none is named, and is no corpus beside another."""
     assert BEST.fullmatch(good("train", "--demo", *TINY, "-q").out)
+    good("train", *TINY, "-q", "--demo")
+    good("train", "--demo", "dinosaurs", *TINY, "-q")
+    good("train", "--demo=Prose", *TINY, "-q")
+    assert runs() == ["dinosaurs", "prose", "prose-2", "prose-3"]
+    assert "Did you mean dinosaurs?" in bad(2, "train", "--demo", "dinosaur", *TINY)
     assert "not both" in bad(2, "train", "corpus.txt", "--demo", *TINY)
 
 

@@ -155,6 +155,7 @@ FREE = {
 
 # A value that an option takes, where 1 is none.
 VALUES = {
+    "--demo": "prose",
     "--label-from": "file",
     "--labelled": "file",
     "--level": "word",

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -107,11 +107,18 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
     return command
 
 
-def ruled(rules: Rules) -> type[typer.core.TyperCommand]:
-    """What a command is: its options keep to the rules, and its errors end in a line."""
+def ruled(rules: Rules, unsaid: Mapping[str, str] | None = None) -> type[typer.core.TyperCommand]:
+    """What a command is: its options keep to the rules, and its errors end in a line.
+
+    ``unsaid`` are options whose value may be left out, each with what then stands for it.
+    """
 
     class Command(typer.core.TyperCommand):
         """A command of charlm's."""
+
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            """Put in what was left unsaid, and parse."""
+            return super().parse_args(ctx, list(_said(args, unsaid or {})))
 
         @guarded
         def invoke(self, ctx: Any) -> Any:
@@ -120,6 +127,14 @@ def ruled(rules: Rules) -> type[typer.core.TyperCommand]:
             return super().invoke(ctx)
 
     return Command
+
+
+def _said(arguments: list[str], unsaid: Mapping[str, str]) -> Iterator[str]:
+    """The arguments with the values that were left out, before another option or the end."""
+    for argument, following in zip(arguments, (*arguments[1:], "--"), strict=True):
+        yield argument
+        if argument in unsaid and following.startswith("-"):
+            yield unsaid[argument]
 
 
 def complain_of(error: CharlmError) -> NoReturn:

@@ -58,6 +58,9 @@ RULES: Rules = (
 )
 
 
+DEMOS = ("prose", "dinosaurs")
+
+
 def train_cli(
     corpus: Annotated[
         list[str] | None,
@@ -66,7 +69,15 @@ def train_cli(
             show_default=False,
         ),
     ] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="Train on the bundled prose.")] = False,
+    demo: Annotated[
+        str | None,
+        typer.Option(
+            "--demo",
+            metavar="[TEXT]",
+            help="Train on a bundled text: prose, which --demo alone means, or dinosaurs.",
+            callback=one_of("--demo", *DEMOS),
+        ),
+    ] = None,
     classifier: Annotated[
         bool, typer.Option("--classifier", help="Learn to tell the labels of texts apart.")
     ] = False,
@@ -289,7 +300,7 @@ def train_cli(
         "corpus": texts,
         "valid": tuple(valid or ()),
         "level": level,
-        "split_on": "line" if demo and split_on is None else split_on,
+        "split_on": "line" if demo is not None and split_on is None else split_on,
         "label_from": label_from,
         "text_column": text_column,
         "text_field": text_field,
@@ -386,9 +397,9 @@ def _given(arguments: dict[str, Any], options: dict[str, str]) -> dict[str, Any]
     }
 
 
-def _corpus(corpus: list[str] | None, demo: bool, resume: bool) -> tuple[str, ...]:
-    if demo:
-        return (str(bundled("prose.txt")),)
+def _corpus(corpus: list[str] | None, demo: str | None, resume: bool) -> tuple[str, ...]:
+    if demo is not None:
+        return (str(bundled(f"{demo}.txt")),)
     if not corpus and not resume:
         raise UsageError(
             "name a text file to train on (charlm train corpus.txt), or try the bundled one: "
