@@ -125,6 +125,7 @@ CONTRADICT = {
         ("--top", "--all"),
         ("--json", "--tsv"),
     ],
+    "info": [("NAME", "--model")],
 }
 
 EVERYWHERE = {"--runs"}  # an option that goes with everything

@@ -131,7 +131,7 @@ def ruled(rules: Rules, unsaid: Mapping[str, str] | None = None) -> type[typer.c
 
 def _said(arguments: list[str], unsaid: Mapping[str, str]) -> Iterator[str]:
     """The arguments with the values that were left out, before another option or the end."""
-    for argument, following in zip(arguments, (*arguments[1:], "--"), strict=True):
+    for argument, following in zip(arguments, (*arguments[1:], "--"), strict=False):
         yield argument
         if argument in unsaid and following.startswith("-"):
             yield unsaid[argument]
