@@ -125,7 +125,6 @@ CONTRADICT = {
         ("--top", "--all"),
         ("--json", "--tsv"),
     ],
-    "info": [("NAME", "--model")],
 }
 
 EVERYWHERE = {"--runs"}  # an option that goes with everything
