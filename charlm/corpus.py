@@ -128,6 +128,20 @@ def choose_split(texts: Iterable[str]) -> str:
     return "paragraph" if blocks and 2 * several >= blocks else "line"
 
 
+def split_of(texts: Iterable[str]) -> str:
+    """What sequences are that look like these, which are known one by one.
+
+    Lines if none holds more than one, paragraphs if none holds a blank line, else files.
+    """
+    found = "line"
+    for text in texts:
+        if len(split_sequences(text, "paragraph")) > 1:
+            return "file"
+        if len(split_sequences(text, "line")) > 1:
+            found = "paragraph"
+    return found
+
+
 def split_sequences(text: str, split_on: str) -> list[str]:
     """The sequences of a text; blank lines only separate and are not sequences themselves.
 

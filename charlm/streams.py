@@ -40,31 +40,39 @@ def stream_lines(
     encoding: str = "utf-8",
     errors: str = "strict",
     note: Note = lambda _: None,
+    null: bool = False,
 ) -> Iterator[Line | None]:
     """The lines of a file, a ``.gz`` file, the files below a directory or stdin (``-``).
 
-    Lines end at LF or CRLF; a last one without an end counts. No more than a line is in memory.
-    None comes where stdin has no more to give at the moment: whoever collects lines should deal
-    with those at hand before asking for more. Raises TextError if a file cannot be read.
+    Lines end at LF or CRLF, or with ``null`` at NUL and at nothing else; a last one without an end
+    counts. No more than a line is in memory. None comes where stdin has no more to give at the
+    moment: whoever collects lines should deal with those at hand before asking for more. Raises
+    TextError if a file cannot be read, UsageError for NULs in an encoding that has none of a byte.
     """
     if str(path) == "-":
-        yield from _lines_of("standard input", sys.stdin.buffer, encoding, errors, note)
+        yield from _lines_of("standard input", sys.stdin.buffer, encoding, errors, note, null)
         return
     for file in find_files(Path(path)):
         try:
             with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-                yield from _lines_of(str(file), stream, encoding, errors, note)
+                yield from _lines_of(str(file), stream, encoding, errors, note, null)
         except (OSError, EOFError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise TextError(f"cannot read {file}: {reason}.") from None
 
 
 def _lines_of(
-    name: str, stream: Any, encoding: str, errors: str, note: Note
+    name: str, stream: Any, encoding: str, errors: str, note: Note, null: bool
 ) -> Iterator[Line | None]:
     number = end = 0
+    before = 1  # lines begun, of those that end at LF
+    without_end = _without_nul if null else _without_end
     try:
         if "\n".encode(encoding) != b"\n":  # UTF-16 and the like: no line of bytes is a line
+            if null:
+                raise UsageError(
+                    f"texts that end at a NUL are not read as {encoding}, but as UTF-8."
+                )
             texts = io.TextIOWrapper(stream, encoding, errors, newline="\n")
             try:
                 for text in texts:
@@ -76,7 +84,7 @@ def _lines_of(
             finally:
                 texts.detach()  # the stream is not ours to close
             return
-        for raw in _raw_lines(stream):
+        for raw in _raw_lines(stream, b"\0" if null else b"\n"):
             if raw is None:
                 yield None
                 continue
@@ -88,34 +96,38 @@ def _lines_of(
                 text = raw.decode(encoding, errors)
             except UnicodeDecodeError as error:
                 at = end + error.start
-                problem = not_text(name, encoding, error.object[error.start], at, number)
+                line = before + raw.count(b"\n", 0, error.start)
+                problem = not_text(name, encoding, error.object[error.start], at, line)
                 text = raw.decode(encoding, "surrogateescape")
             end += len(raw)
+            before += raw.count(b"\n")
             if number == 1 and text.startswith(_MARK):
                 note(dropped_mark(name))
                 text = text.removeprefix(_MARK)
-            yield Line(_without_end(text), end, problem)
+            yield Line(without_end(text), end, problem)
     except (LookupError, TypeError) as error:  # the latter: errors that encoding has, not decoding
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
         raise TextError(f"{name} is not {encoding}: {error}.") from None
 
 
-def _raw_lines(stream: Any) -> Iterator[bytes | None]:
+def _raw_lines(stream: Any, end: bytes) -> Iterator[bytes | None]:
     """The lines of a stream of bytes; None where a reader of a pipe would have to wait."""
-    if not _is_pipe(stream):
+    waits = _is_pipe(stream)
+    if not waits and end == b"\n":
         yield from stream
         return
     begun: list[bytes] = []  # of a line whose end has not come yet
     while True:
-        if not select.select([stream], [], [], 0)[0]:
+        if waits and not select.select([stream], [], [], 0)[0]:
             yield None
-        chunk = stream.read1(_CHUNK)  # what is there; nothing stays behind in a buffer
+        # Of a pipe what is there; nothing stays behind in a buffer.
+        chunk = stream.read1(_CHUNK) if waits else stream.read(_CHUNK)
         if not chunk:
             break
-        *whole, rest = chunk.split(b"\n")
+        *whole, rest = chunk.split(end)
         for line in whole:
-            yield b"".join((*begun, line, b"\n"))
+            yield b"".join((*begun, line, end))
             begun.clear()
         if rest:
             begun.append(rest)
@@ -165,6 +177,31 @@ def read_sequences(
     if not files:
         raise TextError("there is no file to read.")
     return _read_sequences(files, split_on, encoding, errors, note)
+
+
+def stream_texts(
+    path: str | Path,
+    cut: str,
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    note: Note = lambda _: None,
+) -> Iterator[Line | None]:
+    """The texts of files that hold nothing else, cut as one of ENDS says.
+
+    Lines and what ends at a NUL come as from stream_lines, blank ones too; paragraphs and files as
+    from read_sequences, each put together, and then what cannot be decoded is a TextError.
+    """
+    if cut in ("line", "null"):
+        options = {"encoding": encoding, "errors": errors, "note": note}
+        yield from stream_lines(path, **options, null=cut == "null")  # type: ignore[arg-type]
+        return
+    parts: list[str] = []
+    for piece in read_sequences([path], cut, encoding=encoding, errors=errors, note=note):
+        parts.append(piece.text)
+        if piece.ends:
+            yield Line("".join(parts), piece.end)
+            parts.clear()
 
 
 def _read_sequences(
@@ -282,7 +319,13 @@ def _lines(blocks: _Blocks) -> Iterator[Piece]:
         yield Piece(text, True, end)
 
 
+# What stands behind a text where it is written so that it is cut in the same way again.
+ENDS = {"line": "\n", "paragraph": "\n\n", "file": "", "null": "\0"}
 _PIECES = {"line": _pieces_of_lines, "paragraph": _pieces_of_paragraphs, "file": _pieces_of_file}
+
+
+def _without_nul(text: str) -> str:
+    return text.removesuffix("\0")
 
 
 def _without_end(line: str) -> str:

@@ -242,7 +242,10 @@ def test_a_report_for_a_person(here: Path) -> None:
     lines = [*TEXT.split("\n")[:3], held, "\x1b[31mthe big", "東京" * 60, "the 東京 " * 30]
     samples = "\n".join(lines).encode()
     shown = good("novelty", "-", "--model", "line", "--show", "9", stdin=samples)
-    assert shown.err == ""
+    assert (
+        shown.err
+        == "samples: 7, one a line (as the model's sequences are; --split-on changes it)\n"
+    )
     assert "\x1b" not in shown.out
     assert max(map(len, shown.out.splitlines())) <= 80
     (found,) = lines_of_json(good("novelty", "-", "--model", "line", "--json", stdin=samples).out)
@@ -309,6 +312,105 @@ def test_samples_are_cut_as_the_text_was(here: Path) -> None:
     assert "training text" not in good("novelty", "-", "--model", "file", stdin=samples).out
 
 
+PARAGRAPHS = ["a\nb", "the big bear\n\nthe old jay\n", "", " \r\n", "zoo", "a\nb\n\n"]
+
+
+def test_samples_that_hold_anything_come_back_by_nul(here: Path) -> None:
+    """With -0 a sample is what stands before a NUL, blank lines, ends of lines and nothing too,
+    from stdin and from a file, with a last NUL or without, whatever the model's sequences are.
+    """
+    data = "\0".join(PARAGRAPHS).encode()
+    Path("drawn").write_bytes(data + b"\0")
+    for model in ("line", "paragraph", "file"):
+        options = ("--model", model, "-0", "--per-sample")
+        for shown in (
+            good("novelty", "-", *options, stdin=data),
+            good("novelty", "drawn", *options),
+        ):
+            assert [row["text"] for row in lines_of_json(shown.out)] == PARAGRAPHS
+            assert shown.err == ""
+    against = ("--against", "corpus.txt", "--null", "--per-sample")
+    assert good("novelty", "drawn", *against).out.count("\n") == len(PARAGRAPHS)
+
+
+@pytest.mark.parametrize("stream", [(), ("--stream",)])
+@pytest.mark.parametrize("model", ["line", "paragraph", "file"])
+def test_what_sample_writes_novelty_reads(here: Path, model: str, stream: tuple[str, ...]) -> None:
+    """`sample -0 | novelty -0` looks at the very samples, prompts that hold blank lines and all;
+    without -0 a pipe between the two cuts lines and paragraphs as they were written.
+    """
+    options = ("sample", "--model", model, "-n", "9", "--max-tokens", "40", "--seed", "5")
+    rows = lines_of_json(good(*options, "--json", "--prompt", "the\n\nb\n").out)
+    drawn = good(*options, "-0", *stream, "--prompt", "the\n\nb\n")
+    assert drawn.out == "".join(f"{row['text']}\0" for row in rows)
+    read = good("novelty", "-", "-0", "--per-sample", "--model", model, stdin=drawn.out.encode())
+    assert [row["text"] for row in lines_of_json(read.out)] == [row["text"] for row in rows]
+    texts = [row["text"] for row in lines_of_json(good(*options, "--json").out)]
+    plain = good(*options, *stream).out
+    read = good("novelty", "-", "--per-sample", "--model", model, stdin=plain.encode())
+    found = [row["text"] for row in lines_of_json(read.out)]
+    if model == "line":
+        assert found == texts
+        assert f"samples: {len(texts)}, one a line (as the model's sequences are" in read.err
+    elif model == "paragraph":
+        assert found == [text.strip("\n") for text in texts]
+        assert f"samples: {len(texts)}, one a paragraph (as the model's" in read.err
+        assert "-0 reads what charlm sample -0 wrote" in read.err
+    else:
+        assert found == ["\n\n".join([*texts, ""])]
+        assert "samples: 1, one a file (as the model's" in read.err
+        assert "-0 reads what charlm sample -0 wrote" in read.err
+
+
+def test_what_a_sample_was_taken_for_is_said_unless_asked_for(here: Path) -> None:
+    """On stderr, so that the figures can be read; who says --split-on knows."""
+    samples = b"the big bear\nthe old jay\n\nthe zoo\n"
+    for name, number in (("line", 4), ("paragraph", 2), ("file", 1)):
+        asked = ("novelty", "-", "--model", "line", "--json", "--split-on", name)
+        shown = good(*asked, stdin=samples)
+        assert shown.err == ""
+        assert json.loads(shown.out)["samples"] == number
+
+
+def test_without_a_model_all_is_cut_as_the_samples_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand lines stay a thousand samples beside a corpus of paragraphs, whose lines they are
+    compared with; paragraphs are compared with paragraphs, and what was chosen is said.
+    """
+    monkeypatch.chdir(tmp_path)
+    verse = ["A pear fell.\nIt was good.", "A fig fell.\nIt was bad.", "A plum\nwas there."]
+    Path("corpus.txt").write_text("\n\n".join(verse) + "\n")
+    lines = [f"sample {number}" for number in range(997)] + ["A pear fell.", "It was bad.", "plum"]
+    against = ("--against", "corpus.txt", "--json")
+
+    def figures(*options: str, samples: str) -> tuple[int, int, str]:
+        shown = good("novelty", "-", *options, *against, stdin=samples.encode())
+        found = json.loads(shown.out)
+        return found["samples"], found["in_training_text"], shown.err
+
+    number, known, said = figures(samples="\n".join(lines) + "\n")
+    assert (number, known) == (1000, 2)
+    assert (
+        said == "samples: 1,000, one a line (by the look of the samples; --split-on changes it)\n"
+    )
+    number, known, said = figures(samples="\n\n".join([verse[1], "A pear fell.\nNo."]))
+    assert (number, known) == (2, 1)
+    assert said.startswith("samples: 2, one a paragraph (by the look of the samples; --split-on")
+    records = "".join(json.dumps({"text": text}) + "\n" for text in (verse[1], "It was bad."))
+    for options, samples in (
+        (("--jsonl",), records),
+        (("-0",), f"{verse[1]}\0It was bad.\0"),
+    ):
+        number, known, said = figures(*options, samples=samples)
+        assert (number, known) == (2, 1)
+        assert said.startswith("compared with sequences, one a paragraph (by the look")
+        assert figures(*options, "--split-on", "line", samples=samples) == (2, 1, "")
+    number, known, said = figures("-0", samples="It was bad.\0A fig\0")
+    assert (number, known) == (2, 1)
+    assert said.startswith("compared with sequences, one a line (by the look")
+
+
 def test_texts_are_compared_as_the_model_reads_them(here: Path) -> None:
     """A model of words in lower case takes THE BIG for the big, with --against as well."""
     for options in ((), ("--against", "corpus.txt")):
@@ -371,6 +473,19 @@ def test_what_cannot_be_is_said(here: Path) -> None:
     bad(2, "novelty", "corpus.txt", "--model", "line", "--fail-above", "2")
     bad(2, "novelty", "corpus.txt", "--model", "line", "--json", "--per-sample")
     bad(2, "novelty", "-", "--against", "-")
+    bad(2, "novelty", "corpus.txt", "--model", "line", "--jsonl", "-0")
+    for apart in ("--jsonl", "-0"):
+        said = bad(2, "novelty", "corpus.txt", "--model", "line", apart, "--split-on", "line")
+        assert "--split-on" in said
+    assert "utf-16" in bad(
+        2, "novelty", "corpus.txt", "--model", "line", "-0", "--encoding", "utf-16"
+    )
+    bad(2, "sample", "--model", "line", "-0", "--json")
+    assert "line 2" in bad(3, "novelty", "-", "-0", "--model", "line", stdin=b"a\0b\nc\xff\0")
+    nul = ("sample", "--model", "line", "--prompt-file", "nul", "--seed", "0", "-0")
+    Path("nul").write_bytes(b"a\0b")
+    for more in ((), ("--stream",)):
+        assert "take --json" in bad(3, *nul, *more)
     bad(3, "novelty", "nowhere.txt", "--model", "line")
     bad(3, "novelty", "-", "--against", "corpus.txt", "--jsonl", stdin=b'{"texts": "a"}\n')
     assert "line 2" in bad(

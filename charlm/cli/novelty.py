@@ -7,8 +7,9 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.model import load_model
+from charlm.cli.records import JsonLines, PlainLines, read
 from charlm.cli.rules import Apart, Needs, OneOf, Rules
-from charlm.cli.terminal import cut, out, out_json, safe_text
+from charlm.cli.terminal import cut, out, out_json, safe_text, say
 from charlm.config import RUNS, SPLITS
 from charlm.errors import CharlmError, TextError, UsageError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from charlm.cli.records import Form
     from charlm.corpus import Document
     from charlm.novelty import NGrams, Novelty, SampleNovelty
     from charlm.text_index import Index
@@ -27,10 +29,11 @@ RULES: Rules = (
     Needs("--field", "--jsonl"),
     OneOf("--json", "--per-sample"),
     Apart("--show", "--per-sample", "all samples are shown"),
+    OneOf("--jsonl", "--null"),
     Apart(
         "--split-on",
-        "--jsonl",
-        "each line is a sample, whatever stands in its text",
+        ("--jsonl", "--null"),
+        "samples are apart already, whatever stands in them",
         unless="--against",
     ),
 )
@@ -57,6 +60,9 @@ def novelty_cli(
         bool, typer.Option("--jsonl", help="Lines are JSON objects, as of charlm sample --json.")
     ] = False,
     field: options.Field = "text",
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="A NUL ends each sample: of charlm sample -0.")
+    ] = False,
     prompt: Annotated[str, typer.Option(help="How samples begin: not counted.")] = "",
     ngrams: Annotated[str, typer.Option(help="The n of n-grams of characters.")] = "3,5,10,20",
     word_ngrams: Annotated[str, typer.Option(help="The n of n-grams of words.")] = "1,2,3,4",
@@ -82,6 +88,7 @@ def novelty_cli(
 
     \b
     charlm sample --n 200 | charlm novelty -
+    charlm sample --n 200 -0 | charlm novelty -0 -
     charlm novelty samples.txt --model poems --show 10
     charlm novelty samples.jsonl --jsonl --json
     charlm novelty samples.txt --against corpus.txt --fail-above 0.05
@@ -90,33 +97,38 @@ def novelty_cli(
         raise UsageError(f"--fail-above is a share from 0 to 1, got {fail_above:g}.")
     if "-" in files and "-" in (against or ()):
         raise UsageError("standard input can be the samples or what they are compared with.")
+    are_apart = jsonl or null
     sizes = {
         "characters": _sizes(ngrams, "--ngrams"),
         "words": _sizes(word_ngrams, "--word-ngrams"),
     }
-    from charlm.corpus import choose_split, read_documents
+    from charlm.corpus import choose_split, read_documents, split_of
     from charlm.novelty import measure, samples_of
 
     loaded = load_model(model, root) if model is not None or not against else None
     normalise = loaded.tokenizer.normalise if loaded is not None else str
-    if against:
-        documents = read_documents(against, encoding=encoding, errors=errors)
-        if split_on is None and loaded is None:
-            split_on = choose_split(document.text for document in documents)
-    if split_on is None:
-        assert loaded is not None
-        split_on = loaded.checkpoint.split_on
+    texts: list[str] = []
+    samples: list[Document] = []
+    if are_apart:
+        form = JsonLines(field, ()) if jsonl else PlainLines()
+        texts = list(_texts_of(form, files, encoding, errors, null=null))
+    else:
+        samples = read_documents(files, encoding=encoding, errors=errors)
+    why = None
+    if split_on is None and loaded is not None:
+        split_on, why = loaded.checkpoint.split_on, "as the model's sequences are"
+    elif split_on is None:
+        split_on = split_of(texts) if are_apart else choose_split(one.text for one in samples)
+        why = "by the look of the samples"
+    texts += _cut(samples, split_on)
+    _say_cut(len(texts), split_on, why, are_apart=are_apart, against=bool(against))
     origins: list[Origin] = []
     if against:
+        documents = read_documents(against, encoding=encoding, errors=errors)
         index, known, origins = _index_of(documents, split_on, normalise)
     else:
         assert loaded is not None
         index, known = loaded.index, loaded.checkpoint.known
-    texts = (
-        _field_of(field, files, encoding, errors)
-        if jsonl
-        else _samples_in(files, split_on, encoding, errors)
-    )
     found = measure(index, samples_of(texts, normalise, prompt), known=known, **sizes)
     if per_sample:
         for number, sample in enumerate(found.samples, start=1):
@@ -169,14 +181,15 @@ def _index_of(
     return Index.build(source_of(sequences)), known, origins
 
 
-def _field_of(field: str, files: list[str], encoding: str, errors: str) -> Iterator[str]:
-    """The texts in JSON Lines."""
-    from charlm.cli.records import JsonLines, read
+def _texts_of(
+    form: "Form", files: list[str], encoding: str, errors: str, *, null: bool
+) -> Iterator[str]:
+    """The texts in lines, which end at a NUL with ``null``. Raises TextError at a broken one."""
     from charlm.streams import stream_lines
 
     for file in files:
-        lines = stream_lines(file, encoding=encoding, errors=errors)
-        for record in read(lines, JsonLines(field, ())):
+        lines = stream_lines(file, encoding=encoding, errors=errors, null=null)
+        for record in read(lines, form):
             if record is None:
                 continue
             if record.problem is not None:
@@ -185,11 +198,22 @@ def _field_of(field: str, files: list[str], encoding: str, errors: str) -> Itera
                 yield record.text
 
 
-def _samples_in(files: list[str], split_on: str, encoding: str, errors: str) -> Iterator[str]:
-    """The samples in files: the sequences, but of lines the blank ones too, as they were drawn."""
-    from charlm.corpus import read_documents, split_sequences, without_cr
+def _say_cut(
+    number: int, split_on: str, why: str | None, *, are_apart: bool, against: bool
+) -> None:
+    """Say what a sample was taken to be, or what it is compared with, if nobody asked for that."""
+    if why is None or (are_apart and not against):
+        return
+    what = "compared with sequences" if are_apart else f"samples: {number:,}"
+    end = "" if are_apart or split_on == "line" else "; -0 reads what charlm sample -0 wrote"
+    say(f"{what}, one a {split_on} ({why}; --split-on changes it{end})")
 
-    for document in read_documents(files, encoding=encoding, errors=errors):
+
+def _cut(documents: "list[Document]", split_on: str) -> Iterator[str]:
+    """The samples in texts: the sequences, but of lines the blank ones too, as they were drawn."""
+    from charlm.corpus import split_sequences, without_cr
+
+    for document in documents:
         if split_on == "line" and document.text:
             yield from map(without_cr, document.text.removesuffix("\n").split("\n"))
         else:

@@ -120,6 +120,14 @@ TextField = Annotated[
     typer.Option(help="The field that is the text, doc.text inside another.  [default: text]"),
 ]
 
+SplitOn = Annotated[
+    str | None, typer.Option(help="A text of a file is a line, paragraph or file.  [default: line]")
+]
+Null = Annotated[
+    bool,
+    typer.Option("--null", "-0", help="A NUL ends each text of a file: of charlm sample -0."),
+]
+
 # Lines that hold texts (records.py)
 
 Jsonl = Annotated[
