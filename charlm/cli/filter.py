@@ -64,11 +64,12 @@ class Filter:
         closed: bool,
         on_error: str,
         shaded: bool,
+        end: str = "\n",  # what stands behind a text that goes out as it came
     ) -> None:
         self._loaded, self._wanted = loaded, wanted
         self._per_token = wanted.per_token or (shaded and not wanted.words)
         self._context, self._closed = context, closed
-        self._on_error = on_error
+        self._on_error, self._end = on_error, end
         self._texts = self._kept = self._broken = 0
 
     @property
@@ -126,7 +127,7 @@ class Filter:
                 if writer is not None and record.problem is not None:
                     writer.write_broken(record.line, record.problem)
                 else:
-                    out_line(form.written(record, {}))
+                    out_line(form.written(record, {}), self._end)
                 continue
             score = next(scores)
             self._texts += 1
@@ -136,7 +137,7 @@ class Filter:
             if writer is not None:
                 writer.write(score)
             else:
-                out_line(form.written(record, self._wanted.results(score)))
+                out_line(form.written(record, self._wanted.results(score)), self._end)
         sys.stdout.flush()
 
     def write_ranked(self, group: list[Record], form: nbest.Hypotheses, weight: float) -> None:

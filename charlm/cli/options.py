@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from charlm.cli.rules import Apart, Needs, OneOf, Rules
-from charlm.config import RUNS
+from charlm.config import RUNS, SPLITS
 from charlm.errors import UsageError, must_be_one_of
 from charlm.metrics import UNITS
 
@@ -121,7 +121,11 @@ TextField = Annotated[
 ]
 
 SplitOn = Annotated[
-    str | None, typer.Option(help="A text of a file is a line, paragraph or file.  [default: line]")
+    str | None,
+    typer.Option(
+        help="A text of a file is a line, paragraph or file.  [default: line]",
+        callback=one_of("--split-on", *SPLITS),
+    ),
 ]
 Null = Annotated[
     bool,
@@ -155,6 +159,11 @@ MIXING: Rules = (Needs("--weights", "--model --model"), OneOf("--weights", "--tu
 TEXT_OR_FILE: Rules = (
     OneOf("TEXTS", "--file"),
     Apart("TEXTS", ("--encoding", "--errors"), "such texts are not read from a file"),
+)
+
+CUT: Rules = (
+    OneOf("--split-on", "--null"),
+    Apart("TEXTS", ("--split-on", "--null"), "that is about the texts of a file"),
 )
 
 # What is of language models alone, among the fields that a request, a shape or a training has.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from charlm.cli.form import cell
-from charlm.cli.terminal import number
+from charlm.cli.terminal import number, say
 from charlm.errors import UsageError
 from charlm.fields import object_of, text_of
 
@@ -57,6 +57,15 @@ class PlainLines:
         """The line alone: there is no place for results."""
         del results
         return record.line
+
+
+def say_lines_are_texts(split_on: str) -> None:
+    """Say so where a model's sequences are something else, and how to have it cut as they are."""
+    if split_on != "line":
+        say(
+            f"a text is a line; the model's sequences are {split_on}s: --split-on {split_on} cuts "
+            "so, -0 reads what charlm sample -0 wrote"
+        )
 
 
 class JsonLines:

@@ -20,21 +20,35 @@ from charlm.cli.figures import (
 from charlm.cli.filter import Bounds, Filter, Shows
 from charlm.cli.meter import Meter
 from charlm.cli.model import load_models
-from charlm.cli.records import Columns, Form, JsonLines, PlainLines, batches, read
+from charlm.cli.records import (
+    Columns,
+    Form,
+    JsonLines,
+    PlainLines,
+    batches,
+    read,
+    say_lines_are_texts,
+)
 from charlm.cli.rules import Apart, Needs, OneOf, Ordered, Rules
 from charlm.cli.terminal import say
 from charlm.config import RUNS
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from charlm.api import LanguageModel
     from charlm.cli.page import Page
+    from charlm.streams import Line
 
 _LINES = ("--jsonl", "--column", "--nbest")
 _BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits")
 RULES: Rules = (
     *options.MIXING,
     *options.TEXT_OR_FILE,
+    *options.CUT,
+    Apart(("--split-on", "--null"), _LINES, "there a text is a part of a line"),
+    Apart("--on-error", ("--split-on paragraph", "--split-on file"), "that is about broken lines"),
     Apart("TEXTS", (*_LINES, "--on-error"), "that is about the lines of a file"),
     OneOf("--json", "--tsv"),
     OneOf("--jsonl", "--column"),
@@ -69,6 +83,8 @@ def score_cli(
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="Score each line of a file; - is stdin.")
     ] = None,
+    split_on: options.SplitOn = None,
+    null: options.Null = False,
     model: options.Models = None,
     root: options.Runs = RUNS,
     weights: options.Weights = None,
@@ -126,6 +142,7 @@ def score_cli(
     charlm score --heatmap --words "The apple and pair salad"
     charlm score --html page.html --file sentences.txt
     charlm score --file sentences.txt --tsv
+    charlm sample --n 200 -0 | charlm score -0
     charlm score --file sentences.txt --max-perplexity 50
     charlm score --jsonl --field text --file records.jsonl
     charlm score --column 2 --file table.tsv
@@ -140,12 +157,23 @@ def score_cli(
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
+    cut = "null" if null else split_on
+    from charlm.streams import ENDS, stream_texts
+
     loaded = load_models(model, root, weights, tune, alone=alone, label=label)
     if loaded.config.bidirectional:
         wanted = wanted._replace(pseudo=True)
         _say_pseudo(wanted, shaded=heatmap or html is not None)
     shaded = heatmap or html is not None
-    job = Filter(loaded, wanted, context=context, closed=closed, on_error=on_error, shaded=shaded)
+    job = Filter(
+        loaded,
+        wanted,
+        context=context,
+        closed=closed,
+        on_error=on_error,
+        shaded=shaded,
+        end=ENDS[cut or "line"],
+    )
     with contextlib.ExitStack() as stack:
         writer: Shows
         if heatmap:
@@ -159,10 +187,14 @@ def score_cli(
             plain = not (json or tsv or per_token or words)
             _score_arguments(texts, job, bounds, writer, verdict=plain)
             return
+        if cut is None and not records:
+            say_lines_are_texts(loaded.checkpoint.split_on)
         form = _form(wanted, column, header=header, jsonl=jsonl, field=field, n_best=n_best)
         shows = json or tsv or per_token or words or shaded or not bounds.are_set
         own = writer if shows and not records else None
-        _score_lines(file or "-", job, form, bounds, own, weight, encoding, errors)
+        file = file or "-"
+        lines = stream_texts(file, cut or "line", encoding=encoding, errors=errors, note=say)
+        _score_lines(file, lines, job, form, bounds, own, weight)
 
 
 def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
@@ -214,21 +246,16 @@ def _score_arguments(
 
 def _score_lines(
     file: str,
+    lines: "Iterator[Line | None]",
     job: Filter,
     form: Form,
     bounds: Bounds,
     writer: Shows | None,
     weight: float,
-    encoding: str,
-    errors: str,
 ) -> None:
     """Score the lines of a file; without a writer they go out as they came, the results in them."""
-    from charlm.streams import stream_lines
-
     with Meter(file) as meter:
-        records = job.sound(
-            read(stream_lines(file, encoding=encoding, errors=errors, note=say), form)
-        )
+        records = job.sound(read(lines, form))
         if isinstance(form, nbest.Hypotheses):
             for group in nbest.groups(records, form):
                 job.write_ranked(group, form, weight)

@@ -35,16 +35,16 @@ def out(text: str) -> None:
     sys.stdout.write(safe_text(text, keep="\n\t") if sys.stdout.isatty() else text)
 
 
-def out_line(line: str) -> None:
+def out_line(line: str, end: str = "\n") -> None:
     """A line of data on stdout; bytes that were no text (PEP 383) go out as they came in."""
     try:
         line.encode()
     except UnicodeEncodeError:
         if not sys.stdout.isatty():
             sys.stdout.flush()
-            sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")
+            sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
             return
-    out(f"{line}\n")
+    out(line + end)
 
 
 def out_json(values: Mapping[str, Any]) -> None:
