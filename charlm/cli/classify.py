@@ -14,7 +14,16 @@ from charlm.cli.filter import Filter
 from charlm.cli.form import cell
 from charlm.cli.labelled import WIDEST, judge
 from charlm.cli.meter import Meter
-from charlm.cli.records import Columns, Form, JsonLines, PlainLines, as_cell, batches, read
+from charlm.cli.records import (
+    Columns,
+    Form,
+    JsonLines,
+    PlainLines,
+    as_cell,
+    batches,
+    read,
+    say_lines_are_texts,
+)
 from charlm.cli.rules import Apart, Needs, OneOf, Rules
 from charlm.cli.terminal import (
     cut,
@@ -30,10 +39,14 @@ from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.cli.records import Record
+    from charlm.streams import Line
 
 _TOP = 3  # labels of a text that is given on the command line
 RULES: Rules = (
     *options.TEXT_OR_FILE,
+    *options.CUT,
+    Apart(("--split-on", "--null"), ("--jsonl", "--column"), "there a text is a part of a line"),
+    Apart("--on-error", ("--split-on paragraph", "--split-on file"), "that is about broken lines"),
     Apart("TEXTS", ("--jsonl", "--column", "--on-error"), "that is about the lines of a file"),
     OneOf("--json", "--tsv"),
     OneOf("--jsonl", "--column"),
@@ -47,7 +60,7 @@ RULES: Rules = (
     Needs("--file --file", "--labelled"),
     Apart(
         "--labelled",
-        ("TEXTS", "--jsonl", "--column", "--top", "--prefix", "--on-error"),
+        ("TEXTS", "--jsonl", "--column", "--top", "--prefix", "--on-error", "--split-on", "--null"),
         "it gives figures of whole files",
     ),
 )
@@ -61,6 +74,8 @@ def classify_cli(
         list[str] | None,
         typer.Option("--file", "-f", help="Classify each line of a file; - is stdin."),
     ] = None,
+    split_on: options.SplitOn = None,
+    null: options.Null = False,
     model: options.Model = None,
     root: options.Runs = RUNS,
     alone: options.Alone = False,
@@ -113,12 +128,17 @@ def classify_cli(
         )
         judge(model, root, alone, file or [], source, encoding, errors, json=json, tsv=tsv)
         return
-    classifier, _ = classifier_of(model, root, alone=alone)
+    from charlm.streams import stream_texts
+
+    parting = "null" if null else split_on
+    classifier, of_training = classifier_of(model, root, alone=alone)
     number_of = min(top or (_TOP if texts else 1), len(classifier.names))
     writer = Writer(classifier, number_of, prefix, json=json, tsv=tsv)
     if texts:
         writer.write(list(texts))
         return
+    if parting is None and not records:
+        say_lines_are_texts(of_training or "line")
     names = writer.names(listed=jsonl)
     form: Form = PlainLines()
     if jsonl:
@@ -128,25 +148,24 @@ def classify_cli(
     own = None if records else writer
     assert file
     job = Filter(None, Wanted("nats"), context="", closed=True, on_error=on_error, shaded=False)
-    _lines(file[0], job, form, writer, own, encoding, errors)
+    lines = stream_texts(file[0], parting or "line", encoding=encoding, errors=errors)
+    _lines(file[0], lines, job, form, writer, own)
 
 
 def _lines(
     file: str,
+    lines: "Iterator[Line | None]",
     job: Filter,
     form: Form,
     writer: "Writer",
     own: "Writer | None",
-    encoding: str,
-    errors: str,
 ) -> None:
     """Classify the lines of a file; without a writer of their own they go out as they came."""
     from charlm.cli.filter import Bounds
-    from charlm.streams import stream_lines
 
     say_loading()
     with Meter(file) as meter:
-        records = job.sound(read(stream_lines(file, encoding=encoding, errors=errors), form))
+        records = job.sound(read(lines, form))
         for batch in batches(records):
             if own is not None:
                 own.write_records(batch)

@@ -10,6 +10,7 @@ from charlm.cli import options
 from charlm.cli.form import cell
 from charlm.cli.model import load_model
 from charlm.cli.next import percent
+from charlm.cli.records import say_lines_are_texts
 from charlm.cli.rules import OneOf, Rules
 from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading, visible, width
 from charlm.config import RUNS
@@ -23,6 +24,7 @@ _TOP = 10
 _COLUMNS = 80
 RULES: Rules = (
     *options.TEXT_OR_FILE,
+    *options.CUT,
     OneOf("--json", "--tsv"),
 )
 
@@ -38,6 +40,8 @@ def fill_cli(
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="Fill each line of a file; - is stdin.")
     ] = None,
+    split_on: options.SplitOn = None,
+    null: options.Null = False,
     top: Annotated[int, typer.Option(min=1, help="How many ways to fill a text.")] = _TOP,
     unk: Annotated[
         str,
@@ -75,7 +79,10 @@ def fill_cli(
     loaded = load_model(model, root)
     if not loaded.is_small(1, "".join(texts or ())):
         say_loading()
-    given = texts if texts else _lines(file or "-", encoding, errors)
+    parting = "null" if null else split_on
+    if parting is None and not texts:
+        say_lines_are_texts(loaded.checkpoint.split_on)
+    given = texts if texts else _texts(file or "-", parting or "line", encoding, errors)
     oov = 0
     for number, found in enumerate(_filled(loaded, given, top, unk == "keep", bool(texts))):
         oov += found.num_oov
@@ -93,11 +100,11 @@ def fill_cli(
         say(f"tokens of what is known that are not in the vocabulary, read as <UNK>: {oov}")
 
 
-def _lines(file: str, encoding: str, errors: str) -> Iterator[str]:
-    """The lines of a file. Raises TextError at one that is no text."""
-    from charlm.streams import stream_lines
+def _texts(file: str, cut: str, encoding: str, errors: str) -> Iterator[str]:
+    """The texts of a file. Raises TextError at one that is none."""
+    from charlm.streams import stream_texts
 
-    for line in stream_lines(file, encoding=encoding, errors=errors):
+    for line in stream_texts(file, cut, encoding=encoding, errors=errors):
         if line is not None:
             if line.problem is not None:
                 raise TextError(line.problem)

@@ -157,7 +157,7 @@ def score_cli(
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
-    cut = "null" if null else split_on
+    parting = "null" if null else split_on
     from charlm.streams import ENDS, stream_texts
 
     loaded = load_models(model, root, weights, tune, alone=alone, label=label)
@@ -172,7 +172,7 @@ def score_cli(
         closed=closed,
         on_error=on_error,
         shaded=shaded,
-        end=ENDS[cut or "line"],
+        end=ENDS[parting or "line"],
     )
     with contextlib.ExitStack() as stack:
         writer: Shows
@@ -187,13 +187,13 @@ def score_cli(
             plain = not (json or tsv or per_token or words)
             _score_arguments(texts, job, bounds, writer, verdict=plain)
             return
-        if cut is None and not records:
+        if parting is None and not records:
             say_lines_are_texts(loaded.checkpoint.split_on)
         form = _form(wanted, column, header=header, jsonl=jsonl, field=field, n_best=n_best)
         shows = json or tsv or per_token or words or shaded or not bounds.are_set
         own = writer if shows and not records else None
         file = file or "-"
-        lines = stream_texts(file, cut or "line", encoding=encoding, errors=errors, note=say)
+        lines = stream_texts(file, parting or "line", encoding=encoding, errors=errors, note=say)
         _score_lines(file, lines, job, form, bounds, own, weight)
 
 
