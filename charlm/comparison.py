@@ -1,34 +1,95 @@
 """Which of two models predicts a text better, and whether the difference is more than chance.
 
-The text is cut into units, and the units are drawn anew, with replacement, thousands of times:
-how much the difference then varies tells how much it would on another text of the kind (Efron
-1979; paired, as Koehn 2004 does for translations: both models are always measured on the same
-units).
+Both are measured on the same units of the text (paired, as Koehn 2004 does for translations). How
+much the difference varies between blocks of units that do not tell of each other says how much it
+would on another text of the kind (interval.py).
 """
 
 import dataclasses
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm import corpus, metrics
 from charlm.errors import UsageError
+from charlm.interval import RESAMPLES, blocks, interval, together
 from charlm.scoring import TextScore
+from charlm.tokenizers.base import CASE, FORMS, SPACING, Tokenizer
+from charlm.tokenizers.word import UNKNOWN_WORD
 
-RESAMPLES = 10_000
-LEVEL = 0.95
-_BLOCK = 1000  # characters of a unit where a sequence is a whole file
-_AT_ONCE = 2**24  # counts that are drawn together
+if TYPE_CHECKING:
+    from charlm.api import LanguageModel
+
+_BLOCK = 1000  # characters of a unit where a sequence is a whole file, but for very long lines
+_ROUNDING = 1e-6  # bits per character: what the order of a sum in single precision can change
+_CURES = {
+    CASE: "in lower case",
+    SPACING: "with single spaces and without <unk>",
+    **dict.fromkeys(FORMS.values(), "in its normal form (charlm info names it)"),
+}
+_SPACE = re.compile(r"\s")
 _ORDER = ("line", "paragraph", "file")  # a sequence of each holds whole ones of those before
 
 
 class Model(NamedTuple):
-    """What gives texts their scores, with offsets per token if asked, and what a sequence is."""
+    """What gives texts their scores, with offsets per token if asked, and what a sequence is.
+
+    The tokenizer tells what of a text is not in the scores; without one, all is.
+    """
 
     score: Callable[[Sequence[str], bool], list[TextScore]]
     split_on: str
+    tokenizer: Tokenizer | None = None
+    name: str = "a model"
+
+    @property
+    def ignores(self) -> tuple[str, ...]:
+        """In what texts can differ that have the same probability together."""
+        return self.tokenizer.ignores if self.tokenizer is not None else ()
+
+    def is_of(self, text: str) -> bool:
+        """Whether a text is written as the model reads it, so that its probability can be taken
+        for that of this one among all texts that it does not tell apart.
+        """
+        return self.tokenizer is None or (
+            self.tokenizer.normalise(text) == text and not self.names_unknown(text)
+        )
+
+    def names_unknown(self, text: str) -> bool:
+        """Whether the text says of a word no more than that it is unknown."""
+        return self.tokenizer is not None and UNKNOWN_WORD in self.tokenizer.unknown(text)
+
+    def has_vocabulary_of(self, other: "Model") -> bool:
+        """Whether both cut every text into the same tokens."""
+        one, another = self.tokenizer, other.tokenizer
+        if one is None or another is None:
+            return one is another
+        return one.to_files() == another.to_files()
+
+
+def model_of(lm: "LanguageModel", name: str, *, closed: bool = False) -> Model:
+    """A language model as one to compare. Raises UsageError if it has no bits to be compared."""
+    if lm.config.bidirectional:
+        raise UsageError(
+            f"{name} reads both sides of each token, so it has no bits per character that could be "
+            "compared: charlm evaluate gives the pseudo-perplexity of each such model, which "
+            "compares those of one vocabulary."
+        )
+    if lm.unknown is None and not closed:
+        raise UsageError(
+            f"{name} cannot spell what it does not know, so its bits are not those of the text. "
+            "Train it anew."
+        )
+    return Model(
+        lambda texts, per_token: lm.score_all(texts, per_token=per_token, closed=closed),
+        lm.checkpoint.split_on,
+        lm.tokenizer,
+        name,
+    )
 
 
 class Reading(NamedTuple):
@@ -56,8 +117,8 @@ class Comparison:
     """Two models on the same units. Differences are those of the second less the first.
 
     low and high bound the difference in bits per character with a probability of 95 %; None where
-    there are too few units to tell. share is how often, among the resampled texts, the second was
-    the better one.
+    there are too few units to tell. They are taken over blocks of ``block_size`` adjacent units.
+    share is how often, among the resampled texts, the second was the better one.
     """
 
     units: tuple[Unit, ...]
@@ -65,6 +126,12 @@ class Comparison:
     low: float | None
     high: float | None
     share: float | None
+    block_size: int = 1
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks of units there are; the last may be a smaller one."""
+        return math.ceil(len(self.units) / self.block_size)
 
     @property
     def characters(self) -> int:
@@ -85,9 +152,16 @@ class Comparison:
         return other - one
 
     @property
+    def is_none(self) -> bool:
+        """Whether there is no difference, but for rounding."""
+        return abs(self.difference) < _ROUNDING
+
+    @property
     def is_real(self) -> bool:
         """Whether the interval leaves out 0."""
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+        if self.low is None or self.high is None:
+            return False
+        return not self.is_none and not self.low <= 0 <= self.high
 
     def most_different(self, number: int) -> list[Unit]:
         """The units that the two models disagree on most, in bits."""
@@ -95,7 +169,11 @@ class Comparison:
 
 
 def units_of(text: str, split_on: str) -> Iterator[tuple[int, int]]:
-    """The ranges of the units of a document: its sequences, or of a whole file blocks of lines."""
+    """The ranges of the units of a document: its sequences, or of a whole file blocks of lines.
+
+    A block has 1,000 characters or a few more; where no line ends in the next 1,000, it ends
+    between two words, or anywhere.
+    """
     if split_on != "file":
         at = 0
         for sequence in corpus.split_sequences(text, split_on):
@@ -105,49 +183,33 @@ def units_of(text: str, split_on: str) -> Iterator[tuple[int, int]]:
         return
     begin = 0
     while begin < len(text):
-        end = text.find("\n", begin + _BLOCK) + 1
-        end = end if end else len(text)
+        end = _end_of_block(text, begin + _BLOCK)
         yield begin, end
         begin = end
 
 
-def bootstrap(
-    differences: NDArray[np.float64],
-    characters: NDArray[np.int64],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> NDArray[np.float64]:
-    """Differences (R,) a character of R texts of as many units, drawn from those given (U,).
-
-    Raises UsageError if there is nothing to draw from.
-    """
-    number = len(differences)
-    if not number or resamples < 1:
-        raise UsageError("there is nothing to draw from: no unit, or no resample asked for.")
-    rng = np.random.default_rng(seed)
-    share = np.full(number, 1 / number)
-    found = []
-    portion = max(1, _AT_ONCE // number)
-    for begun in range(0, resamples, portion):
-        size = min(portion, resamples - begun)
-        counts = rng.multinomial(number, share, size=size)  # (R', U)
-        found.append((counts @ differences) / np.maximum(counts @ characters, 1))
-    return np.concatenate(found)
+def _end_of_block(text: str, least: int) -> int:
+    most = min(least + _BLOCK, len(text))
+    if end := text.find("\n", least, most) + 1:
+        return end
+    space = _SPACE.search(text, least, most)
+    return most if space is None or most == len(text) else space.end()
 
 
-def read(model: Model, text: str, units: Sequence[tuple[int, int]]) -> Reading:
+def read(
+    model: Model, text: str, units: Sequence[tuple[int, int]], *, to_end: bool = True
+) -> Reading:
     """What a model makes of a document whose units have these ranges.
 
     Its sequences are in the units whole, or it reads the document as one and each token counts
-    where it ends, the end of the document in the last unit.
+    where it ends, the end of the document in the last unit, or nowhere unless ``to_end``.
     """
     begins = np.array([begin for begin, _ in units])
     whole = model.split_on == "file"
     ranges = [(0, len(text))] if whole else list(units_of(text, model.split_on))
     scores = model.score([text[begin:end] for begin, end in ranges], whole)
     if whole:
-        tokens = scores[0].tokens or ()
+        tokens = (scores[0].tokens or ())[: None if to_end else -1]
         places = [max(0, token.end - 1) for token in tokens]
         nats = [-token.log_prob for token in tokens]
     else:
@@ -163,6 +225,60 @@ def read(model: Model, text: str, units: Sequence[tuple[int, int]]) -> Reading:
     )
 
 
+def alike(models: tuple[Model, Model], documents: Sequence[str]) -> list[str]:
+    """The documents as both models can be charged for the same of them.
+
+    Where one reads whole files and the other does not, each ends as a sequence of the latter does.
+    Raises UsageError where one model would pay for what the other is told or does not tell apart.
+    """
+    one, other = models
+    texts = list(documents)
+    if one.split_on != other.split_on:
+        texts = [_cut_alike(models, text) for text in texts if text.strip()]
+    same = one.ignores == other.ignores
+    if not same and not all(model.is_of(text) for model in models for text in texts):
+        some, others = (one, other) if set(one.ignores) - set(other.ignores) else (other, one)
+        lost = " or ".join(what for what in some.ignores if what not in others.ignores)
+        cures = " and ".join(_CURES[what] for what in dict.fromkeys(one.ignores + other.ignores))
+        raise UsageError(
+            f"{some.name} gives texts that differ in {lost} one probability together, and "
+            f"{others.name} gives each its own, so their bits are not of the same thing. Give both "
+            f"a text {cures}, or train both alike."
+        )
+    if same and not one.has_vocabulary_of(other):
+        for text in texts:
+            if one.names_unknown(text):
+                raise UsageError(
+                    "the text holds <unk>, which stands for other words in each model, since their "
+                    "vocabularies differ. Take models of one vocabulary, or a text without <unk>."
+                )
+    return texts
+
+
+def _cut_alike(models: tuple[Model, Model], text: str) -> str:
+    """A document of which a model of whole files says no more than the other model does.
+
+    That is so if all that stands between the sequences is what has to; at the end it stands, too,
+    and pays for the end of the last sequence, so that the end of the file need not.
+    """
+    fewer, more = sorted(models, key=lambda model: _ORDER.index(model.split_on))
+    if more.split_on != "file":
+        raise UsageError(
+            f"{more.name} says where paragraphs end and {fewer.name}, a model of lines, does not, "
+            "so their bits are not of the same thing. Train both with the same --split-on."
+        )
+    end = "\n" if fewer.split_on == "line" else "\n\n"
+    found = "".join(sequence + end for sequence in corpus.split_sequences(text, fewer.split_on))
+    if text.rstrip("\n") + end != found:
+        what = "blank lines" if fewer.split_on == "line" else "more than one blank line in a row"
+        raise UsageError(
+            f"{more.name}, a model of whole files, pays for blank lines and {fewer.name}, a model "
+            f"of {fewer.split_on}s, does not, so their bits are not of the same thing. Give both a "
+            f"text without {what}, or train both with the same --split-on."
+        )
+    return found
+
+
 def compare(
     models: tuple[Model, Model],
     documents: Sequence[str],
@@ -173,16 +289,17 @@ def compare(
     """The second model against the first on the texts of files; lines are to end at LF.
 
     A unit is a sequence of the model whose sequences are the longer ones; where those are files,
-    it is a block of lines. Raises UsageError if there is no text.
+    it is a block of lines. Raises UsageError if there is no text, or if the models' bits are not
+    of the same thing.
     """
     split_on = max((model.split_on for model in models), key=_ORDER.index)
+    to_end = models[0].split_on == models[1].split_on
     units: list[Unit] = []
     tokens, oov = [0, 0], [0, 0]
-    for text in documents:
-        ranges = list(units_of(text, split_on))
-        if not ranges:
+    for text in alike(models, documents):
+        if not (ranges := list(units_of(text, split_on))):
             continue
-        readings = [read(model, text, ranges) for model in models]
+        readings = [read(model, text, ranges, to_end=to_end) for model in models]
         columns = zip(*(reading.nats.tolist() for reading in readings), strict=True)
         units += [
             Unit(text[begin:end], nats) for (begin, end), nats in zip(ranges, columns, strict=True)
@@ -192,15 +309,16 @@ def compare(
             oov[i] += reading.num_oov
     if not units:
         raise UsageError("there is no text to compare the models on.")
-    low = high = share = None
-    if len(units) > 1:
-        more = np.array([unit.bits_more for unit in units])
-        lengths = np.array([len(unit.text) for unit in units])
-        drawn = bootstrap(more, lengths, resamples=resamples, seed=seed)
-        tail = (1 - LEVEL) / 2
-        low, high = (float(bound) for bound in np.quantile(drawn, (tail, 1 - tail)))
-        share = float((drawn < 0).mean())
+    more = np.array([unit.bits_more for unit in units])
+    lengths = np.array([len(unit.text) for unit in units], dtype=np.float64)
+    size = blocks(more, lengths)
+    found = interval(together(more, size), together(lengths, size), resamples=resamples, seed=seed)
     rates = [one / of if of else None for one, of in zip(oov, tokens, strict=True)]
     return Comparison(
-        units=tuple(units), oov_rates=(rates[0], rates[1]), low=low, high=high, share=share
+        units=tuple(units),
+        oov_rates=(rates[0], rates[1]),
+        low=None if found is None else found.low,
+        high=None if found is None else found.high,
+        share=None if found is None else found.share_below,
+        block_size=size,
     )

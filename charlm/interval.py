@@ -71,9 +71,7 @@ def interval(
     """
     if len(differences) < FEWEST:
         return None
-    low, high, below = bounds(
-        differences[None], characters[None], resamples=resamples, seed=seed
-    )
+    low, high, below = bounds(differences[None], characters[None], resamples=resamples, seed=seed)
     if not math.isfinite(low[0]) or not math.isfinite(high[0]):
         return None
     return Interval(float(low[0]), float(high[0]), float(below[0]))
@@ -113,7 +111,7 @@ def bounds(
     low = np.quantile(drawn, tail, axis=0, method="lower")
     high = np.quantile(drawn, 1 - tail, axis=0, method="higher")
     share = 0.5 + 1.5 / number  # of the bootstrap
-    wider = (1 + 0.25 / number) * error
+    wider = (1 + 0.3 / number) * error
     student = student_t(number - 1)
     with np.errstate(invalid="ignore"):
         from_low = np.where(error > 0, wider * (share * high + (1 - share) * student), 0.0)

@@ -1,19 +1,16 @@
 """Laws of comparing two models: the bits of evaluate, shared over units; an honest interval."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from test_cli import TEXT, bad, good
 from tiny import LEVELS, material_of, trained_run
 
 from charlm import api, corpus
-from charlm.comparison import Comparison, Model, Unit, bootstrap, compare, units_of
+from charlm.cli.compare import report
+from charlm.comparison import Comparison, Model, Unit, compare, model_of, units_of
 from charlm.errors import UsageError
 from charlm.metrics import NATS_PER_BIT
 from charlm.scoring import TextScore
@@ -76,22 +73,60 @@ def test_units_are_the_text_in_order(split_on: str, text: str) -> None:
 def test_bits_are_those_of_evaluate(
     models: dict[str, api.LanguageModel], level: str, split_on: str
 ) -> None:
-    """Whatever the units, all of a model's nats are in them."""
+    """All of a model's nats are in the units."""
     loaded = models[level]
     for text in (HELD, LONG):
         sequences = corpus.split_sequences(text, split_on)
         expected = -loaded.evaluate(sequences).total_log_prob
-        for other in ("line", "paragraph", "file"):
-            pair = (as_model(loaded, split_on), constant(1.0, other if other != "file" else "line"))
-            found = compare(pair, [text], resamples=10)
-            assert sum(unit.nats[0] for unit in found.units) == pytest.approx(expected, rel=1e-5)
+        found = compare((as_model(loaded, split_on), constant(1.0, split_on)), [text], resamples=9)
+        assert sum(unit.nats[0] for unit in found.units) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("last", ["", "\n", "\n\n\n"])
+def test_a_file_ends_as_its_last_line_does(
+    models: dict[str, api.LanguageModel], level: str, last: str
+) -> None:
+    """Beside a model of lines, or of paragraphs, one of files pays for the end of each, not for
+    that of the file, of which the other says nothing.
+    """
+    loaded = models[level]
+    for split_on, text, end in (("line", LONG, "\n"), ("paragraph", "a cat\n\na dog\n\n", "\n\n")):
+        given = text.rstrip("\n") + last
+        whole = loaded.score(text.rstrip("\n") + end, per_token=True)
+        expected = sum(token.log_prob for token in (whole.tokens or ())[:-1])
+        found = compare((constant(1.0, split_on), as_model(loaded, "file")), [given], resamples=9)
+        assert sum(unit.nats[1] for unit in found.units) == pytest.approx(-expected, rel=1e-5)
+        assert found.characters == len(text.rstrip("\n") + end)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "text"),
+    [
+        (("line", "paragraph"), LONG),
+        (("line", "file"), HELD),
+        (("file", "line"), "\na\nb\n"),
+        (("file", "line"), "a\n  \nb\n"),
+        (("paragraph", "file"), "a\n\n\nb\n"),
+        (("paragraph", "file"), "a\n \nb\n"),
+    ],
+)
+def test_where_one_model_pays_for_what_the_other_is_told_they_are_refused(
+    kinds: tuple[str, str], text: str
+) -> None:
+    """Blank lines separate sequences and are free, but for a model of files; where a paragraph
+    ends no model of lines says.
+    """
+    with pytest.raises(UsageError, match="--split-on"):
+        compare((constant(1.0, kinds[0]), constant(1.0, kinds[1])), [text])
 
 
 def test_a_model_is_as_good_as_itself(models: dict[str, api.LanguageModel]) -> None:
     """The difference is 0 and so is the interval."""
     model = as_model(models["char"], "line")
-    found = compare((model, model), [HELD])
+    found = compare((model, model), [LONG])
     assert (found.difference, found.low, found.high, found.is_real) == (0, 0, 0, False)
+    assert found.is_none
 
 
 def test_turned_round_the_difference_changes_its_sign(
@@ -119,30 +154,6 @@ def test_a_difference_in_every_unit_is_real() -> None:
     assert found.bits_per_character == (pytest.approx(2.0), pytest.approx(2.5))
 
 
-@settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 1000), mean=st.floats(-1, 1))
-def test_the_interval_has_the_width_of_the_standard_error(seed: int, mean: float) -> None:
-    """Of units of one length it is the mean and about 1.96 standard errors on each side."""
-    rng = np.random.default_rng(seed)
-    differences = rng.normal(mean, 1, 400)
-    drawn = bootstrap(differences, np.ones(400, dtype=np.int64), resamples=4000, seed=seed)
-    assert drawn.mean() == pytest.approx(differences.mean(), abs=0.01)
-    assert drawn.std() == pytest.approx(differences.std() / math.sqrt(400), rel=0.1)
-
-
-def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
-    """About 19 times in 20."""
-    rng = np.random.default_rng(5)
-    hits = 0
-    for i in range(200):
-        drawn = bootstrap(
-            rng.exponential(1, 100) - 1, np.ones(100, dtype=np.int64), resamples=400, seed=i
-        )
-        low, high = np.quantile(drawn, (0.025, 0.975))
-        hits += int(low <= 0 <= high)
-    assert 176 <= hits <= 199
-
-
 def test_what_differs_most_comes_first() -> None:
     """By how many bits, whichever model is the better one there."""
     units = tuple(Unit(str(i), (float(i), i + more)) for i, more in enumerate((1.0, -5.0, 2.0)))
@@ -151,14 +162,14 @@ def test_what_differs_most_comes_first() -> None:
 
 
 def test_nothing_cannot_be_compared(models: dict[str, api.LanguageModel]) -> None:
-    """No text, no comparison; one unit, no interval."""
+    """No text, no comparison; fewer than five units, no interval and no verdict."""
     model = as_model(models["char"], "line")
     with pytest.raises(UsageError, match="no text"):
         compare((model, model), ["\n\n"])
-    with pytest.raises(UsageError, match="nothing"):
-        bootstrap(np.empty(0), np.empty(0, dtype=np.int64))
-    found = compare((model, model), ["the cat"])
-    assert (found.low, found.high, found.is_real) == (None, None, False)
+    for number in range(1, 5):
+        found = compare((constant(2.0), constant(2.5)), ["the cat\n" * number])
+        assert (found.low, found.high, found.share, found.is_real) == (None, None, None, False)
+        assert "too little to tell" in "".join(report(found, ("a", "b"), 3))
 
 
 def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,7 @@ from charlm.config import RUNS
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.api import LanguageModel
-    from charlm.comparison import Comparison, Model
+    from charlm.comparison import Comparison
 
 _COLUMNS = 80
 
@@ -25,8 +24,12 @@ def compare_cli(
     ] = 3,
     fail_above: Annotated[
         float | None,
-        typer.Option(help="End with 1 if B needs more bits per character than A by this much."),
+        typer.Option(
+            help="End with 1 if on these files B needs more bits per character than A by more "
+            "than this, be it chance or not."
+        ),
     ] = None,
+    closed: options.Closed = False,
     resamples: Annotated[
         int, typer.Option(min=1, help="How often the text is drawn anew for the interval.")
     ] = 10_000,
@@ -39,7 +42,8 @@ def compare_cli(
     """Which of two models predicts a text better, and whether that is more than chance.
 
     They may be of different levels: bits per character are compared, unknown words and
-    characters spelled out. The files are held in memory.
+    characters spelled out. Where one model would pay for what the other does not tell apart
+    (case, spacing, blank lines) they are refused. The files are held in memory.
 
     \b
     charlm compare words chars held-out.txt
@@ -48,7 +52,7 @@ def compare_cli(
     if seed < 0:
         raise UsageError(f"--seed must not be negative, got {seed}.")
     from charlm import api
-    from charlm.comparison import compare
+    from charlm.comparison import compare, model_of
     from charlm.corpus import read_documents
 
     models = (api.load(one, root=root), api.load(other, root=root))
@@ -58,7 +62,15 @@ def compare_cli(
     documents = [document.text.replace("\r\n", "\n") for document in read]
     if not all(model.is_small(sum(map(len, documents))) for model in models):
         say_loading()
-    pair = (_model(models[0], one), _model(models[1], other))
+    pair = (
+        model_of(models[0], one, closed=closed),
+        model_of(models[1], other, closed=closed),
+    )
+    if closed and not pair[0].has_vocabulary_of(pair[1]):
+        raise UsageError(
+            f"--closed counts what is unknown as one symbol, and {one} and {other} do not know the "
+            "same: leave it out, or give models of one vocabulary."
+        )
     found = compare(pair, documents, resamples=resamples, seed=seed)
     if json:
         out_json({"a": one, "b": other, "files": files, **fields(found, show)})
@@ -69,27 +81,8 @@ def compare_cli(
         raise CharlmError(
             f"{other} needs {found.difference:.4f} bits per character more than {one}; "
             f"{fail_above:g} were allowed."
+            + ("" if found.is_real else " On so little text that may be chance.")
         )
-
-
-def _model(loaded: "LanguageModel", name: str) -> "Model":
-    from charlm.comparison import Model
-
-    if loaded.config.bidirectional:
-        raise UsageError(
-            f"{name} reads both sides of each token, so it has no bits per character that could be "
-            "compared: charlm evaluate gives the pseudo-perplexity of each such model, which "
-            "compares those of one vocabulary."
-        )
-    if loaded.unknown is None:
-        raise UsageError(
-            f"{name} cannot spell what it does not know, so its bits are not those of the text. "
-            "Train it anew."
-        )
-    return Model(
-        lambda texts, per_token: loaded.score_all(texts, per_token=per_token),
-        loaded.checkpoint.split_on,
-    )
 
 
 def fields(found: "Comparison", show: int) -> dict[str, Any]:
@@ -100,6 +93,7 @@ def fields(found: "Comparison", show: int) -> dict[str, Any]:
         "units": len(found.units),
         "bits_per_character_a": one,
         "bits_per_character_b": other,
+        "blocks": found.num_blocks,
         "oov_rate_a": found.oov_rates[0],
         "oov_rate_b": found.oov_rates[1],
         "difference_bits_per_character": found.difference,
@@ -121,17 +115,23 @@ def report(found: "Comparison", names: tuple[str, str], show: int) -> list[str]:
     for name, bits, rate in zip(shown, found.bits_per_character, found.oov_rates, strict=True):
         lines.append(f"{name:<24} {bits:10.4f} {'-' if rate is None else f'{rate:.2%}':>10}")
     lines += ["", f"{'difference':<24} {found.difference:+10.4f} bits/char"]
-    if found.low is None or found.high is None or found.share is None:
-        lines.append("one unit of text only: whether that is chance cannot be told")
-        return lines
-    lines.append(
-        f"{'95 % interval':<24} {found.low:+10.4f} to {found.high:+.4f}, "
-        f"{len(found.units):,} units of text"
-    )
+    number, blocks = len(found.units), found.num_blocks
+    units = f"{number:,} unit{'s' if number != 1 else ''} of text"
+    if blocks < number:
+        units = f"{blocks:,} blocks of {found.block_size} units of text"
     better = shown[found.difference < 0]
-    verdict = "is better" if found.is_real else "may be better, or it is chance"
-    lines.append(f"{better} {verdict}")
-    if show and len(found.units) > 1:
+    told = found.low is not None and found.high is not None
+    if told:
+        lines.append(f"{'95 % interval':<24} {found.low:+10.4f} to {found.high:+.4f}, {units}")
+    if found.is_none:
+        lines.append("no difference")
+    elif not told:
+        lines.append(f"too little to tell whether that is chance: {units}")
+    else:
+        lines.append(
+            f"{better} {'is better' if found.is_real else 'may be better, or it is chance'}"
+        )
+    if show and len(found.units) > 1 and not found.is_none:
         lines += ["", f"{'bits more in B':>14}  text"]
         for unit in found.most_different(show):
             text = cut(safe_text(unit.text.replace("\n", "↵")), _COLUMNS - 16)

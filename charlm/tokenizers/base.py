@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 LEVELS = ("char", "word", "subword")
 SUBWORD_MODELS = ("unigram", "bpe")
 NORMAL_FORMS = ("NFC", "NFD", "NFKC", "NFKD")  # of Unicode
+# What a tokenizer may not tell apart; texts that differ in nothing else are one to its model.
+CASE, SPACING = "case", "spacing"
+FORMS = {form: f"{'compatible' if 'K' in form else 'canonical'} forms" for form in NORMAL_FORMS}
 UNK_ID = 0
 EOS_ID = 1
 NUM_SPECIALS = 2
@@ -48,6 +51,14 @@ class Tokenizer(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """What training decided that its caller may want to hear; empty once loaded."""
+
+    @property
+    def ignores(self) -> tuple[str, ...]:
+        """In what texts can differ that are cut into the same tokens: CASE, SPACING, of FORMS.
+
+        Where it is empty, and what is unknown is spelled, a model gives each text a probability of
+        its own; else one to all texts of one normalise(text) together.
+        """
 
     def normalise(self, text: str) -> str:
         """The text as far as the tokens keep it: decode(encode(text)) if every type is known."""

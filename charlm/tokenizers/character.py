@@ -24,6 +24,7 @@ class CharacterTokenizer:
     """Characters <-> ids. Lossless for text whose characters are all known."""
 
     level = "char"
+    ignores: tuple[str, ...] = ()
     unk_id = UNK_ID
     eos_id = EOS_ID
 

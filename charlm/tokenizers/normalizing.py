@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.base import FORMS, Tokenizer
 from charlm.tokenizers.beginning import Beginning
 from charlm.tokenizers.files import HEADER_NAME
 from charlm.tokenizers.ids import IdArray, Ids
@@ -42,6 +42,7 @@ class NormalizingTokenizer:
         self.level, self.vocab_size = inner.level, inner.vocab_size
         self.unk_id, self.eos_id = inner.unk_id, inner.eos_id
         self.notes = inner.notes
+        self.ignores = (*inner.ignores, FORMS[form])
         self._lowercase = isinstance(inner, WordTokenizer) and inner.lowercase
 
     def normalise(self, text: str) -> str:

@@ -66,6 +66,7 @@ class SubwordTokenizer:
     """Pieces and bytes <-> ids. Lossless for every text without lone surrogates."""
 
     level = "subword"
+    ignores: tuple[str, ...] = ()
     unk_id = UNK_ID
     eos_id = EOS_ID
 

@@ -26,9 +26,11 @@ import numpy as np
 
 from charlm.errors import CheckpointError
 from charlm.tokenizers.base import (
+    CASE,
     EOS_ID,
     EOS_PIECE,
     NUM_SPECIALS,
+    SPACING,
     UNK_ID,
     UNK_PIECE,
     UNK_TEXT,
@@ -88,6 +90,11 @@ class WordTokenizer:
         self._surfaces = (UNK_TEXT, "", *(kind[1:] for kind in vocabulary.types))
         # <EOS> and white space take no space on either side.
         self._flags = (0, _JOIN_LEFT | _JOIN_RIGHT, *map(_spacing_flags, vocabulary.types))
+
+    @property
+    def ignores(self) -> tuple[str, ...]:
+        """Case, spacing, both or neither."""
+        return (CASE,) * self.lowercase + (SPACING,) * self.pretokenized
 
     @property
     def types(self) -> tuple[str, ...]:
