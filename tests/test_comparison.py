@@ -10,7 +10,7 @@ from tiny import LEVELS, material_of, trained_run
 
 from charlm import api, corpus
 from charlm.cli.compare import report
-from charlm.comparison import Comparison, Model, Unit, compare, model_of, units_of
+from charlm.comparison import Comparison, Model, Unit, compare, units_of
 from charlm.errors import UsageError
 from charlm.metrics import NATS_PER_BIT
 from charlm.scoring import TextScore
