@@ -23,7 +23,7 @@ from charlm.numpy_engine import NumpyEngine
 from charlm.partnered import PartneredEngine, PartneredReader
 from charlm.prediction import NextTokens, next_tokens
 from charlm.pseudo import PseudoScore, PseudoSummary
-from charlm.sampling import Sample, Sampler, fresh_seed
+from charlm.sampling import Sample, Sampler, fresh_seed, stands_in
 from charlm.scoring import TextScore, ended, score_texts
 from charlm.streams import Piece
 from charlm.summary import Summary, summarise, summarise_whole
@@ -326,8 +326,22 @@ class LanguageModel:
         """
         from charlm.novelty import measure, samples_of
 
-        samples = samples_of(texts, self.tokenizer.normalise, prompt)
-        return measure(self.index, samples, known=self.checkpoint.known, **options)
+        texts = list(texts)
+        found = measure(self.index, samples_of(texts, self.normalise, prompt), **options)
+        return found.judged(map(self.stands_in_training, texts))
+
+    def normalise(self, text: str) -> str:
+        """The text as far as the model tells it from others, in which it is looked up."""
+        return self.tokenizer.normalise(text)
+
+    @property
+    def known(self) -> NDArray[np.uint64] | None:
+        """The hashes (S,) of its training sequences, sorted; None of one trained on files."""
+        return self.checkpoint.known
+
+    def stands_in_training(self, text: str) -> bool | None:
+        """Whether a text is, word for word, a sequence of the training text; None: not known."""
+        return stands_in(self.known, self.tokenizer, text)
 
     @functools.cached_property
     def index(self) -> "Index":
@@ -347,7 +361,7 @@ class LanguageModel:
         if kind not in self._samplers:
             engine = self.engine(kind)
             self._samplers[kind] = Sampler(
-                engine, self.tokenizer, self.checkpoint.known, self.checkpoint.speller
+                engine, self.tokenizer, self.known, self.checkpoint.speller
             )
         return self._samplers[kind]
 

@@ -15,7 +15,7 @@ from charlm.engine import Engine
 from charlm.equations import log_softmax
 from charlm.tokenizers.base import UNK_ID, Tokenizer
 from charlm.tokenizers.beginning import Beginning
-from charlm.unknown import Speller, Unknown
+from charlm.unknown import Unknown
 
 
 def log_prob_begins(
@@ -37,7 +37,7 @@ def _of_way(engine: Engine, unknown: Unknown | None, way: Beginning) -> float:
         return log_prob
     row = log_softmax(engine.next_logits(way.ids).astype(np.float64))  # (V,)
     parts = row[way.following]
-    if way.spellings and isinstance(unknown, Speller):
+    if way.spellings and unknown is not None:
         spelled = unknown.log_prob_begins(way.spellings, way.known)
         parts = np.append(parts, row[UNK_ID] + spelled)
     return log_prob + (float(np.logaddexp.reduce(parts)) if len(parts) else -math.inf)

@@ -11,8 +11,9 @@ So it counts characters, of which it is a model, and an <EOS>; what a text costs
 for each sequence.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,13 @@ from charlm.engine import Engine
 from charlm.errors import UsageError
 from charlm.mixture import MixtureEngine, check_weights, mix, tune
 from charlm.prediction import NextTokens
+from charlm.sampling import united
 from charlm.scoring import TextScore, ended
 from charlm.summary import Summary, wholes
 from charlm.turns import TurnSampler
+
+if TYPE_CHECKING:
+    from charlm.text_index import Index
 
 
 def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> LanguageModel:
@@ -76,6 +81,29 @@ class _Mixed(LanguageModel):
     def is_small(self, tokens: int, prompt: str = "") -> bool:
         """Whether a job of so many tokens is done without torch as soon as with."""
         return all(model.is_small(tokens * len(self.models), prompt) for model in self.models)
+
+    @functools.cached_property
+    def known(self) -> NDArray[np.uint64] | None:
+        """The hashes (S,) of what any of them was trained on; None if one does not know."""
+        return united(model.known for model in self.models)
+
+    def stands_in_training(self, text: str) -> bool | None:
+        """Whether a text is a sequence of a training text; None: in none of those known."""
+        found = [model.stands_in_training(text) for model in self.models]
+        return True if True in found else None if None in found else False
+
+    def normalise(self, text: str) -> str:
+        """The text as far as all of them tell it from others."""
+        for model in self.models:
+            text = model.normalise(text)
+        return text
+
+    @functools.cached_property
+    def index(self) -> "Index":
+        """The index of all training texts. Raises CheckpointError if a run keeps none."""
+        from charlm import text_index
+
+        return text_index.united([model.index for model in self.models], self.normalise)
 
     def tuned(self, texts: Sequence[str]) -> Self:
         """The same models, mixed by the weights under which texts are likeliest."""
@@ -181,7 +209,7 @@ class SequenceMixture(_Mixed):
 
     def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Any:
         """What draws."""
-        drawing = [model.sampler(n, config, prompt) for model in self.models]
+        drawing = [model.sampler(n, config, prompt).beside(self.models) for model in self.models]
         begun = self._begun(prompt)
         return TurnSampler(drawing, np.exp(begun - np.logaddexp.reduce(begun)).tolist())
 

@@ -9,7 +9,7 @@ training sequence.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,14 @@ class Novelty:
     indexed: float
     held_out_characters: Mapping[int, float]
     held_out_words: Mapping[int, float]
+
+    def judged(self, stand: Iterable[bool | None]) -> Self:
+        """The same, told of each sample whether it is a sequence of the training text."""
+        samples = tuple(
+            dataclasses.replace(sample, in_training_text=known)
+            for sample, known in zip(self.samples, stand, strict=True)
+        )
+        return dataclasses.replace(self, samples=samples)
 
     @property
     def characters(self) -> int:

@@ -9,11 +9,13 @@ text, alone or in a batch. What an <UNK> spells is drawn in double precision, fr
 from (seed, i) and its place.
 """
 
+import copy
 import dataclasses
+import functools
 import itertools
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,9 +102,16 @@ class Sampler:
         self.engine = engine
         self.tokenizer = tokenizer
         self.known = known
+        self._others: tuple[Knows, ...] = ()
         self.speller = speller
         self.decoder = engine.decoder()
         self._arbiter: Arbiter | None = None
+
+    def beside(self, others: Sequence["Knows"]) -> Self:
+        """The same, as one of several: their training texts count as its own does."""
+        found = copy.copy(self)
+        found._others = tuple(others)
+        return found
 
     def sample(
         self,
@@ -127,7 +136,7 @@ class Sampler:
         spelling of one that cannot spell; CharlmError if after 100 attempts a sequence still
         stands in the training text.
         """
-        if novel and self.known is None:
+        if novel and self.stands_in_training("") is None:
             raise UsageError(
                 "this model cannot tell what is novel: it was trained on whole files, not on lines "
                 "or paragraphs."
@@ -289,9 +298,34 @@ class Sampler:
         return _Lane(lane.index, seed, lane.attempt + 1)
 
     def stands_in_training(self, text: str) -> bool | None:
-        """Whether a text is, word for word, a sequence of the training text."""
-        if self.known is None:
-            return None
-        hashed = np.uint64(sequence_hash(self.tokenizer.normalise(text)))
-        at = int(np.searchsorted(self.known, hashed))
-        return at < len(self.known) and bool(self.known[at] == hashed)
+        """Whether a text is, word for word, a sequence of the training text.
+
+        Of several models' it is one if it is one of any; else it is not known as long as one does
+        not know its own.
+        """
+        own = stands_in(self.known, self.tokenizer, text)
+        found = (own, *(other.stands_in_training(text) for other in self._others))
+        return True if True in found else None if None in found else False
+
+
+class Knows(Protocol):
+    """What can tell whether a text is a sequence of its training text."""
+
+    def stands_in_training(self, text: str) -> bool | None:
+        """Whether it is; None if that is not known."""
+
+
+def united(known: Iterable[NDArray[np.uint64] | None]) -> NDArray[np.uint64] | None:
+    """The hashes (S,), sorted, that are in any of some; None if one of them is not known."""
+    found = list(known)
+    hashes = [one for one in found if one is not None]
+    return functools.reduce(np.union1d, hashes) if len(hashes) == len(found) else None
+
+
+def stands_in(known: NDArray[np.uint64] | None, tokenizer: Tokenizer, text: str) -> bool | None:
+    """Whether a text, normalised, has one of the hashes (S,), sorted; None without any."""
+    if known is None:
+        return None
+    hashed = np.uint64(sequence_hash(tokenizer.normalise(text)))
+    at = int(np.searchsorted(known, hashed))
+    return at < len(known) and bool(known[at] == hashed)

@@ -11,7 +11,7 @@ The text is that which the tokenizer has normalised: in lower case if the model 
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -89,8 +89,7 @@ class Index:
     @property
     def indexed(self) -> float:
         """The share of the training text's characters that are in it."""
-        here = len(self.array.symbols) - len(self.numbers)
-        return here / self.characters if self.characters else 1.0
+        return _held(self) / self.characters if self.characters else 1.0
 
     def query(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """The symbols (M,) of texts, each ended by END; A + 1 for what is not in the alphabet."""
@@ -125,6 +124,40 @@ class Index:
         sequence = int(np.searchsorted(self.ends, at))
         begin = int(self.ends[sequence - 1]) + 1 if sequence else 0
         return int(self.numbers[sequence]) + 1, at - begin
+
+
+def united(indexes: Sequence[Index], normalise: Callable[[str], str]) -> Index:
+    """One index of several training texts, each sequence normalised; of one text, its own.
+
+    Sequences are numbered through, text after text. What was held out from several has no figures.
+    """
+    texts: list[list[str]] = []
+    sources: list[Index] = []
+    for index in indexes:
+        sequences = list(map(normalise, index.sequences()))
+        if sequences not in texts:
+            texts.append(sequences)
+            sources.append(index)
+    if len(sources) == 1 and texts[0] == sources[0].sequences():
+        return sources[0]
+    begins = np.cumsum([0, *(index.total for index in sources)])
+    numbers = [index.numbers + begin for index, begin in zip(sources, begins, strict=False)]
+    left_out = sum(index.characters - _held(index) for index in sources)
+    joined = [text for sequences in texts for text in sequences]
+    return Index.build(
+        Source(
+            sequences=joined,
+            numbers=np.concatenate(numbers).astype(np.uint32),
+            characters=sum(map(len, joined)) + left_out,
+            total=int(begins[-1]),
+            held_out=[],
+        )
+    )
+
+
+def _held(index: Index) -> int:
+    """The characters that are in an index."""
+    return len(index.array.symbols) - len(index.numbers)
 
 
 def source_of(

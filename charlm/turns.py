@@ -1,13 +1,16 @@
 """Several samplers that take turns: each sequence is drawn by one of them, by their weights."""
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
 from charlm.errors import UsageError
-from charlm.sampling import BATCH_SIZE, Sample, Sampler
+from charlm.sampling import BATCH_SIZE, Knows, Sample, Sampler, united
 
 _TURN = 0x7075  # sets the draws of models apart from those of tokens
 
@@ -18,6 +21,21 @@ class TurnSampler:
     def __init__(self, samplers: Sequence[Sampler], weights: Sequence[float]) -> None:
         self._samplers = tuple(samplers)
         self._bounds = np.cumsum(weights)
+
+    @property
+    def known(self) -> NDArray[np.uint64] | None:
+        """The hashes (S,) of what any that draws was trained on; None if one does not know."""
+        return united(sampler.known for sampler in self._samplers)
+
+    def stands_in_training(self, text: str) -> bool | None:
+        """Whether a text stands in the training text, as each that draws would say."""
+        return self._samplers[0].stands_in_training(text)
+
+    def beside(self, others: Sequence[Knows]) -> Self:
+        """The same, as some of several: what others were trained on is not new, either."""
+        found = copy.copy(self)
+        found._samplers = tuple(sampler.beside(others) for sampler in self._samplers)
+        return found
 
     def sample(
         self,

@@ -44,6 +44,12 @@ class Unknown(Protocol):
     def log_probs(self, unknown: Sequence[str]) -> NDArray[np.float64]:
         """log P(it given <UNK>) (M,) in nats of each of ``Tokenizer.unknown(text)``."""
 
+    def log_prob_begins(self, beginnings: Sequence[str], known: Sequence[str]) -> float:
+        """log P that what <UNK> stands for has one of some beginnings, none that of another.
+
+        ``known`` are the types of the vocabulary that have one: <UNK> stands for none of them.
+        """
+
 
 class UnknownCharacters:
     """Every scalar value that is not among the known characters is as likely as the next."""
@@ -58,6 +64,11 @@ class UnknownCharacters:
         """The same share for each. A lone surrogate, which is no text, counts as U+FFFD."""
         return np.full(len(unknown), self.log_share)
 
+    def log_prob_begins(self, beginnings: Sequence[str], known: Sequence[str]) -> float:
+        """A character has no beginning but itself."""
+        del known
+        return self.log_share + math.log(len(beginnings)) if beginnings else -math.inf
+
 
 class NothingUnknown:
     """Subword level: bytes spell everything."""
@@ -67,6 +78,11 @@ class NothingUnknown:
         if unknown:
             raise UsageError("at subword level nothing is unknown.")
         return np.empty(0)
+
+    def log_prob_begins(self, beginnings: Sequence[str], known: Sequence[str]) -> float:
+        """Nothing begins so."""
+        del beginnings, known
+        return -math.inf
 
 
 class Speller:
@@ -122,10 +138,7 @@ class Speller:
         return np.add.reduceat(log_probs, starts)
 
     def log_prob_begins(self, beginnings: Sequence[str], known: Sequence[str]) -> float:
-        """log P that what <UNK> stands for has one of some beginnings, none that of another.
-
-        ``known`` are the types of the vocabulary that have one: <UNK> stands for none of them.
-        """
+        """Of the spellings, as a character model gives it, less what known types have of that."""
         ids = [self.tokenizer.encode(one) for one in beginnings]
         share = self._characters.log_share
         begun = [
@@ -235,6 +248,12 @@ class NamedOrSpelled:
         spelled = [kind for kind in unknown if kind != UNKNOWN_WORD]
         found[is_spelled] = self.speller.log_probs(spelled)
         return found
+
+    def log_prob_begins(self, beginnings: Sequence[str], known: Sequence[str]) -> float:
+        """0 if the name begins so, else the speller's."""
+        if UNKNOWN_WORD.startswith(tuple(beginnings)):
+            return 0.0
+        return self.speller.log_prob_begins(beginnings, known)
 
 
 def unknown_of(tokenizer: Tokenizer, speller: Speller | None) -> Unknown | None:

@@ -11,17 +11,21 @@ import pytest
 from tiny import TEXTS, material_of, model_config, trained_run, training_config
 from typer.testing import CliRunner
 
-from charlm import api, checkpoint, ngram, runs
+from charlm import api, checkpoint, ngram, runs, text_index
 from charlm.api import LanguageModel
 from charlm.cache import Cache
 from charlm.cli.app import app
+from charlm.config import SamplingConfig
+from charlm.corpus import sequence_hashes
 from charlm.errors import UsageError
 from charlm.evaluation import token_log_probs
 from charlm.mixed import SequenceMixture, TokenMixture, mixed
 from charlm.mixture import check_weights, tune
+from charlm.novelty import index_of
 from charlm.partner import Partner
 from charlm.run import Material, Run, Step, fit
 from charlm.spelling import train_speller
+from charlm.text_index import source_of
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.training import new_state
 
@@ -254,6 +258,91 @@ def test_what_cannot_be_mixed_is_refused(home: Path) -> None:
     ):
         with pytest.raises(UsageError):
             ask()
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of different texts that have learned them by heart, with their indexes."""
+    home = tmp_path_factory.mktemp("homes")
+    kinds = {
+        "cats": (["the cat sat", "the cat ran"], "char"),
+        "dogs": (["the dog sat", "the dog ran"], "char"),
+        "words": (["The dogs sit", "the cats sit"], "word"),
+    }
+    for name, (texts, level) in kinds.items():
+        material = material_of(level=level)
+        if isinstance(material.tokenizer, WordTokenizer):
+            speller = train_speller(count_types(TEXTS), material.tokenizer, seed=3)
+            material = dataclasses.replace(material, speller=speller)
+        known = sequence_hashes(texts)
+        material = dataclasses.replace(material, known=known)
+        run = trained_run(home / "checkpoints" / name, material=material, num_steps=2)
+        text_index.save(run, index_of(source_of(texts)), "0")
+    files = dataclasses.replace(material_of(), known=None, split_on="file")
+    trained_run(home / "checkpoints" / "files", material=files, num_steps=2)
+    return home
+
+
+@pytest.mark.parametrize("second", ["dogs", "words"])
+def test_what_any_model_was_trained_on_is_not_new(homes: Path, second: str) -> None:
+    """Of a mixture known, index and samples are those of all training texts together."""
+    models = [load(homes, "cats"), load(homes, second)]
+    texts = {"dogs": "the dog sat", "words": "The dogs sit"}
+    both = mixed(models)
+    for other in (both, mixed(models[::-1]), mixed([both.models[0], models[1]])):  # type: ignore[attr-defined]
+        assert other.known is not None
+        union = np.union1d(*[model.checkpoint.known for model in models])  # type: ignore[arg-type]
+        np.testing.assert_array_equal(other.known, union)
+        for text, stands in (("the cat sat", True), (texts[second], True), ("the cat", False)):
+            assert other.stands_in_training(text) is stands
+        found = other.novelty(["the cat sat", texts[second], "q"])
+        assert [one.in_training_text for one in found.samples] == [True, True, False]
+        assert [one.is_copied_whole for one in found.samples] == [True, True, False]
+        copies = [one.copy for one in found.samples[:2]]
+        assert {copy.sequence for copy in copies if copy is not None} == {1, 3}
+        assert other.index.total == 4
+        assert other.index.indexed == 1
+    config = SamplingConfig(max_tokens=40)
+    drawing = both.sampler(1, config)
+    assert drawing.stands_in_training(texts[second])
+    np.testing.assert_array_equal(drawing.known, both.known)
+    if second == "dogs":
+        assert both.index.sequences() == [
+            "the cat sat",
+            "the cat ran",
+            "the dog sat",
+            "the dog ran",
+        ]
+    same = mixed([models[0], models[0]])
+    assert same.index is models[0].index
+
+
+@pytest.mark.parametrize("second", ["dogs", "words"])
+def test_novel_samples_are_new_to_all(homes: Path, second: str) -> None:
+    """A sample that stands in the other model's training text is said to, and drawn again."""
+    models = [load(homes, "cats"), load(homes, second)]
+    drawn = mixed(models).sample(6, seed=1, max_tokens=3)
+    assert not any(sample.in_training_text for sample in drawn)
+    texts = [sample.text for sample in drawn]
+    # As if those were what the second was trained on: the first must not draw them again.
+    told = dataclasses.replace(models[1].checkpoint, known=sequence_hashes(texts))
+    models[1] = LanguageModel(told)
+    again = mixed(models).sample(6, seed=1, max_tokens=3)
+    assert [sample.text for sample in again] == texts
+    assert all(sample.in_training_text for sample in again)
+    new = mixed(models).sample(6, seed=1, max_tokens=3, novel=True)
+    assert not {sample.text for sample in new} & set(texts)
+
+
+def test_one_that_does_not_know_its_text_is_asked_in_vain(homes: Path) -> None:
+    """With a model of whole files nothing can be called new."""
+    for models in (["cats", "files"], ["words", "files"]):
+        both = mixed([load(homes, name) for name in models])
+        assert both.known is None
+        assert both.stands_in_training("q") is None
+        with pytest.raises(UsageError, match="whole files"):
+            both.sample(1, novel=True)
+        assert both.sample(1, max_tokens=2)[0].in_training_text is None
 
 
 def test_words_after_a_context_are_those_of_the_sentence(
