@@ -18,7 +18,7 @@ from charlm.corpus import read_documents
 from charlm.errors import TextError
 from charlm.heads import Batch, Words
 from charlm.labels import Labelled
-from charlm.tagged import Sentence, sentences
+from charlm.tagged import Places, Sentence, Table
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
 
@@ -59,20 +59,25 @@ def gathered(found: LabelledTexts) -> tuple[LabelledTexts, Copies]:
 
 
 def read_tagged(
-    paths: Iterable[str | Path], *, encoding: str = "utf-8", errors: str = "strict"
+    paths: Iterable[str | Path],
+    places: Places,
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
 ) -> tuple[list[Sentence], tuple[str, ...]]:
     """Sentences with their tags, and what was noticed. Raises TextError."""
-    documents = read_documents(paths, encoding=encoding, errors=errors)
-    found = [
-        sentence
-        for document in documents
-        for sentence in sentences(
-            enumerate(document.text.split("\n"), 1), name=document.name, tagged=True
-        )
-    ]
+    found: list[Sentence] = []
+    notes: list[str] = []
+    for document in read_documents(paths, encoding=encoding, errors=errors):
+        notes += document.notes
+        table = Table(places, name=document.name, tagged=True)
+        found += table.sentences(enumerate(document.text.split("\n"), 1))
+        if table.names is not None:
+            token, tag = table.names[table.token], table.names[table.tag]
+            notes.append(f"{document.name}: CoNLL-U, tokens are its {token}, tags its {tag}")
     if not found:
         raise TextError("there is no sentence: what was given is empty or blank.")
-    return found, tuple(note for document in documents for note in document.notes)
+    return found, tuple(notes)
 
 
 # As ids

@@ -21,7 +21,7 @@ from charlm.head_run import HeadMaterial
 from charlm.head_training import seconds_per_step, steps_per_epoch
 from charlm.labels import FORMS, LabelSource, hold_out, read_labelled
 from charlm.request import Asked, count_steps
-from charlm.tagged import Sentence
+from charlm.tagged import Places, Sentence
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
@@ -45,11 +45,16 @@ class HeadRequest(Asked):
     """The question, before anything is read. None stands for 'choose for me'."""
 
     kind: str
+    token_column: str | None = None
+    tag_column: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in HEADS:
             raise UsageError(f"a head is one of {', '.join(HEADS)}, got {self.kind!r}.")
+        _ = self.places
         if self.kind == "classifier":
+            if self.token_column is not None or self.tag_column is not None:
+                raise UsageError("a classifier reads no tokens with tags: leave their columns out.")
             if self.label_from is None:
                 raise UsageError(
                     f"--classifier needs labels: --label-from says where they stand ({FORMS})."
@@ -64,6 +69,11 @@ class HeadRequest(Asked):
             kind=self.kind,
             **{"vocab_size": 3, "num_labels": 2, "num_letters": letters} | self.model,
         )
+
+    @property
+    def places(self) -> Places:
+        """The columns of a tagger's tokens and tags. Raises UsageError."""
+        return Places(self.token_column, self.tag_column)
 
     @property
     def label_source(self) -> LabelSource:
@@ -191,9 +201,10 @@ def read_head_texts(request: HeadRequest, say: Say) -> HeadTexts:
 
 
 def _read_sentences(request: HeadRequest, say: Say) -> HeadTexts:
-    found, notes = read_tagged(request.corpus, encoding=request.encoding, errors=request.errors)
+    options = {"encoding": request.encoding, "errors": request.errors}
+    found, notes = read_tagged(request.corpus, request.places, **options)
     if request.valid:
-        valid, more = read_tagged(request.valid, encoding=request.encoding, errors=request.errors)
+        valid, more = read_tagged(request.valid, request.places, **options)
         train, notes = found, notes + more
     else:
         # Equal sentences stand on one side.
@@ -213,8 +224,8 @@ def _read_sentences(request: HeadRequest, say: Say) -> HeadTexts:
     tokens = sum(tags.values())
     if len(tags) > 1000 or 2 * len(tags) > tokens:
         raise TextError(
-            f"{len(tags):,} different tags for {tokens:,} tokens: the last column does not look "
-            "like tags."
+            f"{len(tags):,} different tags for {tokens:,} tokens: their column does not look like "
+            "tags."
         )
     known = [s for s in valid if all(tag in tags for tag in s.tags or ())]
     if len(known) < len(valid):
@@ -299,6 +310,8 @@ def head_material_of(
         "valid": {"texts": len(sides[1].starts) - 1, "tokens": len(sides[1].tokens)},
         "labels": dict(sorted(Counter(kinds).items())),
     }
+    asked = {"token_column": request.token_column, "tag_column": request.tag_column}
+    about |= {name: column for name, column in asked.items() if column is not None}
     for at, side in enumerate(texts.sides):
         if isinstance(side, LabelledTexts) and len(set(side.texts)) < len(side.texts):
             once, copies = gathered(side)

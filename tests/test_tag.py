@@ -12,25 +12,143 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.errors import TextError
-from charlm.tagged import Span, is_tag, score_spans, sentences, spans
+from charlm.errors import TextError, UsageError
+from charlm.tagged import Places, Span, Table, is_tag, score_spans, spans
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
 KINDS = ("PER", "LOC")
 
 
-def read(text: str, *, tagged: bool = True) -> list[tuple[tuple[str, ...], tuple[str, ...] | None]]:
+def read(
+    text: str, token: str | None = None, tag: str | None = None, *, tagged: bool = True
+) -> list[tuple[tuple[str, ...], tuple[str, ...] | None]]:
     """Tokens and tags of the sentences of a text."""
-    lines = enumerate(text.split("\n"), 1)
-    return [(s.tokens, s.tags) for s in sentences(lines, name="x", tagged=tagged)]
+    table = Table(Places(token, tag), name="x", tagged=tagged)
+    return [(s.tokens, s.tags) for s in table.sentences(enumerate(text.split("\n"), 1))]
 
 
 def test_two_columns_or_more() -> None:
     """The first is the token and the last its tag, between tabs or spaces; blanks separate."""
-    text = "-DOCSTART- -X- O O\n\nEU NNP I-NP B-ORG\nrejects\tO\r\n\n \nNew York\tB-LOC\n"
+    text = "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects  VBZ  O\r\n\n \nNew York\tNNP\tB-LOC\n"
     assert read(text) == [(("EU", "rejects"), ("B-ORG", "O")), (("New York",), ("B-LOC",))]
-    assert read("Ada\n\nx y\n", tagged=False) == [(("Ada",), None), (("x",), None)]
+    assert read("Ada\n\nx\n", tagged=False) == [(("Ada",), None), (("x",), None)]
+    assert read(text, "2", "1") == [(("NNP", "VBZ"), ("EU", "rejects")), (("NNP",), ("New York",))]
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "The road between\nMary went\n",
+            "line 2: it has 2 columns, those before it 3: 'Mary went'",
+        ),
+        ("a\tO\n\nb\tX\tO\n", "line 3: it has 3 columns, those before it 2"),
+        ("1\ta\tO\n2\tb\tO\n\n1\tc\tO\n", "line 1: its first column counts the tokens"),
+    ],
+)
+def test_lines_have_as_many_columns_as_the_first(text: str, problem: str, *, tagged: bool) -> None:
+    """A line with another number of columns is named, and one that is but a count is no token."""
+    with pytest.raises(TextError, match=problem):
+        read(text, tagged=tagged)
+
+
+def test_numbered_tokens_are_read_by_column() -> None:
+    """Where the first column counts, the others can be named by number."""
+    text = "1\ta\tX\n2\tb\tO\n\n1\tc\tO\n"
+    assert read(text, "2") == [(("a", "b"), ("X", "O")), (("c",), ("O",))]
+    assert read(text, "1", "2")[0] == (("1", "2"), ("a", "b"))
+    with pytest.raises(TextError, match="it has 3 columns, not 4"):
+        read(text, "4")
+    with pytest.raises(TextError, match="columns have names in CoNLL-U alone"):
+        read(text, "form")
+    for wrong in (("0", None), ("2", "2")):
+        with pytest.raises(UsageError):
+            Places(*wrong)
+
+
+UNIVERSAL = """# newdoc
+# text = Vámonos al mar #1
+1-2\tVámonos\t_\t_\t_\t_\t_\t_\t_\t_
+1\tVamos\tir\tVERB\tVM\t_\t0\troot\t_\t_
+2\tnos\tnosotros\tPRON\tPP\t_\t1\tobj\t_\t_
+3-4\tal\t_\t_\t_\t_\t_\t_\t_\t_
+3\ta\ta\tADP\tSP\t_\t5\tcase\t_\t_
+4\tel\tel\tDET\tDA\t_\t5\tdet\t_\t_
+4.1\t_\t_\tVERB\tVM\t_\t_\t_\t0:root\t_
+5\tmar\tmar\tNOUN\tNC\t_\t1\tobl\t_\tSpaceAfter=No
+
+# a comment alone
+
+1\t#\t#\tSYM\tF\t_\t0\troot\t_\t_
+"""
+FORMS = (("Vamos", "nos", "a", "el", "mar"), ("#",))
+
+
+@pytest.mark.parametrize(
+    ("token", "tag", "tags"),
+    [
+        (None, None, (("VERB", "PRON", "ADP", "DET", "NOUN"), ("SYM",))),
+        (None, "xpos", (("VM", "PP", "SP", "DA", "NC"), ("F",))),
+        ("FORM", "DepRel", (("root", "obj", "case", "det", "obl"), ("root",))),
+        ("2", "5", (("VM", "PP", "SP", "DA", "NC"), ("F",))),
+    ],
+)
+def test_conllu_has_its_columns(
+    token: str | None, tag: str | None, tags: tuple[tuple[str, ...], ...]
+) -> None:
+    """Comments, ranges and empty nodes are no tokens; columns have names, form and upos first."""
+    assert read(UNIVERSAL, token, tag) == list(zip(FORMS, tags, strict=True))
+    untagged = read(UNIVERSAL, token, tag, tagged=False)
+    assert untagged == [(forms, None) for forms in FORMS]
+    lemmas = read(UNIVERSAL, "lemma")
+    assert lemmas[0][0] == ("ir", "nosotros", "a", "el", "mar")
+
+
+def test_conllu_is_checked_and_goes_out_as_it_came() -> None:
+    """A wrong id, a short line and an unknown column are named; a tag goes into its column."""
+    for old, new, problem in (
+        ("5\tmar", "x\tmar", "line 10: an id is a number, a range or one such as 1.1, got 'x'"),
+        ("\tSpaceAfter=No", "", "line 10: it has 9 columns, those before it 10"),
+    ):
+        with pytest.raises(TextError, match=problem):
+            read(UNIVERSAL.replace(old, new))
+    with pytest.raises(TextError, match=r"no column 'pos'\. There are id, form, lemma, upos"):
+        read(UNIVERSAL, None, "pos")
+    table = Table(Places(None, "xpos"), name="x", tagged=False)
+    lines = UNIVERSAL.split("\n")
+    (first, second) = table.sentences(enumerate(lines))
+    assert (first.numbers, second.numbers) == ((3, 4, 6, 7, 9), (13,))
+    assert table.written(lines[9], "N").split("\t") == [
+        *("5", "mar", "mar", "NOUN", "N", "_", "1", "obl", "_", "SpaceAfter=No")
+    ]
+
+
+def test_conllu_plus_names_its_columns() -> None:
+    """The comment global.columns says which they are."""
+    text = "# global.columns = ID FORM NER UPOS\n1\tAda\tB-PER\tPROPN\n1.1\tx\t_\t_\n2\tis\tO\tV\n"
+    assert read(text) == [(("Ada", "is"), ("PROPN", "V"))]
+    assert read(text, None, "ner") == [(("Ada", "is"), ("B-PER", "O"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# text = a b\na\tO\n#\tX\n#b\tO\n", [(("a", "#", "#b"), ("O", "X", "O"))]),
+        ("#a\tO\n#b\tX\n\nc\tO\n", [(("#a", "#b"), ("O", "X")), (("c",), ("O",))]),
+        ("# id 1\n\n# id\na\tO\n", [(("a",), ("O",))]),
+        ("# text = a b\na O\n# X\n", [(("a", "#"), ("O", "X"))]),
+    ],
+)
+def test_a_token_of_a_hash_is_no_comment(
+    text: str, expected: list[tuple[tuple[str, ...], tuple[str, ...]]]
+) -> None:
+    """A line of # with the columns of the others is a token, any other such line a comment."""
+    assert read(text) == expected
+    bare = "\n".join(line.split("\t")[0] if "\t" in line else line for line in text.split("\n"))
+    if "\t" in text:
+        assert read(bare, tagged=False) == [(tokens, None) for tokens, _ in expected]
 
 
 @pytest.mark.parametrize("line", ["Ada", "Ada\t", "\tO"])
@@ -207,8 +325,8 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_tag_writes_a_line_for_each_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blank lines and document marks stay where they were; other columns go."""
-    text = "-DOCSTART- -X- O\n\nAda NNP x\nsleeps\n\n\nin\tO\nMillford\tO"
+    """Blank lines, comments and document marks stay where they were; other columns go."""
+    text = "-DOCSTART- -X- O\n\nAda NNP O\nsleeps V O\n\n\nin\tP\tO\nMillford\tNNP\tO"
     code, out, _ = charlm("tag", "-", "-m", "ent", monkeypatch=monkeypatch, stdin=text.encode())
     assert code == 0
     lines = out.split("\n")
@@ -279,6 +397,67 @@ def test_evaluate_says_what_is_right(here: Path, monkeypatch: pytest.MonkeyPatch
     assert set(figures["kinds"]) == {"PER", "LOC", "ORG"}
 
 
+def test_plain_sentences_are_cut_on_request(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--raw cuts lines as the word level does, a blank line behind each; else they are refused."""
+    text = "Ada went to Millford, near Rome.\n\n(Bo's) 3 cats"
+    stdin = text.encode()
+    code, out, err = charlm("tag", "-m", "ent", monkeypatch=monkeypatch, stdin=stdin)
+    assert (code, out) == (3, "")
+    assert "line 1: a line is a token, got 'Ada went to Millford, near Rome.'. --raw cuts" in err
+    code, out, _ = charlm("tag", "-m", "ent", "--raw", monkeypatch=monkeypatch, stdin=stdin)
+    assert code == 0
+    words = [line.split("\t")[0] for line in out.split("\n")]
+    cut = ["Ada", "went", "to", "Millford", ",", "near", "Rome", ".", "", ""]
+    assert words == [*cut, "(", "Bo's", ")", "3", "cats", "", ""]
+    assert "Millford\tB-LOC" in out.splitlines()
+    _, again, _ = charlm("tag", "-m", "ent", monkeypatch=monkeypatch, stdin=out.encode())
+    assert again == out
+    _, told, _ = charlm("tag", "-m", "ent", "--raw", "--json", monkeypatch=monkeypatch, stdin=stdin)
+    objects = [json.loads(line) for line in told.splitlines()]
+    assert [one["tokens"] for one in objects] == [cut[:8], ["(", "Bo's", ")", "3", "cats"]]
+    _, first, _ = charlm(
+        "tag", "-m", "ent", "--token-column", "1", monkeypatch=monkeypatch, stdin=b"Ada NN\nis VB"
+    )
+    assert [line.split("\t")[0] for line in first.splitlines()] == ["Ada", "is"]
+
+
+def test_conllu_from_training_to_figures(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The column that was trained on is the one that is written and counted; others are refused."""
+    one = "# text = Ada sees Bob\n1\tAda\t_\tPROPN\tNNP{0}\n2\tsees\t_\tVERB\tVBZ{0}\n"
+    one += "3-4\tx\t_\t_\t_{0}\n3\tBob\t_\tPROPN\tNNP{0}\n\n"
+    text = one.format("\t_\t0\tdep\t_\t_") * 12
+    (here / "ud.conllu").write_text(text)
+    sizes = ("--steps", "30", "--hidden", "8", "--embedding", "8", "--learning-rate", "0.02")
+    code, _, err = charlm(
+        *("train", "ud.conllu", "--tagger", "--tag-column", "xpos", "--name", "ud", *sizes),
+        monkeypatch=monkeypatch,
+    )
+    assert code == 0, err
+    assert "ud.conllu: CoNLL-U, tokens are its form, tags its xpos" in err
+    assert "text: 36 tokens in 12 sentences, 2 tags" in err
+    blank = text.replace("NNP", "_").replace("VBZ", "_")
+    code, out, err = charlm("tag", "-m", "ud", monkeypatch=monkeypatch, stdin=blank.encode())
+    assert (code, out) == (0, text)
+    assert "CoNLL-U: tags go into its column xpos" in err
+    code, out, _ = charlm("tag", "-m", "ud", "--evaluate", "ud.conllu", monkeypatch=monkeypatch)
+    assert (code, out.splitlines()[1:]) == (0, ["tokens:         36", "token accuracy: 1.0000"])
+    wrong = ("tag", "-m", "ud", "--evaluate", "ud.conllu", "--tag-column", "upos")
+    code, out, err = charlm(*wrong, monkeypatch=monkeypatch)
+    assert (code, out) == (3, "")
+    assert "the tagger knows none of its tags (PROPN, VERB)" in err
+    (here / "odd.conllu").write_text(text.replace("VBZ", "VBD"))
+    odd = ("tag", "-m", "ud", "--evaluate", "odd.conllu")
+    code, out, err = charlm(*odd, monkeypatch=monkeypatch)
+    assert (code, out.splitlines()[2]) == (0, "token accuracy: 0.6667")
+    assert "tags that the tagger does not know, and so cannot get right: VBD" in err
+    go_on = ("train", "--resume", "--name", "ud", "--steps", "31")
+    code, _, err = charlm(*go_on, "--tag-column", "upos", monkeypatch=monkeypatch)
+    assert code == 2
+    assert "--tag-column is xpos there, upos here" in err
+    code, _, err = charlm(*go_on, monkeypatch=monkeypatch)
+    assert code == 0, err
+
+
 @pytest.mark.parametrize(
     ("code", "arguments", "said"),
     [
@@ -292,6 +471,10 @@ def test_evaluate_says_what_is_right(here: Path, monkeypatch: pytest.MonkeyPatch
         (2, ["train", "vowels.txt", "--classifier", "--tagger"], "not both"),
         (2, ["train", "vowels.txt", "--pooling", "last"], "--classifier"),
         (2, ["train", "vowels.txt", "--tagger", "--ngram", "3"], "--ngram"),
+        (2, ["train", "vowels.txt", "--tagger", "--tag-column", "0"], "columns count from 1"),
+        (2, ["train", "vowels.txt", "--tag-column", "2"], "--tag-column goes with --tagger"),
+        (2, ["tag", "vowels.txt", "--raw", "--evaluate"], "--raw and --evaluate"),
+        (2, ["train", "--resume", "--name", "kinds", "--tag-column", "2"], "--tag-column is not"),
         (2, ["train", "--resume", "--name", "kinds", "--hidden", "9"], "--hidden is 24 there"),
         (2, ["train", "--resume", "--name", "kinds"], "is finished"),
         (3, ["train", "vowels.txt", "--classifier", "--label-from", "file"], "one label alone"),

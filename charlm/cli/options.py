@@ -132,6 +132,22 @@ Null = Annotated[
     typer.Option("--null", "-0", help="A NUL ends each text of a file: of charlm sample -0."),
 ]
 
+# Tokens with tags
+
+TokenColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="The column of tokens, its number or its name in CoNLL-U.  [default: the first, or "
+        "form]"
+    ),
+]
+TagColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="The column of tags, its number or its name in CoNLL-U.  [default: the last, or upos]"
+    ),
+]
+
 # Lines that hold texts (records.py)
 
 Jsonl = Annotated[

@@ -140,7 +140,9 @@ def refuse_changes(
 ) -> None:
     """Raise UsageError if an option is given that the run was begun without or with another."""
     began = {**request.to_json(), "precision": config.precision}
-    pairs = [(name, began[name], value) for name, value in asked.items() if name not in READ_AGAIN]
+    pairs = [
+        (name, began.get(name), value) for name, value in asked.items() if name not in READ_AGAIN
+    ]
     pairs += [(_OPTION_OF[name], getattr(model_config, name), model[name]) for name in model]
     pairs += [
         (_OPTION_OF[name], config.to_json()[name], training[name])

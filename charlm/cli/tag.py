@@ -8,16 +8,17 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.meter import Meter
+from charlm.cli.rules import Apart, Rules
 from charlm.cli.terminal import out, out_json, out_line, safe_text, say, say_loading
 from charlm.config import RUNS
 from charlm.errors import TextError, UsageError
 from charlm.tagged import (
+    Places,
     Sentence,
+    Table,
     are_chunks,
-    columns,
     is_break,
     score_spans,
-    sentences,
     spans,
 )
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 _SENTENCES = 256  # that are read at a time, where they are there
 _TOKENS = 8192
+_ADVICE = "--raw cuts plain sentences into words; --token-column 1 takes the first word of a line."
+RULES: Rules = (
+    Apart("--raw", ("--evaluate", "--token-column", "--tag-column"), "raw text has no columns"),
+)
 
 
 def tag_cli(
@@ -49,16 +54,24 @@ def tag_cli(
         bool,
         typer.Option("--evaluate", help="The last column has the tags: how many are right?"),
     ] = False,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Lines are plain sentences: cut them into words first."),
+    ] = False,
+    token_column: options.TokenColumn = None,
+    tag_column: options.TagColumn = None,
     json: options.Json = False,
     encoding: options.FileEncoding = "utf-8",
     errors: options.Errors = "strict",
 ) -> None:
     """The tag of each token.
 
-    What comes out is a line for each line that came in: the token, a tab, its tag.
+    What comes out is a line for each line that came in: the token, a tab, its tag. CoNLL-U goes
+    out as it came, with the tags in their column.
 
     \b
     charlm tag sentences.conll
+    charlm tag --raw letters.txt
     charlm tag --evaluate entities.conll
     """
     if file is None:
@@ -74,18 +87,40 @@ def tag_cli(
         step = tagger.checkpoint
         say(f"model: {step.path.parent.name} (step {step.step:,})")
     lines = stream_lines(file, encoding=encoding, errors=errors)
+    known = frozenset(tagger.names)
+    table = Table(
+        _places(tagger, token_column, tag_column),
+        name=_name(file),
+        tagged=evaluate,
+        known=known,
+        advice=_ADVICE,
+    )
     if evaluate:
-        _evaluate(tagger, file, lines, json=json)
+        _evaluate(tagger, file, table, lines, json=json)
         return
     with Meter(file) as meter:
-        for batch in _batches(lines):
-            _write(tagger, batch, json=json)
+        number = 1
+        for batch in _batches(lines, raw=raw):
+            if raw:
+                _write_raw(tagger, batch, json=json)
+            else:
+                _write(tagger, table, number, batch, json=json)
             sys.stdout.flush()
+            number += len(batch)
             meter.update(len(batch), batch[-1].end)
 
 
-def _batches(lines: "Iterable[Line | None]") -> "Iterator[list[Line]]":
+def _places(tagger: "Tagger", token: str | None, tag: str | None) -> Places:
+    """The columns that were asked for, or else the names by which training found them."""
+    text = tagger.checkpoint.info.get("text")
+    about = text if isinstance(text, dict) else {}
+    return Places(token, tag, usual=(about.get("token_column"), about.get("tag_column")))
+
+
+def _batches(lines: "Iterable[Line | None]", *, raw: bool) -> "Iterator[list[Line]]":
     """Lines in portions that end with a sentence; none waits for a sentence that is yet to come.
+
+    A line that is ``raw`` is a sentence.
 
     Raises TextError at a line that is no text, when those before it have been given out.
     """
@@ -102,7 +137,7 @@ def _batches(lines: "Iterable[Line | None]") -> "Iterator[list[Line]]":
                 yield batch
             raise TextError(line.problem)
         batch.append(line)
-        if is_break(line.text):
+        if raw or is_break(line.text):
             whole, count = len(batch), count + 1
         if whole and (count >= _SENTENCES or len(batch) >= _TOKENS):
             yield batch[:whole]
@@ -111,14 +146,49 @@ def _batches(lines: "Iterable[Line | None]") -> "Iterator[list[Line]]":
         yield batch
 
 
-def _write(tagger: "Tagger", batch: "Sequence[Line]", *, json: bool) -> None:
-    """Tag the sentences in a portion of lines, and write them."""
-    found = list(sentences(((n, line.text) for n, line in enumerate(batch)), name="", tagged=False))
+def _write(
+    tagger: "Tagger", table: Table, number: int, batch: "Sequence[Line]", *, json: bool
+) -> None:
+    """Tag the sentences in a portion of lines, the first of which has a number; and write them."""
+    is_begun = table.width is not None
+    found = list(table.sentences((n, line.text) for n, line in enumerate(batch, number)))
+    if table.names is not None and not is_begun and not json:
+        say(f"CoNLL-U: tags go into its column {table.names[table.tag]}")
+    tags = _tags(tagger, found, json=json)
+    if json:
+        return
+    tag_of = {
+        number: tag
+        for sentence, its_tags in zip(found, tags, strict=True)
+        for number, tag in zip(sentence.numbers, its_tags, strict=True)
+    }
+    for at, line in enumerate(batch, number):
+        out_line(table.written(line.text, tag_of[at]) if at in tag_of else line.text)
+
+
+def _write_raw(tagger: "Tagger", batch: "Sequence[Line]", *, json: bool) -> None:
+    """Tag lines that are plain sentences, and write their words, a blank line behind each line."""
+    from charlm.tokenizers.word import words_of
+
+    found = [Sentence(tuple(words_of(line.text)), None) for line in batch]
+    tags = _tags(tagger, [sentence for sentence in found if sentence.tokens], json=json)
+    if json:
+        return
+    rest = iter(tags)
+    for sentence in found:
+        if sentence.tokens:
+            for pair in zip(sentence.tokens, next(rest), strict=True):
+                out_line("\t".join(pair))
+        out_line("")
+
+
+def _tags(tagger: "Tagger", found: Sequence[Sentence], *, json: bool) -> list[list[str]]:
+    """The likeliest tags of sentences; as JSON they are written at once, one object each."""
     log_probs = tagger.log_probs([sentence.tokens for sentence in found])
     best = [scores.argmax(axis=1) for scores in log_probs]
+    found_tags = [[tagger.names[at] for at in places] for places in best]
     if json:
-        for sentence, scores, places in zip(found, log_probs, best, strict=True):
-            tags = [tagger.names[at] for at in places]
+        for sentence, scores, places, tags in zip(found, log_probs, best, found_tags, strict=True):
             out_json(
                 {
                     "tokens": list(sentence.tokens),
@@ -129,23 +199,18 @@ def _write(tagger: "Tagger", batch: "Sequence[Line]", *, json: bool) -> None:
                     "spans": [span._asdict() for span in spans(tags)] if are_chunks(tags) else [],
                 }
             )
-        return
-    rest = iter([tagger.names[at] for places in best for at in places])
-    for line in batch:
-        if is_break(line.text):
-            out_line(line.text)
-        else:
-            out_line(f"{columns(line.text.strip(' '))[0]}\t{next(rest)}")
+    return found_tags
 
 
-def _evaluate(tagger: "Tagger", file: str, lines: "Iterable[Line | None]", *, json: bool) -> None:
+def _evaluate(
+    tagger: "Tagger", file: str, table: Table, lines: "Iterable[Line | None]", *, json: bool
+) -> None:
     """Say how many tags, and how many whole chunks, are right."""
-    name = "standard input" if file == "-" else file
     meant: list[tuple[str, ...]] = []
     found: list[list[str]] = []
     with Meter(file, noun="sentences", silent=True) as meter:
         batch: list[Sentence] = []
-        for sentence in sentences(_numbered(lines), name=name, tagged=True):
+        for sentence in table.sentences(_numbered(lines)):
             batch.append(sentence)
             if len(batch) == _SENTENCES:
                 found += tagger.tag([one.tokens for one in batch])
@@ -155,7 +220,8 @@ def _evaluate(tagger: "Tagger", file: str, lines: "Iterable[Line | None]", *, js
         found += tagger.tag([one.tokens for one in batch])
         meant += [one.tags or () for one in batch]
     if not meant:
-        raise TextError(f"there is no sentence in {name}.")
+        raise TextError(f"there is no sentence in {_name(file)}.")
+    _check_known(tagger, {tag for tags in meant for tag in tags}, file)
     pairs = [
         pair
         for ours, theirs in zip(found, meant, strict=True)
@@ -185,6 +251,23 @@ def _evaluate(tagger: "Tagger", file: str, lines: "Iterable[Line | None]", *, js
             f"{safe_text(kind) or 'all':<16} {s.precision:>9.4f} {s.recall:>9.4f} {s.f1:>9.4f} "
             f"{s.meant:>9,} {s.found:>9,}\n"
         )
+
+
+def _check_known(tagger: "Tagger", tags: set[str], file: str) -> None:
+    """Name tags that the tagger cannot get right. Raises TextError if it knows none of them."""
+    strange = tags - set(tagger.names)
+    named = ", ".join(safe_text(tag) for tag in sorted(strange)[:10])
+    if strange == tags:
+        raise TextError(
+            f"{_name(file)}: the tagger knows none of its tags ({named:.60}). Say in which column "
+            "they are: --tag-column."
+        )
+    if strange:
+        say(f"tags that the tagger does not know, and so cannot get right: {named}")
+
+
+def _name(file: str) -> str:
+    return "standard input" if file == "-" else file
 
 
 def _numbered(lines: "Iterable[Line | None]") -> Iterator[tuple[int, str]]:

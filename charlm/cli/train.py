@@ -26,6 +26,7 @@ RULES: Rules = (
     Needs("--pooling", ("--classifier", "--resume")),
     Needs(("--text-column", "--header"), ("--label-from column:*", "--resume")),
     Needs("--text-field", ("--label-from field:*", "--resume")),
+    Needs(("--token-column", "--tag-column"), ("--tagger", "--resume")),
     Needs("--lowercase", ("--level word", "--resume")),
     Needs("--pretokenized", ("--level word", "--resume")),
     Needs("--subword-model", ("--level subword", "--resume")),
@@ -121,6 +122,8 @@ def train_cli(
     text_column: options.TextColumn = None,
     text_field: options.TextField = None,
     header: options.Header = False,
+    token_column: options.TokenColumn = None,
+    tag_column: options.TagColumn = None,
     distinct: Annotated[
         bool,
         typer.Option("--distinct", help="Train on each sequence once, however often it occurs."),
@@ -290,6 +293,7 @@ def train_cli(
     charlm train names/ --classifier --label-from file
     charlm train reviews/ --classifier --label-from directory
     charlm train entities.conll --tagger
+    charlm train treebank.conllu --tagger --tag-column xpos
     """
     arguments = dict(locals())
     budget = seconds(time_budget) if time_budget is not None else None
@@ -305,6 +309,8 @@ def train_cli(
         "text_column": text_column,
         "text_field": text_field,
         "header": header or None,
+        "token_column": token_column,
+        "tag_column": tag_column,
         "distinct": distinct or None,
         "valid_share": valid_share,
         "encoding": encoding,

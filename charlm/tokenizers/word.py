@@ -349,6 +349,12 @@ def count_types(texts: Iterable[str], pretokenized: bool = False) -> Counter[str
     return counts
 
 
+def words_of(text: str) -> list[str]:
+    """The words, numbers and punctuation of a text, white space left out."""
+    kinds = (kind[1:] for chunk in _chunks(text, False) for kind in _types(chunk))
+    return [kind for kind in kinds if not kind.isspace()]
+
+
 def _chunks(text: str, pretokenized: bool) -> Iterator[str]:
     """The text without its implicit spaces, cut where no token can touch another."""
     return map(itemgetter(0), _matches(text, pretokenized))
