@@ -494,8 +494,8 @@ def test_what_cannot_be_is_one_sentence(
 def test_list_and_info_know_heads(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They stand among the runs and say what they are."""
     _, out, _ = charlm("list", monkeypatch=monkeypatch)
-    assert "finished, a tagger" in out
-    assert "finished, a classifier" in out
+    assert re.search("^ent +tagger .* finished$", out, re.MULTILINE)
+    assert re.search("^kinds +classifier .* finished$", out, re.MULTILINE)
     _, out, _ = charlm("info", "-m", "kinds", monkeypatch=monkeypatch)
     assert "2: plain, vowels" in out
     assert max(map(len, out.splitlines())) <= 80
