@@ -1,5 +1,6 @@
 """Laws of the word level."""
 
+import random
 import tracemalloc
 import unicodedata
 
@@ -192,7 +193,7 @@ def test_rare_types_are_cut():
     assert tokenizer.vocab_size == 5
     assert tokenizer.notes == ("min_count lowered from 2 to 1: no word occurs twice",)
     assert WordTokenizer.train(["c c b b a"], vocab_size=3).pieces([2]) == ["b"]
-    with pytest.raises(TextError, match="min_count"):
+    with pytest.raises(TextError, match="lower minimum count"):
         WordTokenizer.train(["all words differ"], min_count=2)
 
 
@@ -346,3 +347,71 @@ def test_spaces_around_a_cut_prompt_do_not_matter(prompt):
     tokenizer = cut("the cat\n")
     assert tokenizer.encode_prompt(prompt).tolist() == tokenizer.encode("the").tolist()
     assert tokenizer.encode_prompt(f"{prompt}\n ").tolist() == tokenizer.encode("the\n").tolist()
+
+
+# Spaces between words
+
+WORDS = {
+    "Thai": "บ้าน เขา กิน และ ข้าว ของ ทุก วัน สวย ชอบ มาก ฉัน",
+    "Lao": "ບ້ານ ກິນ ເຂົ້າ ຂອງ ທຸກ ວັນ ງາມ ຫຼາຍ ຂ້ອຍ",
+    "Khmer": "ផ្ទះ ស៊ី បាយ របស់ រាល់ ថ្ងៃ ស្អាត ណាស់ ខ្ញុំ",
+    "Burmese": "အိမ် စား ထမင်း နေ့ လှ များ ကျွန်တော် သူ",
+    "Javanese": "ꦲꦺꦴꦩꦃ ꦩꦔꦤ꧀ ꦱꦼꦒ ꦢꦶꦤ ꦲꦪꦸ ꦄꦏꦸ",
+    "Balinese": "ᬳᬸᬫᬄ ᬗᬚᭂᬂ ᬦᬲᬶ ᬭᬵᬳᬶ ᬚᭂᬕᬾᬕ᭄",
+    "Yi": "ꀁꀂ ꀃꀄ ꀅꀆ ꀇꀈ ꀉꀊ",
+    "Tangut": "𗀀𗀁 𗀂𗀃 𗀄 𗀅𗀆",
+}
+
+
+def unparted(script: str, spaces: bool) -> list[str]:
+    """Lines of words of a script, with spaces between them or without."""
+    words = WORDS[script].split()
+    rng = random.Random(script)
+    parted = " " if spaces else ""
+    return [parted.join(rng.choices(words, k=8)) for _ in range(40)]
+
+
+@pytest.mark.parametrize("pretokenized", [False, True])
+@pytest.mark.parametrize("script", WORDS)
+def test_words_that_no_space_parts_are_told(script: str, pretokenized: bool) -> None:
+    """A line of such a script is one word: that is said, with the levels that help, also where it
+    stands among twice as much text of another; where spaces part the words nothing is said.
+    """
+    for more in ([], ["a pear and an apple fell from the tree by the old stone wall"] * 40):
+        notes = WordTokenizer.train(
+            unparted(script, spaces=False) + more, pretokenized=pretokenized
+        ).notes
+        assert notes[0].startswith(f"{script} is written without spaces between words")
+        assert "subword and char" in notes[0]
+    parted = WordTokenizer.train(unparted(script, spaces=True), pretokenized=pretokenized)
+    assert parted.notes == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "丑么乬书乡丈丠丏丿乡丹丼。",
+        "林檎と梨のサラダを食べましたね。",
+        "사과와 배가 나무에서 떨어졌습니다",
+        "Epäjärjestelmällistyttämättömyydellänsäkään hän ei yllättänyt lentokonesuihkuturbiinia",
+        "A pera e a maçã caíram da árvore, e não foi à toa.",
+        "བོད་ཀྱི་སྐད་ཡིག་ནི་བོད་མི་རིགས་ཀྱི་སྐད་ཡིག་རེད།",
+        "https://example.org/a/very/long/path/to/something-or-other 12345678901234567890",
+        "",
+    ],
+)
+def test_words_that_something_parts_are_not_told(line: str) -> None:
+    """Ideographs and kana are tokens, syllables of Tibetan have marks, long words are words."""
+    assert WordTokenizer.train([f"{line} x", "x"] * 3).notes == ()
+
+
+def test_a_few_words_of_such_a_script_are_let_be() -> None:
+    """A phrase of Thai in a book of English is one unknown word, and no reason to speak."""
+    english = ["a pear and an apple fell from the tree by the old stone wall"] * 100
+    assert WordTokenizer.train([*english, *unparted("Thai", spaces=False)[:2] * 2]).notes == ()
+
+
+def test_any_text_without_spaces_is_asked_about() -> None:
+    """Whatever its script: nobody's words have so many letters."""
+    (note,) = WordTokenizer.train(["apearandanapplefellfromthetreebythewall"] * 3).notes
+    assert note.startswith("words have 39 characters on average")

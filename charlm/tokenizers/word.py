@@ -38,6 +38,7 @@ from charlm.tokenizers.base import (
 from charlm.tokenizers.beginning import Beginning
 from charlm.tokenizers.files import HEADER_NAME, check_fields, write_header
 from charlm.tokenizers.ids import IdArray, Ids, checked_ids
+from charlm.tokenizers.spacing import note_on_spacing
 from charlm.tokenizers.vocabulary import Vocabulary
 
 DEFAULT_MIN_COUNT = 2  # so that the model meets <UNK> while it learns
@@ -114,16 +115,18 @@ class WordTokenizer:
         """The tokenizer of the types of ``texts``, cut as Vocabulary.from_counts cuts.
 
         None stands for DEFAULT_VOCAB_SIZE and DEFAULT_MIN_COUNT; the latter gives way, with a
-        note, where no type occurs so often, and to 1 where rare words are ``<unk>`` already.
+        note, where no type occurs so often, and to 1 where rare words are ``<unk>`` already. A note
+        is made, too, of words that spaces do not seem to part.
         Raises TextError if no type is left.
         """
         counts = count_types(map(str.lower, texts) if lowercase else texts, pretokenized)
-        notes: tuple[str, ...] = ()
+        unspaced = note_on_spacing((kind[1:], number) for kind, number in counts.items())
+        notes: tuple[str, ...] = () if unspaced is None else (unspaced,)
         unknown = counts.pop(UNKNOWN_WORD, 0) if pretokenized else 0
         if min_count is None:
             min_count = 1 if unknown else DEFAULT_MIN_COUNT
             if counts and max(counts.values()) < min_count:
-                notes = (f"min_count lowered from {min_count} to 1: no word occurs twice",)
+                notes += (f"min_count lowered from {min_count} to 1: no word occurs twice",)
                 min_count = 1
         vocabulary = Vocabulary.from_counts(
             counts, vocab_size=vocab_size or DEFAULT_VOCAB_SIZE, min_count=min_count
