@@ -3,17 +3,18 @@
 A corpus is a list of sequences; a sequence is what <EOS> ends: a line, a paragraph or a file.
 """
 
-import gzip
+import codecs
 import hashlib
-import sys
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from charlm import files
 from charlm.errors import FieldError, TextError, UsageError
+from charlm.formats import HEAD, wide_encoding
+from charlm.lines import has_cr_alone, said_of_cr, with_lf
 
 VALID_SHARE = 0.1
 _FEWEST_TO_HOLD_OUT = 5  # with fewer sequences than this, none is held out
@@ -47,43 +48,72 @@ class Split(NamedTuple):
 def read_documents(
     paths: Iterable[str | Path], *, encoding: str = "utf-8", errors: str = "strict"
 ) -> list[Document]:
-    """The texts of files, of the files below directories, of ``.gz`` files and of stdin (``-``).
+    """The texts of files, of the files below directories, and of stdin (``-``), packed or not.
 
     Raises TextError if one cannot be read or decoded, or if there is nothing to read.
     """
     documents: list[Document] = []
     for path in paths:
-        if str(path) == "-":
-            documents.append(decode("standard input", sys.stdin.buffer.read(), encoding, errors))
-            continue
-        for file in find_files(Path(path)):
-            documents.append(decode(str(file), _read_bytes(file), encoding, errors))
+        for file in ["-"] if str(path) == "-" else files.find_files(Path(path)):
+            notes: list[str] = []
+            source = files.opened(file, notes.append)
+            document = decode(source.name, source.read(), encoding, errors)
+            documents.append(document._replace(notes=(*notes, *document.notes)))
     if not documents:
         raise TextError("there is no file to read.")
     return documents
 
 
-def decode(name: str, data: bytes, encoding: str = "utf-8", errors: str = "strict") -> Document:
+def decode(
+    name: str,
+    data: bytes,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    *,
+    is_settled: bool = False,
+) -> Document:
     """Decode bytes, refusing what is not text in that encoding; one leading BOM is dropped.
 
-    Raises TextError naming the byte offset, the line and the likely cure; UsageError for an
-    encoding that does not exist.
+    Every line of the text ends at LF, whatever it ended at (lines.py). Raises TextError naming the
+    byte offset, the line and the likely cure, which is not another encoding where that one
+    ``is_settled``; UsageError for an encoding that does not exist.
     """
-    refuse_utf16(name, data, encoding)
+    check_encoding(encoding)
+    refuse_wide(name, data[:HEAD], encoding, is_settled=is_settled)
     try:
         text = data.decode(encoding, errors)
     except UnicodeDecodeError as error:
         at = error.start + len(data) - len(error.object)  # utf-8-sig counts after its mark
         line = data.count(b"\n", 0, at) + 1
-        raise TextError(not_text(name, encoding, data[at], at, line)) from None
+        raise TextError(
+            not_text(name, encoding, data[at], at, line, is_settled=is_settled)
+        ) from None
     except (LookupError, TypeError) as error:  # the latter: errors that encoding has, not decoding
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
         raise TextError(f"{name} is not {encoding}: {error}.") from None
-    notes = (f"{name}: holds NUL characters; is it UTF-16 or no text?",) if "\0" in text else ()
+    notes = []
     if text.startswith("\ufeff"):
-        return Document(name, text[1:], (dropped_mark(name), *notes))
-    return Document(name, text, notes)
+        text = text[1:]
+        notes.append(dropped_mark(name))
+    if "\0" in text:
+        notes.append(f"{name}: holds NUL characters; is it UTF-16 or no text?")
+    if has_cr_alone(text):
+        notes.append(said_of_cr(name))
+    return Document(name, with_lf(text), tuple(notes))
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise UsageError unless it is the name of an encoding of text (hex is none, nor base64)."""
+    try:
+        is_of_text = codecs.lookup(encoding)._is_text_encoding
+    except LookupError as error:
+        raise UsageError(f"{error}.") from None
+    if not is_of_text:
+        raise UsageError(
+            f"{encoding} is no encoding of text. Give the one that the file is in, such as utf-8 "
+            "or cp1252."
+        )
 
 
 def dropped_mark(name: str) -> str:
@@ -91,30 +121,31 @@ def dropped_mark(name: str) -> str:
     return f"{name}: dropped the byte order mark at its start"
 
 
-def refuse_utf16(name: str, data: bytes, encoding: str) -> None:
+def refuse_wide(name: str, head: bytes, encoding: str, *, is_settled: bool = False) -> None:
     """Raise TextError if what is to be UTF-8 begins as UTF-16 or UTF-32 does."""
-    is_utf8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-    if not is_utf8:
+    if encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
         return
-    # The mark of UTF-32 begins with that of UTF-16.
-    for found, marks in (
-        ("UTF-32", (b"\xff\xfe\0\0", b"\0\0\xfe\xff")),
-        ("UTF-16", (b"\xff\xfe", b"\xfe\xff")),
-    ):
-        if data.startswith(marks):
-            raise TextError(
-                f"{name} looks like {found}, not UTF-8. Say --encoding {found.lower()} to read it "
-                "as that."
-            )
+    found = wide_encoding(head)
+    if found is not None:
+        cure = f"Convert it first: iconv -f {found} -t utf-8."
+        if not is_settled:
+            cure = f"Say --encoding {found} to read it as that."
+        raise TextError(f"{name} looks like {found.upper()}, not UTF-8. {cure}")
 
 
-def not_text(name: str, encoding: str, byte: int, at: int, line: int) -> str:
+def not_text(
+    name: str, encoding: str, byte: int, at: int, line: int, *, is_settled: bool = False
+) -> str:
     """What there is to say of a byte that is no text, and the likely cures."""
-    return (
-        f"{name} is not {encoding}: byte 0x{byte:02x} at offset {at} (line {line}). Say which "
-        "encoding it is (--encoding cp1252, for example) or replace what cannot be read "
-        "(--errors replace)."
-    )
+    if is_settled:
+        encoding = encoding.upper()  # nobody has typed it
+        cure = "Convert it first: iconv -f cp1252 -t utf-8, for example."
+    else:
+        cure = (
+            "Say which encoding it is (--encoding cp1252, for example) or replace what cannot be "
+            "read (--errors replace)."
+        )
+    return f"{name} is not {encoding}: byte 0x{byte:02x} at offset {at} (line {line}). {cure}"
 
 
 def choose_split(texts: Iterable[str]) -> str:
@@ -145,11 +176,11 @@ def split_of(texts: Iterable[str]) -> str:
 def split_sequences(text: str, split_on: str) -> list[str]:
     """The sequences of a text; blank lines only separate and are not sequences themselves.
 
-    Lines end at LF or CRLF and the end is not part of the sequence. ``file`` keeps every
-    character, the last newline included.
+    The end of a line (lines.py) is not part of the sequence. ``file`` keeps every character, the
+    last newline included.
     """
     if split_on == "line":
-        return [line for line in map(without_cr, text.split("\n")) if line.strip()]
+        return [line for line in with_lf(text).split("\n") if line.strip()]
     if split_on == "paragraph":
         return ["\n".join(block) for block in _blocks(text)]
     if split_on == "file":
@@ -222,46 +253,10 @@ def sequence_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def find_files(path: Path) -> list[Path]:
-    """The file, or the files below a directory but hidden ones, in order.
-
-    Raises TextError if there is none.
-    """
-    if path.is_dir():
-        found = (p for p in path.rglob("*") if p.is_file())
-        files = sorted(
-            p for p in found if not any(part[0] == "." for part in p.relative_to(path).parts)
-        )
-        if not files:
-            raise TextError(f"the directory {path} holds no file to read.")
-        return files
-    if not path.exists():
-        raise TextError(f"there is no file {path}.")
-    if not (path.is_file() or path.is_fifo()):
-        raise TextError(f"{path} is neither a file nor a directory.")
-    return [path]
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                return file.read()
-        return path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise TextError(f"cannot read {path}: {reason}.") from None
-
-
-def without_cr(line: str) -> str:
-    """A line without the CR of a CRLF."""
-    return line[:-1] if line.endswith("\r") else line
-
-
 def _blocks(text: str) -> Iterable[list[str]]:
     """Runs of lines that are not blank."""
     block: list[str] = []
-    for line in map(without_cr, text.split("\n")):
+    for line in with_lf(text).split("\n"):
         if line.strip():
             block.append(line)
         elif block:

@@ -20,6 +20,7 @@ from charlm import corpus
 from charlm.classifying import LEAST_TEMPERATURE, MOST_TEMPERATURE
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.fields import label_of, object_of, text_of
+from charlm.files import plain_name
 
 FORMS = "file, directory, column:N, column:NAME or field:NAME"
 OF_FILES = ("file", "directory")  # what needs no name of a column or field
@@ -269,8 +270,8 @@ _STDIN = "standard input"
 
 
 def label_of_file(name: str) -> str:
-    """The name of a file without its suffix (of a ``.gz`` file, without both)."""
-    label = Path(name.removesuffix(".gz")).stem
+    """The name of a file without its suffix (of a ``.gz``, ``.bz2`` or ``.xz``, without both)."""
+    label = plain_name(name).stem
     if name == _STDIN or not label:
         raise UsageError("what comes from standard input has no file name to be its label.")
     return label
@@ -282,7 +283,7 @@ def _folder(name: str) -> str:
 
 
 def _ending(name: str) -> str:
-    return Path(name.removesuffix(".gz")).suffix
+    return plain_name(name).suffix
 
 
 # Labels that stand beside the text
@@ -293,7 +294,7 @@ def _records(document: corpus.Document, source: LabelSource) -> Iterator[Labelle
     is_header = source.header
     if source.kind == "column" and not is_header:
         cells = functools.partial(_columns, text=int(source.text) - 1, label=int(source.label) - 1)
-    for number, line in enumerate(map(corpus.without_cr, document.text.split("\n")), 1):
+    for number, line in enumerate(document.text.split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -1,37 +1,33 @@
 """Files that are read as they come, in bounded memory: line by line, or sequence by sequence."""
 
 import codecs
-import contextlib
-import gzip
-import io
-import os
-import select
-import stat
 import sys
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from charlm.corpus import dropped_mark, find_files, not_text, refuse_utf16, without_cr
+from charlm import files
+from charlm.corpus import check_encoding, dropped_mark, not_text, refuse_wide
 from charlm.errors import TextError, UsageError
+from charlm.files import Chunks, Note, Source
+from charlm.lines import ended_by_lf, parted, raw_lines, raw_until_nul, said_of_cr
 
-_CHUNK = 2**16  # bytes of a pipe that are taken at most at a time
-_BLOCK = 2**18  # bytes of a file that are decoded at a time
+_BLOCK = 2**18  # characters of a line or a paragraph that are given out at a time
 _MARK = "\ufeff"
-Note: TypeAlias = Callable[[str], None]  # is told what a person may want to hear
 
 
 class Line(NamedTuple):
     """A line without its end, and the bytes of its file up to there (0 where that is unknown).
 
     Where it is no text in its encoding, ``problem`` says so, and bytes that could not be read are
-    lone surrogates (PEP 383), so that they can be written as they were.
+    lone surrogates (PEP 383), so that they can be written as they were. ``ending`` is what it ended
+    with ("" for a last line without), so that a row can go out as it came.
     """
 
     text: str
     end: int
     problem: str | None = None
+    ending: str = "\n"
 
 
 def stream_lines(
@@ -42,107 +38,76 @@ def stream_lines(
     note: Note = lambda _: None,
     null: bool = False,
 ) -> Iterator[Line | None]:
-    """The lines of a file, a ``.gz`` file, the files below a directory or stdin (``-``).
+    """The lines of a file, the files below a directory or stdin (``-``), packed or not.
 
-    Lines end at LF or CRLF, or with ``null`` at NUL and at nothing else; a last one without an end
-    counts. No more than a line is in memory. None comes where stdin has no more to give at the
-    moment: whoever collects lines should deal with those at hand before asking for more. Raises
-    TextError if a file cannot be read, UsageError for NULs in an encoding that has none of a byte.
+    Where lines end is for lines.py to say, or with ``null`` it is at NUL and at nothing else; a
+    last one without an end counts. No more than a line is in memory. None comes where stdin has no
+    more to give at the moment: whoever collects lines should deal with those at hand before asking
+    for more. Raises TextError if a file cannot be read, UsageError for NULs in an encoding that
+    has none of a byte.
     """
-    if str(path) == "-":
-        yield from _lines_of("standard input", sys.stdin.buffer, encoding, errors, note, null)
-        return
-    for file in find_files(Path(path)):
-        try:
-            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-                yield from _lines_of(str(file), stream, encoding, errors, note, null)
-        except (OSError, EOFError, zlib.error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise TextError(f"cannot read {file}: {reason}.") from None
+    check_encoding(encoding)
+    found = ["-"] if str(path) == "-" else files.find_files(Path(path))
+    for file in found:
+        if file == "-" and files.has_to_wait(sys.stdin.buffer):
+            yield None  # before the first bytes are looked at, which means to wait for them
+        for line in _lines_of(files.opened(file, note), encoding, errors, note, null):
+            if line is not None and not line.ending and file is not found[-1]:
+                line = line._replace(ending=ENDS["null" if null else "line"])  # more come after it
+            yield line
 
 
 def _lines_of(
-    name: str, stream: Any, encoding: str, errors: str, note: Note, null: bool
+    source: Source, encoding: str, errors: str, note: Note, null: bool
 ) -> Iterator[Line | None]:
+    name = source.name
+    # Texts of a letter with NULs behind them look like UTF-16; its mark is four bytes at most.
+    refuse_wide(name, source.head[:4] if null else source.head, encoding)
     number = end = 0
     before = 1  # lines begun, of those that end at LF
-    without_end = _without_nul if null else _without_end
+    alone = False
+    # UTF-16 and the like have no bytes that are lines.
+    wide = "\r\n".encode(encoding) != b"\r\n"
+    if wide and null:
+        raise UsageError(f"texts that end at a NUL are not read as {encoding}, but as UTF-8.")
     try:
-        if "\n".encode(encoding) != b"\n":  # UTF-16 and the like: no line of bytes is a line
-            if null:
-                raise UsageError(
-                    f"texts that end at a NUL are not read as {encoding}, but as UTF-8."
-                )
-            texts = io.TextIOWrapper(stream, encoding, errors, newline="\n")
-            try:
-                for text in texts:
-                    number += 1
-                    if number == 1 and text.startswith(_MARK):
-                        note(dropped_mark(name))
-                        text = text.removeprefix(_MARK)
-                    yield Line(_without_end(text), 0)
-            finally:
-                texts.detach()  # the stream is not ours to close
-            return
-        for raw in _raw_lines(stream, b"\0" if null else b"\n"):
+        chunks = _as_utf8(source.chunks, encoding, errors) if wide else source.chunks
+        read_as = ("utf-8", "surrogatepass") if wide else (encoding, errors)
+        for raw in raw_until_nul(chunks) if null else raw_lines(chunks):
             if raw is None:
                 yield None
                 continue
             number += 1
-            if number == 1:
-                refuse_utf16(name, raw, encoding)
             problem = None
             try:
-                text = raw.decode(encoding, errors)
+                whole = raw.decode(*read_as)
             except UnicodeDecodeError as error:
                 at = end + error.start
-                line = before + raw.count(b"\n", 0, error.start)
+                line = before + raw.count(b"\n", 0, error.start) if null else number
                 problem = not_text(name, encoding, error.object[error.start], at, line)
-                text = raw.decode(encoding, "surrogateescape")
+                whole = raw.decode(encoding, "surrogateescape")
             end += len(raw)
             before += raw.count(b"\n")
-            if number == 1 and text.startswith(_MARK):
+            if number == 1 and whole.startswith(_MARK):
                 note(dropped_mark(name))
-                text = text.removeprefix(_MARK)
-            yield Line(without_end(text), end, problem)
+                whole = whole.removeprefix(_MARK)
+            text, ending = parted(whole, "\0" if null else "\r\n")
+            if ending == "\r" and not alone:
+                alone = True
+                note(said_of_cr(name))
+            yield Line(text, 0 if wide else end, problem, ending)
     except (LookupError, TypeError) as error:  # the latter: errors that encoding has, not decoding
         raise UsageError(f"{error}.") from None
     except UnicodeError as error:
         raise TextError(f"{name} is not {encoding}: {error}.") from None
 
 
-def _raw_lines(stream: Any, end: bytes) -> Iterator[bytes | None]:
-    """The lines of a stream of bytes; None where a reader of a pipe would have to wait."""
-    waits = _is_pipe(stream)
-    if not waits and end == b"\n":
-        yield from stream
-        return
-    begun: list[bytes] = []  # of a line whose end has not come yet
-    while True:
-        if waits and not select.select([stream], [], [], 0)[0]:
-            yield None
-        # Of a pipe what is there; nothing stays behind in a buffer.
-        chunk = stream.read1(_CHUNK) if waits else stream.read(_CHUNK)
-        if not chunk:
-            break
-        *whole, rest = chunk.split(end)
-        for line in whole:
-            yield b"".join((*begun, line, end))
-            begun.clear()
-        if rest:
-            begun.append(rest)
-    if begun:
-        yield b"".join(begun)
-
-
-def _is_pipe(stream: Any) -> bool:
-    """Whether what reads a stream may have to wait for it, and can be told so."""
-    try:
-        mode = os.fstat(stream.fileno()).st_mode
-    except (AttributeError, OSError):  # bytes in memory
-        return False
-    waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
-    return waits and os.name == "posix" and hasattr(stream, "read1")
+def _as_utf8(chunks: Chunks, encoding: str, errors: str) -> Chunks:
+    """Bytes in any encoding as those in UTF-8."""
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
+    for chunk in chunks:
+        yield None if chunk is None else decoder.decode(chunk).encode("utf-8", "surrogatepass")
+    yield decoder.decode(b"", True).encode("utf-8", "surrogatepass")
 
 
 class Piece(NamedTuple):
@@ -171,12 +136,13 @@ def read_sequences(
     """
     if split_on not in _PIECES:
         raise UsageError(f"sequences are split on line, paragraph or file, not on {split_on!r}.")
-    files: list[str | Path] = []
+    check_encoding(encoding)
+    found: list[str | Path] = []
     for path in paths:
-        files += ["-"] if str(path) == "-" else find_files(Path(path))
-    if not files:
+        found += ["-"] if str(path) == "-" else files.find_files(Path(path))
+    if not found:
         raise TextError("there is no file to read.")
-    return _read_sequences(files, split_on, encoding, errors, note)
+    return _read_sequences(found, split_on, encoding, errors, note)
 
 
 def stream_texts(
@@ -200,49 +166,48 @@ def stream_texts(
     for piece in read_sequences([path], cut, encoding=encoding, errors=errors, note=note):
         parts.append(piece.text)
         if piece.ends:
-            yield Line("".join(parts), piece.end)
+            yield Line("".join(parts), piece.end, ending=ENDS[cut])
             parts.clear()
 
 
 def _read_sequences(
-    files: Sequence[str | Path], split_on: str, encoding: str, errors: str, note: Note
+    found: Sequence[str | Path], split_on: str, encoding: str, errors: str, note: Note
 ) -> Iterator[Piece]:
     before = 0
-    for file in files:
+    for file in found:
         end = 0
-        with _opened(file) as (name, stream):
-            for piece in _PIECES[split_on](_blocks_of(name, stream, encoding, errors, note)):
-                end = piece.end
-                yield piece._replace(end=before + end)
+        blocks = _blocks_of(files.opened(file, note), encoding, errors, note)
+        for piece in _PIECES[split_on](blocks):
+            end = piece.end
+            yield piece._replace(end=before + end)
         before += end
-
-
-@contextlib.contextmanager
-def _opened(file: str | Path) -> Iterator[tuple[str, Any]]:
-    """The name of a file and its bytes; what fails in reading them is a TextError."""
-    if file == "-":
-        yield "standard input", sys.stdin.buffer
-        return
-    path = Path(file)
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            yield str(path), stream
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise TextError(f"cannot read {path}: {reason}.") from None
 
 
 _Blocks: TypeAlias = Iterator[tuple[str, int]]  # texts, and the bytes up to the end of each
 
 
-def _blocks_of(name: str, stream: Any, encoding: str, errors: str, note: Note) -> _Blocks:
-    """The text of a file in blocks; a byte order mark is dropped."""
+def _blocks_of(source: Source, encoding: str, errors: str, note: Note) -> _Blocks:
+    """The text of a file in blocks, its lines ended by LF; a byte order mark is dropped."""
+    said = False
+
+    def on_cr_alone() -> None:
+        nonlocal said
+        if not said:
+            note(said_of_cr(source.name))
+        said = True
+
+    refuse_wide(source.name, source.head, encoding)
+    return ended_by_lf(_decoded(source, encoding, errors, note), on_cr_alone)
+
+
+def _decoded(source: Source, encoding: str, errors: str, note: Note) -> _Blocks:
+    name = source.name
     end, line, begun = 0, 1, False
     try:
         decoder = codecs.getincrementaldecoder(encoding)(errors)
-        while data := stream.read(_BLOCK):
-            if not end:
-                refuse_utf16(name, data, encoding)
+        for data in source.chunks:
+            if data is None:
+                continue
             end += len(data)
             text = decoder.decode(data)
             line += data.count(b"\n")
@@ -308,25 +273,15 @@ def _lines(blocks: _Blocks) -> Iterator[Piece]:
     for block, end in blocks:
         *lines, held = (held + block).split("\n")
         for line in lines:
-            text = without_cr(line)
-            yield Piece(text if begun or text.strip() else "", True, end)
+            yield Piece(line if begun or line.strip() else "", True, end)
             begun = False
-        if len(held) > _BLOCK and (begun or held[:-2].strip()):
-            yield Piece(held[:-2], False, end)  # what comes last may be the CR of its end
-            held, begun = held[-2:], True
-    text = without_cr(held)
-    if begun or text.strip():
-        yield Piece(text, True, end)
+        if len(held) > _BLOCK and (begun or held.strip()):
+            yield Piece(held[:-1], False, end)  # a line that has been begun ends with some of it
+            held, begun = held[-1:], True
+    if begun or held.strip():
+        yield Piece(held, True, end)
 
 
 # What stands behind a text where it is written so that it is cut in the same way again.
 ENDS = {"line": "\n", "paragraph": "\n\n", "file": "", "null": "\0"}
 _PIECES = {"line": _pieces_of_lines, "paragraph": _pieces_of_paragraphs, "file": _pieces_of_file}
-
-
-def _without_nul(text: str) -> str:
-    return text.removesuffix("\0")
-
-
-def _without_end(line: str) -> str:
-    return without_cr(line.removesuffix("\n"))

@@ -843,13 +843,17 @@ def test_the_model_that_was_taken_is_named_on_stderr(here: Path) -> None:
     ["the", "the ", " ", "the bear\n\nsees", "Ünseen ☃", "\r\n", "a\tb", "▁", "<EOS>", "😀"],
 )
 def test_a_prompt_begins_the_text(here: Path, level: str, prompt: str) -> None:
-    """The prompt comes out as it went in, whatever is in it, from all three ways to give it."""
+    """The prompt comes out as it went in, whatever is in it, from all three ways to give it.
+
+    But what ends a line in a pipe, as in a file, is read as LF.
+    """
     options = ("sample", "--model", level, "--max-tokens", "4", "--json", "--seed", "0")
     (drawn,) = lines_of_json(good(*options, "--prompt", prompt).out)
     assert drawn["text"].startswith(prompt)
     assert good(*options, "--prime", prompt).out == good(*options, "--prompt", prompt).out
     (piped,) = lines_of_json(good(*options, "--prompt", "-", stdin=f"{prompt}\n".encode()).out)
-    assert piped == drawn
+    lf = prompt.replace("\r\n", "\n")
+    assert piped == lines_of_json(good(*options, "--prompt", lf).out)[0]
 
 
 def test_a_prompt_from_a_file(here: Path, tmp_path: Path) -> None:
@@ -1018,14 +1022,14 @@ def test_equally_likely_texts_share_a_place(here: Path) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("form", [[], ["--json"], ["--tsv"]])
 def test_one_line_out_for_each_line_in(here: Path, level: str, form: list[str]) -> None:
-    """Empty lines are scored, CRLF is a line's end, a last line needs none."""
-    data = b"the bear\r\n\r\n\n  \na\rb\nlast"
+    """Empty lines are scored, CRLF and CR are a line's end, too, a last line needs none."""
+    data = b"the bear\r\n\r\n\n  \na\rb\r\r\nlast"
     result = good("score", *form, "--model", level, stdin=data)
     lines = result.out.removesuffix("\n").split("\n")
-    assert len(lines) == 6 + (form != ["--json"])
+    assert len(lines) == 7 + (form != ["--json"])
     if form == ["--json"]:
         texts = [line["text"] for line in lines_of_json(result.out)]
-        assert texts == ["the bear", "", "", "  ", "a\rb", "last"]
+        assert texts == ["the bear", "", "", "  ", "a", "b", "last"]
     assert good("score", *form, "--model", level, "-f", "-", stdin=data + b"\n") == result
     assert good("score", "-m", level, *form, stdin=b"").out == ""
 
@@ -1061,13 +1065,13 @@ def test_awkward_texts_are_exact_in_json_escaped_in_tsv_and_harmless_on_a_termin
     here: Path,
 ) -> None:
     """JSON gives a text back, TSV keeps it in its cell, and no terminal is driven by it."""
-    texts = ["--", AWKWARD_TEXT, "lone \udcff byte"]
+    texts = ["--", AWKWARD_TEXT, "lone \ufffd byte"]
     scored = lines_of_json(good("score", "--json", *texts).out)
     assert [line["text"] for line in scored] == texts[1:]
     head, *rows = good("score", "--tsv", *texts).out.removesuffix("\n").split("\n")
     assert [row.count("\t") for row in rows] == [head.count("\t")] * 2
     assert rows[0].endswith("\ta\\tb\\nc\\rd\\\\e\\x1b[31m\\x00\\x7f\\x9b2J\u202e ☃")
-    assert rows[1].endswith("\tlone \\udcff byte")
+    assert rows[1].endswith("\tlone \ufffd byte")
     for form in ([], ["--per-token"], ["--tsv"]):
         shown = good("score", *form, *texts, terminal=True).both
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", shown)
@@ -1418,11 +1422,13 @@ def test_awkward_tokens_come_back_whole(awkward_model: Path) -> None:
     options = ("next", "--all", "--model")
     assert "a" * 90 in good(*options, str(awkward_model / "corpus")).out
     characters = lines_of_json(good(*options, str(awkward_model / "char"), "--json").out)
-    assert {entry["token"] for entry in characters} >= {*AWKWARD_TEXT, "\u3000", "😀", "\n"}
+    assert {entry["token"] for entry in characters} >= {*AWKWARD_TEXT, "\u3000", "😀", "\n"} - {
+        "\r"
+    }
     for entry in characters[2:]:
         assert entry["text"] == {"<EOS>": "", "<UNK>": "\ufffd"}.get(entry["token"], entry["token"])
     shown = good(*options, str(awkward_model / "char")).out
-    assert all(f"  {name}\n" in shown for name in ("␣", "\\n", "\\t", "\\r", "\\u3000", "\\x1b"))
+    assert all(f"  {name}\n" in shown for name in ("␣", "\\n", "\\t", "\\u3000", "\\x1b"))
 
 
 def test_bars_are_as_long_as_they_are_likely(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1469,7 +1475,7 @@ def test_a_text_is_cut_to_the_columns_there_are(text: str, columns: int) -> None
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("text", ["the bear", "", AWKWARD_TEXT, "\udcff"])
+@pytest.mark.parametrize("text", ["the bear", "", AWKWARD_TEXT])
 def test_tokenize_shows_pieces_and_ids(here: Path, level: str, text: str) -> None:
     """Each token has an id, a piece and a range; the last line says what they give."""
     options = ("--model", level, "--", text)

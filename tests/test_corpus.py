@@ -46,10 +46,10 @@ def test_a_hidden_directory_can_be_asked_for(tmp_path: Path) -> None:
 
 
 def test_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dash reads bytes from standard input and decodes them like a file."""
+    """A dash reads bytes from standard input and decodes them like a file, lines ended by LF."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("naïve\r\n".encode("cp1252"))))
     (document,) = corpus.read_documents(["-"], encoding="cp1252")
-    assert document.text == "naïve\r\n"
+    assert document.text == "naïve\n"
 
 
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:

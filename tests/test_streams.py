@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import corpus, streams
+from charlm import corpus, files, streams
 from charlm.errors import TextError, UsageError
 
 
@@ -146,6 +146,7 @@ def test_sequences_in_pieces_are_the_sequences(
         path = Path(folder) / "a.txt"
         path.write_bytes(data)
         patch.setattr(streams, "_BLOCK", block)
+        patch.setattr(files, "_BLOCK", block)
         pieces = list(streams.read_sequences([path, path], split_on, encoding=encoding))
     expected = corpus.split_sequences(corpus.decode("a.txt", data, encoding).text, split_on)
     assert whole(pieces) == 2 * expected
@@ -161,7 +162,7 @@ def test_broken_text_is_refused_or_replaced_alike(data: bytes, block: int) -> No
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "a.txt"
         path.write_bytes(data)
-        patch.setattr(streams, "_BLOCK", max(4, block))  # room for the mark of UTF-32
+        patch.setattr(files, "_BLOCK", block)
         for errors in ("strict", "replace"):
             outcomes = []
             for read in (

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import typer
 import typer.core
 
+from charlm.cli.arguments import as_text
 from charlm.cli.ending import amid_import, end, numbers
 from charlm.cli.options import option_of
 from charlm.cli.rules import Rules, check
@@ -124,6 +125,7 @@ def ruled(rules: Rules, unsaid: Mapping[str, str] | None = None) -> type[typer.c
         def invoke(self, ctx: Any) -> Any:
             """Look at what was given, then do the work."""
             check(ctx, rules)
+            ctx.params = as_text(ctx.params)
             return super().invoke(ctx)
 
     return Command

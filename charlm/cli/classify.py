@@ -12,6 +12,7 @@ from charlm.cli.classifier import Classifier, classifier_of
 from charlm.cli.figures import Wanted
 from charlm.cli.filter import Filter
 from charlm.cli.form import cell
+from charlm.cli.input import texts_of
 from charlm.cli.labelled import WIDEST, judge
 from charlm.cli.meter import Meter
 from charlm.cli.records import (
@@ -128,8 +129,6 @@ def classify_cli(
         )
         judge(model, root, alone, file or [], source, encoding, errors, json=json, tsv=tsv)
         return
-    from charlm.streams import stream_texts
-
     parting = "null" if null else split_on
     classifier, of_training = classifier_of(model, root, alone=alone)
     number_of = min(top or (_TOP if texts else 1), len(classifier.names))
@@ -148,7 +147,7 @@ def classify_cli(
     own = None if records else writer
     assert file
     job = Filter(None, Wanted("nats"), context="", closed=True, on_error=on_error, shaded=False)
-    lines = stream_texts(file[0], parting or "line", encoding=encoding, errors=errors)
+    lines = texts_of(file[0], parting or "line", encoding, errors)
     _lines(file[0], lines, job, form, writer, own)
 
 
@@ -231,7 +230,7 @@ class Writer:
         found = self._found([record.text for record in batch if record.text is not None])
         for record in batch:
             results = self._results(next(found), listed=listed) if record.text is not None else {}
-            out_line(form.written(record, results))
+            out_line(form.written(record, results), record.ending)
 
     def _found(self, texts: Sequence[str]) -> Iterator[list[tuple[str, float]]]:
         """Of each text the likeliest labels, the first first, with log P."""

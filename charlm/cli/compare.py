@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import options
-from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
+from charlm.cli.input import documents_of
+from charlm.cli.terminal import cut, out, out_json, safe_text, say_loading
 from charlm.config import RUNS
 from charlm.errors import CharlmError, UsageError
 
@@ -53,13 +54,9 @@ def compare_cli(
         raise UsageError(f"--seed must not be negative, got {seed}.")
     from charlm import api
     from charlm.comparison import compare, model_of
-    from charlm.corpus import read_documents
 
     models = (api.load(one, root=root), api.load(other, root=root))
-    read = read_documents(files, encoding=encoding, errors=errors)
-    for note in (note for document in read for note in document.notes):
-        say(note)
-    documents = [document.text.replace("\r\n", "\n") for document in read]
+    documents = [document.text for document in documents_of(files, encoding, errors)]
     if not all(model.is_small(sum(map(len, documents))) for model in models):
         say_loading()
     pair = (

@@ -10,6 +10,7 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.block import fields, finite, kenlm, learned, table
+from charlm.cli.input import labelled_of, sequences_of
 from charlm.cli.meter import Meter
 from charlm.cli.model import load_models
 from charlm.cli.pseudo import pseudo_named
@@ -126,26 +127,20 @@ def evaluate_cli(
     if check:
         _check(loaded, files or [], split_on, encoding, errors, as_json=form == "json")
         return
-    from charlm.streams import read_sequences
-
     files = files or []
     if labelled is not None:
-        from charlm.labels import LabelSource, read_labelled
+        from charlm.labels import LabelSource
 
         source = LabelSource.parse(
             labelled, text_column=text_column, text_field=text_field, header=header
         )
         of_files = split_on if source.is_of_files else None
-        found, split_on, notes = read_labelled(
-            files, source, split_on=of_files, encoding=encoding, errors=errors
-        )
-        for note in notes:
-            say(note)
+        found, split_on = labelled_of(files, source, of_files, encoding, errors)
         say_loading()
         summary, learning = _of_labels(loaded, found, closed), None
         _write(loaded, files, split_on, form, unit, rate, summary, learning)
         return
-    pieces = read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
+    pieces = sequences_of(files, split_on, encoding, errors)
     if dynamic:
         from charlm.dynamic import RATES
 
@@ -257,12 +252,9 @@ def _check(
 ) -> None:
     """Print what each check found. Raises CharlmError if one fails."""
     from charlm.selfcheck import check_model, drawn_texts, some_texts
-    from charlm.streams import read_sequences
 
     if files:
-        texts = some_texts(
-            read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
-        )
+        texts = some_texts(sequences_of(files, split_on, encoding, errors))
     else:
         texts = drawn_texts(loaded)
     found = []

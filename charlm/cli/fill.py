@@ -8,6 +8,7 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.form import cell
+from charlm.cli.input import texts_of
 from charlm.cli.model import load_model
 from charlm.cli.next import percent
 from charlm.cli.records import say_lines_are_texts
@@ -73,9 +74,6 @@ def fill_cli(
         if sys.stdin.isatty():
             raise UsageError('give a text with a gap: charlm fill "The apple and [?] salad"')
         file = "-"
-    for text in texts or ():
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise TextError("the text is not UTF-8.")
     loaded = load_model(model, root)
     if not loaded.is_small(1, "".join(texts or ())):
         say_loading()
@@ -102,9 +100,7 @@ def fill_cli(
 
 def _texts(file: str, cut: str, encoding: str, errors: str) -> Iterator[str]:
     """The texts of a file. Raises TextError at one that is none."""
-    from charlm.streams import stream_texts
-
-    for line in stream_texts(file, cut, encoding=encoding, errors=errors):
+    for line in texts_of(file, cut, encoding, errors):
         if line is not None:
             if line.problem is not None:
                 raise TextError(line.problem)

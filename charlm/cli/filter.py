@@ -64,12 +64,11 @@ class Filter:
         closed: bool,
         on_error: str,
         shaded: bool,
-        end: str = "\n",  # what stands behind a text that goes out as it came
     ) -> None:
         self._loaded, self._wanted = loaded, wanted
         self._per_token = wanted.per_token or (shaded and not wanted.words)
         self._context, self._closed = context, closed
-        self._on_error, self._end = on_error, end
+        self._on_error = on_error
         self._texts = self._kept = self._broken = 0
 
     @property
@@ -127,7 +126,7 @@ class Filter:
                 if writer is not None and record.problem is not None:
                     writer.write_broken(record.line, record.problem)
                 else:
-                    out_line(form.written(record, {}), self._end)
+                    out_line(form.written(record, {}), record.ending)
                 continue
             score = next(scores)
             self._texts += 1
@@ -137,17 +136,18 @@ class Filter:
             if writer is not None:
                 writer.write(score)
             else:
-                out_line(form.written(record, self._wanted.results(score)), self._end)
+                out_line(form.written(record, self._wanted.results(score)), record.ending)
         sys.stdout.flush()
 
     def write_ranked(self, group: list[Record], form: nbest.Hypotheses, weight: float) -> None:
         """Score a group of hypotheses and write them best first."""
         if group[0].text is None:
-            out_line(form.written(group[0], {}))
+            out_line(form.written(group[0], {}), group[0].ending)
             return
         scores = self.score([record.text or "" for record in group])
-        for record, _, results in nbest.ranked(group, scores, form, self._wanted, weight):
-            out_line(form.written(record, results))
+        found = nbest.ranked(group, scores, form, self._wanted, weight)
+        for (record, _, results), place in zip(found, group, strict=True):
+            out_line(form.written(record, results), place.ending)  # the last row's may be none
         sys.stdout.flush()
 
     def say_counts(self, bounds: Bounds) -> None:

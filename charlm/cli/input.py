@@ -1,13 +1,69 @@
-"""Text that a person hands to a command, as it is: a prompt, a text to look at."""
+"""What a person hands to a command: files, pipes, and texts as they are.
 
-import sys
+The one place where commands read, so that what was noticed in reading is always said.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charlm.cli.terminal import say
-from charlm.errors import TextError, UsageError
+from charlm.errors import UsageError
+
+if TYPE_CHECKING:
+    from charlm.corpus import Document
+    from charlm.labels import Labelled, LabelSource
+    from charlm.streams import Line, Piece
 
 
-def read_beginning(text: str | None, file: str | Path | None, *, name: str, ways: str) -> str:
+def texts_of(file: str, cut: str, encoding: str, errors: str) -> "Iterator[Line | None]":
+    """The texts of a file, cut as streams.ENDS has it; what was noticed is said (streams.py)."""
+    from charlm.streams import stream_texts
+
+    return stream_texts(file, cut, encoding=encoding, errors=errors, note=say)
+
+
+def sequences_of(
+    files: Sequence[str], split_on: str, encoding: str, errors: str
+) -> "Iterator[Piece]":
+    """The sequences of files in pieces; what was noticed is said (streams.py)."""
+    from charlm.streams import read_sequences
+
+    return read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
+
+
+def documents_of(
+    files: Sequence[str | Path], encoding: str = "utf-8", errors: str = "strict"
+) -> "list[Document]":
+    """The texts of files; what was noticed is said (corpus.py)."""
+    from charlm.corpus import read_documents
+
+    documents = read_documents(files, encoding=encoding, errors=errors)
+    for note in itertools.chain.from_iterable(document.notes for document in documents):
+        say(note)
+    return documents
+
+
+def labelled_of(
+    files: Sequence[str],
+    source: "LabelSource",
+    split_on: str | None,
+    encoding: str,
+    errors: str,
+) -> "tuple[list[Labelled], str]":
+    """Sequences with labels, and what a sequence is; what was noticed is said (labels.py)."""
+    from charlm.labels import read_labelled
+
+    found, split_on, notes = read_labelled(
+        files, source, split_on=split_on, encoding=encoding, errors=errors
+    )
+    for note in notes:
+        say(note)
+    return found, split_on
+
+
+def read_beginning(text: str | None, file: str | Path | None, *, ways: str) -> str:
     """What a text begins with: given as it is, or read from a file or (``-``) stdin, or nothing.
 
     The last newline of what is read is not part of it. Raises UsageError if both of the two
@@ -18,28 +74,19 @@ def read_beginning(text: str | None, file: str | Path | None, *, name: str, ways
     source = "-" if text == "-" else file
     if source is not None:
         return read_utf8(source).removesuffix("\n")
-    if text is not None and any("\ud800" <= char <= "\udfff" for char in text):
-        raise TextError(f"the {name} is not UTF-8.")
     return text or ""
 
 
 def read_utf8(source: str | Path) -> str:
-    """All of a file, or of standard input for ``-``; a byte order mark is dropped.
+    """All of a file, or of standard input for ``-``: its lines end at LF, a mark is dropped.
 
     Raises TextError if it cannot be read or is not UTF-8.
     """
-    name = "standard input" if source == "-" else str(source)
-    try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        at, line = error.start, data.count(b"\n", 0, error.start) + 1
-        raise TextError(
-            f"{name} is not UTF-8: byte 0x{data[at]:02x} at offset {at} (line {line}). Convert it "
-            "first: iconv -f cp1252 -t utf-8, for example."
-        ) from None
-    except OSError as error:
-        raise TextError(f"cannot read {name}: {error.strerror}.") from None
-    if text.startswith("\ufeff"):
-        say(f"{name}: dropped the byte order mark at its start")
-    return text.removeprefix("\ufeff")
+    from charlm import files
+    from charlm.corpus import decode
+
+    found = files.opened(source, say)
+    document = decode(found.name, found.read(), is_settled=True)
+    for note in document.notes:
+        say(note)
+    return document.text

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from charlm.cli.classifier import Classifier, classifier_of
 from charlm.cli.form import cell
+from charlm.cli.input import labelled_of
 from charlm.cli.meter import Meter
 from charlm.cli.terminal import cut, number, out, out_json, safe_text, say, say_loading, width
 from charlm.errors import TextError
@@ -35,17 +36,12 @@ def judge(
 ) -> None:
     """Classify texts whose labels are known, and tell the figures."""
     from charlm.classifying import report
-    from charlm.labels import read_labelled
 
     classifier, split_on_in_files = classifier_of(model, root, alone=alone)
     split_on = split_on_in_files if source.is_of_files else None
     if source.kind == "file":
         split_on = split_on or "line"
-    found, _, notes = read_labelled(
-        files, source, split_on=split_on, encoding=encoding, errors=errors
-    )
-    for note in notes:
-        say(note)
+    found, _ = labelled_of(files, source, split_on, encoding, errors)
     if not found:
         raise TextError("there is no text in the files.")
     unknown = {one.label for one in found} - set(classifier.names)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from charlm.cli.terminal import is_live, say
+from charlm.files import unpacked_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,9 +32,9 @@ class Meter:
     @property
     def size(self) -> int | None:
         """Bytes of all files, None where that is not known before they are read."""
-        if all(path.is_file() and path.suffix != ".gz" for path in self._files):
-            return sum(path.stat().st_size for path in self._files)
-        return None
+        sizes = [unpacked_size(path) for path in self._files]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if len(known) == len(sizes) else None
 
     def __enter__(self) -> Self:
         if not is_live(sys.stderr) or (sys.stdout.isatty() and not self._silent):

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charlm.cli.input import documents_of
 from charlm.cli.terminal import safe_text, say
 from charlm.errors import TextError, UsageError
 
@@ -63,9 +64,9 @@ def _numbers(weights: str) -> list[float]:
 
 def _tuned(found: "LanguageModel", models: list[str], path: Path) -> "LanguageModel":
     """The model with what is mixed in it fitted to a file; say what that came to."""
-    from charlm.corpus import read_documents, split_sequences
+    from charlm.corpus import split_sequences
 
-    documents = read_documents([str(path)])
+    documents = documents_of([path])
     split_on = found.checkpoint.split_on
     texts = [text for document in documents for text in split_sequences(document.text, split_on)]
     if not texts:

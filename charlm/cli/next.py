@@ -60,7 +60,7 @@ def next_cli(
     charlm next --top 5 --unit bits
     charlm next --file sentences.txt --all --tsv
     """
-    text = read_beginning(prefix, file, name="prefix", ways="a prefix or --file")
+    text = read_beginning(prefix, file, ways="a prefix or --file")
     loaded = load_models(model, root, weights, tune, alone=alone, label=label)
     if not loaded.is_small(1, text):
         say_loading()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from charlm.cli import options
+from charlm.cli.input import documents_of, texts_of
 from charlm.cli.model import load_model
 from charlm.cli.records import JsonLines, PlainLines, read
 from charlm.cli.rules import Apart, Needs, OneOf, Rules
@@ -102,7 +103,7 @@ def novelty_cli(
         "characters": _sizes(ngrams, "--ngrams"),
         "words": _sizes(word_ngrams, "--word-ngrams"),
     }
-    from charlm.corpus import choose_split, read_documents, split_of
+    from charlm.corpus import choose_split, split_of
     from charlm.novelty import measure, samples_of
 
     loaded = load_model(model, root) if model is not None or not against else None
@@ -113,7 +114,7 @@ def novelty_cli(
         form = JsonLines(field, ()) if jsonl else PlainLines()
         texts = list(_texts_of(form, files, encoding, errors, null=null))
     else:
-        samples = read_documents(files, encoding=encoding, errors=errors)
+        samples = documents_of(files, encoding, errors)
     why = None
     if split_on is None and loaded is not None:
         split_on, why = loaded.checkpoint.split_on, "as the model's sequences are"
@@ -124,7 +125,7 @@ def novelty_cli(
     _say_cut(len(texts), split_on, why, are_apart=are_apart, against=bool(against))
     origins: list[Origin] = []
     if against:
-        documents = read_documents(against, encoding=encoding, errors=errors)
+        documents = documents_of(against, encoding, errors)
         index, known, origins = _index_of(documents, split_on, normalise)
     else:
         assert loaded is not None
@@ -185,10 +186,8 @@ def _texts_of(
     form: "Form", files: list[str], encoding: str, errors: str, *, null: bool
 ) -> Iterator[str]:
     """The texts in lines, which end at a NUL with ``null``. Raises TextError at a broken one."""
-    from charlm.streams import stream_lines
-
     for file in files:
-        lines = stream_lines(file, encoding=encoding, errors=errors, null=null)
+        lines = texts_of(file, "null" if null else "line", encoding, errors)
         for record in read(lines, form):
             if record is None:
                 continue
@@ -211,11 +210,11 @@ def _say_cut(
 
 def _cut(documents: "list[Document]", split_on: str) -> Iterator[str]:
     """The samples in texts: the sequences, but of lines the blank ones too, as they were drawn."""
-    from charlm.corpus import split_sequences, without_cr
+    from charlm.corpus import split_sequences
 
     for document in documents:
         if split_on == "line" and document.text:
-            yield from map(without_cr, document.text.removesuffix("\n").split("\n"))
+            yield from document.text.removesuffix("\n").split("\n")
         else:
             yield from split_sequences(document.text, split_on)
 

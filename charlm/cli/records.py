@@ -25,7 +25,8 @@ class Record(NamedTuple):
     """A line, its number from 1 on, and the bytes of its file up to its end.
 
     text is what is to be scored; None where there is nothing: in a broken line, which has a
-    problem, and in the header or an empty line among records.
+    problem, and in the header or an empty line among records. ending is what the line ends with,
+    to be written again.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Record(NamedTuple):
     text: str | None
     problem: str | None
     end: int
+    ending: str = "\n"
 
 
 class Form(Protocol):
@@ -165,7 +167,7 @@ def read(lines: "Iterable[Line | None]", form: Form) -> Iterator[Record | None]:
                 text = form.text(line.text, count)
             except ValueError as error:
                 problem = f"line {count} is broken: {error}."
-        yield Record(count, line.text, text, problem, line.end)
+        yield Record(count, line.text, text, problem, line.end, line.ending)
 
 
 def batches(records: Iterable[Record | None]) -> Iterator[list[Record]]:

@@ -99,7 +99,7 @@ def sample_cli(
     from charlm.config import SamplingConfig
     from charlm.sampling import fresh_seed
 
-    text = read_beginning(prompt, prompt_file, name="prompt", ways="--prompt or --prompt-file")
+    text = read_beginning(prompt, prompt_file, ways="--prompt or --prompt-file")
     loaded = load_models(model, root, weights, tune, alone=alone, label=label)
     if stream and loaded.is_marginal:
         raise UsageError("give --label with --stream: each sequence has a label of its own here.")

@@ -18,6 +18,7 @@ from charlm.cli.figures import (
     say_verdict,
 )
 from charlm.cli.filter import Bounds, Filter, Shows
+from charlm.cli.input import texts_of
 from charlm.cli.meter import Meter
 from charlm.cli.model import load_models
 from charlm.cli.records import (
@@ -158,22 +159,12 @@ def score_cli(
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
     parting = "null" if null else split_on
-    from charlm.streams import ENDS, stream_texts
-
     loaded = load_models(model, root, weights, tune, alone=alone, label=label)
     if loaded.config.bidirectional:
         wanted = wanted._replace(pseudo=True)
         _say_pseudo(wanted, shaded=heatmap or html is not None)
     shaded = heatmap or html is not None
-    job = Filter(
-        loaded,
-        wanted,
-        context=context,
-        closed=closed,
-        on_error=on_error,
-        shaded=shaded,
-        end=ENDS[parting or "line"],
-    )
+    job = Filter(loaded, wanted, context=context, closed=closed, on_error=on_error, shaded=shaded)
     with contextlib.ExitStack() as stack:
         writer: Shows
         if heatmap:
@@ -193,7 +184,7 @@ def score_cli(
         shows = json or tsv or per_token or words or shaded or not bounds.are_set
         own = writer if shows and not records else None
         file = file or "-"
-        lines = stream_texts(file, parting or "line", encoding=encoding, errors=errors, note=say)
+        lines = texts_of(file, parting or "line", encoding, errors)
         _score_lines(file, lines, job, form, bounds, own, weight)
 
 

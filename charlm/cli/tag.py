@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import options
+from charlm.cli.input import texts_of
 from charlm.cli.meter import Meter
 from charlm.cli.rules import Apart, Rules
 from charlm.cli.terminal import out, out_json, out_line, safe_text, say, say_loading
@@ -80,13 +81,12 @@ def tag_cli(
         file = "-"
     say_loading()
     from charlm.head_api import load_tagger
-    from charlm.streams import stream_lines
 
     tagger = load_tagger(model, root)
     if model is None:
         step = tagger.checkpoint
         say(f"model: {step.path.parent.name} (step {step.step:,})")
-    lines = stream_lines(file, encoding=encoding, errors=errors)
+    lines = texts_of(file, "line", encoding, errors)
     known = frozenset(tagger.names)
     table = Table(
         _places(tagger, token_column, tag_column),
@@ -163,7 +163,8 @@ def _write(
         for number, tag in zip(sentence.numbers, its_tags, strict=True)
     }
     for at, line in enumerate(batch, number):
-        out_line(table.written(line.text, tag_of[at]) if at in tag_of else line.text)
+        text = table.written(line.text, tag_of[at]) if at in tag_of else line.text
+        out_line(text, line.ending or "\n")
 
 
 def _write_raw(tagger: "Tagger", batch: "Sequence[Line]", *, json: bool) -> None:

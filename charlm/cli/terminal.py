@@ -36,7 +36,10 @@ def out(text: str) -> None:
 
 
 def out_line(line: str, end: str = "\n") -> None:
-    """A line of data on stdout; bytes that were no text (PEP 383) go out as they came in."""
+    """A line of data on stdout; bytes that were no text (PEP 383) go out as they came in.
+
+    So does its end, in a pipe: CRLF, or nothing behind a last line.
+    """
     try:
         line.encode()
     except UnicodeEncodeError:
@@ -44,7 +47,7 @@ def out_line(line: str, end: str = "\n") -> None:
             sys.stdout.flush()
             sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
             return
-    out(line + end)
+    out(line + (end.strip("\r") or "\n" if sys.stdout.isatty() else end))
 
 
 def out_json(values: Mapping[str, Any]) -> None:
