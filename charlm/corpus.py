@@ -210,7 +210,8 @@ def hold_out(
         return Split(train, valid)
     distinct = list(dict.fromkeys(sequences))
     if len(distinct) < _FEWEST_TO_HOLD_OUT:
-        note = f"only {len(distinct)} different sequences: none is held out for validation"
+        number = "one sequence" if len(distinct) == 1 else f"{len(distinct)} different sequences"
+        note = f"only {number}: none is held out for validation"
         return Split(list(sequences), [], (note,))
     order = np.random.default_rng(seed).permutation(len(distinct))
     num_held = min(max(1, round(share * len(distinct))), len(distinct) - 1)

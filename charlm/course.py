@@ -50,6 +50,11 @@ class Course:
     worse_in_a_row: int = 0
     rollbacks: int = 0
 
+    def forget_best(self) -> None:
+        """Have no best step: where nothing is held out, nothing tells one step from another."""
+        self.best_step = self.best_loss = None
+        self.worse_in_a_row = 0
+
 
 def _counters(kind: type[Course]) -> dict[str, set[type]]:
     """The fields that are numbers, and of which types."""

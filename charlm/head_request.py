@@ -20,6 +20,7 @@ from charlm.head_data import (
 from charlm.head_run import HeadMaterial
 from charlm.head_training import seconds_per_step, steps_per_epoch
 from charlm.labels import FORMS, LabelSource, hold_out, read_labelled
+from charlm.overlap import overlap
 from charlm.request import Asked, count_steps
 from charlm.tagged import Places, Sentence
 from charlm.tokenizers import train_tokenizer
@@ -31,6 +32,7 @@ _MOST_EPOCHS = {"classifier": 45.0, "tagger": 30.0}  # more than these seldom he
 _VALIDATIONS = 20
 _TRIAL = 0.03  # of the time, to measure what a step takes
 _VALIDATION_SHARE = 0.05
+_FEW_TEXTS = 20  # fewer than this are remarked on
 _FEWEST_STEPS = 200  # that a default budget asks for where there is little text
 _TAGGER_WORDS = 50_000
 _MUCH_TAGGED = (
@@ -197,6 +199,10 @@ def read_head_texts(request: HeadRequest, say: Say) -> HeadTexts:
         f"text: {len(found.texts):,} texts{where} of {len(counts):,} labels ({common}"
         f"{', …' if len(counts) > 5 else ''}); {len(held.texts):,} more held out"
     )
+    if len(found.texts) < _FEW_TEXTS:
+        say(f"those are very few texts ({len(found.texts):,}): little can be learned from them")
+    if request.valid and (found_twice := overlap(found.texts, held.texts, "text").note()):
+        say(found_twice)
     return HeadTexts(found, held, split_on if source.is_of_files else "line")
 
 
@@ -234,6 +240,12 @@ def _read_sentences(request: HeadRequest, say: Say) -> HeadTexts:
         f"text: {tokens:,} tokens in {len(train):,} sentences, {len(tags):,} tags; "
         f"{len(known):,} sentences more held out"
     )
+    if len(train) < _FEW_TEXTS:
+        say(f"those are very few sentences ({len(train):,}): little can be learned from them")
+    if request.valid:
+        ours, theirs = (["\n".join(one.tokens) for one in side] for side in (train, known))
+        if (found_twice := overlap(ours, theirs, "sentence").note()) is not None:
+            say(found_twice)
     return HeadTexts(train, known)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from charlm import checkpoint, head_checkpoint, runs
 from charlm.config import HeadConfig, TrainingConfig
-from charlm.course import check_finite, is_done, rate_of, state_counters
+from charlm.course import check_finite, rate_of, state_counters
 from charlm.head_data import Examples
 from charlm.head_training import (
     HeadState,
@@ -94,7 +94,7 @@ def restore(
     restore_state(state, loaded.weights, arrays, counters)
     check_step(loaded.path, loaded.step, state.step)
     run.cut_metrics(state.step)
-    run.point(state.step, state.best_step, finished=is_done(state, config))
+    run.point(state, config)
     return state
 
 
@@ -112,6 +112,8 @@ def fit(
     As run.fit does: it ends early, everything saved, when should_stop says so or when patience is
     spent.
     """
+    if material.valid is None:
+        state.forget_best()
     numbers = sum(parameter.numel() for parameter in state.head.parameters())
     others = sum(map(len, head_checkpoint.reader_files(material.reader).values()))
     runs.check_room(run.path, 12 * numbers + others + SMALL_FILES)
@@ -121,23 +123,25 @@ def fit(
         config,
         train_steps(state, config, material.examples),
         validation=functools.partial(_validation, state, config, material),
-        go_back=functools.partial(_go_back, run, state, config),
+        go_back=functools.partial(_go_back, run, state, config, material),
         save=functools.partial(save, run, state, config, material),
         should_stop=should_stop,
         save_every_seconds=save_every_seconds,
     )
 
 
-def _go_back(run: Run, state: HeadState, config: TrainingConfig) -> None:
-    """Put back the best step, or the first random weights where there is none."""
+def _go_back(run: Run, state: HeadState, config: TrainingConfig, material: HeadMaterial) -> int:
+    """Put back the step to go back to, or the first random weights where there is none."""
     shape = state.head.config
-    if state.best_step is None:
+    step = run.step_to_go_back_to(state, is_held_out=material.valid is not None)
+    if not step:
         first = new_head_state(shape, config, state.head.softmax.weight.device)
         go_back(state, to_arrays(first.head), state_arrays(first), state_counters(first))
-        return
-    loaded = head_checkpoint.load(run.path / runs.step_name(state.best_step))
+        return step
+    loaded = head_checkpoint.load(run.path / runs.step_name(step))
     counters, arrays = head_checkpoint.load_training(loaded.path, shape)
     go_back(state, loaded.weights, arrays, counters)
+    return step
 
 
 def _validation(
@@ -150,13 +154,12 @@ def _validation(
     loss = state.logged_nats / state.logged_steps if state.logged_steps else None
     at_end = state.step >= config.num_steps
     validated = validate(state, material.valid, should_stop, material.labels, at_end=at_end)
-    state.logged_nats, state.logged_right, state.logged_steps = 0.0, 0.0, 0
-    held = validated if material.valid is not None else None
-    f1 = {"valid_f1": held.f1} if held is not None and held.f1 is not None else {}
+    state.logged_nats, state.logged_steps = 0.0, 0
+    f1 = {"valid_f1": validated.f1} if validated is not None and validated.f1 is not None else {}
     line = {
         "train_loss_nats_per_label": loss,
-        "valid_accuracy": held.accuracy if held else None,
-        "valid_loss_nats_per_label": held.loss if held else None,
+        "valid_accuracy": validated.accuracy if validated else None,
+        "valid_loss_nats_per_label": validated.loss if validated else None,
         **f1,
         "temperature": state.temperature,
         "learning_rate": rate_of(state, config, state.step - 1),

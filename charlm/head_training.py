@@ -69,15 +69,15 @@ class HeadStep(NamedTuple):
 
 
 class HeadValidated(NamedTuple):
-    """The held-out figures at a step; of training where nothing is held out.
+    """The held-out figures at a step; None where nothing is held out.
 
     loss is nats a label at the temperature that suits the held-out text best; f1 is that of whole
     spans, None where tags are none or nothing is held out.
     """
 
     step: int
-    accuracy: float
-    loss: float
+    accuracy: float | None
+    loss: float | None
     temperature: float
     is_best: bool
     f1: float | None = None
@@ -98,8 +98,12 @@ class HeadState(Course):
     best_accuracy: float | None = None
     best_f1: float | None = None
     logged_nats: float = 0.0
-    logged_right: float = 0.0
     logged_steps: int = 0
+
+    def forget_best(self) -> None:
+        """Have no best step, and no figures of one."""
+        super().forget_best()
+        self.accuracy = self.f1 = self.best_accuracy = self.best_f1 = None
 
 
 def new_head_state(
@@ -194,7 +198,6 @@ def _train_batch(
     right = float((scores.detach().argmax(1) == targets).double().mean())
     if not skipped:
         state.logged_nats += value
-        state.logged_right += right
         state.logged_steps += 1
     return HeadStep(state.step, value, right, skipped)
 
@@ -303,6 +306,8 @@ def validate(
     the best of many is in part the luckiest. None where there is no figure that is finite; that
     counts against the patience. Raises Stopped.
     """
+    if valid is None:
+        return HeadValidated(state.step, None, None, state.temperature, is_best=False)
     found = _figures(state, valid, should_stop, names)
     if found is None:
         state.worse_in_a_row += 1
@@ -321,19 +326,14 @@ def validate(
 
 def _figures(
     state: HeadState,
-    valid: Examples | None,
+    valid: Examples,
     should_stop: Callable[[], bool],
     names: Sequence[str],
 ) -> tuple[float, float, float | None, float] | None:
-    """Accuracy, loss and F1 of what is held out, the temperature fitted; else of training.
+    """Accuracy, loss and F1 of what is held out, the temperature fitted; None if not finite.
 
     And the standard error of a classifier's accuracy, 0 of what is not to be judged by it.
     """
-    if valid is None:
-        if not state.logged_steps:
-            return None
-        means = (state.logged_right / state.logged_steps, state.logged_nats / state.logged_steps)
-        return (*means, None, 0.0)
     scores = read_scores(state.head, valid, should_stop)
     if not np.isfinite(scores).all():
         return None

@@ -18,6 +18,7 @@ from charlm.cache import Cache
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig, are_typed
 from charlm.errors import CheckpointError, FieldError, TextError, UsageError, must_be_one_of
 from charlm.labels import Labelled, Labels, LabelSource, hold_out, read_labelled
+from charlm.overlap import overlap
 from charlm.partner import Partner
 from charlm.run import Material
 from charlm.spelling import train_speller
@@ -33,6 +34,7 @@ _VALIDATION_SHARE = 0.05  # of the time, at most, goes into the quick validation
 _MOST_VALIDATIONS = 40
 _CALIBRATION_SHARE = 0.03
 _FEWEST_VALIDATIONS = 8
+_FEW_CHARACTERS = 1_000  # fewer than this are remarked on
 _FEW_TOKENS = 20_000  # what is held out is always read as a whole if it is no more
 _CHEAPER_FORWARD = 0.35  # what a token costs in validation, against one in training
 
@@ -217,18 +219,29 @@ def count_steps(
     """The steps that a budget comes to, and why.
 
     Where it is time, measure gives the steps that fit in, and why; they are added to those that
-    are done, and of a new run they are no more than most_epochs.
+    are done, and of a new run they are no more than most_epochs. Steps and epochs count from the
+    beginning: raises UsageError if they leave nothing to be done.
     """
     if request.steps is not None:
-        return request.steps, "as asked"
+        return _more_than(done, request.steps, "--steps"), "as asked"
     if request.epochs is not None:
-        return max(1, round(request.epochs * per_epoch)), f"{request.epochs:g} epochs"
+        num_steps = max(1, round(request.epochs * per_epoch))
+        return _more_than(done, num_steps, "--epochs"), f"{request.epochs:g} epochs"
     steps, why = measure()
     left = max(1, round(steps))
     if done or left <= most_epochs * per_epoch:
         return done + left, why
     why = f"more than {most_epochs:.0f} epochs seldom help; --epochs asks for more"
     return max(1, round(most_epochs * per_epoch)), why
+
+
+def _more_than(done: int, num_steps: int, option: str) -> int:
+    if num_steps <= done:
+        raise UsageError(
+            f"the run is at step {done:,} already, and would end at step {num_steps:,}: {option} "
+            "counts from the beginning of the run. Ask for more, or for more --time."
+        )
+    return num_steps
 
 
 def read_texts(request: Request, say: Say) -> Texts:
@@ -334,6 +347,13 @@ def _say_text(
         f"{'sequence' if counts.sequences == 1 else 'sequences'}, one a {split_on}{chosen}; "
         f"{corpora.count(valid).characters:,} more held out"
     )
+    if counts.characters < _FEW_CHARACTERS:
+        say(
+            f"that is very little text ({counts.characters:,} characters): a model learns little "
+            f"more from it than the text itself. A useful one takes {_FEW_CHARACTERS:,} and more"
+        )
+    if request.valid and (note := overlap(train, valid, split_on).note()):
+        say(note)
 
 
 def material_of(

@@ -58,10 +58,10 @@ MOST_ROLLBACKS = 5  # each halves the learning rate
 
 
 class Validated(NamedTuple):
-    """The held-out loss (nats per token) at a step; the training loss where nothing is held out."""
+    """The held-out loss (nats per token) at a step; None where nothing is held out."""
 
     step: int
-    loss: float
+    loss: float | None
     is_best: bool
 
 
@@ -195,7 +195,7 @@ class Run:
         check_step(loaded.path, loaded.step, state.step)
         state.partner = None if loaded.partner is None else loaded.partner.parameters
         self.cut_metrics(state.step)
-        self.point(state.step, state.best_step, finished=is_done(state, config))
+        self.point(state, config)
         return state
 
     def save(self, state: TrainingState, config: TrainingConfig, material: Material) -> Saved:
@@ -241,20 +241,34 @@ class Run:
     def keep(self, state: Course, config: TrainingConfig, files: dict[str, bytes]) -> Saved:
         """Write the files of a step, move the pointers, then drop what neither is best nor last."""
         path = checkpoint.save_step(self.path, state.step, files)
-        self.point(state.step, state.best_step, finished=is_done(state, config))
+        self.point(state, config)
         return Saved(state.step, path)
 
-    def point(self, latest: int, best: int | None, *, finished: bool) -> None:
+    def point(self, state: Course, config: TrainingConfig) -> None:
         """Bring pointers.json up to date, then drop what neither is the best step nor the last.
 
-        After a save, and after a kill amid one.
+        After a save, and after a kill amid one. Without a best step the last one is what readers
+        take, and that of the last validation stays, too: it is the one to go back to.
         """
+        latest, best = state.step, state.best_step
+        kept = {latest, state.validated if best is None else best}
         if best is None or best not in runs.steps(self.path):
             best = latest
-        pointers = {"latest": latest, "best": best, "finished": finished}
+        pointers = {"latest": latest, "best": best, "finished": is_done(state, config)}
         if runs.pointers(self.path) != pointers:
             runs.write_json(self.path / "pointers.json", pointers)
-        runs.remove_steps(self.path, {latest, best})
+        runs.remove_steps(self.path, kept)
+
+    def step_to_go_back_to(self, state: Course, *, is_held_out: bool) -> int:
+        """The step whose weights replace those that went wrong (0: the first, random ones).
+
+        It is the best one; where no text is held out, the one of the last validation. Neither
+        depends on the clock, so a run that is stopped and resumed goes back to the same.
+        """
+        if is_held_out or not state.validated:
+            return state.best_step or 0
+        there = runs.steps(self.path)
+        return state.validated if state.validated in there else there[-1]
 
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
@@ -321,8 +335,11 @@ def fit(
 
     Ends early, everything saved, when should_stop says so after a step or amid a long validation
     (which is then the first thing to be done by whoever goes on), or when patience is spent:
-    config.patience validations in a row without a new best (0 is off).
+    config.patience validations in a row without a new best (0 is off). Where nothing is held out
+    there is no best, and patience is never spent.
     """
+    if material.valid is None:
+        state.forget_best()  # which older versions took from the loss of training
     run.check_room(state, material)
 
     def steps() -> Iterator[Step]:
@@ -339,7 +356,7 @@ def fit(
         config,
         steps(),
         validation=functools.partial(_validation, state, config, material),
-        go_back=functools.partial(_go_back, run, state, config),
+        go_back=functools.partial(_go_back, run, state, config, material),
         save=functools.partial(run.save, state, config, material),
         should_stop=should_stop,
         save_every_seconds=save_every_seconds,
@@ -353,7 +370,7 @@ def carry_on(
     steps: Iterator[S],
     *,
     validation: Callable[[Callable[[], bool]], tuple[V | None, dict[str, Any]]],
-    go_back: Callable[[], None],
+    go_back: Callable[[], int],
     save: Callable[[], Saved],
     should_stop: Callable[[], bool],
     save_every_seconds: float,
@@ -362,7 +379,7 @@ def carry_on(
 
     validation gives its figures, None where there are none that are finite, and the line of the
     log; it is told when to raise Stopped, and has then changed nothing. go_back puts the weights
-    of the best step back.
+    of an earlier step back, and says of which.
     """
     begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
     while not is_done(state, config):
@@ -411,17 +428,15 @@ def _validate_and_log(
     run.log({"step": state.step, "seconds": round(state.seconds, 3), **line})
     if validated is not None:
         yield validated
-    return validated is None or validated.is_best or is_done(state, config)
+    # Without a best step it is the last one that counts.
+    is_wanted = validated is None or validated.is_best or state.best_step is None
+    return is_wanted or is_done(state, config)
 
 
 def _heed_nan(
-    state: Course, config: TrainingConfig, go_back: Callable[[], None]
+    state: Course, config: TrainingConfig, go_back: Callable[[], int]
 ) -> RolledBack | None:
-    """After a step whose loss or gradient is not finite: what config.on_nan says.
-
-    The weights to go back to are those of the best step: it stands on disk, and which it is does
-    not depend on the clock, so a run that is stopped and resumed goes back to the same.
-    """
+    """After a step whose loss or gradient is not finite: what config.on_nan says."""
     if config.on_nan == "skip":
         return None
     what = f"training diverged: step {state.step:,} gave a loss or gradient that is not finite"
@@ -431,21 +446,22 @@ def _heed_nan(
         raise DivergedError(
             f"{what}, after {MOST_ROLLBACKS} rollbacks. Begin again with a lower --learning-rate."
         )
-    go_back()
-    return RolledBack(state.step, state.best_step or 0)
+    return RolledBack(state.step, go_back())
 
 
-def _go_back(run: Run, state: TrainingState, config: TrainingConfig) -> None:
-    """Put back the best step, or the first random weights where there is none."""
-    if state.best_step is None:
+def _go_back(run: Run, state: TrainingState, config: TrainingConfig, material: Material) -> int:
+    """Put back the step to go back to, or the first random weights where there is none."""
+    step = run.step_to_go_back_to(state, is_held_out=material.valid is not None)
+    if not step:
         first = new_state(state.model.config, config, state.model.embedding.weight.device)
         roll_back(state, to_arrays(first.model), state_arrays(first), state_counters(first))
         state.partner = None
-        return
-    loaded = checkpoint.load(run.path / runs.step_name(state.best_step))
+        return step
+    loaded = checkpoint.load(run.path / runs.step_name(step))
     counters, arrays = checkpoint.load_training(loaded.path)
     roll_back(state, loaded.weights, arrays, counters)
     state.partner = None if loaded.partner is None else loaded.partner.parameters
+    return step
 
 
 def _validation(
@@ -456,15 +472,13 @@ def _validation(
 ) -> tuple[Validated | None, dict[str, Any]]:
     """The held-out figures now, and the line of the log."""
     loss = state.logged_nats / state.logged_targets if state.logged_targets else None
-    validated = _validate(state, config, material, loss, should_stop)
+    validated = _validate(state, config, material, should_stop)
     state.logged_nats, state.logged_targets = 0.0, 0
     line = {
         "epoch": state.epoch,
         "tokens": state.tokens,
         "train_loss_nats_per_token": loss,
-        "valid_loss_nats_per_token": (
-            validated.loss if material.valid is not None and validated else None
-        ),
+        "valid_loss_nats_per_token": validated.loss if validated else None,
         "learning_rate": rate_of(state, config, state.step - 1),
         "grad_norm": state.grad_norm,
     }
@@ -475,18 +489,14 @@ def _validate(
     state: TrainingState,
     config: TrainingConfig,
     material: Material,
-    train_loss: float | None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Validated | None:
     """The held-out loss now, with best and patience brought up to date."""
-    if material.valid is not None:
-        with weights_for_use(state) as model:
-            loss: float | None = _held_out_loss(
-                model, material.valid, state, config, material, should_stop
-            )
-    else:
-        loss = train_loss
-    if loss is None or not math.isfinite(loss):
+    if material.valid is None:
+        return Validated(state.step, None, is_best=False)
+    with weights_for_use(state) as model:
+        loss = _held_out_loss(model, material.valid, state, config, material, should_stop)
+    if not math.isfinite(loss):
         state.worse_in_a_row += 1
         return None
     is_best = state.best_loss is None or loss < state.best_loss

@@ -1,6 +1,7 @@
 """Where errors become one line on stderr and an exit code, and signals become a clean end."""
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -24,6 +25,19 @@ from charlm.errors import CharlmError, FieldError, did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+OUT_OF_MEMORY = (
+    "charlm: error: out of memory: this machine, or a limit set on the process, has no more to "
+    "give. Try a smaller --hidden or --batch-size, or less text at a time."
+)
+_NO_MEMORY = (
+    "allocate memory",
+    "out of memory",
+    "not enough memory",
+    "bad_alloc",
+    "memory allocation",
+    "failed to map segment",
+)
 
 debug = False  # set once, by the callback of the command line
 
@@ -95,13 +109,15 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
             _silence(sys.stdout, sys.stderr)  # whoever read has gone
             raise SystemExit(128 + 13) from None
         except OSError as error:
+            if is_out_of_memory(error):
+                _complain(OUT_OF_MEMORY, 1)
             _silence(sys.stdout)
             what = error.strerror or str(error)
             where = "" if error.filename is None else f" ({error.filename})"
             _complain(f"charlm: error: {_in_a_line(what + where)}.", 1)
-        except MemoryError:
-            _complain("charlm: error: out of memory. Try a smaller --hidden or --batch-size.", 1)
         except Exception as error:
+            if is_out_of_memory(error):
+                _complain(OUT_OF_MEMORY, 1)
             message = f"charlm: unexpected error: {type(error).__name__}: {_in_a_line(error)}"
             _complain(f"{message}\nThis is a fault of charlm; --debug shows where.", 1)
 
@@ -143,6 +159,17 @@ def complain_of(error: CharlmError) -> NoReturn:
     """One line, and the exit code of the error; a field is called by the option that sets it."""
     what = f"{option_of(error.field)} {error.what}" if isinstance(error, FieldError) else error
     _complain(f"charlm: error: {_in_a_line(what)}", error.exit_code)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left, whoever raised it.
+
+    torch, its kernels and the loader of libraries have no type of error for it, but words.
+    """
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    library = isinstance(error, (RuntimeError, ImportError))
+    return library and any(words in str(error).lower() for words in _NO_MEMORY)
 
 
 def complain_of_usage(error: Any) -> NoReturn:

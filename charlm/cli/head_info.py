@@ -3,6 +3,7 @@
 import textwrap
 from pathlib import Path
 
+from charlm.cli import held_out
 from charlm.cli.terminal import out, out_json, safe_text
 
 _LABELS = 100  # that are named
@@ -14,7 +15,7 @@ def show_head(path: Path, *, json: bool) -> None:
     from charlm import head_checkpoint
 
     loaded = head_checkpoint.load(path)
-    config, info = loaded.config, loaded.info
+    config, info = loaded.config, held_out.figures(loaded.info)
     parameters = sum(array.size for array in loaded.weights.values())
     if json:
         out_json({"path": str(loaded.path), "parameters": parameters, **info})
@@ -41,5 +42,7 @@ def show_head(path: Path, *, json: bool) -> None:
         f1 = info.get("best_span_f1")
         spans = f"F1 of spans {f1:.4f}, " if isinstance(f1, float) else ""
         rows["validation"] = f"accuracy {accuracy:.4f}, {spans}{loss:.4f} nats per label"
+    elif held_out.is_none(info):
+        rows["validation"] = "none, nothing was held out"
     for key, value in rows.items():
         out(f"{key + ':':<12} {value}\n")

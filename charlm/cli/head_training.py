@@ -152,10 +152,14 @@ def _fit(
     quiet: bool,
 ) -> None:
     """Train to the end or to a signal, and say what came of it."""
+    from charlm.cli.held_out import say_none, ways
     from charlm.head_run import fit, save
     from charlm.heads import to_arrays
 
     material, config = settled.material, settled.training
+    split_on = None if settled.model.kind == "tagger" else material.about["split_on"]
+    if material.valid is None:
+        say_none(run, config, split_on, say)
     carry_out(
         run,
         sum(array.size for array in to_arrays(state.head).values()),
@@ -171,7 +175,8 @@ def _fit(
     else:
         say(f"next: charlm tag{model_option(run.path)} --evaluate FILE")
     if material.valid is None:
-        out("best validation accuracy: none, nothing was held out\n")
+        how = ways(run, split_on)
+        out(f"best validation accuracy: none, nothing was held out; {how} holds some out\n")
         return
     if state.best_step is None:
         out("best validation accuracy: none, no validation gave a finite loss\n")

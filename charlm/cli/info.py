@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli import options
+from charlm.cli import held_out, options
 from charlm.cli.rules import OneOf, Rules
 from charlm.cli.terminal import out, out_json, safe_text, say
 from charlm.config import RUNS
@@ -46,7 +46,7 @@ def info_cli(
         show_head(path, json=json)
         return
     loaded = checkpoint.load_named(model if model is not None else path.parent.name, root)
-    config, info = loaded.config, loaded.info
+    config, info = loaded.config, held_out.figures(loaded.info)
     parameters = sum(array.size for array in loaded.weights.values())
     labels = loaded.labels
     if json:
@@ -79,9 +79,12 @@ def info_cli(
     if loaded.partner is not None:
         rows["partner"] = f"{_partner(loaded.partner)}; not with --alone"
     best = info.get("best_loss_nats_per_token")
-    if isinstance(best, float):
+    if held_out.is_none(info):
+        rows["validation"] = "none, nothing was held out"
+    elif isinstance(best, float):
         given = ", given all others" if config.bidirectional else ""
-        rows["validation"] = f"{best:.4f} nats per token{given}"
+        symbol = ", <UNK> as one symbol" if held_out.size(info, "unknown_nats") else ""
+        rows["validation"] = f"{best:.4f} nats per token{given}{symbol}"
     if text_index.stands(loaded.path.parent):
         rows["index"] = "novelty.safetensors, which holds the training text"
     for key, value in rows.items():

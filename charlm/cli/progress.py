@@ -98,7 +98,7 @@ class TextDisplay(Display):
         characters: int = self.material.about["train"]["characters"]
         self.characters_per_token = characters / self.material.text.num_tokens
         self.loss: float | None = None
-        self.valid = state.best_loss
+        self.valid = state.best_loss if self.material.valid is not None else None
         self.tokens_before = state.tokens
         self.sampled_at = self.begun
         self.is_pseudo = state.model.config.bidirectional

@@ -116,8 +116,6 @@ def go_on(
     """
     from charlm.run import is_done, surroundings
 
-    if config.to_json() != run.asked().get("training"):
-        run.extend(config)
     if is_longer and is_done(state, config):
         state.worse_in_a_row = 0
     if is_done(state, config) and is_calibrated:
@@ -125,6 +123,8 @@ def go_on(
             f"{run.path} is finished: {state.step:,} steps. To train it further give a larger "
             "budget with --steps, --epochs or --time."
         )
+    if config.to_json() != run.asked().get("training"):
+        run.extend(config)
     say(f"going on from step {state.step:,} of {config.num_steps:,}")
     if changes := _changes(saved, surroundings(state)):
         say(f"not bit for bit as it would have been: {changes}")

@@ -13,11 +13,14 @@ from charlm.cli.resuming import continued, device_of, existing
 from charlm.cli.terminal import out, say
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from charlm.batching import TokenizedText
     from charlm.checkpoint import Checkpoint
     from charlm.cli.progress import Display
     from charlm.request import Settled
-    from charlm.run import Run
+    from charlm.run import Material, Run
     from charlm.training import TrainingState
 
 
@@ -108,10 +111,13 @@ def _fit(
     quiet: bool,
 ) -> None:
     """Train to the end or to a signal, and say what came of it."""
+    from charlm.cli.held_out import say_none
     from charlm.cli.progress import TextDisplay
     from charlm.model import num_parameters
     from charlm.run import fit
 
+    if settled.material.valid is None:
+        say_none(run, settled.training, settled.material.split_on, say)
     carry_out(
         run,
         num_parameters(state.model),
@@ -122,7 +128,7 @@ def _fit(
         say,
         quiet,
     )
-    _report(run.path, settled, say)
+    _report(run, settled, say)
 
 
 def carry_out(
@@ -157,61 +163,70 @@ def carry_out(
         raise SystemExit(128 + signals.received)
 
 
-def _report(path: Path, settled: "Settled", say: Callable[[str], None]) -> None:
+def _report(run: "Run", settled: "Settled", say: Callable[[str], None]) -> None:
     """Name the next commands, and end with the validation loss of the best step, exactly."""
-    from charlm import checkpoint, metrics, runs
-    from charlm.evaluation import token_log_probs
-    from charlm.model import from_arrays
+    from charlm import checkpoint, runs
+    from charlm.cli.held_out import ways
 
-    best = checkpoint.load(runs.best_step(path))
-    name = model_option(path)
+    best = checkpoint.load(runs.best_step(run.path))
+    name = model_option(run.path)
     if best.config.bidirectional:
-        _report_pseudo(best, settled, say)
-        return
-    if best.labels is None:
+        gap = "a text with a [?] in it"
+        say(f'next: charlm fill{name} "{gap}"   or   charlm score{name} "a sentence"')
+    elif best.labels is None:
         say(f'next: charlm sample{name} --n 20   or   charlm score{name} "a sentence"')
     else:
         label = max(zip(best.labels.counts, best.labels.names, strict=True))[1]
         said = f"charlm sample{name} --label {shlex.quote(label)} --n 20"
         say(f'next: {said}   or   charlm classify{name} "a text"')
-    valid = settled.material.valid
-    if valid is not None and best.labels is not None:
-        _calibrate(best.path, valid, say)
-    if valid is None:
-        out("best validation loss: none, no text was held out\n")
+    material = settled.material
+    what = "pseudo-loss" if best.config.bidirectional else "loss"
+    if material.valid is None:
+        how = ways(run, material.split_on)
+        out(f"best validation {what}: none, no text was held out; {how} holds some out\n")
         return
-    log_probs, _ = token_log_probs(from_arrays(best.config, best.weights), valid)
+    if best.labels is not None:
+        _calibrate(best.path, material.valid, say)
+    held = material.about["valid"]
+    out(f"best validation {what}: {_figures(best, material, held, say)} (step {best.step})\n")
+
+
+def _figures(
+    best: "Checkpoint", material: "Material", held: dict[str, Any], say: Callable[[str], None]
+) -> str:
+    """What a step makes of the text held out, all of it read, what is unknown in it spelled.
+
+    Of a bidirectional model that is no log-probability of a text, but of each token given all
+    others.
+    """
+    from charlm import metrics
+
+    assert material.valid is not None
+    number, unknown = material.valid.num_tokens, held["unknown_nats"]
+
+    def per_token(log_probs: "NDArray[np.floating]") -> str:
+        return f"{(unknown - float(log_probs.sum())) / number:.4f} nats per token"
+
+    if best.config.bidirectional:
+        from charlm.bidirectional import from_arrays as both_sides
+        from charlm.torch_cloze import pseudo_log_probs
+
+        log_probs, _ = pseudo_log_probs(both_sides(best.config, best.weights), material.valid)
+    else:
+        from charlm.evaluation import token_log_probs
+        from charlm.model import from_arrays
+
+        log_probs, _ = token_log_probs(from_arrays(best.config, best.weights), material.valid)
     if best.partner is not None:
-        say(f"the network alone: {-log_probs.mean():.4f} nats per token; with its partner:")
-        evidence = settled.material.evidence
-        if evidence is not None:
-            log_probs = best.partner.combine(log_probs, evidence)
-    nats = -float(log_probs.sum())
-    held = settled.material.about["valid"]
-    bits = metrics.bits_per(-nats - held["unknown_nats"], held["characters"])
-    out(
-        f"best validation loss: {nats / valid.num_tokens:.4f} nats per token, "
-        f"{bits:.4f} bits per character (step {best.step})\n"
-    )
-
-
-def _report_pseudo(best: "Checkpoint", settled: "Settled", say: Callable[[str], None]) -> None:
-    """The same of a bidirectional model: its loss is no log-probability of a text."""
-    from charlm.bidirectional import from_arrays
-    from charlm.torch_cloze import pseudo_log_probs
-
-    name = model_option(best.path.parent)
-    gap = "a text with a [?] in it"
-    say(f'next: charlm fill{name} "{gap}"   or   charlm score{name} "a sentence"')
-    valid = settled.material.valid
-    if valid is None:
-        out("best validation pseudo-loss: none, no text was held out\n")
-        return
-    log_probs, _ = pseudo_log_probs(from_arrays(best.config, best.weights), valid)
-    out(
-        f"best validation pseudo-loss: {-log_probs.mean():.4f} nats per token, given all others "
-        f"(step {best.step})\n"
-    )
+        say(f"the network alone: {per_token(log_probs)}; with its partner:")
+        if material.evidence is not None:
+            log_probs = best.partner.combine(log_probs, material.evidence)
+    if unknown:
+        say(f"<UNK> as one symbol: {-log_probs.mean():.4f} nats per token; spelled:")
+    if best.config.bidirectional:
+        return f"{per_token(log_probs)}, given all others"
+    bits = metrics.bits_per(float(log_probs.sum()) - unknown, held["characters"])
+    return f"{per_token(log_probs)}, {bits:.4f} bits per character"
 
 
 def _calibrate(path: Path, valid: "TokenizedText", say: Callable[[str], None]) -> None:
