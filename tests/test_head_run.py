@@ -336,7 +336,7 @@ def test_counters_that_cannot_be_are_refused(tmp_path: Path) -> None:
         material = material_of(tmp_path, "tagger")
         *_, state = begun(run, material, "tagger")
     sound = state_counters(state)
-    assert {"step", "rollbacks", "best_f1", "temperature", "logged_right"} < set(sound)
+    assert {"step", "rollbacks", "best_f1", "temperature", "logged_nats"} < set(sound)
     assert not {"head", "optimizer"} & set(sound)
     for name in sound:
         for value in ("1", -1, math.nan, True, [1]):

@@ -281,14 +281,14 @@ def test_nothing_is_held_out_where_none_is_asked_for(corpus: Path) -> None:
 def test_the_split_is_chosen_from_the_training_text(tmp_path: Path) -> None:
     """Unasked, verses are paragraphs, and the choice is told; asked for lines, they are lines."""
     poem = tmp_path / "poem.txt"
-    poem.write_text("a b\nc d\n\n" * 8, encoding="utf-8")
+    poem.write_text("a b\nc d\n\n" * 200, encoding="utf-8")
     said: list[str] = []
     texts = read_texts(asked(poem, valid_share=0.0), said.append)
     assert texts.split_on == "paragraph"
-    assert texts.train == ["a b\nc d"] * 8
+    assert texts.train == ["a b\nc d"] * 200
     assert "--split-on" in said[-1]
     texts = read_texts(asked(poem, valid_share=0.0, split_on="line"), said.append)
-    assert texts.train == ["a b", "c d"] * 8
+    assert texts.train == ["a b", "c d"] * 200
     assert "--split-on" not in said[-1]
 
 

@@ -358,17 +358,6 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, value: floa
     checkpoint.load(runs.best_step(path))
 
 
-def test_without_held_out_text_the_training_loss_decides(tmp_path: Path) -> None:
-    """Nothing held out: the validations are of the training loss since the last one."""
-    material = material_of()
-    config = training_config(num_steps=9)
-    _, events = train(tmp_path / "run", material, model_config(material), config)
-    told = [e.loss for e in events if isinstance(e, Validated)]
-    lines = logged(tmp_path / "run")
-    assert told == [line["train_loss_nats_per_token"] for line in lines]
-    assert {line["valid_loss_nats_per_token"] for line in lines} == {None}
-
-
 def test_patience_ends_a_run_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After `patience` validations in a row without a new best the run ends, saved, its best kept;
     0 waits for ever.
