@@ -84,6 +84,7 @@ def run(trial: Trial, folder: Path) -> tuple[tuple[str, ...], list[tuple[float, 
     command += ["--time", trial.time, "--name", trial.name]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     found = re.search(r"loss: ([\d.]+) nats per token, ([\d.]+) bits", done.stdout)
+    closed = re.search(r"as one symbol: ([\d.]+) nats", done.stderr)  # what perplexities are of
     epochs = re.search(r"([\d.]+) epochs", done.stderr)
     model = re.search(r"ask for (.*)", done.stderr)
     if not (found and epochs and model):
@@ -94,4 +95,4 @@ def run(trial: Trial, folder: Path) -> tuple[tuple[str, ...], list[tuple[float, 
         values = json.loads(line)
         curve.append((values["seconds"], values["valid_loss_nats_per_token"]))
     thinned = curve[:: max(1, len(curve) // 10)]
-    return (*found.groups(), epochs[1], model[1]), thinned
+    return ((closed or found)[1], found[2], epochs[1], model[1]), thinned
