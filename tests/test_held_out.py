@@ -67,6 +67,7 @@ def test_where_nothing_is_held_out_there_is_no_figure_of_it(here: Path, kind: st
     assert "none, nothing was held out" in good("info", "--model", "run").out
     about = json.loads(good("info", "--model", "run", "--json").out)
     assert {value for name, value in about.items() if name.startswith("best_")} == {None}
+    assert json.loads(good("list", "--json").out)["loss_nats"] is None
 
 
 def test_the_way_out_that_is_named_works(here: Path) -> None:
@@ -108,6 +109,7 @@ def test_a_best_step_of_old_is_forgotten_and_its_figure_not_shown(here: Path) ->
     assert "none, nothing was held out" in good("info", "--model", "run").out
     shown = json.loads(good("info", "--model", "run", "--json").out)
     assert shown["best_loss_nats_per_token"] is None
+    assert json.loads(good("list", "--json").out)["loss_nats"] is None
     said = good("train", "--resume", "--name", "run", "--steps", "6").err
     assert "valid - " in said
     assert runs.pointers(path.parent) == {"latest": 6, "best": 6, "finished": True}

@@ -164,7 +164,7 @@ def _row(run: Path) -> dict[str, Any]:
     }
     try:
         _, files = checkpoint.read_step(best, ("model.json", "tokenizer.json"))
-        info = parse_json(best / "model.json", files.get("model.json", b""))
+        info = held_out.figures(parse_json(best / "model.json", files.get("model.json", b"")))
         if kind == runs.LANGUAGE_MODEL:
             shapes = weights.shapes(ModelConfig.from_json(info.get("model")))
         else:
