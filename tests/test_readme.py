@@ -1,0 +1,220 @@
+"""The README and docs/ can be pasted: what they show runs, in their order, on the bundled texts."""
+
+import itertools
+import re
+import shlex
+import shutil
+import subprocess
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.helpers_cli import charlm
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+
+# What is not run, for it names a text that does not come with charlm, or a model made of one: it
+# is looked at whether its options are there. Everything else runs.
+NOT_BUNDLED = ("play.txt", "names/", "reviews/", "verses.tsv", "table.tsv", "posts.jsonl")
+
+# In place of the minutes that the README trains for.
+BUDGET = ("--steps", "2", "--hidden", "8")
+# Samples of a model that has learned little are long.
+SHORT = ("--max-tokens", "40")
+
+
+class Command(NamedTuple):
+    """A line to type, and what the README says is printed: every line of it, or a part."""
+
+    line: str
+    shown: tuple[str, ...]
+
+    @property
+    def needs_a_text(self) -> bool:
+        """Whether it needs one that is not there."""
+        return any(name in self.line for name in NOT_BUNDLED) and "data/" not in self.line
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that is printed is shown."""
+        kept = "--max-bits" in self.line  # as many lines as the model finds good
+        return not kept and not any(line.strip() == "…" for line in self.shown)
+
+
+_BLOCK = re.compile(
+    r"^```(\w*)\n(.*?)^```|((?:^ {4}[^\n]*\n|^\n(?= {4}))+)", re.DOTALL | re.MULTILINE
+)
+
+
+def commands(path: Path) -> list[Command]:
+    """The command lines of a text's blocks, with and without a prompt, in their order.
+
+    What a block shows below "it prints:" is what the last command prints, with another text.
+    """
+    text = path.read_text(encoding="utf-8")
+    found: list[Command] = []
+    for block in _BLOCK.finditer(text):
+        language, fenced, indented = block.groups()
+        lines = fenced.splitlines() if indented is None else textwrap.dedent(indented).splitlines()
+        goes_on = text[: block.start()].rstrip().endswith("it prints:")
+        for line in lines if not language else ():
+            if re.match(r"\$ |charlm ", line):
+                goes_on = True
+                found.append(Command(line.removeprefix("$ ").partition("  #")[0], ()))
+            elif goes_on and line.strip():
+                found[-1] = found[-1]._replace(shown=(*found[-1].shown, line))
+    return found
+
+
+def parts(line: str) -> tuple[list[str], str, str]:
+    """The arguments of charlm, what its output is piped into, and the file that it goes to."""
+    line, _, file = line.partition(" > ")
+    line, _, pipe = line.partition(" | ")
+    return shlex.split(line)[1:], pipe, file
+
+
+def shortened(arguments: list[str]) -> list[str]:
+    """The same with a tiny budget where something is trained, and short samples."""
+    if arguments[0] == "sample":
+        return [*arguments, *SHORT]
+    if arguments[0] != "train":
+        return arguments
+    budgets = ("--time", "--epochs", "--steps")
+    pairs = zip(arguments, ("", *arguments[:-1]), strict=True)
+    kept = [now for now, before in pairs if now not in budgets and before not in budgets]
+    return [*kept, *BUDGET]
+
+
+def run(command: Command) -> list[str]:
+    """Run a command line as a person would and return what is on the screen."""
+    if not command.line.startswith("charlm "):
+        done = subprocess.run(
+            ["bash", "-c", command.line], check=True, capture_output=True, text=True
+        )
+        return (done.stdout + done.stderr).splitlines()
+    arguments, pipe, file = parts(command.line)
+    ended = charlm(*shortened(arguments))
+    assert ended.code == 0, f"{command.line}: {ended.err.decode()}"
+    out, err = ended.out.decode(), ended.err.decode()
+    if pipe:
+        out = subprocess.run(
+            ["bash", "-c", pipe], input=out, check=True, capture_output=True, text=True
+        ).stdout
+    if file:
+        Path(file).write_text(out, encoding="utf-8")
+        out = ""
+    return (err + out if arguments[0] == "train" else out + err).splitlines()
+
+
+def key(line: str) -> str:
+    """What of a line does not depend on the model: its first words, or that it is a row."""
+    words = line.split()
+    if words and re.match(r"[-+\d.]", words[0]):
+        figures = itertools.takewhile(
+            lambda word: re.match(r"[-+]?\d[\d.,]*(e[-+]\d+)?%?$", word), words
+        )
+        return f"{len(list(figures))} figures"
+    begun = re.match(r"[^\d\"“…:]*:?", line)
+    assert begun is not None
+    return re.sub(r" [-+]$|^\w+ is better$", "", " ".join(begun[0].split()))
+
+
+def is_free(command: Command) -> bool:
+    """Whether what is printed are texts and tags: a model that learned little has others."""
+    name, line = command.line.split()[1], command.line
+    return (
+        name == "fill"
+        or "--max-bits" in line
+        or (
+            (name == "sample" and "--report" not in line)
+            or (name == "tag" and "--evaluate" not in line)
+        )
+    )
+
+
+def check_shown(command: Command, printed: list[str]) -> None:
+    """What is shown is what is printed: so many lines, the same words, as many figures in rows."""
+    shown = [line for line in command.shown if line.strip() not in ("", "…")]
+    told = [line for line in printed if line.strip()]
+    if shown and command.is_whole:
+        assert len(printed if is_free(command) else told) == len(shown), (command.line, printed)
+    if is_free(command):
+        return
+    there = {"", *map(key, told)}
+    missing = {key(line) for line in shown if set(line) - set("▁▂▃▄▅▆▇█ ")} - there
+    assert not missing, f"{command.line}: {missing} is not in {there}"
+    for line in shown:  # these depend on the bundled text alone
+        of_the_text = line.startswith("text: ") or "charlm tokenize" in command.line
+        assert not of_the_text or line in printed
+
+
+def place(folder: Path) -> None:
+    """A directory in which the README is followed: a checkout's data, the reader's own text."""
+    shutil.copytree(ROOT / "data", folder / "data")
+    shutil.copy(ROOT / "data" / "dinosaurs.txt", folder / "corpus.txt")
+
+
+def test_the_readme_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every block that needs only bundled texts: exit code 0, and the output is of that shape."""
+    place(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CHARLM_RUNS", raising=False)
+    found = [one for one in commands(ROOT / "README.md") if not one.needs_a_text]
+    for command in found:
+        check_shown(command, run(command))
+    assert len(found) >= 25
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        exec(block, {"print": lambda *_: None})
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_the_docs_name_options_that_there_are(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command line of docs/ is one that charlm understands."""
+    monkeypatch.chdir(tmp_path)
+    for command in commands(path):
+        if command.line.startswith("charlm "):
+            ended = charlm(*parts(command.line)[0], "--help")
+            assert ended.code == 0, f"{command.line}: {ended.err.decode()}"
+
+
+def test_every_command_of_the_readme_is_one() -> None:
+    """Those that need another text, too, have only options that there are."""
+    for command in commands(ROOT / "README.md"):
+        if command.line.startswith("charlm "):
+            assert charlm(*parts(command.line)[0], "--help").code == 0, command.line
+
+
+def test_blocks_are_found_and_what_they_show(tmp_path: Path) -> None:
+    """The reading of the README is itself tested: prompts, bare lines, output, what is left out."""
+    path = tmp_path / "x.md"
+    path.write_text(
+        "Text.\n\n    $ charlm train --demo\n    run: x\n    …\n    best: 1\n\n"
+        "    charlm list\n    charlm info x  # a comment\n\n"
+        "```\n$ charlm next a | head -n 1\nr\n```\n"
+        "```python\ncharlm = 1\n```\n"
+    )
+    found = commands(path)
+    assert found == [
+        Command("charlm train --demo", ("run: x", "…", "best: 1")),
+        Command("charlm list", ()),
+        Command("charlm info x", ()),
+        Command("charlm next a | head -n 1", ("r",)),
+    ]
+    assert [one.is_whole for one in found] == [False, True, True, True]
+
+    assert shortened(["train", "a", "--time", "3m", "--name", "x"]) == [
+        *("train", "a", "--name", "x"),
+        *BUDGET,
+    ]
+    with pytest.raises(AssertionError):
+        check_shown(Command("charlm score a", ("rank  x", "1 2 a")), ["rank  y", "1 2 a"])
+    with pytest.raises(AssertionError):
+        check_shown(Command("charlm score a", ("rank  x",)), ["rank  x", "1 2 a"])
