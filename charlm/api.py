@@ -458,7 +458,7 @@ class LanguageModel:
             raise UsageError("there is nothing to tune: one model, which was trained alone.")
         ids = ended(self.tokenizer, texts)
         log_probs, _ = self._network(self.kind_for(sum(map(len, ids)))).token_log_probs(ids)
-        fitted = partner.fit(self.partner, log_probs, self.partner.evidence(ids), rounds=50)
+        fitted = partner.fit(self.partner, log_probs, self.partner.evidence(ids))
         tuned = copy.copy(self)
         tuned.partner, tuned._engines, tuned._samplers = fitted, {}, {}
         return tuned

@@ -86,9 +86,9 @@ class Cache:
         return Counts(seen[:, within], total[:, within])
 
     def rows(
-        self, p: NDArray[Any], histories: Ids, a: NDArray[Any], b: NDArray[Any]
+        self, log_p: NDArray[Any], histories: Ids, a: NDArray[Any], b: NDArray[Any]
     ) -> NDArray[Any]:
-        """p_K (B, V) from p (B, V) and histories (B, L); a and b (K,).
+        """log p_K (B, V) from log p (B, V) and histories (B, L); a and b (K,).
 
         A history ends at the right with the token just read; left of its mark stands -1. Of a
         longer one, its last ``reach`` tokens or more.
@@ -96,7 +96,7 @@ class Cache:
         known = (histories >= 0) & (histories < self.vocab_size)
         length = histories.shape[1]
         first = max(0, length - self.window)  # what came before has left the window
-        p = p.copy()
+        log_p = log_p.copy()
         shortest = min(self.lengths[0], 1)
         first = max(first, shortest)
         if shortest:  # the next token may be any that follows one like the last
@@ -118,12 +118,27 @@ class Cache:
             if not len(row):
                 break
             index = self.lengths.index(k)
-            number = np.bincount(row, minlength=len(p))
-            alpha = a[index] * (1.0 + number) ** b[index]
-            weight = np.where(number > 0, 1 / (number + alpha), 0.0)
-            p *= np.where(number > 0, alpha * weight, 1.0)[:, None].astype(p.dtype)
-            np.add.at(p, (row, histories[row, at]), weight[row].astype(p.dtype))
-        return p
+            number = np.bincount(row, minlength=len(log_p))
+            log_alpha = np.log(a[index]) + b[index] * np.log1p(number)
+            log_sum = np.logaddexp(np.log(np.maximum(number, 1)), log_alpha)
+            less = np.where(number > 0, log_alpha - log_sum, 0.0)  # where nothing follows, as it is
+            log_p += less[:, None].astype(log_p.dtype)
+            where, count = _counted(row * log_p.shape[1] + histories[row, at], log_p.size)
+            of_cache = np.log(count) - log_sum[where // log_p.shape[1]]
+            flat = log_p.reshape(-1)
+            flat[where] = np.logaddexp(flat[where], of_cache)
+        return log_p
+
+
+def _counted(cells: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of ``size`` cells occur, and how often: without sorting, for there are many."""
+    number = np.arange(len(cells))
+    last = np.empty(size, dtype=np.int64)
+    last[cells] = number  # of equal ones the one that is written last stays
+    stays = last[cells]
+    count = np.bincount(stays, minlength=len(cells))
+    kept = stays == number
+    return cells[kept], count[kept]
 
 
 def _earlier(

@@ -28,8 +28,8 @@ from charlm.errors import UsageError
 
 Values = npt.NDArray[np.float64]
 
-_ROUNDS = 200
-_SAME = 1e-9
+_GAIN = 1e-4  # nats, of all that is tuned on
+_LONGER = 1.5
 
 
 def check_weights(weights: Sequence[float], number: int) -> tuple[float, ...]:
@@ -63,16 +63,32 @@ def mix(log_probs: Sequence[npt.NDArray[Any]], weights: Sequence[float]) -> npt.
 def tune(log_probs: Values) -> tuple[float, ...]:
     """The weights under which what was drawn is likeliest, given log P (K, N) of each model.
 
-    By expectation maximisation (Dempster, Laird & Rubin 1977), from equal weights.
+    By expectation maximisation (Dempster, Laird & Rubin 1977) from equal weights, its steps made
+    longer as long as that pays (Salakhutdinov & Roweis 2003, "Adaptive overrelaxed bound
+    optimization methods"). It ends where no weights can make all of it likelier by 1e-4 nats: what
+    they could gain a token is at most log max_k mean(p_k / p), by Jensen's inequality.
     """
     weights = np.full(len(log_probs), 1 / len(log_probs))
+    if not log_probs.size:
+        return tuple(weights.tolist())
+    number = log_probs.shape[1]
     p = np.exp(log_probs - log_probs.max(axis=0))  # (K, N)
-    for _ in range(_ROUNDS):
-        shares = weights[:, None] * p
-        after = (shares / shares.sum(axis=0)).mean(axis=1)
-        moved, weights = float(np.abs(after - weights).max()), after
-        if moved < _SAME:
+    reach, mixed = 1.0, weights @ p
+    while True:
+        gains = (p / mixed).mean(axis=1)  # (K,) EM multiplies the weights by these
+        if number * math.log(gains.max()) < _GAIN:
             break
+        longer = weights * (gains / gains.max()) ** reach
+        longer /= longer.sum()
+        after = longer @ p
+        if after.all() and np.log(after / mixed).sum() > 0:
+            reach *= _LONGER
+        elif reach > 1:
+            reach = 1.0
+            continue
+        else:  # EM itself never makes it less likely: what is left is rounding
+            break
+        weights, mixed = longer, after
     return tuple((weights / weights.sum()).tolist())
 
 

@@ -240,6 +240,26 @@ def test_tuning_finds_the_weights_that_fit(home: Path) -> None:
     assert tune(np.log(p[:, drawn])) == pytest.approx((0.8, 0.2), abs=0.02)
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-4, 0.02, 1.0, 300.0])
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_tuning_goes_on_to_the_optimum(spread: float, number: int) -> None:
+    """However slowly EM alone would get there: at the optimum no model's mean p_k / p is above 1.
+
+    Models that hardly differ, one that is worse everywhere, and models of whole texts, whose log P
+    differ by hundreds.
+    """
+    rng = np.random.default_rng(int(1000 * spread) + number)
+    log_probs = rng.normal(-3, 1, 20_000) + rng.normal(0, spread, (number, 20_000))
+    log_probs[0] -= spread / 50
+    weights = np.array(tune(log_probs))
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+    with np.errstate(divide="ignore"):
+        mixed_by = np.logaddexp.reduce(log_probs + np.log(weights)[:, None])
+    gains = np.exp(log_probs - mixed_by).mean(axis=1)
+    assert 20_000 * np.log(gains.max()) < 2e-4  # nats that any weights could still gain
+
+
 def test_what_cannot_be_mixed_is_refused(home: Path) -> None:
     """Weights, and what models of different vocabularies have no answer to."""
     assert check_weights((), 4) == (0.25,) * 4

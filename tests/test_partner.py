@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -82,7 +83,7 @@ def test_the_cache_is_what_its_definition_says(sequences: list[list[int]], windo
     for ids in ended(sequences):
         p = rng.dirichlet(np.ones(V), size=len(ids))
         histories = np.array([padded(ids, t, cache.reach + 1) for t in range(len(ids))])
-        rows = cache.rows(p, histories, a, b)
+        rows = np.exp(cache.rows(np.log(p), histories, a, b))
         np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-12)
         for t in range(len(ids)):
             expected = slow_cache(p[t], ids[:t].tolist(), cache, a, b)
@@ -151,6 +152,42 @@ def test_every_way_to_a_figure_gives_it(kind: str, which: int) -> None:
         pieces.append(values)
     np.testing.assert_allclose(np.concatenate(pieces), scored[-len(long) :], atol=2e-5)
     assert len(engine.read_on(long[:0], None)[0]) == 0
+
+
+@pytest.mark.parametrize("kind", ["ngram", "cache", "both"])
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("sure", [50.0, 120.0, 2000.0])
+def test_a_very_sure_network_is_heard_in_full(kind: str, which: int, sure: float) -> None:
+    """Every way gives the same log P where no single or double number holds P: nothing is cut.
+
+    What the cache has not seen costs what the network says and what the cache takes.
+    """
+    model = model_of(V, std=0.5)
+    with torch.no_grad():
+        model.softmax.bias[2] = sure
+    network: Engine = (NumpyEngine(model.config, to_arrays(model)), TorchEngine(model))[which]
+    partner = partner_of(kind)
+    engine = PartneredEngine(network, partner)
+    sequences = ended([*TEXT, [], [3] * 30])
+    scored, _ = engine.token_log_probs(sequences)
+    again, details = engine.token_log_probs(sequences, details=True)
+    assert details is not None
+    np.testing.assert_allclose(again, scored, rtol=1e-5, atol=2e-5)
+    assert np.isfinite(details.entropies).all()
+    pieces, state = [], None
+    for piece in (sequences[0][:3], sequences[0][3:]):
+        values, state = engine.read_on(piece, state)
+        pieces.append(values)
+    read = np.concatenate(pieces)
+    np.testing.assert_allclose(read, scored[: len(read)], rtol=1e-5, atol=2e-5)
+    arbiter = engine.arbiter()
+    exact = arbiter.log_probs([arbiter.read(np.array([V, 3, 3]))])[0]
+    assert np.exp(exact).sum() == pytest.approx(1, abs=1e-9)
+    np.testing.assert_allclose(engine.next_logits(np.array([3, 3])), exact, rtol=1e-5, atol=2e-5)
+    if kind == "cache":
+        alone, _ = network.token_log_probs(sequences)
+        assert (scored < alone + 5).any()
+        assert scored.min() < -sure + 20
 
 
 def test_the_engines_agree_and_a_row_begun_anew_is_a_row_begun() -> None:
@@ -222,10 +259,31 @@ def test_the_fit_finds_what_drew_the_tokens() -> None:
     sequences = list(histories[:, 1:])
     log_probs = network[np.concatenate(sequences)]
     evidence = truth.evidence(sequences)
-    found = fit(Partner.new(truth.ngram, truth.cache), log_probs, evidence, rounds=30)
+    found = fit(Partner.new(truth.ngram, truth.cache), log_probs, evidence)
     np.testing.assert_allclose(found.shares, truth.shares, atol=0.05)
     better = found.combine(log_probs, evidence).mean() - truth.combine(log_probs, evidence).mean()
     assert -1e-5 < better < 1e-3  # what is to be gained by 9 parameters on 24,000 tokens
+
+
+@pytest.mark.parametrize("kind", ["ngram", "cache", "both"])
+def test_the_fit_goes_on_to_the_optimum(kind: str) -> None:
+    """From wherever it begins it comes to the same likelihood, and a second fit gains nothing."""
+    partner = partner_of(kind)
+    sequences = ended([[2, 3, 4] * 30, [4, 4, 0, 0] * 20, [3, 2, 0, 4] * 20, *TEXT])
+    evidence = partner.evidence(sequences)
+    network = np.log(np.random.default_rng(1).uniform(0.01, 0.5, size=sum(map(len, sequences))))
+    usual = Partner.new(partner.ngram, partner.cache).parameters
+
+    def value_of(one: Partner) -> float:
+        """What is climbed: log P, and one token's certainty of the usual values."""
+        distance = float(((one.parameters - usual) ** 2).sum())
+        return float(one.combine(network, evidence).sum()) - distance / 2
+
+    found = [fit(partner.with_parameters(usual + off), network, evidence) for off in (-3, 0, 2)]
+    values = [value_of(one) for one in found]
+    assert max(values) - min(values) < 0.05
+    for one, value in zip(found, values, strict=True):
+        assert value_of(fit(one, network, evidence)) - value < 0.02
 
 
 @pytest.mark.parametrize("kind", ["ngram", "cache", "both"])
