@@ -17,6 +17,7 @@ CELLS = (
     "rnn-tanh",
     "rnn-relu",
 )
+LONGEST = 1000  # tokens of a text that a classifier reads; a tagger reads on in pieces
 LEVELS = ("char", "word", "subword")
 SPLITS = ("line", "paragraph", "file")
 PRECISIONS = ("fp32", "bf16")

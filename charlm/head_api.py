@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import head_checkpoint, head_equations
-from charlm.config import RUNS
+from charlm.config import LONGEST, RUNS
 from charlm.head_checkpoint import HeadCheckpoint
 
 _FEW_TOKENS = 1000  # or letters: what NumPy reads while torch is imported
@@ -43,9 +43,17 @@ class Classifier(_Loaded):
         """P(label given text), a row for each text and a column for each label: (S, C).
 
         Rows add up to 1, are calibrated on the held-out text and do not depend on other rows. Of
-        a text of more than head_data.LONGEST tokens the first ones are read.
+        a text of more than config.LONGEST tokens the first ones are read.
         """
         return np.exp(self.log_posteriors(texts))
+
+    def is_cut(self, text: str) -> bool:
+        """Whether a text has more than config.LONGEST tokens, so that its end is not read."""
+        tokenizer = self.checkpoint.tokenizer
+        assert tokenizer is not None
+        if 4 * len(text) < LONGEST:  # no character is more than four tokens, its bytes
+            return False
+        return len(tokenizer.encode(text)) > LONGEST
 
     def log_posteriors(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Natural logarithms of what ``classify`` gives."""
@@ -60,7 +68,7 @@ class Classifier(_Loaded):
                 np.stack(
                     [
                         head_equations.classify(
-                            config, weights, np.append(tokenizer.encode(text), eos)
+                            config, weights, np.append(tokenizer.encode(text)[:LONGEST], eos)
                         )
                         for text in texts
                     ]
@@ -81,7 +89,7 @@ class Tagger(_Loaded):
     def log_probs(self, sentences: Sequence[Sequence[str]]) -> list[NDArray[np.float64]]:
         """Natural log of P(tag given sentence) of each token: for each sentence (T, C).
 
-        A sentence of more than head_data.LONGEST tokens is read in pieces of that length.
+        A sentence of more than config.LONGEST tokens is read in pieces of that length.
         """
         words, config = self.checkpoint.words, self.checkpoint.config
         assert words is not None
@@ -116,7 +124,7 @@ class Tagger(_Loaded):
         ]
 
     def _read(self, sentences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        from charlm.head_data import LONGEST, encode_sentences
+        from charlm.head_data import encode_sentences
         from charlm.head_training import read_scores
         from charlm.heads import Head, from_arrays
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charlm.config import LONGEST
 from charlm.corpus import read_documents
 from charlm.errors import TextError
 from charlm.heads import Batch, Words
@@ -23,7 +24,6 @@ from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
 
 MOST_TOKENS = 4096  # of a step or of one go of reading, unless a single text has more
-LONGEST = 1000  # tokens of a text that are read; a longer sentence is tagged in pieces
 
 
 class LabelledTexts(NamedTuple):
@@ -87,7 +87,8 @@ class Examples(NamedTuple):
     """Texts one after another as ids, with what is to be said of each or of each token.
 
     A token of a tagger is the index of its form; forms are the different words, each with an id
-    and its letters. copies is of a classifier's texts where some occur more than once.
+    and its letters. copies is of a classifier's texts where some occur more than once, and cut the
+    number of its texts that were longer than LONGEST tokens.
     """
 
     tokens: NDArray[np.int64]  # (N,): ids, or forms
@@ -95,6 +96,7 @@ class Examples(NamedTuple):
     labels: NDArray[np.int64]  # (S,), or (N,) of a tagger
     forms: "Forms | None" = None
     copies: Copies | None = None
+    cut: int = 0
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -122,12 +124,14 @@ def encode_texts(
     tokenizer: Tokenizer, texts: Sequence[str], labels: Sequence[int] | None = None
 ) -> Examples:
     """Texts as ids, the first LONGEST tokens of each and <EOS>; without labels those are 0."""
-    ids = [
-        np.append(tokenizer.encode(text)[:LONGEST], np.int32(tokenizer.eos_id)) for text in texts
-    ]
-    tokens, starts = _laid_out(ids)
+    ids, cut = [], 0
+    for text in texts:
+        tokens = tokenizer.encode(text)
+        cut += len(tokens) > LONGEST
+        ids.append(np.append(tokens[:LONGEST], np.int32(tokenizer.eos_id)))
+    flat, starts = _laid_out(ids)
     known = np.zeros(len(texts), np.int64) if labels is None else np.asarray(labels, np.int64)
-    return Examples(tokens, starts, known)
+    return Examples(flat, starts, known, cut=cut)
 
 
 def encode_sentences(

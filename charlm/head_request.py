@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from charlm import corpus as corpora
-from charlm.config import HEADS, HeadConfig, TrainingConfig
+from charlm.config import HEADS, LONGEST, HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_data import (
     Examples,
@@ -260,6 +260,7 @@ def settle_head(request: HeadRequest, say: Say) -> HeadSettled:
             f"copies: {different:,} of {number:,} texts are different; how frequent labels are "
             "is counted in all of them"
         )
+    _say_cut(material, say)
     model, config = choose(request, material)
     # In bf16 a step is little faster, and what is learned less sure (bench/RESULTS.md).
     config = dataclasses.replace(config, precision=request.precision or "fp32")
@@ -269,6 +270,17 @@ def settle_head(request: HeadRequest, say: Say) -> HeadSettled:
         "the input)"
     )
     return HeadSettled(material, model, fix_steps(request, model, config, material, say))
+
+
+def _say_cut(material: HeadMaterial, say: Say) -> None:
+    """How many texts a classifier does not read to their end."""
+    sides = [side for side in (material.examples, material.valid) if side is not None]
+    if cut := sum(side.cut for side in sides):
+        number = sum(len(side.starts) - 1 for side in sides)
+        say(
+            f"length: {cut:,} of {number:,} different texts are longer than {LONGEST:,} tokens: "
+            f"only the first {LONGEST:,} of each are read"
+        )
 
 
 def reader_of(request: HeadRequest, texts: HeadTexts, say: Say) -> Tokenizer | SpelledWords:

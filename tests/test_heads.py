@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm import checkpoint, head_checkpoint, head_data, head_equations, runs
-from charlm.config import CELLS, HeadConfig, TrainingConfig
+from charlm.config import CELLS, LONGEST, HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_api import Classifier, Tagger, load_classifier
 from charlm.head_data import (
@@ -487,7 +487,9 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path: Path, kind: str, stop: i
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_tiny_set_is_learned_by_heart(tmp_path: Path, kind: str) -> None:
+def test_a_tiny_set_is_learned_by_heart(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every label is right in the end; what is loaded says so, by both engines alike."""
     material = material_of(tmp_path, kind)
     with Run(tmp_path / "run") as run:
@@ -506,6 +508,13 @@ def test_a_tiny_set_is_learned_by_heart(tmp_path: Path, kind: str) -> None:
         said = [small.names[at] for at in probs[:16].argmax(axis=1)]
         assert said == ["vowels"] * 8 + ["plain"] * 8
         assert small.classify([]).shape == (0, 2)
+        assert not any(map(small.is_cut, texts))
+        for module in ("head_api", "head_data"):  # of longer texts both read as much
+            monkeypatch.setattr(f"charlm.{module}.LONGEST", 3)
+        cut = small.classify(texts)
+        np.testing.assert_allclose(cut, large.classify(texts), atol=1e-5)
+        np.testing.assert_allclose(cut, small.classify([text[:3] for text in texts]), atol=1e-9)
+        assert list(map(small.is_cut, texts)) == [len(text) > 3 for text in texts]
     else:
         sentences = [["Ada", "sleeps"], [], ["in", "Rome"], ["Zoë", "x" * 99, ""]]
         one, other = Tagger(loaded), Tagger(loaded)
@@ -763,8 +772,9 @@ def test_long_texts_are_read_at_their_beginning() -> None:
         def encode(self, text: str) -> np.ndarray:
             return np.full(len(text), 5, np.int32)
 
-    found = encode_texts(Letters(), ["x" * 5000, ""])  # type: ignore[arg-type]
-    assert list(found.lengths) == [head_data.LONGEST + 1, 1]
+    found = encode_texts(Letters(), ["x" * 5000, "", "x" * 1001, "x" * 1000])  # type: ignore[arg-type]
+    assert list(found.lengths) == [LONGEST + 1, 1, LONGEST + 1, LONGEST + 1]
+    assert found.cut == 2
     words = SpelledWords.train(["a", "b"], vocab_size=None, min_count=1)
     sentence = encode_sentences(words, [["a"] * 3, ["b"]], None)
     assert list(sentence.starts) == [0, 3, 4]

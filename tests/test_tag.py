@@ -517,6 +517,38 @@ def test_a_run_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "is not the one that" in err
 
 
+def test_texts_that_are_not_read_to_their_end_are_counted(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A classifier reads 1,000 tokens: train, classify and --labelled say how many have more."""
+    long = "aeiou" * 200
+    texts = [f"{long}b", f"{long}bb", long, "aeio"]
+    (here / "long.txt").write_text("\n".join(texts) + "\n")
+    (here / "long.tsv").write_text("".join(f"{text}\tvowels\n" for text in texts))
+    (here / "more.tsv").write_text("".join(f"{text}\tplain\n" for text in texts[1:]))
+    said = "of {} texts are longer than 1,000 tokens: only the first 1,000 of each are read"
+    file = ("classify", "-m", "kinds", "--file", "long.txt")
+    for form in ((), ("--tsv",), ("--json",)):
+        code, out, err = charlm(*file, *form, monkeypatch=monkeypatch)
+        assert (code, err.splitlines()[-1]) == (0, f"2 {said.format(4)}")
+        assert len(out.splitlines()) == 4 + (form != ("--json",))
+    objects = [json.loads(line) for line in out.splitlines()]
+    assert objects[0]["probability"] == objects[1]["probability"]
+    for rows in (("--column", "1"), ("--labelled", "column:2")):
+        more = ("-m", "kinds", "--file", "long.tsv", *rows)
+        _, _, err = charlm("classify", *more, monkeypatch=monkeypatch)
+        assert f"2 {said.format(4)}" in err.splitlines()
+    _, out, err = charlm("classify", "-m", "kinds", texts[0], monkeypatch=monkeypatch)
+    assert "1 of 1 text is longer than 1,000 tokens" in err
+    _, _, err = charlm("classify", "-m", "kinds", *texts[2:], monkeypatch=monkeypatch)
+    assert "longer" not in err
+    train = ("train", "long.tsv", "more.tsv", "--classifier", "--label-from", "column:2")
+    sizes = ("--hidden", "4", "--embedding", "4", "--steps", "1", "--name", "long")
+    code, _, err = charlm(*train, *sizes, monkeypatch=monkeypatch)
+    assert code == 0
+    assert "length: 3 of 7 different texts are longer than 1,000 tokens" in err
+
+
 def test_classify_takes_classifiers(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained classifiers and conditional models answer to the same command."""
     code, out, err = charlm("classify", "-m", "kinds", "--json", "aeio", monkeypatch=monkeypatch)

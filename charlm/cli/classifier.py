@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from charlm.cli.model import load_models
 from charlm.cli.terminal import say
-from charlm.config import SPLITS
+from charlm.config import LONGEST, SPLITS
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ class Classifier(Protocol):
 
     def log_posteriors(self, texts: Sequence[str]) -> "NDArray[np.float64]":
         """log P(label given text) (N, L), in nats, of the labels ``names``."""
+
+    def is_cut(self, text: str) -> bool:
+        """Whether a text is longer than what is read of it."""
 
 
 class ByBayes:
@@ -42,6 +45,20 @@ class ByBayes:
     def log_posteriors(self, texts: Sequence[str]) -> "NDArray[np.float64]":
         """log P(label given text) (N, L)."""
         return self._loaded.log_posteriors(texts)
+
+    def is_cut(self, text: str) -> bool:
+        """Never: language models read on."""
+        del text
+        return False
+
+
+def say_cut(cut: int, texts: int) -> None:
+    """How many of some texts were read to their LONGEST token and no further, if any."""
+    if cut:
+        say(
+            f"{cut:,} of {texts:,} {'text is' if texts == 1 else 'texts are'} longer than "
+            f"{LONGEST:,} tokens: only the first {LONGEST:,} of each are read"
+        )
 
 
 def classifier_of(model: str | None, root: Path, *, alone: bool) -> tuple[Classifier, str | None]:

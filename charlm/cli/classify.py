@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import options
-from charlm.cli.classifier import Classifier, classifier_of
+from charlm.cli.classifier import Classifier, classifier_of, say_cut
 from charlm.cli.figures import Wanted
 from charlm.cli.filter import Filter
 from charlm.cli.form import cell
@@ -135,6 +135,7 @@ def classify_cli(
     writer = Writer(classifier, number_of, prefix, json=json, tsv=tsv)
     if texts:
         writer.write(list(texts))
+        writer.say_cut()
         return
     if parting is None and not records:
         say_lines_are_texts(of_training or "line")
@@ -172,6 +173,7 @@ def _lines(
                 writer.write_into(batch, form)
             sys.stdout.flush()
             meter.update(len(batch), batch[-1].end)
+    writer.say_cut()
     job.say_counts(Bounds(None, None, None, None, False))
 
 
@@ -186,6 +188,12 @@ class Writer:
         widest = max(width(safe_text(name)) for name in classifier.names)
         self._width = max(len("label"), min(WIDEST, widest))
         self._first = True
+        self._texts = self._cut = 0
+
+    def say_cut(self) -> None:
+        """Say how many of the texts were longer than what is read of them."""
+        sys.stdout.flush()
+        say_cut(self._cut, self._texts)
 
     def names(self, *, listed: bool) -> list[str]:
         """The names of the results: ``listed`` where they may be lists, else one a column."""
@@ -236,6 +244,8 @@ class Writer:
         """Of each text the likeliest labels, the first first, with log P."""
         if not texts:
             return
+        self._texts += len(texts)
+        self._cut += sum(map(self._classifier.is_cut, texts))
         log_posteriors = self._classifier.log_posteriors(texts)
         order = (-log_posteriors).argsort(axis=1, kind="stable")[:, : self._top]
         for row, places in zip(log_posteriors.tolist(), order.tolist(), strict=True):

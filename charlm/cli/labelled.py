@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charlm.cli.classifier import Classifier, classifier_of
+from charlm.cli.classifier import Classifier, classifier_of, say_cut
 from charlm.cli.form import cell
 from charlm.cli.input import labelled_of
 from charlm.cli.meter import Meter
@@ -50,6 +50,7 @@ def judge(
         say(f"labels that the model does not know, and so cannot get right: {names}")
     say_loading()
     predicted, loss = _predicted(classifier, found, files)
+    say_cut(sum(classifier.is_cut(one.text) for one in found), len(found))
     figures = report([one.label for one in found], predicted)
     if json:
         out_json({"log_loss_nats": loss, **figures.to_json()})
