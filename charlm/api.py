@@ -143,7 +143,7 @@ class LanguageModel:
         """log P(text), <EOS> included, in nats; options as for score_all.
 
         Every text has a probability: what is not in the vocabulary is <UNK> and spelled
-        (unknown.py).
+        (unknown.py). Texts that differ in what ``tokenizer.ignores`` alone have one together.
         """
         return self.score_all([text], **options)[0]
 

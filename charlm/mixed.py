@@ -5,7 +5,8 @@ and a character model for instance, agree on nothing smaller than a whole text: 
 
     P(text) = Σk w_k P_k(text),
 
-over all strings, since each of them gives every string a probability, unknown words spelled out.
+over all strings, since each of them gives every string a probability, unknown words spelled out;
+models that do not tell all strings apart (case, spacing) are mixed if they ignore the same.
 So it counts characters, of which it is a model, and an <EOS>; what a text costs is at most
 -log w_k more than it costs the model that knows it best. It is sampled from by drawing a model
 for each sequence.
@@ -28,6 +29,7 @@ from charlm.prediction import NextTokens
 from charlm.sampling import united
 from charlm.scoring import TextScore, ended
 from charlm.summary import Summary, wholes
+from charlm.tokenizers.word import UNKNOWN_WORD
 from charlm.turns import TurnSampler
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> LanguageModel:
     """Models as one, mixed by weights, which are made to add up to 1; by equal ones if none.
 
-    Raises UsageError if the weights cannot be, or a model of another vocabulary than the first's
-    cannot spell what it does not know.
+    Raises UsageError if the weights cannot be, if a model of another vocabulary than the first's
+    cannot spell what it does not know, or if one tells texts apart that another does not.
     """
     checked = check_weights(weights, len(models))
     if any(model.config.bidirectional for model in models):
@@ -46,6 +48,15 @@ def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> Lan
             "a bidirectional model cannot be mixed: it has no next token and no probability of a "
             "text. Give it alone, or models trained without --bidirectional."
         )
+    first = models[0]
+    for model in models[1:]:
+        if set(model.tokenizer.ignores) != set(first.tokenizer.ignores):
+            what = " and ".join(sorted(set(model.tokenizer.ignores) ^ set(first.tokenizer.ignores)))
+            raise UsageError(
+                f"{first.checkpoint.path.parent.name} and {model.checkpoint.path.parent.name} "
+                f"cannot be mixed: to one of them texts that differ in {what} alone are one, to "
+                "the other each is its own. Give models trained alike."
+            )
     files = [model.tokenizer.to_files() for model in models]
     if all(other == files[0] for other in files[1:]):
         return TokenMixture(models, checked)
@@ -140,7 +151,15 @@ class SequenceMixture(_Mixed):
                 )
 
     def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """log P (K, N) of each text."""
+        """log P (K, N) of each text. Raises UsageError if one names what is unknown to the models.
+
+        That is other words in each.
+        """
+        if any(UNKNOWN_WORD in self.models[0].tokenizer.unknown(text) for text in texts):
+            raise UsageError(
+                "the text holds <unk>, which stands for other words in each of these models: mix "
+                "models of one vocabulary, or leave it out."
+            )
         scores = [model.score_all(texts) for model in self.models]
         return np.array([[score.total_log_prob for score in row] for row in scores])
 

@@ -1,5 +1,7 @@
 """What <UNK> stands for: log P(spelling given <UNK>), so that every string has a probability.
 
+(Its own, unless the tokenizer does not tell it from others: ``Tokenizer.ignores``.)
+
 A model gives <UNK> a probability as it gives one to any type, learned from the types that were
 left out of its vocabulary. Here that probability is shared out over all that <UNK> can be. At
 character level those are the Unicode scalar values that are not in the vocabulary, all alike. At

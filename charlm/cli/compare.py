@@ -6,7 +6,8 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.input import documents_of
-from charlm.cli.terminal import cut, out, out_json, safe_text, say_loading
+from charlm.cli.model import together
+from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
 from charlm.config import RUNS
 from charlm.errors import CharlmError, UsageError
 
@@ -69,16 +70,25 @@ def compare_cli(
             "same: leave it out, or give models of one vocabulary."
         )
     found = compare(pair, documents, resamples=resamples, seed=seed)
+    ignores = [model.ignores for model in pair]
     if json:
-        out_json({"a": one, "b": other, "files": files, **fields(found, show)})
+        about = {"a": one, "b": other, "files": files, "closed": closed}
+        of_each = {"ignores_a": list(ignores[0]), "ignores_b": list(ignores[1])}
+        out_json({**about, **of_each, **fields(found, show)})
     else:
         for line in report(found, (one, other), show):
             out(f"{line}\n")
+    if ignores[0] == ignores[1]:
+        if said := together(ignores[0]):
+            say(f"in both models {said}")
+    else:
+        for model, own, others in zip(pair, ignores, reversed(ignores), strict=True):
+            if told := " or ".join(what for what in own if what not in others):
+                say(f"{model.name} is told that the text does not vary in {told}; the other is not")
     if fail_above is not None and found.difference > fail_above:
         raise CharlmError(
             f"{other} needs {found.difference:.4f} bits per character more than {one}; "
-            f"{fail_above:g} were allowed."
-            + ("" if found.is_real else " On so little text that may be chance.")
+            f"{fail_above:g} were allowed." + ("" if found.is_real else " That may be chance.")
         )
 
 

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import operator
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from charlm.cli import options
 from charlm.cli.block import fields, finite, kenlm, learned, table
 from charlm.cli.input import labelled_of, sequences_of
 from charlm.cli.meter import Meter
-from charlm.cli.model import load_models
+from charlm.cli.model import load_models, together
 from charlm.cli.pseudo import pseudo_named
 from charlm.cli.rules import Apart, Needs, Rules
 from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
@@ -164,7 +165,12 @@ def _write(
     if form == "kenlm":
         out("".join(f"{line}\n" for line in kenlm(summary)))
     elif form == "json":
-        about = {"files": files, "split_on": split_on, "model": str(loaded.checkpoint.path)}
+        about = {
+            "files": files,
+            "split_on": split_on,
+            "model": str(loaded.checkpoint.path),
+            "ignores": list(loaded.tokenizer.ignores),
+        }
         figures = {**about, **fields(summary, unit)}
         figures = pseudo_named(figures) if pseudo else figures
         if learning is not None:
@@ -175,6 +181,8 @@ def _write(
         out(f"{cut(names, _COLUMNS - 30)}, one sequence a {split_on}\n")
         if pseudo:
             out("each token given all others, before and after it: pseudo-figures\n")
+        if said := together(loaded.tokenizer.ignores):
+            out(f"{textwrap.fill(said, _COLUMNS - 1)}\n")
         out("\n")
         for line in table(summary, unit, pseudo=pseudo):
             out(f"{line.rstrip()}\n")
@@ -267,6 +275,7 @@ def _check(
         out_json(
             {
                 "passed": not failed,
+                "ignores": list(loaded.tokenizer.ignores),
                 "checks": [
                     {
                         "check": result.name,
@@ -284,6 +293,8 @@ def _check(
             f"{len(failed)} of {len(found)} checks failed: do not trust the figures of this model."
         )
     say(f"all {len(found)} checks passed")
+    if said := together(loaded.tokenizer.ignores):
+        say(said)
 
 
 def _check_line(result: "Check") -> str:

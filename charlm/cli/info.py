@@ -57,6 +57,7 @@ def info_cli(
                 "path": str(loaded.path),
                 "parameters": parameters,
                 "partner": partner,
+                "ignores": list(loaded.tokenizer.ignores),
                 **about,
                 **info,
             }
@@ -74,6 +75,8 @@ def info_cli(
         f"{config.dropout:g}{', tied weights' if config.tie_weights else ''}",
         "parameters": f"{parameters:,}",
     }
+    if loaded.tokenizer.ignores:
+        rows["ignores"] = ", ".join(loaded.tokenizer.ignores)
     if config.bidirectional:
         rows["reads"] = "both sides of each token (--bidirectional): for charlm fill"
     if loaded.partner is not None:

@@ -1,5 +1,6 @@
 """Finding and loading the model that a command is to use."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,18 @@ def load_models(
     if tune is not None:
         found = _tuned(found, models or [], tune)
     return found
+
+
+def together(ignores: Sequence[str]) -> str | None:
+    """What there is to say of figures that are of texts together; None if of each by itself."""
+    if not ignores:
+        return None
+    *others, last = ignores
+    what = f"{', '.join(others)} or {last}" if others else last
+    return (
+        f"texts that differ in {what} alone have one probability together: not to be compared with "
+        "a model that tells them apart"
+    )
 
 
 def _numbers(weights: str) -> list[float]:

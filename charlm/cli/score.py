@@ -20,7 +20,7 @@ from charlm.cli.figures import (
 from charlm.cli.filter import Bounds, Filter, Shows
 from charlm.cli.input import texts_of
 from charlm.cli.meter import Meter
-from charlm.cli.model import load_models
+from charlm.cli.model import load_models, together
 from charlm.cli.records import (
     Columns,
     Form,
@@ -160,6 +160,8 @@ def score_cli(
         file = "-"
     parting = "null" if null else split_on
     loaded = load_models(model, root, weights, tune, alone=alone, label=label)
+    if said := together(loaded.tokenizer.ignores):
+        say(said)
     if loaded.config.bidirectional:
         wanted = wanted._replace(pseudo=True)
         _say_pseudo(wanted, shaded=heatmap or html is not None)
