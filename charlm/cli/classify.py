@@ -16,12 +16,14 @@ from charlm.cli.input import texts_of
 from charlm.cli.labelled import WIDEST, judge
 from charlm.cli.meter import Meter
 from charlm.cli.records import (
-    Columns,
     Form,
     JsonLines,
-    PlainLines,
     as_cell,
     batches,
+    check_plain,
+    form_of,
+    is_csv,
+    noticed,
     read,
     say_lines_are_texts,
 )
@@ -51,11 +53,11 @@ RULES: Rules = (
     Apart("TEXTS", ("--jsonl", "--column", "--on-error"), "that is about the lines of a file"),
     OneOf("--json", "--tsv"),
     OneOf("--jsonl", "--column"),
+    Needs("--csv", "--column"),
     Needs("--field", "--jsonl"),
     Needs("--header", ("--column", "--labelled column:*")),
     Needs("--prefix", ("--json", "--tsv", "--jsonl", "--column")),
-    Apart("--json", ("--jsonl", "--column"), "results go into the lines as they came"),
-    Apart("--tsv", "--jsonl", "results go into the lines as they came"),
+    Apart(("--json", "--tsv"), ("--jsonl", "--column"), "results go into the lines as they came"),
     Needs("--text-column", "--labelled column:*"),
     Needs("--text-field", "--labelled field:*"),
     Needs("--file --file", "--labelled"),
@@ -98,6 +100,7 @@ def classify_cli(
     jsonl: options.Jsonl = False,
     field: options.Field = "text",
     column: options.Column = None,
+    csv: options.Csv = False,
     header: options.Header = False,
     prefix: options.Prefix = "",
     on_error: options.OnError = "stop",
@@ -117,10 +120,13 @@ def classify_cli(
     charlm classify --model names --labelled file --file names/
     """
     records = jsonl or column is not None
+    parting = "null" if null else split_on
     if not texts and not file:
         if sys.stdin.isatty():
             raise UsageError('give a text to classify: charlm classify "Kovalenko"')
         file = ["-"]
+    if file and labelled is None and not records and parting is None:
+        check_plain(file[0])
     if labelled is not None:
         from charlm.labels import LabelSource
 
@@ -129,7 +135,6 @@ def classify_cli(
         )
         judge(model, root, alone, file or [], source, encoding, errors, json=json, tsv=tsv)
         return
-    parting = "null" if null else split_on
     classifier, of_training = classifier_of(model, root, alone=alone)
     number_of = min(top or (_TOP if texts else 1), len(classifier.names))
     writer = Writer(classifier, number_of, prefix, json=json, tsv=tsv)
@@ -139,16 +144,20 @@ def classify_cli(
         return
     if parting is None and not records:
         say_lines_are_texts(of_training or "line")
-    names = writer.names(listed=jsonl)
-    form: Form = PlainLines()
-    if jsonl:
-        form = JsonLines(field, names)
-    elif column is not None:
-        form = Columns(column, names, header=header)
-    own = None if records else writer
     assert file
+    form = form_of(
+        writer.names(listed=jsonl),
+        jsonl=jsonl,
+        field=field,
+        column=column,
+        header=header,
+        csv=csv or is_csv(file[0]),
+    )
+    own = None if records else writer
     job = Filter(None, Wanted("nats"), context="", closed=True, on_error=on_error, shaded=False)
     lines = texts_of(file[0], parting or "line", encoding, errors)
+    if parting is None and not records:
+        lines = noticed(lines)
     _lines(file[0], lines, job, form, writer, own)
 
 
@@ -231,6 +240,8 @@ class Writer:
                 out_json({"text": safe_text(record.line), "problem": record.problem})
             elif self._tsv:
                 out("\t" * len(self.names(listed=False)) + cell(record.line) + "\n")
+            else:
+                out(f"{'-':>8}  {'-':<{self._width}}  {safe_text(record.line)}\n")
 
     def write_into(self, batch: "list[Record]", form: Form) -> None:
         """Write records with the results in them."""

@@ -28,7 +28,8 @@ _SUMS = (
 class Wanted(NamedTuple):
     """What is asked for: the unit of log-probabilities, and more than the sums or not.
 
-    pseudo figures are those of a bidirectional model, and go by names of their own.
+    pseudo figures are those of a bidirectional model, and go by names of their own. Where results
+    go in_rows of a table, each token or word has one.
     """
 
     unit: str
@@ -36,6 +37,7 @@ class Wanted(NamedTuple):
     words: bool = False
     prefix: str = ""
     pseudo: bool = False
+    in_rows: bool = False
 
     @property
     def nats(self) -> float:
@@ -46,6 +48,8 @@ class Wanted(NamedTuple):
 
     def names(self) -> list[str]:
         """The names of the results, in order."""
+        if self.in_rows:
+            return self.row_names()
         names = [f"{name}_{self.unit}" if name == "total_log_prob" else name for name in _SUMS]
         names += ["per_token"] * self.per_token + ["per_word"] * self.words
         if self.pseudo:
@@ -72,21 +76,39 @@ class Wanted(NamedTuple):
             values.append(list(named))
         return dict(zip(self.names(), values, strict=True))
 
+    def row_names(self) -> list[str]:
+        """The names in a row of a token or word: which text, which of its tokens, and figures."""
+        names = self._word_names() if self.words else self._token_names()
+        if self.pseudo:
+            names = [pseudo_name(name, of_word=self.words) for name in names]
+        names = ["text_number", f"{names[0]}_number", *names]
+        return [self.prefix + name for name in names]
+
+    def rows(self, score: "TextScore", number: int) -> Iterator[dict[str, Any]]:
+        """A row for each word or token of a text, which is the number-th."""
+        names = self.row_names()
+        found = self.word_rows(score) if self.words else self.token_rows(score)
+        for place, row in enumerate(found, start=1):
+            yield dict(zip(names, (number, place, *row.values()), strict=True))
+
+    def _token_names(self) -> list[str]:
+        names = ["token", "start", "end", f"log_prob_{self.unit}", "surprisal_bits", "rank"]
+        return [*names, "entropy_bits", f"running_total_{self.unit}"]
+
+    def _word_names(self) -> list[str]:
+        names = ["word", "start", "end", "tokens", f"log_prob_{self.unit}", "surprisal_bits"]
+        return [*names, f"running_total_{self.unit}"]
+
     def token_rows(self, score: "TextScore") -> Iterator[dict[str, Any]]:
         """A row for each token."""
         running = 0.0
         for token in score.tokens or ():
             running += token.log_prob
-            yield {
-                "token": token.piece,
-                "start": token.start,
-                "end": token.end,
-                f"log_prob_{self.unit}": token.log_prob / self.nats + 0.0,
-                "surprisal_bits": token.surprisal,
-                "rank": token.rank,
-                "entropy_bits": token.entropy,
-                f"running_total_{self.unit}": running / self.nats + 0.0,
-            }
+            values = (
+                *(token.piece, token.start, token.end, token.log_prob / self.nats + 0.0),
+                *(token.surprisal, token.rank, token.entropy, running / self.nats + 0.0),
+            )
+            yield dict(zip(self._token_names(), values, strict=True))
 
     def word_rows(self, score: "TextScore") -> Iterator[dict[str, Any]]:
         """A row for each word, the last of them the end of the text."""
@@ -94,15 +116,12 @@ class Wanted(NamedTuple):
         words = score.words or ()
         for index, word in enumerate(words, start=1):
             running += word.log_prob
-            yield {
-                "word": word.text if index < len(words) else "<EOS>",
-                "start": word.start,
-                "end": word.end,
-                "tokens": word.num_tokens,
-                f"log_prob_{self.unit}": word.log_prob / self.nats + 0.0,
-                "surprisal_bits": word.surprisal,
-                f"running_total_{self.unit}": running / self.nats + 0.0,
-            }
+            text = word.text if index < len(words) else "<EOS>"
+            values = (
+                *(text, word.start, word.end, word.num_tokens, word.log_prob / self.nats + 0.0),
+                *(word.surprisal, running / self.nats + 0.0),
+            )
+            yield dict(zip(self._word_names(), values, strict=True))
 
 
 class Writer:
@@ -129,14 +148,17 @@ class Writer:
             self._line(score, place)
         self._first = False
 
-    def write_broken(self, line: str, problem: str) -> None:
-        """A line in the place of one that could not be read."""
+    def write_broken(self, line: str, problem: str) -> bool:
+        """A line in the place of one that could not be read; False where there is no such place."""
         self._number += 1
         if self.json:
             out_json({"text": safe_text(line), "problem": problem})
         elif self.tsv and not (self.wanted.per_token or self.wanted.words):
             self._row(dict.fromkeys(self.wanted.names()), line)
+        else:
+            return False
         self._first = False
+        return True
 
     def _row(self, results: dict[str, Any], text: str) -> None:
         if self._first:
@@ -146,16 +168,13 @@ class Writer:
     def _rows(self, score: "TextScore") -> None:
         """A block a text, or with --tsv one table with the text's number in front."""
         wanted = self.wanted
-        rows = list(wanted.word_rows(score) if wanted.words else wanted.token_rows(score))
         if self.tsv:
             if self._first:
-                names = list(rows[0])
-                if wanted.pseudo:
-                    names = [pseudo_name(name, of_word=wanted.words) for name in names]
-                out("\t".join(("text", *names)) + "\n")
-            for row in rows:
-                out("\t".join((str(self._number), *map(as_cell, row.values()))) + "\n")
+                out("\t".join(wanted.row_names()) + "\n")
+            for row in wanted.rows(score, self._number):
+                out("\t".join(map(as_cell, row.values())) + "\n")
             return
+        rows = wanted.word_rows(score) if wanted.words else wanted.token_rows(score)
         logs = f"{'log P (' + wanted.unit + ')':>14} {'surprisal (bits)':>17}"
         sums = f"{'sum (' + wanted.unit + ')':>14}"
         if wanted.pseudo:
@@ -223,8 +242,10 @@ class HeatWriter:
         sys.stdout.write("".join(f"{line}\n" for line in (*head, *lines)))  # is safe already
         self._first = False
 
-    def write_broken(self, line: str, problem: str) -> None:
+    def write_broken(self, line: str, problem: str) -> bool:
         """There is nothing to colour."""
+        del line, problem
+        return False
 
 
 class PageWriter:
@@ -238,9 +259,9 @@ class PageWriter:
         self._page.add(score.text, score.words or score.tokens or (), _bits(score))
         self._writer.write(score, place)
 
-    def write_broken(self, line: str, problem: str) -> None:
+    def write_broken(self, line: str, problem: str) -> bool:
         """Such a line is not on the page."""
-        self._writer.write_broken(line, problem)
+        return self._writer.write_broken(line, problem)
 
 
 def rank(log_probs: Sequence[float]) -> list[int]:

@@ -21,8 +21,8 @@ class Shows(Protocol):
     def write(self, score: "TextScore", place: int | None = None) -> None:
         """Write a score; ``place`` is its rank among several."""
 
-    def write_broken(self, line: str, problem: str) -> None:
-        """Write something in the place of a line that could not be read."""
+    def write_broken(self, line: str, problem: str) -> bool:
+        """Write something in the place of a line that could not be read; False if nothing is."""
 
 
 class Bounds(NamedTuple):
@@ -69,7 +69,7 @@ class Filter:
         self._per_token = wanted.per_token or (shaded and not wanted.words)
         self._context, self._closed = context, closed
         self._on_error = on_error
-        self._texts = self._kept = self._broken = 0
+        self._texts = self._kept = self._broken = self._left_out = self._ties = 0
 
     @property
     def is_open(self) -> bool:
@@ -124,7 +124,9 @@ class Filter:
         for record in batch:
             if record.text is None:
                 if writer is not None and record.problem is not None:
-                    writer.write_broken(record.line, record.problem)
+                    self._left_out += not writer.write_broken(record.line, record.problem)
+                elif self._wanted.in_rows and not form.is_header(record):
+                    self._left_out += record.problem is not None
                 else:
                     out_line(form.written(record, {}), record.ending)
                 continue
@@ -135,19 +137,30 @@ class Filter:
             self._kept += 1
             if writer is not None:
                 writer.write(score)
+            elif self._wanted.in_rows:
+                rows = [form.written(record, row) for row in self._wanted.rows(score, self._texts)]
+                for place, line in enumerate(rows, start=1):
+                    out_line(line, record.ending if place == len(rows) else record.ending or "\n")
             else:
                 out_line(form.written(record, self._wanted.results(score)), record.ending)
         sys.stdout.flush()
 
-    def write_ranked(self, group: list[Record], form: nbest.Hypotheses, weight: float) -> None:
-        """Score a group of hypotheses and write them best first."""
+    def write_ranked(
+        self, group: list[Record], form: nbest.Hypotheses, weight: float, *, best: bool
+    ) -> None:
+        """Score a group of hypotheses and write them best first, or the best one alone."""
         if group[0].text is None:
-            out_line(form.written(group[0], {}), group[0].ending)
+            for line in form.without_results(group[0]):
+                out_line(line, group[0].ending)
             return
         scores = self.score([record.text or "" for record in group])
-        found = nbest.ranked(group, scores, form, self._wanted, weight)
-        for (record, _, results), place in zip(found, group, strict=True):
+        ranked = list(nbest.ranked(group, scores, form, self._wanted, weight))
+        for line in form.head():
+            out_line(line, group[0].ending or "\n")
+        wanted, places = (ranked[:1], group[-1:]) if best else (ranked, group)
+        for (record, results, _), place in zip(wanted, places, strict=True):
             out_line(form.written(record, results), place.ending)  # the last row's may be none
+        self._ties += best and len(ranked) > 1 and ranked[1][2] == 1
         sys.stdout.flush()
 
     def say_counts(self, bounds: Bounds) -> None:
@@ -157,4 +170,9 @@ class Filter:
             say(f"kept {self._kept:,} of {self._texts:,} texts")
         if self._broken:
             verb = {"keep": "kept as they were", "drop": "dropped"}[self._on_error]
-            say(f"broken lines, {verb}: {self._broken:,}")
+            if kept := self._broken - self._left_out:
+                say(f"broken lines, {verb}: {kept:,}")
+        if self._left_out:
+            say(f"broken lines, left out, for there is no row for them: {self._left_out:,}")
+        if self._ties:
+            say(f"ids of which several are the best, the first of each written: {self._ties:,}")

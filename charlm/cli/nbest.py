@@ -7,27 +7,46 @@ that comes back is told, for which the ids that were seen are remembered (a hash
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.figures import Wanted, rank
-from charlm.cli.form import decimal
-from charlm.cli.records import Columns, Form, JsonLines, Record
+from charlm.cli.form import cell, decimal
+from charlm.cli.records import Columns, JsonLines, Record, as_cell, as_json
+from charlm.tables import Csv, Rows, Tabs
 
 if TYPE_CHECKING:
     from charlm.scoring import TextScore
+    from charlm.streams import Line
 
 NAMES = ("total_score", "rank_in_group")
+_COLUMNS = ("id", "text", "score")
 _LARGEST = 1e100  # of a score, so that a total is always finite
 
 
 class Hypotheses:
-    """A form of lines that hold hypotheses: JSON Lines, or columns between tabs."""
+    """A form of lines that hold hypotheses: JSON Lines, or rows of a table: id, text, score.
 
-    def __init__(self, form: Form) -> None:
+    Rows go out below a header, with further columns by their numbers where none names them. They
+    are written as they came, or ``written_as`` "json" or "tsv".
+    """
+
+    def __init__(self, form: JsonLines | Columns, written_as: str | None = None) -> None:
         self.form = form
+        self._written_as = written_as
         self._seen: set[int] = set()
         self._last: str | None = None
+        self._is_headed = False
+        self._id, self._score = 0, 2  # where those stand in a row
+        self._columns: list[str] = []  # of a table: what they are called
+
+    def rows(self, lines: "Iterable[Line | None]") -> Rows:
+        """The lines, or what is put together of several."""
+        return self.form.rows(lines)
+
+    def is_header(self, record: Record) -> bool:
+        """Whether a record names the columns of the others."""
+        return self.form.is_header(record)
 
     def text(self, line: str, number: int) -> str | None:
         """The text, of one line after another.
@@ -36,21 +55,71 @@ class Hypotheses:
         up, before others.
         """
         text = self.form.text(line, number)
-        if text is not None:
-            name = self.group(line)
-            self.other(line)
-            if name != self._last and hash(name) in self._seen:
-                raise ValueError(
-                    f"its id {name} came before, with other ids between: lines of one id have to "
-                    "follow one another. Sort them first"
-                )
-            self._last = name
-            self._seen.add(hash(name))
+        if isinstance(self.form, Columns) and not self._columns and line:
+            self._begin(self._cells(line), is_header=text is None)
+        if text is None:
+            return None
+        if isinstance(self.form, Columns):
+            width = len(self._cells(line))
+            if not self._id < width <= len(self._columns):
+                raise ValueError(f"it has {width} columns, not {len(self._columns)}")
+        name = self.group(line)
+        self.other(line)
+        if name != self._last and hash(name) in self._seen:
+            raise ValueError(
+                f"its id {name} came before, with other ids between: lines of one id have to "
+                "follow one another. Sort them first"
+            )
+        self._last = name
+        self._seen.add(hash(name))
         return text
+
+    def _begin(self, cells: list[str], *, is_header: bool) -> None:
+        """Note what the columns are called, and which of them are id, text and score."""
+        assert isinstance(self.form, Columns)
+        if not is_header:
+            further = [f"column_{place}" for place in range(4, len(cells) + 1)]
+            self._columns = [*_COLUMNS, *further]
+            return
+        self._columns = cells
+        if {"id", "text"} <= set(cells):
+            places = [cells.index(name) if name in cells else len(cells) for name in _COLUMNS]
+            self._id, self.form.index, self._score = places
+
+    def head(self) -> Iterator[str]:
+        """What stands above the first row, where no line has named its columns: their names."""
+        if not isinstance(self.form, Columns) or self.form.header or self._written_as == "json":
+            return
+        if not self._is_headed:
+            yield self._joined([*self._columns, *self.form.names])
+        self._is_headed = True
+
+    def without_results(self, record: Record) -> Iterator[str]:
+        """The line of what is no hypothesis: a header, an empty or a broken line."""
+        if self._written_as is None:
+            yield self.form.written(record, {})
+        elif record.problem is not None:
+            what = {"line": record.line, "problem": record.problem}
+            yield as_json(what) if self._written_as == "json" else cell(record.line)
+        elif self.is_header(record) and self._written_as == "tsv":
+            assert isinstance(self.form, Columns)
+            yield self._joined([*self._columns, *self.form.names])
 
     def written(self, record: Record, results: Mapping[str, Any]) -> str:
         """The line with the results."""
-        return self.form.written(record, results)
+        if isinstance(self.form, JsonLines):
+            return self.form.written(record, results)
+        cells = self._cells(record.line)
+        missing = [""] * (len(self._columns) - len(cells))
+        if self._written_as == "json":
+            named: dict[str, Any] = dict(zip(self._columns, cells, strict=False))
+            if len(cells) > self._score and cells[self._score].strip():
+                named[self._columns[self._score]] = self.other(record.line)
+            return as_json({**named, **results})
+        if self._written_as == "tsv":
+            return self._joined([*cells, *missing, *results.values()])
+        added = self.form.as_cells(results.values())
+        return self.form.table.joined(record.line, [*missing, *added])
 
     def group(self, line: str) -> str:
         """The id of its group."""
@@ -59,28 +128,51 @@ class Hypotheses:
             if "id" not in fields:
                 raise ValueError('it has no field "id"')
             return repr(fields["id"])
-        return line.split("\t")[0]
+        return self._cells(line)[self._id]
 
     def other(self, line: str) -> float:
         """The score that it came with, 0 if there is none."""
         if isinstance(self.form, JsonLines):
             given = self.form.fields(line).get("score", 0.0)
         else:
-            given = [*line.split("\t"), "0"][2] or "0"
+            cells = self._cells(line)
+            given = cells[self._score] if len(cells) > self._score else "0"
+            given = given if given.strip() else "0"
         try:
             value = decimal(given) if isinstance(given, str) else float(given)
         except (TypeError, ValueError):
             value = math.nan
         if isinstance(given, bool) or not abs(value) <= _LARGEST:
-            raise ValueError(f"its score is no number: {given!r}")
+            hint = " (is that a header? Give --header)" if given == "score" else ""
+            raise ValueError(f"its score is no number: {given!r}{hint}")
         return value
 
+    def _cells(self, line: str) -> list[str]:
+        assert isinstance(self.form, Columns)
+        return self.form.table.cells(line)
 
-def form_of(field: str | None, names: Sequence[str]) -> Hypotheses:
+    def _joined(self, values: Sequence[Any]) -> str:
+        """A row of its own."""
+        assert isinstance(self.form, Columns)
+        if self._written_as == "tsv":
+            return "\t".join(map(as_cell, values))
+        first, *rest = self.form.as_cells(values)
+        return self.form.table.joined(first, rest)
+
+
+def form_of(
+    field: str | None,
+    names: Sequence[str],
+    *,
+    header: bool = False,
+    csv: bool = False,
+    written_as: str | None = None,
+) -> Hypotheses:
     """JSON Lines whose text is in ``field``, or for None columns: id, text, score."""
     if field is not None:
         return Hypotheses(JsonLines(field, names))
-    return Hypotheses(Columns("2", names, header=False))
+    table = Csv() if csv else Tabs()
+    return Hypotheses(Columns("2", names, header=header, table=table), written_as)
 
 
 def groups(records: Iterator[Record | None], form: Hypotheses) -> Iterator[list[Record]]:
@@ -109,8 +201,8 @@ def ranked(
     form: Hypotheses,
     wanted: Wanted,
     weight: float,
-) -> Iterator[tuple[Record, "TextScore", dict[str, Any]]]:
-    """A group's hypotheses best first, each with its results."""
+) -> Iterator[tuple[Record, dict[str, Any], int]]:
+    """A group's hypotheses best first, each with its results and its rank."""
     totals = [
         form.other(record.line) + weight * score.total_log_prob / wanted.nats
         for record, score in zip(group, scores, strict=True)
@@ -119,4 +211,4 @@ def ranked(
     for index in sorted(range(len(group)), key=places.__getitem__):
         names = (wanted.prefix + name for name in NAMES)
         added = dict(zip(names, (totals[index], places[index]), strict=True))
-        yield group[index], scores[index], {**wanted.results(scores[index]), **added}
+        yield group[index], {**wanted.results(scores[index]), **added}, places[index]

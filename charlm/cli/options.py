@@ -159,6 +159,10 @@ Field = Annotated[
 Column = Annotated[
     str | None, typer.Option(help="Lines are columns between tabs: the text's number or name.")
 ]
+Csv = Annotated[
+    bool,
+    typer.Option("--csv", help="Columns stand between commas or semicolons, as in a .csv file."),
+]
 Header = Annotated[bool, typer.Option("--header", help="The first line names the columns.")]
 Prefix = Annotated[str, typer.Option(help="In front of the names of results.")]
 OnError = Annotated[

@@ -1,4 +1,4 @@
-"""Lines that hold a text, alone or among other things: plain, JSON Lines, columns between tabs.
+"""Lines that hold a text, alone or among other things: plain, JSON Lines, rows of a table.
 
 A record goes out as it came in, the results added to it.
 """
@@ -6,12 +6,14 @@ A record goes out as it came in, the results added to it.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from charlm.cli.form import cell
-from charlm.cli.terminal import number, say
+from charlm.cli.terminal import number, safe_text, say
 from charlm.errors import UsageError
 from charlm.fields import object_of, text_of
+from charlm.tables import Csv, Rows, Table, Tabs, cut_by, lines_as_rows, looks_like
 
 if TYPE_CHECKING:
     from charlm.streams import Line
@@ -22,7 +24,7 @@ _BATCH_CHARACTERS = 2**20
 
 
 class Record(NamedTuple):
-    """A line, its number from 1 on, and the bytes of its file up to its end.
+    """A line, its number from 1 on, and the bytes of its file up to its end; or a row of several.
 
     text is what is to be scored; None where there is nothing: in a broken line, which has a
     problem, and in the header or an empty line among records. ending is what the line ends with,
@@ -40,15 +42,30 @@ class Record(NamedTuple):
 class Form(Protocol):
     """How lines hold texts."""
 
+    def rows(self, lines: "Iterable[Line | None]") -> Rows:
+        """The lines that are records, or what is put together of several (tables.py)."""
+
     def text(self, line: str, number: int) -> str | None:
         """The text in a line. Raises ValueError, with a sentence, if it is broken."""
 
     def written(self, record: Record, results: Mapping[str, Any]) -> str:
         """The line of a record with the results (none: as it was)."""
 
+    def is_header(self, record: Record) -> bool:
+        """Whether a record names the columns of the others."""
+
 
 class PlainLines:
     """A line is a text."""
+
+    def is_header(self, record: Record) -> bool:
+        """There is none."""
+        del record
+        return False
+
+    def rows(self, lines: "Iterable[Line | None]") -> Rows:
+        """Each line."""
+        return lines_as_rows(lines)
 
     def text(self, line: str, number: int) -> str | None:
         """The line."""
@@ -80,6 +97,15 @@ class JsonLines:
         self.field = field
         self._names = frozenset(names)
 
+    def is_header(self, record: Record) -> bool:
+        """There is none."""
+        del record
+        return False
+
+    def rows(self, lines: "Iterable[Line | None]") -> Rows:
+        """Each line."""
+        return lines_as_rows(lines)
+
     def text(self, line: str, number: int) -> str | None:
         """The field of the object; None for a blank line."""
         del number
@@ -101,49 +127,155 @@ class JsonLines:
             return record.line
         head = record.line.rstrip()[:-1].rstrip()
         comma = "" if head.endswith("{") else ", "
-        added = json.dumps(results, ensure_ascii=False, allow_nan=False)
-        if _SURROGATE.search(added):  # a token of a text that was written with escapes
-            added = json.dumps(results, allow_nan=False)
-        return f"{head}{comma}{added[1:]}"
+        return f"{head}{comma}{as_json(results)[1:]}"
 
 
 class Columns:
-    """A line is a row of columns between tabs, one of them the text, taken as it stands.
+    """A line is a row of a table, one of its columns the text.
 
-    ``column`` is a number from 1 on or, where there is a header, a name.
+    ``column`` is a number from 1 on or, where there is a header, a name. What a row lacks of the
+    header's columns is filled up, so that results stand below their names.
     """
 
-    def __init__(self, column: str, names: Sequence[str], *, header: bool) -> None:
+    def __init__(
+        self, column: str, names: Sequence[str], *, header: bool, table: Table | None = None
+    ) -> None:
         self.header = header or not column.isdecimal()
+        self.table: Table = Tabs() if table is None else table
         self._column = column
-        self._names = names
-        self._index = int(column) - 1 if column.isdecimal() else None
-        if self._index is not None and self._index < 0:
+        self.names = names
+        self.index = int(column) - 1 if column.isdecimal() else None
+        self._width: int | None = None  # of the header
+        if self.index is not None and self.index < 0:
             raise UsageError("--column counts from 1.")
+
+    def rows(self, lines: "Iterable[Line | None]") -> Rows:
+        """The rows of the table."""
+        return self.table.rows(lines)
 
     def text(self, line: str, number: int) -> str | None:
         """The column of the row; None for the header and for an empty line."""
-        cells = line.split("\t")
+        cells = self.table.cells(line)
         if self.header and number == 1:
-            if self._index is None:
-                if self._column not in cells:
-                    raise UsageError(f'there is no column "{self._column}" in the first line.')
-                self._index = cells.index(self._column)
+            self._read_header(cells)
             return None
         if not line:
             return None
-        assert self._index is not None
-        if self._index >= len(cells):
-            raise ValueError(f"it has {len(cells)} columns, not {self._index + 1}")
-        return cells[self._index]
+        assert self.index is not None
+        if self.index >= len(cells):
+            raise ValueError(f"it has {len(cells)} columns, not {self.index + 1}")
+        if self._width is not None and len(cells) > self._width:
+            raise ValueError(f"it has {len(cells)} columns, the first line names {self._width}")
+        return cells[self.index]
+
+    def is_header(self, record: Record) -> bool:
+        """Whether it is the first line, where that names the columns."""
+        return self.header and record.number == 1
+
+    def _read_header(self, cells: list[str]) -> None:
+        """Find the column. Raises UsageError if it is not there, or if results' names are."""
+        found = cut_by(cells[0]) if isinstance(self.table, Tabs) and len(cells) == 1 else None
+        if found is not None:
+            raise UsageError(
+                f"there is no tab in the first line; this looks like {found}: give --csv, too."
+            )
+        if self.index is None:
+            if self._column not in cells:
+                there = ", ".join(f'"{safe_text(cell)}"' for cell in cells[:20])
+                raise UsageError(
+                    f'there is no column "{self._column}" in the first line, which names {there}.'
+                )
+            self.index = cells.index(self._column)
+        taken = [name for name in self.names if name in cells]
+        if taken:
+            raise UsageError(
+                f'there is a column "{taken[0]}" already: give results other names with --prefix.'
+            )
+        self._width = len(cells)
 
     def written(self, record: Record, results: Mapping[str, Any]) -> str:
         """The row with a column for each result behind it."""
-        if self.header and record.number == 1:
-            return "\t".join((record.line, *self._names))
+        if self.is_header(record):
+            return self.table.joined(record.line, self.names)
         if not results:
             return record.line
-        return "\t".join((record.line, *map(as_cell, results.values())))
+        missing = 0 if self._width is None else self._width - len(self.table.cells(record.line))
+        return self.table.joined(record.line, [*[""] * missing, *self.as_cells(results.values())])
+
+    def as_cells(self, values: Iterable[Any]) -> list[str]:
+        """Values in cells: all digits of numbers, nothing where there is none."""
+        escapes = isinstance(self.table, Tabs)  # CSV has its quotes
+        return [as_cell(v) if escapes or not isinstance(v, str) else v for v in values]
+
+
+def form_of(
+    names: Sequence[str],
+    *,
+    jsonl: bool,
+    field: str,
+    column: str | None,
+    header: bool,
+    csv: bool,
+) -> Form:
+    """How lines hold texts, by the options that say so; ``names`` are those of the results."""
+    if jsonl:
+        return JsonLines(field, names)
+    if column is not None:
+        return Columns(column, names, header=header, table=Csv() if csv else Tabs())
+    return PlainLines()
+
+
+def is_csv(file: str) -> bool:
+    """Whether a file is CSV by its name."""
+    return _suffix(file) == ".csv"
+
+
+_OPTIONS = {  # that read what a name's suffix tells
+    ".csv": "columns between commas: --column says which of them is the text",
+    ".tsv": "columns between tabs: --column says which of them is the text",
+    ".jsonl": "JSON objects: --jsonl reads a field of theirs",
+    ".ndjson": "JSON objects: --jsonl reads a field of theirs",
+}
+
+
+def check_plain(file: str) -> None:
+    """Raise UsageError if a file whose lines are to be texts is a table, by its name."""
+    if (what := _OPTIONS.get(_suffix(file))) is not None:
+        raise UsageError(f"{file} holds {what}. (In a pipe its lines are taken as they are.)")
+
+
+def noticed(lines: "Iterable[Line | None]") -> "Iterator[Line | None]":
+    """Plain lines as they are; if the first ones look like those of a table, that is said."""
+    first: list[str] | None = []
+    for line in lines:
+        yield line
+        if line is not None and first is not None:
+            first.append(line.text)
+            if len(first) == 5:
+                _say_looks(first)
+                first = None
+    if first:
+        _say_looks(first)
+
+
+def _say_looks(first: list[str]) -> None:
+    ways = {
+        "JSON": "JSON objects; --jsonl reads a field of theirs",
+        "tabs": "columns between tabs; --column 2 reads one of them",
+    }
+    if (found := looks_like(first)) is not None:
+        between = f"columns between {found}; --csv --column 2 reads one of them"
+        say(f"each line is taken as a text, but they look like {ways.get(found, between)}")
+
+
+def _suffix(file: str) -> str:
+    return PurePath(file.casefold().removesuffix(".gz")).suffix
+
+
+def as_json(values: Mapping[str, Any]) -> str:
+    """An object of JSON; what is half a character stands there as an escape."""
+    written = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    return json.dumps(values) if _SURROGATE.search(written) else written
 
 
 def as_cell(value: Any) -> str:
@@ -155,19 +287,18 @@ def as_cell(value: Any) -> str:
 
 def read(lines: "Iterable[Line | None]", form: Form) -> Iterator[Record | None]:
     """The records of lines; None where no more can be had for now."""
-    count = 0
-    for line in lines:
-        if line is None:
+    for row in form.rows(lines):
+        if row is None:
             yield None
             continue
-        count += 1
+        number, line = row
         text, problem = None, line.problem
         if problem is None:
             try:
-                text = form.text(line.text, count)
+                text = form.text(line.text, number)
             except ValueError as error:
-                problem = f"line {count} is broken: {error}."
-        yield Record(count, line.text, text, problem, line.end, line.ending)
+                problem = f"line {number} is broken: {error}."
+        yield Record(number, line.text, text, problem, line.end, line.ending)
 
 
 def batches(records: Iterable[Record | None]) -> Iterator[list[Record]]:

@@ -22,11 +22,12 @@ from charlm.cli.input import texts_of
 from charlm.cli.meter import Meter
 from charlm.cli.model import load_models, together
 from charlm.cli.records import (
-    Columns,
     Form,
-    JsonLines,
-    PlainLines,
     batches,
+    check_plain,
+    form_of,
+    is_csv,
+    noticed,
     read,
     say_lines_are_texts,
 )
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from charlm.cli.page import Page
     from charlm.streams import Line
 
-_LINES = ("--jsonl", "--column", "--nbest")
+_LINES = ("--jsonl", "--column", "--csv", "--nbest")
 _BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits")
 RULES: Rules = (
     *options.MIXING,
@@ -53,23 +54,23 @@ RULES: Rules = (
     Apart("TEXTS", (*_LINES, "--on-error"), "that is about the lines of a file"),
     OneOf("--json", "--tsv"),
     OneOf("--jsonl", "--column"),
+    OneOf("--jsonl", "--csv"),
     OneOf("--column", "--nbest"),
     Needs("--field", "--jsonl"),
-    Needs("--header", "--column"),
+    Needs(("--header", "--csv"), ("--column", "--nbest")),
     Needs("--prefix", ("--json", "--tsv", *_LINES)),
-    Needs("--weight", "--nbest"),
+    Needs(("--weight", "--best"), "--nbest"),
     Needs("--invert", _BOUNDS),
     Apart("--nbest", _BOUNDS, "it ranks hypotheses and drops none"),
-    Apart("--json", _LINES, "results go into the lines as they came"),
-    Apart("--tsv", "--jsonl", "results go into the lines as they came"),
+    Apart(("--json", "--tsv"), ("--jsonl", "--column"), "results go into the lines as they came"),
     Apart(("--heatmap", "--html"), ("--json", "--tsv", "--per-token", *_LINES), "it is for people"),
     Apart("--unit", "--heatmap", "its colours are of bits", unless="--html"),
     Apart("--per-token", "--words", "a row is a token or a word", unless=("--json", "--jsonl")),
     Apart(
         ("--per-token", "--words"),
-        ("--column", "--nbest"),
-        "they do not fit in columns",
-        unless="--jsonl",
+        "--nbest",
+        "a row is a hypothesis",
+        unless=("--json", "--jsonl"),
     ),
     Ordered("--min-perplexity", "--max-perplexity"),
     Ordered("--min-bits", "--max-bits"),
@@ -112,6 +113,7 @@ def score_cli(
     jsonl: options.Jsonl = False,
     field: options.Field = "text",
     column: options.Column = None,
+    csv: options.Csv = False,
     header: options.Header = False,
     prefix: options.Prefix = "",
     min_perplexity: Annotated[
@@ -128,6 +130,9 @@ def score_cli(
     on_error: options.OnError = "stop",
     n_best: Annotated[
         bool, typer.Option("--nbest", help="Lines are id, text, score: rank those of an id.")
+    ] = False,
+    best: Annotated[
+        bool, typer.Option("--best", help="Of each id the best line alone, with --nbest.")
     ] = False,
     weight: Annotated[float, typer.Option(help="Of log P in the total, with --nbest.")] = 1.0,
     encoding: options.FileEncoding = "utf-8",
@@ -147,18 +152,22 @@ def score_cli(
     charlm score --file sentences.txt --max-perplexity 50
     charlm score --jsonl --field text --file records.jsonl
     charlm score --column 2 --file table.tsv
+    charlm score --words --column sentence --file stimuli.csv
     charlm score --nbest --weight 0.5 --file hypotheses.tsv
     """
     if abs(weight) > 1e6:
         raise UsageError(f"--weight must be from -1e6 to 1e6, got {weight:g}.")
     bounds = Bounds(min_perplexity, max_perplexity, min_bits, max_bits, invert)
-    wanted = Wanted(unit, per_token, words, prefix)
+    in_rows = column is not None and (per_token or words)
+    wanted = Wanted(unit, per_token, words, prefix, in_rows=in_rows)
     records = jsonl or column is not None or n_best
+    parting = "null" if null else split_on
+    if file is not None and not records and parting is None:
+        check_plain(file)
     if not texts and file is None:
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
-    parting = "null" if null else split_on
     loaded = load_models(model, root, weights, tune, alone=alone, label=label)
     if said := together(loaded.tokenizer.ignores):
         say(said)
@@ -182,12 +191,24 @@ def score_cli(
             return
         if parting is None and not records:
             say_lines_are_texts(loaded.checkpoint.split_on)
-        form = _form(wanted, column, header=header, jsonl=jsonl, field=field, n_best=n_best)
+        csv = csv or is_csv(file or "-")
+        if n_best:
+            names = [*wanted.names(), *(prefix + name for name in nbest.NAMES)]
+            written_as = "json" if json else "tsv" if tsv else None
+            form: Form = nbest.form_of(
+                field if jsonl else None, names, header=header, csv=csv, written_as=written_as
+            )
+        else:
+            form = form_of(
+                wanted.names(), jsonl=jsonl, field=field, column=column, header=header, csv=csv
+            )
         shows = json or tsv or per_token or words or shaded or not bounds.are_set
         own = writer if shows and not records else None
         file = file or "-"
         lines = texts_of(file, parting or "line", encoding, errors)
-        _score_lines(file, lines, job, form, bounds, own, weight)
+        if parting is None and not records:
+            lines = noticed(lines)
+        _score_lines(file, lines, job, form, bounds, own, weight, best=best)
 
 
 def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
@@ -204,21 +225,6 @@ def _page(path: Path, loaded: "LanguageModel", wanted: Wanted) -> "Page":
     name = f"{loaded.checkpoint.path.parent.name} (step {loaded.checkpoint.step:,})"
     level = "word" if wanted.words else loaded.tokenizer.level
     return Page(path, model=name, level=level, unit=wanted.unit, pseudo=wanted.pseudo)
-
-
-def _form(
-    wanted: Wanted, column: str | None, *, header: bool, jsonl: bool, field: str, n_best: bool
-) -> Form:
-    """How the lines hold texts."""
-    names = wanted.names()
-    if n_best:
-        names += [wanted.prefix + name for name in nbest.NAMES]
-        return nbest.form_of(field if jsonl else None, names)
-    if jsonl:
-        return JsonLines(field, names)
-    if column is not None:
-        return Columns(column, names, header=header)
-    return PlainLines()
 
 
 def _score_arguments(
@@ -245,13 +251,15 @@ def _score_lines(
     bounds: Bounds,
     writer: Shows | None,
     weight: float,
+    *,
+    best: bool,
 ) -> None:
     """Score the lines of a file; without a writer they go out as they came, the results in them."""
     with Meter(file) as meter:
         records = job.sound(read(lines, form))
         if isinstance(form, nbest.Hypotheses):
             for group in nbest.groups(records, form):
-                job.write_ranked(group, form, weight)
+                job.write_ranked(group, form, weight, best=best)
                 meter.update(len(group), group[-1].end)
         else:
             for batch in batches(records):
