@@ -85,8 +85,8 @@ class Csv:
     def joined(self, row: str, cells: Iterable[str]) -> str:
         """With a delimiter in front of each further cell, quoted where it has to be."""
         written = io.StringIO()
-        csv.writer(written, delimiter=self.delimiter, lineterminator="").writerow(["", *cells])
-        return row + written.getvalue().removeprefix('""')
+        csv.writer(written, delimiter=self.delimiter).writerow(["", *cells])
+        return row + written.getvalue().removeprefix('""').removesuffix("\r\n")
 
     def _whole(self, number: int, taken: "list[Line]", waiting: "Iterator[Line | None]") -> "Line":
         """A row that begins with the line that is taken, and takes as many as its quotes say."""

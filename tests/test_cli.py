@@ -1170,7 +1170,10 @@ def test_broken_lines_are_told_and_dealt_with_as_asked(here: Path) -> None:
 def test_hypotheses_are_ranked_within_their_group(here: Path) -> None:
     """The total is the score and the weighted log P; groups stay in order, lines keep fields."""
     data = b"a\tthe bear\t-1\na\tzzzz\t-1\na\tthe jay\t5\nb\tzzzz\nb\tthe bear\n"
-    out = good("score", "--nbest", "--weight", "0.5", "-m", "trained", stdin=data).out
+    table = good("score", "--nbest", "--weight", "0.5", "-m", "trained", stdin=data).out
+    head, _, out = table.partition("\n")
+    assert head.split("\t")[:3] == ["id", "text", "score"]
+    assert head.split("\t")[-2:] == ["total_score", "rank_in_group"]
     rows = [line.split("\t") for line in out.splitlines()]
     assert [row[0] for row in rows] == ["a"] * 3 + ["b"] * 2
     assert [row[-1] for row in rows] == ["1", "2", "3", "1", "2"]
@@ -1254,7 +1257,7 @@ def test_a_text_is_coloured_by_surprisal(here: Path, tmp_path: Path, level: str)
         ["--nbest", "--column", "2"],
         ["--jsonl", "--json"],
         ["--jsonl", "--tsv"],
-        ["--column", "2", "--per-token"],
+        ["--nbest", "--per-token"],
         ["--per-token", "--words"],
         ["--invert"],
         ["--nbest", "--max-bits", "2"],

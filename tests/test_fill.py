@@ -296,7 +296,7 @@ def test_pseudo_figures_go_by_their_own_names(here: Path) -> None:
     assert "log P" not in table
     assert not re.search(r"^(perplexity|bits|cross)", table, re.MULTILINE)
     nbest = good("score", "--nbest", stdin=b"1\tthe cat\t-3\n1\tthe dog\t-2\n").out
-    assert len(nbest.splitlines()) == 2
+    assert len(nbest.splitlines()) == 3
 
 
 def test_figures_of_words_are_sums_and_named_so(here: Path) -> None:
@@ -313,8 +313,8 @@ def test_figures_of_words_are_sums_and_named_so(here: Path) -> None:
     (record,) = lines_of_json(good("score", "--words", "--jsonl", stdin=b'{"text": "the cat"}').out)
     assert record["per_word"] == one["per_word"]
     head, *rows = good("score", "the cat", "--words", "--tsv").out.splitlines()
-    assert head.split("\t")[1:] == list(one["per_word"][0])
-    assert [float(row.split("\t")[5]) for row in rows] == pytest.approx(words)
+    assert head.split("\t")[2:] == list(one["per_word"][0])
+    assert [float(row.split("\t")[6]) for row in rows] == pytest.approx(words)
     table = good("score", "the cat", "--words")
     assert "log P" not in table.out
     assert "PLL (nats)" in table.out

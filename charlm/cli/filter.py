@@ -69,6 +69,7 @@ class Filter:
         self._per_token = wanted.per_token or (shaded and not wanted.words)
         self._context, self._closed = context, closed
         self._on_error = on_error
+        self._ending = "\n"  # of the line before
         self._texts = self._kept = self._broken = self._left_out = self._ties = 0
 
     @property
@@ -122,6 +123,7 @@ class Filter:
         """Score a portion of records and write those that are to be kept."""
         scores = iter(self.score([r.text for r in batch if r.text is not None]))
         for record in batch:
+            self._ending = record.ending or self._ending
             if record.text is None:
                 if writer is not None and record.problem is not None:
                     self._left_out += not writer.write_broken(record.line, record.problem)
@@ -139,8 +141,9 @@ class Filter:
                 writer.write(score)
             elif self._wanted.in_rows:
                 rows = [form.written(record, row) for row in self._wanted.rows(score, self._texts)]
-                for place, line in enumerate(rows, start=1):
-                    out_line(line, record.ending if place == len(rows) else record.ending or "\n")
+                for line in rows[:-1]:
+                    out_line(line, record.ending or self._ending)
+                out_line(rows[-1], record.ending)
             else:
                 out_line(form.written(record, self._wanted.results(score)), record.ending)
         sys.stdout.flush()

@@ -1,0 +1,309 @@
+"""Laws of tables: what a row is, where results go, and that nothing is read as what it is not."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charlm.cli.records import Columns, read
+from charlm.errors import UsageError
+from charlm.streams import Line
+from charlm.tables import NAMES, Csv, looks_like
+from tests.helpers_cli import Ended, charlm
+from tests.tiny import material_of, trained_run
+
+CELL = st.text(st.sampled_from('ab ,;"\n\té'), max_size=8)
+TABLE = 'item,condition,sentence\n1,a,"the ""cat"", a dog"\n2,b,"the mat\nand a cat"\n3,b,a dog\n'
+TEXTS = ['the "cat", a dog', "the mat\nand a cat", "a dog"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small model of words."""
+    path = tmp_path_factory.mktemp("tables") / "run"
+    return str(trained_run(path, material=material_of(level="word"), num_steps=3))
+
+
+def good(*arguments: str, stdin: str = "") -> str:
+    """What a run that has to work writes."""
+    ended = ended_of(*arguments, stdin=stdin)
+    assert ended.code == 0, ended.err.decode()
+    return ended.out.decode()
+
+
+def ended_of(*arguments: str, stdin: str = "") -> Ended:
+    """How the command line ends."""
+    return charlm(*arguments, stdin=stdin.encode())
+
+
+def rows_of(text: str, delimiter: str = ",") -> list[list[str]]:
+    """A table as any other program reads it."""
+    return list(csv.reader(io.StringIO(text), delimiter=delimiter))
+
+
+def lines(text: str) -> list[Line]:
+    """The lines of a text."""
+    return [Line(line, 0) for line in text.split("\n")[:-1]]
+
+
+@given(
+    rows=st.lists(st.lists(CELL, min_size=2, max_size=2), min_size=1, max_size=5),
+    delimiter=st.sampled_from([*NAMES]),
+    results=st.lists(CELL, min_size=1, max_size=3),
+)
+@settings(deadline=None, max_examples=100)
+def test_csv_is_what_any_program_reads(
+    rows: list[list[str]], delimiter: str, results: list[str]
+) -> None:
+    """Cells come out of their quotes; written back a row is as it was, results behind it."""
+    written = io.StringIO()
+    writer = csv.writer(written, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(["id", "the text"])
+    for row in rows:
+        writer.writerow(row)
+    form = Columns("the text", ["r"] * len(results), header=True, table=Csv())
+    head, *found = [one for one in read(lines(written.getvalue()), form) if one is not None]
+    assert [one.problem for one in found] == [None] * len(rows)
+    assert [one.text for one in found] == [row[1] for row in rows]
+    assert [one.number for one in found] == [
+        2 + sum(cell.count("\n") for row in rows[:place] for cell in row) + place
+        for place in range(len(rows))
+    ]
+    again = "".join(f"{one.line}\n" for one in (head, *found))
+    assert again == written.getvalue()
+    out = [form.written(one, {str(at): value for at, value in enumerate(results)}) for one in found]
+    table = rows_of("".join(f"{row}\n" for row in out), delimiter)
+    assert table == [[*row, *results] for row in rows]
+
+
+@pytest.mark.parametrize(("flag", "name"), [((), "table.CSV"), (("--csv",), "table.txt")])
+def test_csv_is_told_by_its_name_or_by_an_option(
+    run: str, tmp_path: Path, flag: tuple[str, ...], name: str
+) -> None:
+    """Each text is what stands in its cell, and what goes out is CSV again."""
+    (tmp_path / name).write_text(TABLE)
+    for column in (("--column", "sentence"), ("--column", "3", "--header")):
+        out = good("score", "-m", run, *column, *flag, "--file", str(tmp_path / name))
+        head, *rows = rows_of(out)
+        assert [row[:3] for row in (head, *rows)] == rows_of(TABLE)
+        for row, text in zip(rows, TEXTS, strict=True):
+            alone = json.loads(good("score", "-m", run, "--json", text))
+            figures = dict(zip(head, row, strict=True))
+            total = float(figures["total_log_prob_nats"])
+            assert total == pytest.approx(alone["total_log_prob_nats"], rel=1e-5)
+            assert int(figures["characters"]) == len(text)
+
+
+@pytest.mark.parametrize("ending", ["\r\n", "\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_rows_end_as_they_came(run: str, ending: str, last: bool) -> None:
+    """Inside quotes too; the figures do not depend on it, and each row of a word has an end."""
+    table = TABLE.replace("\n", ending)
+    table = table if last else table.removesuffix(ending)
+    options = ("-m", run, "--csv", "--column", "sentence")
+    out = good("score", *options, stdin=table)
+    assert out.replace(ending, "\n") == good("score", *options, stdin=TABLE)[: None if last else -1]
+    assert out.endswith(ending) is last
+    assert out.count(ending) == out.count("\n")
+    words = good("score", *options, "--words", stdin=table)
+    plain = good("score", *options, "--words", stdin=TABLE)[: None if last else -1]
+    assert len(words.split(ending)) == len(plain.split("\n"))
+
+
+def test_semicolons_are_noticed(run: str) -> None:
+    """The first row tells what stands between cells."""
+    table = 'id;text\n1;the cat, a dog\n2;"a; b"\n'
+    out = good("score", "-m", run, "--csv", "--column", "text", stdin=table)
+    assert [row[:2] for row in rows_of(out, ";")] == rows_of(table, ";")
+
+
+def test_a_quote_that_is_not_closed_is_broken(run: str) -> None:
+    """With the number of its line; it can be kept as it was."""
+    table = 'text\nthe cat\n"a dog\nand more\n'
+    stopped = ended_of("score", "-m", run, "--csv", "--column", "text", stdin=table)
+    assert stopped.code == 3
+    assert b"line 3 is broken: its quotes are not those of CSV" in stopped.err
+    assert stopped.out.count(b"\n") == 2
+    options = ("--csv", "--column", "text", "--on-error", "keep")
+    assert good("score", "-m", run, *options, stdin=table).endswith('\n"a dog\nand more\n')
+
+
+@pytest.mark.parametrize("command", ["score", "classify"])
+@pytest.mark.parametrize("name", ["a.csv", "b.tsv", "c.jsonl", "d.ndjson", "e.csv.gz"])
+def test_a_table_is_not_scored_as_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, name: str
+) -> None:
+    """By its name it is refused, with the option that reads it, before a model is loaded."""
+    monkeypatch.chdir(tmp_path)
+    ended = ended_of(command, "--file", name)
+    assert ended.code == 2
+    assert (b"--jsonl" if "json" in name or "nd" in name else b"--column") in ended.err
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("a,b\n1,the cat\n2,a dog\n", "--csv --column 2"),
+        ("1;a\n2;b\n3;c\n4;d\n5;e\n6;f\n", "--csv --column 2"),
+        ("1\ta\n2\tb\n3\tc\n", "--column 2"),
+        ('{"text": "a"}\n', "--jsonl"),
+        ("A cat, a dog.\nThe mat.\nA dog, a cat, and so on.\n", None),
+    ],
+)
+def test_what_looks_like_a_table_is_said(run: str, table: str, said: str | None) -> None:
+    """In a pipe lines are texts all the same; whoever meant a column hears of it."""
+    ended = ended_of("score", "-m", run, "--json", stdin=table)
+    assert ended.code == 0
+    assert ended.out.count(b"\n") == table.count("\n")
+    told = "each line is taken as a text, but they look like" in ended.err.decode()
+    assert told is (said is not None)
+    assert (said or "") in ended.err.decode()
+    assert looks_like([]) is None
+
+
+def test_commas_are_not_read_as_columns_between_tabs(run: str) -> None:
+    """A header without a tab but with commas is no header of columns between tabs."""
+    for column in (("--column", "item"), ("--column", "1", "--header")):
+        ended = ended_of("score", "-m", run, *column, stdin=TABLE)
+        assert ended.code == 2
+        assert b"this looks like commas: give --csv" in ended.err
+
+
+@pytest.mark.parametrize("kind", ["--words", "--per-token"])
+@pytest.mark.parametrize("delimiter", ["\t", ","])
+def test_a_row_a_word_keeps_the_columns(run: str, kind: str, delimiter: str) -> None:
+    """Item and condition stand beside each word; its figures are those of --json."""
+    name, field = ("word", "per_word") if kind == "--words" else ("token", "per_token")
+    texts = ["the cat sat", "", "a dog"]
+    table = "".join(
+        f"{delimiter.join(row)}\n"
+        for row in [("item", "text", "kind"), *((f"i{n}", t, "x") for n, t in enumerate(texts))]
+    )
+    options = ("--column", "text", *(["--csv"] if delimiter == "," else []), kind)
+    head, *rows = rows_of(good("score", "-m", run, *options, stdin=table), delimiter)
+    expected = [json.loads(good("score", "-m", run, "--json", kind, text)) for text in texts]
+    assert head[:6] == ["item", "text", "kind", "text_number", f"{name}_number", name]
+    places = [(f"i{n}", t, "x") for n, t in enumerate(texts) for _ in expected[n][field]]
+    assert [tuple(row[:3]) for row in rows] == places
+    figures = [figure for one in expected for figure in one[field]]
+    for row, figure, place in zip(rows, figures, places, strict=True):
+        assert row[3] == str(int(place[0][1:]) + 1)
+        assert dict(zip(head[5:], row[5:], strict=True)) == {
+            key: str(value) if not isinstance(value, float) else row[head.index(key)]
+            for key, value in figure.items()
+        }
+        assert float(row[head.index("surprisal_bits")]) == pytest.approx(figure["surprisal_bits"])
+    assert [row[4] for row in rows][: len(expected[0][field])] == [
+        str(place) for place in range(1, len(expected[0][field]) + 1)
+    ]
+
+
+def test_what_has_no_row_is_counted(run: str) -> None:
+    """A table of words has no place for broken lines: how many are left out is said."""
+    broken = b"the cat\n\xff\na dog\n"
+    for options in (
+        ("--words", "--tsv"),
+        ("--per-token", "--tsv"),
+        ("--words", "--column", "1"),
+        ("--heatmap",),
+        (),
+    ):
+        ended = charlm("score", "-m", run, *options, "--on-error", "keep", stdin=broken)
+        assert ended.code == 0
+        assert b"broken lines, left out, for there is no row for them: 1" in ended.err
+        assert b"kept as they were" not in ended.err
+        assert b"\xff" not in ended.out
+    ended = charlm("score", "-m", run, "--tsv", "--on-error", "keep", stdin=broken)
+    assert b"kept as they were: 1" in ended.err
+
+
+def test_results_stand_below_their_names(run: str) -> None:
+    """A short row is filled up, one that is too long is broken, and no name is there twice."""
+    table = "id\ttext\tnote\n1\tthe cat\n2\ta dog\tx\n"
+    head, *rows = rows_of(good("score", "-m", run, "--column", "text", stdin=table), "\t")
+    assert {len(row) for row in rows} == {len(head)}
+    ended = ended_of("score", "-m", run, "--column", "text", stdin="text\na\tb\n")
+    assert ended.code == 3
+    assert b"it has 2 columns, the first line names 1" in ended.err
+    ended = ended_of("score", "-m", run, "--column", "text", stdin="text\ttokens\na\tb\n")
+    assert ended.code == 2
+    assert b'a column "tokens" already' in ended.err
+    options = ("--column", "text", "--prefix", "m_")
+    assert "m_tokens" in good("score", "-m", run, *options, stdin="text\ttokens\na\tb\n")
+    with pytest.raises(UsageError, match='no column "x" in the first line, which names "a"'):
+        list(read(lines("a\n"), Columns("x", ["r"], header=False)))
+
+
+HYPOTHESES = [
+    ("u1", "the cat", "1"),
+    ("u1", "a dog", "2.5"),
+    ("u2", "the mat", ""),
+    ("u2", "x", ""),
+]
+
+
+@pytest.mark.parametrize("form", ["tabs", "header", "csv", "json"])
+@pytest.mark.parametrize("written", [(), ("--json",), ("--tsv",)])
+def test_hypotheses_go_out_below_their_names(run: str, form: str, written: tuple[str]) -> None:
+    """In every form the same rows in the same order; the best of each id alone with --best."""
+    if form == "json":
+        if written:
+            pytest.skip("results go into the objects")
+        objects = [
+            {"id": i, "text": t, **({"score": float(s)} if s else {})} for i, t, s in HYPOTHESES
+        ]
+        table, options = "".join(f"{json.dumps(one)}\n" for one in objects), ("--jsonl",)
+    else:
+        table = "".join(f"{'	'.join(row)}\n" for row in HYPOTHESES)
+        options = {"tabs": (), "header": ("--header",), "csv": ("--csv",)}[form]
+        if form == "header":  # names say which is which
+            table = "text\tscore\tid\n" + "".join(f"{t}\t{s}\t{i}\n" for i, t, s in HYPOTHESES)
+        if form == "csv":
+            table = table.replace("\t", ",")
+    found = {}
+    for best in ((), ("--best",)):
+        out = good("score", "-m", run, "--nbest", *options, *written, *best, stdin=table)
+        if form == "json" or written == ("--json",):
+            rows = [json.loads(line) for line in out.splitlines()]
+        else:
+            head, *cells = rows_of(out, "," if form == "csv" and not written else "\t")
+            assert {"id", "text", "score", "total_score", "rank_in_group"} <= set(head)
+            rows = [dict(zip(head, row, strict=True)) for row in cells]
+        found[best] = [(row["id"], row["text"], int(row["rank_in_group"])) for row in rows]
+    assert sorted(row[:2] for row in found[()]) == sorted(row[:2] for row in HYPOTHESES)
+    assert [row[2] for row in found[()]] == [1, 2, 1, 2]
+    assert found["--best",] == [row for row in found[()] if row[2] == 1]
+
+
+def test_the_first_of_equals_is_the_best(run: str) -> None:
+    """One line an id, and how many could have been another is said; all share the first rank."""
+    table = "u\ta dog\nu\ta dog\nv\tthe cat\n"
+    ended = ended_of("score", "-m", run, "--nbest", "--best", stdin=table)
+    assert [line.split(b"\t")[0] for line in ended.out.splitlines()] == [b"id", b"u", b"v"]
+    assert b"several are the best, the first of each written: 1" in ended.err
+    ranks = [
+        line.split("\t")[-1]
+        for line in good("score", "--nbest", "-m", run, stdin=table).splitlines()
+    ]
+    assert ranks == ["rank_in_group", "1", "1", "1"]
+
+
+def test_a_header_of_hypotheses_is_not_a_hypothesis(run: str) -> None:
+    """Where it is not said to be one, its score is no number, and the way out is named."""
+    ended = ended_of("score", "-m", run, "--nbest", stdin="id\ttext\tscore\nu\ta dog\t1\n")
+    assert ended.code == 3
+    assert b"Give --header" in ended.err
+
+
+def test_a_row_of_hypotheses_is_as_wide_as_the_first(run: str) -> None:
+    """Further columns are named by their numbers; a row that is wider is broken."""
+    out = good("score", "-m", run, "--nbest", stdin="u\ta dog\t1\tx\nu\tthe cat\n")
+    assert out.startswith("id\ttext\tscore\tcolumn_4\t")
+    assert len({line.count("\t") for line in out.splitlines()}) == 1
+    ended = ended_of("score", "-m", run, "--nbest", stdin="u\ta dog\nu\tb\t1\t2\n")
+    assert ended.code == 3
+    assert b"it has 4 columns, not 3" in ended.err
