@@ -159,7 +159,8 @@ FREE = {
     "--seed --unk",
     "score": "--alone --label --context --closed",
     "evaluate": "--alone",
-    "compare": "ONE OTHER FILES --errors --closed --show --fail-above --resamples --seed --encoding --json",
+    "compare": "ONE OTHER FILES --errors --closed --show --fail-above --resamples --seed "
+    "--encoding --json",
     "classify": "--model --alone",
     "novelty": "FILES --model --against --prompt --ngrams --word-ngrams --fail-above "
     "--encoding --errors",
