@@ -334,10 +334,10 @@ def _places(header: Sequence[str], source: LabelSource) -> tuple[int, int]:
 
 
 def _place(header: Sequence[str], column: str) -> int:
-    if column in header:
-        return header.index(column)
     if _is_number(column):
         return int(column) - 1
+    if column in header:
+        return header.index(column)
     names = ", ".join(f'"{name:.40}"' for name in header[:_SAID])
     raise ValueError(f'there is no column "{column}" among those that it names: {names}')
 

@@ -220,6 +220,14 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
     (empty / "news.gz").write_bytes(gzip.compress(TEXT.encode()))
     (empty / "entities.conll").write_text("Ada\tB-PER\nsleeps\tO\n\nin\tO\nRome\tB-LOC\n\n" * 2)
     (empty / "sentences.conll").write_text("Ada\nsleeps\n")
+    (empty / "letters.txt").write_text("Ada sleeps.\n")
+    rest = "_\t0\troot\t_\t_\n"
+    rows = f"1\tAda\t_\t_\tNNP\t{rest}2\tsleeps\t_\t_\tVBZ\t{rest}\n"
+    (empty / "treebank.conllu").write_text(rows * 2)
+    for label in ("bad", "good"):
+        (empty / "reviews" / label).mkdir(parents=True)
+        for number in range(3):
+            (empty / "reviews" / label / f"{number}.txt").write_text(f"{label} {number}\n")
     ran = 0
     for command in ("", *COMMANDS):
         for line in examples(command):

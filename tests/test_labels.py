@@ -521,6 +521,7 @@ def test_json_labels_are_their_text(tmp_path: Path, value: str, label: str) -> N
         (LabelSource.parse("column:kind"), "n\tkind\ttext\n1\tx\ta b\n2\ty\tc\n"),
         (LabelSource.parse("column:kind", text_column="w"), "w\tv\tkind\na b\t\tx\nc\t\ty\n"),
         (LabelSource.parse("column:kind", text_column=1), "w\tv\tkind\na b\t\tx\nc\t\ty\n"),
+        (LabelSource.parse("column:2", header=True), "2\t1\na b\tx\nc\ty\n"),
         (LabelSource.parse("column:2", header=True), "w\tkind\r\na b\tx\r\nc\ty\r\n"),
         (LabelSource.parse("column:1", text_column="w"), "kind\tv\tw\n\nx\t\ta b\ny\t\tc\n"),
     ],

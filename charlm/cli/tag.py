@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 _SENTENCES = 256  # that are read at a time, where they are there
 _TOKENS = 8192
-_ADVICE = "--raw cuts plain sentences into words; --token-column 1 takes the first word of a line."
+_ADVICE = (
+    "--raw cuts plain sentences into words; --token-column says which of several columns to take."
+)
 RULES: Rules = (
     Apart("--raw", ("--evaluate", "--token-column", "--tag-column"), "raw text has no columns"),
 )

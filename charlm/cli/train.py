@@ -292,8 +292,8 @@ def train_cli(
     charlm train --resume --name poems --time 10m
     charlm train names/ --classifier --label-from file
     charlm train reviews/ --classifier --label-from directory
-    charlm train entities.conll --tagger
     charlm train treebank.conllu --tagger --tag-column xpos
+    charlm train entities.conll --tagger
     """
     arguments = dict(locals())
     budget = seconds(time_budget) if time_budget is not None else None
