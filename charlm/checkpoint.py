@@ -71,7 +71,12 @@ _INFERENCE_FILES = (
     "known.safetensors",
 )
 _FILES = frozenset((*_INFERENCE_FILES, "tagger.json", "training.json", "training.safetensors"))
-_COMMANDS = {"classifier": "classify", "tagger": "tag"}
+# By kind, what uses a model of it.
+COMMANDS = {
+    runs.LANGUAGE_MODEL: "score or evaluate",
+    "classifier": "classify",
+    "tagger": "tag",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -255,8 +260,14 @@ def replace_file(path: Path, name: str, data: bytes) -> None:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a step alone, verified. Raises CheckpointError."""
-    return _tokenizer(path, _read_files(path, _manifest(path)[1], _TOKENIZER_FILES))
+    """The tokenizer of a step alone, verified. Raises CheckpointError, of a tagger too."""
+    files = _read_files(path, _manifest(path)[1], _TOKENIZER_FILES)
+    if not files and runs.kind_of(path) == "tagger":
+        raise CheckpointError(
+            f"{path.parent} is a tagger, which cuts no text: it takes the words as its lines hold "
+            f"them. Use it with charlm {COMMANDS['tagger']}."
+        )
+    return _tokenizer(path, files)
 
 
 def tokenizer_hash(tokenizer: Tokenizer) -> str:
@@ -365,7 +376,7 @@ def _described(path: Path, info: Mapping[str, Any]) -> tuple[ModelConfig, str, i
     if info.get("kind") in HEADS:
         raise CheckpointError(
             f"{path.parent} is a {info['kind']}, no language model: it tells labels, not the "
-            f"probability of text. Use it with charlm {_COMMANDS[info['kind']]}."
+            f"probability of text. Use it with charlm {COMMANDS[info['kind']]}."
         )
     try:
         config = ModelConfig.from_json(info.get("model"))

@@ -57,7 +57,10 @@ def find(model: str | None, kind: str, root: Path = RUNS) -> Path:
     if model is not None:
         path = runs.find(model, root)
         if (there := runs.kind_of(path)) != kind:
-            raise CheckpointError(f"{path.parent} is a {there}, not a {kind}.")
+            raise CheckpointError(
+                f"{path.parent} is a {there}, not a {kind}. Use it with charlm "
+                f"{checkpoint.COMMANDS[there]}."
+            )
         return path
     there_are = [path for path in runs.below(root) if runs.kind_of(path) == kind]
     if not there_are:

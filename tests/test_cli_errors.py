@@ -1,13 +1,17 @@
 """Errors of the command line: one dialect, options by their names, and what may have been meant."""
 
 import re
+import shlex
+from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.cli.app import app
 from charlm.cli.options import MODEL_OPTIONS, TRAINING_OPTIONS, one_of, option_of
+from charlm.cli.terminal import safe_text
 from charlm.config import CELLS, LEVELS, ON_NAN, SamplingConfig
 from charlm.errors import CharlmError, FieldError, UsageError, did_you_mean
 from tests.helpers_cli import charlm
@@ -158,3 +162,61 @@ def test_a_field_error_is_a_usage_error_of_its_field() -> None:
         "must be more.",
         2,
     )
+
+
+# Texts that begin as options do
+
+TAKE_TEXTS = ("score", "tokenize", "next", "fill", "classify")
+DASHED = (
+    "-1 degree",
+    "-mat and tie",
+    "-v x",
+    "-file not found",
+    "- a",
+    "--odd text",
+    "-=a\nb",
+    "-0 °",
+)
+
+
+def test_all_commands_that_take_texts_are_there() -> None:
+    """An argument that is a text is called so."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    found = {
+        name
+        for name, command in commands.items()
+        for one in command.params
+        if one.param_type_name == "argument" and one.name in ("text", "texts", "prefix")
+    }
+    assert found == set(TAKE_TEXTS)
+
+
+@pytest.mark.parametrize("command", TAKE_TEXTS)
+@pytest.mark.parametrize("text", DASHED)
+def test_a_text_that_begins_as_an_option_goes_behind_dashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, text: str
+) -> None:
+    """No letter of it is taken for an option, the error shows what to type, and that works; what
+    an option has for its value is let be.
+    """
+    monkeypatch.chdir(tmp_path)
+    for before in ([], ["--json"], ["--model", text]):
+        said = complaint(command, *before, text)
+        shown = safe_text(f"{command} -- {shlex.quote(text)}")
+        assert said.endswith(f"If it is a text, put it behind --: charlm {shown}.")
+        ended = charlm(command, *before, "--", text)
+        assert ended.code == 4  # it is looked for a model, and there is none
+        assert b"there is no model" in ended.err
+
+
+@pytest.mark.parametrize("command", [*TAKE_TEXTS, "train", "evaluate", "tag", "novelty"])
+def test_a_word_that_begins_as_an_option_may_go_behind_dashes(command: str) -> None:
+    """What is like no option may be a text, or the name of a file."""
+    what = "text" if command in TAKE_TEXTS else "file"
+    for word in ("-1", "-100", "---"):
+        hint = f"If it is a {what}, put it behind --: charlm {command} -- {word}. See charlm "
+        assert f"there is no option {word[:2] if word != '---' else word}. {hint}" in complaint(
+            command, word
+        )
+    for typo in (["score", "--jsno"], ["list", "-1"]):
+        assert "put it behind" not in complaint(*typo)

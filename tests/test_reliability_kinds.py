@@ -221,10 +221,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "info": ("info",),
 }
 CAN: dict[str, tuple[str, ...]] = {
-    "plain": ("sample", "score", "evaluate", "next", "compare", "novelty"),
-    "labelled": ("sample", "score", "evaluate", "next", "classify", "compare", "novelty"),
-    "bidirectional": ("score", "evaluate", "fill", "novelty"),
-    "classifier": ("classify",),
+    "plain": ("sample", "score", "evaluate", "next", "compare", "novelty", "tokenize"),
+    "labelled": (
+        *("sample", "score", "evaluate", "next", "classify", "compare", "novelty", "tokenize"),
+    ),
+    "bidirectional": ("score", "evaluate", "fill", "novelty", "tokenize"),
+    "classifier": ("classify", "tokenize"),
     "tagger": ("tag",),
 }
 
@@ -239,7 +241,7 @@ def test_a_model_says_what_it_is(here: Path, kind: str) -> None:
         words = (*command[:1], kind, *command[1:]) if name == "compare" else (*command, *models)
         ended = charlm(*words)
         assert b"unexpected" not in ended.err, (words, ended.err)
-        if name in ("info", "tokenize"):
+        if name == "info":
             continue
         assert (ended.code == 0) == (name in CAN[kind]), (words, ended)
         if ended.code:
@@ -249,6 +251,10 @@ def test_a_model_says_what_it_is(here: Path, kind: str) -> None:
                 kind if kind in HEADS else "both sides|from left to right|no labels|language model"
             )
             assert re.search(what, ended.err.decode()), (words, ended.err)
+            if (used := re.search(r"Use it with charlm ([^.]*)\.", ended.err.decode())) is not None:
+                assert set(re.split(", | or ", used[1])) <= set(CAN[kind])
+            else:
+                assert kind not in HEADS, (words, ended.err)
     step = next((RUNS / kind).glob("step-*"))
     loaders: dict[str, Callable[[], object]] = {
         "language model": lambda: checkpoint.load(step),

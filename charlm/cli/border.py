@@ -5,6 +5,7 @@ import errno
 import functools
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -21,7 +22,7 @@ from charlm.cli.ending import amid_import, end, numbers
 from charlm.cli.options import option_of
 from charlm.cli.rules import Rules, check
 from charlm.cli.terminal import safe_text, say_lines
-from charlm.errors import CharlmError, FieldError, did_you_mean
+from charlm.errors import CharlmError, FieldError, UsageError, did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -135,7 +136,9 @@ def ruled(rules: Rules, unsaid: Mapping[str, str] | None = None) -> type[typer.c
 
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             """Put in what was left unsaid, and parse."""
-            return super().parse_args(ctx, list(_said(args, unsaid or {})))
+            said = list(_said(args, unsaid or {}))
+            _refuse_dashed_texts(ctx, said)
+            return super().parse_args(ctx, said)
 
         @guarded
         def invoke(self, ctx: Any) -> Any:
@@ -153,6 +156,47 @@ def _said(arguments: list[str], unsaid: Mapping[str, str]) -> Iterator[str]:
         yield argument
         if argument in unsaid and following.startswith("-"):
             yield unsaid[argument]
+
+
+_TEXTS = ("text", "texts", "prefix")  # arguments that are no names of files
+
+
+def _takes(command: Any) -> str | None:
+    """What a command's argument is, a text or a file; None where it has none."""
+    names = [one.name for one in command.params if one.param_type_name == "argument"]
+    if not names:
+        return None
+    return "a text" if any(name in _TEXTS for name in names) else "a file"
+
+
+def _refuse_dashed_texts(context: Any, arguments: list[str]) -> None:
+    """Raise UsageError if a text stands where it would be read as an option, or as several.
+
+    It is told by its white space, which names of options have none of.
+    """
+    if _takes(context.command) != "a text":
+        return
+    valued = {
+        name
+        for option in context.command.params
+        if option.param_type_name == "option" and not option.is_flag
+        for name in option.opts
+    }
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--":
+            return
+        if argument in valued:
+            next(left, None)
+        elif argument.startswith("-") and re.search(r"^[^=]*\s|^-[^-].*\s", argument, re.DOTALL):
+            raise UsageError(
+                f"{argument!r} begins as an option does. "
+                f"{_behind_dashes(context.command_path, 'a text', argument)}."
+            )
+
+
+def _behind_dashes(command: str, what: str, argument: str) -> str:
+    return f"If it is {what}, put it behind --: {command} -- {shlex.quote(argument)}"
 
 
 def complain_of(error: CharlmError) -> NoReturn:
@@ -186,7 +230,11 @@ def _what_is_wrong(error: Any) -> str:
     """What an error of typer's says, in the words of charlm's own."""
     option = getattr(error, "option_name", None)
     if option is not None and hasattr(error, "possibilities"):
-        return f"there is no option {option}.{did_you_mean(option, error.possibilities or ())}"
+        meant = did_you_mean(option, error.possibilities or ())
+        if not meant and error.ctx is not None and (what := _takes(error.ctx.command)) is not None:
+            given = next((one for one in sys.argv[1:] if one.startswith(option)), option)
+            meant = f" {_behind_dashes(error.ctx.command_path, what, given)}"
+        return f"there is no option {option}.{meant}"
     if (
         command := re.fullmatch(r"No such command '(.*?)'.*", error.message, re.DOTALL)
     ) is not None:
