@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from charlm.cli.heatmap import BARS, NEWLINE, HeatMap
 from charlm.cli.page import Page
-from charlm.cli.shading import DARK, LIGHT, STEPS, Scale, Shade, patches
+from charlm.cli.shading import DARK, EITHER, LIGHT, STEPS, Scale, Shade, patches
 from charlm.cli.terminal import safe_text, width
 
 ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
+SHADED = tuple(shade for shade in EITHER if shade is not None)
+BACKGROUNDS = (None, "light", "dark")
 COLOURS = (256, 2**24)
 CHARACTERS = Scale.of("char")
 HOSTILE = (
@@ -135,7 +137,7 @@ def test_the_scale_never_falls(one: float, other: float, level: str) -> None:
         assert step == 0 or scale.step(begin - 1e-9) == step - 1
 
 
-@pytest.mark.parametrize("shades", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("shades", [LIGHT, DARK, SHADED], ids=["light", "dark", "either"])
 @pytest.mark.parametrize("few", [False, True], ids=["rgb", "256"])
 def test_every_shade_can_be_read(shades: tuple[Shade, ...], few: bool) -> None:
     """Text on its shade has a contrast of 4.5 or more (WCAG 2, AA)."""
@@ -145,7 +147,7 @@ def test_every_shade_can_be_read(shades: tuple[Shade, ...], few: bool) -> None:
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5
 
 
-@pytest.mark.parametrize("shades", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("shades", [LIGHT, DARK, SHADED], ids=["light", "dark", "either"])
 @pytest.mark.parametrize("few", [False, True], ids=["rgb", "256"])
 def test_shades_differ_in_lightness_alone(shades: tuple[Shade, ...], few: bool) -> None:
     """From step to step CIE L* goes one way, by more than an eye sees: no hue is needed."""
@@ -154,6 +156,20 @@ def test_shades_differ_in_lightness_alone(shades: tuple[Shade, ...], few: bool) 
     assert lightness in (sorted(lightness), sorted(lightness, reverse=True))
     assert min(steps) > (5 if few else 8)
     assert few or max(steps) < 2 * min(steps)
+
+
+@pytest.mark.parametrize("colours", [256, 2**24])
+def test_what_is_likely_keeps_the_colours_of_an_unknown_terminal(colours: int) -> None:
+    """Where the background is not known only what surprises is painted, and it stands out."""
+    assert EITHER[:2] == (None, None)
+    heat = HeatMap(CHARACTERS, colours)
+    (row,) = heat.rows("likely", characters("likely", [0.1, 0.9, 1.0, 1.9, 0.0, 1.5], 0.2))
+    assert row == "likely <EOS>"
+    (row,) = heat.rows("ab", characters("ab", [0.1, 7.5]))
+    assert row.startswith("a\x1b[38;")
+    for shade in SHADED:  # neither near white nor near black
+        ground = 116 * luminance(colours_of(shade, colours == 256)[1]) ** (1 / 3) - 16
+        assert 40 <= ground <= 90
 
 
 def colours_of(shade: Shade, few: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -198,20 +214,20 @@ def test_the_text_can_be_read_back(case: tuple[str, list[Token]], columns: int) 
         assert NEWLINE not in row[:-1]
 
 
-@given(scored(), st.integers(2, 90), st.sampled_from(COLOURS), st.booleans())
+@given(scored(), st.integers(2, 90), st.sampled_from(COLOURS), st.sampled_from(BACKGROUNDS))
 def test_colours_are_all_that_is_added(
-    case: tuple[str, list[Token]], columns: int, colours: int, light: bool
+    case: tuple[str, list[Token]], columns: int, colours: int, background: str | None
 ) -> None:
     """Without its colour codes each row is the row of the plain form; no other code gets out."""
     text, tokens = case
-    heat = HeatMap(CHARACTERS, colours, columns, light)
+    heat = HeatMap(CHARACTERS, colours, columns, background)
     rows = list(heat.rows(text, tokens))
     plain = list(heat._replace(colours=0).rows(text, tokens))
     assert [ESCAPE.sub("", row) for row in rows] == plain[::2]
     for row in rows:
         codes = ESCAPE.findall(row)
         assert all(code == "0" for code in codes[1::2])
-        assert all(code.startswith("38;") for code in codes[::2])
+        assert all(code.startswith("38;") or code == "4" for code in codes[::2])
         assert len(codes) % 2 == 0
 
 
@@ -239,7 +255,11 @@ def test_the_terminal_says_how_many_colours(
     monkeypatch.setenv("COLUMNS", "72")
     assert HeatMap.of_stdout(CHARACTERS) == HeatMap(CHARACTERS, expected, 72)
     monkeypatch.setenv("COLORFGBG", "0;15")
-    assert HeatMap.of_stdout(CHARACTERS) == HeatMap(CHARACTERS, expected, 72, light=True)
+    assert HeatMap.of_stdout(CHARACTERS) == HeatMap(CHARACTERS, expected, 72, "light")
+    monkeypatch.setenv("COLORFGBG", "15;0")
+    assert HeatMap.of_stdout(CHARACTERS) == HeatMap(CHARACTERS, expected, 72, "dark")
+    monkeypatch.setenv("COLORFGBG", "default;default")
+    assert HeatMap.of_stdout(CHARACTERS) == HeatMap(CHARACTERS, expected, 72, None)
     monkeypatch.setattr("sys.stdout", io.StringIO())
     assert HeatMap.of_stdout(CHARACTERS).colours == 0
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple, Self
 
-from charlm.cli.shading import DARK, LIGHT, Patch, Scale, Shade, Shaded, is_mark, patches
-from charlm.cli.terminal import colours, is_light, safe_text, width
+from charlm.cli.shading import DARK, EITHER, LIGHT, Patch, Scale, Shade, Shaded, is_mark, patches
+from charlm.cli.terminal import background, colours, safe_text, width
 
 BARS = "▁▂▃▄▅▆▇█"
 NEWLINE = "↵"
@@ -37,7 +37,7 @@ class HeatMap(NamedTuple):
     scale: Scale
     colours: int = 0
     columns: int = 80
-    light: bool = False
+    background: str | None = None
     pseudo: bool = False
 
     @classmethod
@@ -47,7 +47,7 @@ class HeatMap(NamedTuple):
             scale=scale,
             colours=colours(sys.stdout),
             columns=max(_NARROWEST, shutil.get_terminal_size().columns),
-            light=is_light(),
+            background=background(),
             pseudo=pseudo,
         )
 
@@ -132,9 +132,9 @@ class HeatMap(NamedTuple):
         """The parameters of the escape code that a cell is written under; "" for none."""
         if not self.colours or (cell.step is None and not cell.is_text):
             return ""
-        shade = (LIGHT if self.light else DARK)[cell.step or 0]
-        codes = _many(shade) if self.colours > 256 else _few(shade)
-        return f"{codes};4" if cell.is_unknown else codes
+        shades = {"light": LIGHT, "dark": DARK}.get(self.background or "", EITHER)
+        codes = _codes(shades[cell.step or 0], self.colours)
+        return ";".join((*codes, "4")) if cell.is_unknown else ";".join(codes)
 
     def _paint(self, style: str, text: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if style else text
@@ -176,6 +176,13 @@ def _bar(cell: Cell) -> str:
     """What stands below a cell, as wide as it."""
     size = width(cell.text)
     return (cell.mark + cell.bar * size)[:size]
+
+
+def _codes(shade: Shade | None, colours: int) -> tuple[str, ...]:
+    """Parameters for a terminal of so many colours; none where it keeps its own."""
+    if shade is None:
+        return ()
+    return (_many(shade) if colours > 256 else _few(shade),)
 
 
 def _many(shade: Shade) -> str:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from charlm.cli.terminal import is_live, say
+from charlm.cli.terminal import bar_console, is_live, say
 from charlm.files import unpacked_size
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class Meter:
     def __enter__(self) -> Self:
         if not is_live(sys.stderr) or (sys.stdout.isatty() and not self._silent):
             return self
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         size = self.size
         sized = size is not None
@@ -48,7 +47,7 @@ class Meter:
             BarColumn(bar_width=None),
             TextColumn("{task.fields[count]:,} {task.fields[noun]}{task.fields[note]}"),
             *((TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn()) if sized else ()),
-            console=Console(stderr=True),
+            console=bar_console(),
             transient=True,
         )
         self._progress.add_task("", total=size, count=0, noun=self._noun, note="")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.terminal import is_live, safe_text, say
+from charlm.cli.terminal import bar_console, is_live, safe_text, say
 from charlm.metrics import NATS_PER_BIT
 
 if TYPE_CHECKING:
@@ -209,7 +209,6 @@ def _show_live(events: Iterable[object], display: Display) -> None:
 
 
 def _bar(display: Display) -> tuple["Progress", "TaskID"]:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     progress = Progress(
@@ -219,7 +218,7 @@ def _bar(display: Display) -> tuple["Progress", "TaskID"]:
             TextColumn(column.replace("{", "{task.fields[").replace("}", "]}"))
             for column in display.columns
         ),
-        console=Console(stderr=True),
+        console=bar_console(),
         refresh_per_second=4,
     )
     task = progress.add_task("", total=display.config.num_steps, **display.values())

@@ -147,7 +147,7 @@ class Shade(NamedTuple):
 _BLACK, _WHITE = "#121212", "#eeeeee"
 
 # From paper to ink, and from night to fire: the more surprising, the farther from the background.
-LIGHT = (
+LIGHT: tuple[Shade, ...] = (
     Shade("#ffffff", _BLACK, 231),
     Shade("#f6dfb3", _BLACK, 223),
     Shade("#efbb76", _BLACK, 215),
@@ -157,7 +157,7 @@ LIGHT = (
     Shade("#991b37", _WHITE, 124),
     Shade("#6d1240", _WHITE, 88),
 )
-DARK = (
+DARK: tuple[Shade, ...] = (
     Shade("#1c1c1c", _WHITE, 234),
     Shade("#412752", _WHITE, 53),
     Shade("#782f63", _WHITE, 89),
@@ -166,4 +166,16 @@ DARK = (
     Shade("#f78338", _BLACK, 208),
     Shade("#feb84a", _BLACK, 215),
     Shade("#feea74", _BLACK, 221),
+)
+# Where nobody says which of the two the background is: what is likely keeps the terminal's own
+# colours (None), and what is surprising ends at a red that stands out from black and from white.
+EITHER: tuple[Shade | None, ...] = (
+    None,
+    None,
+    Shade("#eddcb4", _BLACK, 223),
+    Shade("#efbe70", _BLACK, 215),
+    Shade("#ee9b46", _BLACK, 208),
+    Shade("#ea7633", _BLACK, 202),
+    Shade("#de4d2b", _BLACK, 196),
+    Shade("#c41e3a", _WHITE, 160),
 )

@@ -2,10 +2,16 @@
 
 import json
 import os
+import re
+import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def say(message: str) -> None:
@@ -15,8 +21,12 @@ def say(message: str) -> None:
 
 def say_lines(text: str) -> None:
     """The same of several lines, which the caller has made."""
+    text = safe_text(text, keep="\n")
+    if sys.stderr.isatty():
+        columns = shutil.get_terminal_size().columns
+        text = "\n".join(fitted(line, columns) for line in text.split("\n"))
     try:
-        sys.stderr.write(safe_text(text, keep="\n") + "\n")
+        sys.stderr.write(text + "\n")
         sys.stderr.flush()
     except BrokenPipeError:
         raise
@@ -84,6 +94,43 @@ def width(text: str) -> int:
     return sum(map(_char_width, text))
 
 
+def fitted(line: str, columns: int) -> str:
+    """A line broken between words where it is too long.
+
+    A command that it ends with, after a colon, is to be copied: it is never broken.
+    """
+    if width(line) <= columns:
+        return line
+    told, command = line, ""
+    if (found := re.fullmatch(r"(.*?:) (charlm .*)", line)) is not None:
+        told, command = found[1], f"\n  {found[2]}"
+    return textwrap.fill(told, columns, break_long_words=False, break_on_hyphens=False) + command
+
+
+def bar_console() -> "Console":
+    """Where bars are drawn: on stderr, short of the edge.
+
+    A terminal shows ^C where its cursor is; behind a bar as wide as it that would begin a line,
+    and the bar would stay and be drawn once more.
+    """
+    from rich.console import Console, ConsoleDimensions
+
+    class Narrower(Console):
+        """A terminal without its last columns."""
+
+        @property
+        def size(self) -> ConsoleDimensions:
+            """Columns and rows."""
+            columns, rows = super().size
+            return ConsoleDimensions(max(1, columns - len("^C") - 1), rows)
+
+        @size.setter
+        def size(self, new: tuple[int, int]) -> None:
+            raise NotImplementedError
+
+    return Narrower(stderr=True)
+
+
 def cut(text: str, columns: int) -> str:
     """The text if it fits in so many columns (1 or more), else its beginning and an ellipsis."""
     if width(text) <= columns:
@@ -124,22 +171,29 @@ def _escaped(char: str) -> str:
 
 
 def is_live(stream: Any) -> bool:
-    """Whether a stream is a terminal that can redraw a line, and no plain text is asked for."""
-    plain = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
-    return bool(stream.isatty()) and not plain
+    """Whether a stream is a terminal that can redraw a line."""
+    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
 
 def colours(stream: Any) -> int:
     """How many colours a stream can show: 2**24, 256, or 0 where there shall be none."""
     terminal = os.environ.get("TERM", "")
-    if not is_live(stream) or terminal in ("", "linux") or terminal.startswith("vt"):
+    if (
+        not is_live(stream)
+        or os.environ.get("NO_COLOR")
+        or terminal in ("", "linux")
+        or terminal.startswith("vt")
+    ):
         return 0
     return 2**24 if os.environ.get("COLORTERM") in ("truecolor", "24bit") else 256
 
 
-def is_light() -> bool:
-    """Whether the terminal says that its background is light; most say nothing."""
-    return os.environ.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15")
+def background() -> str | None:
+    """``light`` or ``dark``, as the terminal says that its background is; most say nothing."""
+    said = os.environ.get("COLORFGBG", "").rpartition(";")[2]
+    if not said.isdecimal():
+        return None
+    return "light" if said in ("7", "15") else "dark"
 
 
 def number(value: float | None) -> str:

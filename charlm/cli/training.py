@@ -172,13 +172,15 @@ def _report(run: "Run", settled: "Settled", say: Callable[[str], None]) -> None:
     name = model_option(run.path)
     if best.config.bidirectional:
         gap = "a text with a [?] in it"
-        say(f'next: charlm fill{name} "{gap}"   or   charlm score{name} "a sentence"')
+        say(f'next: charlm fill{name} "{gap}"')
+        say(f'or: charlm score{name} "a sentence"')
     elif best.labels is None:
-        say(f'next: charlm sample{name} --n 20   or   charlm score{name} "a sentence"')
+        say(f"next: charlm sample{name} --n 20")
+        say(f'or: charlm score{name} "a sentence"')
     else:
         label = max(zip(best.labels.counts, best.labels.names, strict=True))[1]
-        said = f"charlm sample{name} --label {shlex.quote(label)} --n 20"
-        say(f'next: {said}   or   charlm classify{name} "a text"')
+        say(f"next: charlm sample{name} --label {shlex.quote(label)} --n 20")
+        say(f'or: charlm classify{name} "a text"')
     material = settled.material
     what = "pseudo-loss" if best.config.bidirectional else "loss"
     if material.valid is None:
