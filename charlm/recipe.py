@@ -17,6 +17,10 @@ _SHORT = 24  # tokens: below this a text is a list of names or the like
 MOST_EPOCHS = {"char": 25.0, "word": 12.0, "subword": 12.0}
 _MOST_EPOCHS_OF_LITTLE = 24.0  # smaller nets, and cheap all the same
 _MOST_EPOCHS_OF_NAMES = 20.0
+# Of still less text more passes help, about as its tokens to the power -0.6.
+_SMALL = {"char": 70_000, "word": 36_000, "subword": 36_000}  # tokens
+_FEWER_TOKENS = 0.6
+_MOST_EPOCHS_OF_ALL = 150.0
 _PRODUCTS_A_SECOND = 4e11  # roughly, of two cores: only to guess how many passes there will be;
 # 8 % of the time goes into measuring and validating
 
@@ -36,15 +40,17 @@ def choose(
     num_tokens: int,
     num_sequences: int,
     seconds: float,
+    passes: float | None = None,
     model: dict[str, Any],
     training: dict[str, Any],
 ) -> Recipe:
     """Settings for a text of so many tokens and a budget of seconds.
 
-    ``model`` and ``training`` hold what was asked for by name and is not to be chosen.
+    ``passes`` over the text will be made; None is a guess from the seconds. ``model`` and
+    ``training`` hold what was asked for by name and is not to be chosen.
     """
     mean_length = num_tokens / max(1, num_sequences)
-    short, little = mean_length < _SHORT, num_tokens < _LITTLE
+    short, little = mean_length < _SHORT, is_little(num_tokens)
     sample = sample_of_types(vocab_size, num_tokens)
     stacks = 1 + bool(model.get("bidirectional"))
     hidden = model.get("hidden_size") or _hidden_size(level, num_tokens, seconds / stacks, short)
@@ -52,8 +58,9 @@ def choose(
     width = hidden if level == "char" else embedding  # of what the softmax reads
     recurrent = 4 * hidden * (hidden + embedding) * stacks
     weights = recurrent + width * (sum(sample.values()) or vocab_size)
-    passes = 0.92 * seconds * _PRODUCTS_A_SECOND / (6 * weights * max(1, num_tokens))
-    passes = min(passes, most_epochs(level, num_tokens, mean_length))
+    if passes is None:
+        passes = 0.92 * seconds * _PRODUCTS_A_SECOND / (6 * weights * max(1, num_tokens))
+        passes = min(passes, most_epochs(level, num_tokens, mean_length))
     dropout, input_dropout = _dropouts(level, passes, little, short and hidden > 256)
     chosen_model = {
         "vocab_size": vocab_size,
@@ -94,11 +101,18 @@ def choose(
     return Recipe(model_config, config, why)
 
 
+def is_little(num_tokens: int) -> bool:
+    """Whether a text is so short that a small net soon knows it by heart."""
+    return num_tokens < _LITTLE
+
+
 def most_epochs(level: str, num_tokens: int, mean_length: float) -> float:
     """Passes that are enough for a text of so many tokens, in sequences of that length."""
-    if level == "char" and num_tokens < _LITTLE:
-        return _MOST_EPOCHS_OF_NAMES if mean_length < _SHORT else _MOST_EPOCHS_OF_LITTLE
-    return MOST_EPOCHS[level]
+    most = MOST_EPOCHS[level]
+    if level == "char" and is_little(num_tokens):
+        most = _MOST_EPOCHS_OF_NAMES if mean_length < _SHORT else _MOST_EPOCHS_OF_LITTLE
+    times = max(1.0, _SMALL[level] / max(1, num_tokens))
+    return min(most * math.pow(times, _FEWER_TOKENS), _MOST_EPOCHS_OF_ALL)
 
 
 def _hidden_size(level: str, num_tokens: int, seconds: float, short: bool) -> int:
@@ -129,16 +143,20 @@ def _dropouts(level: str, passes: float, little: bool, large: bool) -> tuple[flo
     """More passes over the text want more of it, and from a dozen on some on the input too.
 
     ``large`` is a net that a list of names could not fill without it. bench/RESULTS.md: 0.3 was
-    best at 11 passes; 0.6, with 0.3 on the input, at 20; for names 0.5, with 0.1.
+    best at 11 passes; 0.6, with 0.3 on the input, at 20; for names 0.5, with 0.1. Little text is
+    passed over more often: 0.5 was best up to 40 passes, 0.65 at 80, 0.7 at 120.
     """
     doublings = math.log2(max(passes, 1))
     rate = 0.16 * doublings - 0.25
-    if level != "char":
-        return round(min(0.5, max(0.05, rate + 0.15)), 2), 0.2 if not little else 0.0
-    if little and large:
-        return round(min(0.5, max(0.05, rate + 0.06)), 2), 0.1 if passes > 13 else 0.0
+    most = 0.5
     if little:
-        return round(min(0.5, max(0.05, rate)), 2), 0.0
+        most = min(0.75, most + 0.1 * max(0.0, doublings - math.log2(25)))
+    if level != "char":
+        return round(min(most, max(0.05, rate + 0.15)), 2), 0.2 if not little else 0.0
+    if little and large:
+        return round(min(most, max(0.05, rate + 0.06)), 2), 0.1 if passes > 13 else 0.0
+    if little:
+        return round(min(most, max(0.05, rate)), 2), 0.0
     many = max(0.0, 0.35 * (doublings - math.log2(11)))
     rate = min(0.6, max(0.05, rate) + many)
     return round(rate, 2), round(min(0.3, many), 2)

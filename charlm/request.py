@@ -1,6 +1,7 @@
 """What a person asks of a training, and how it is settled: texts read, sizes and steps chosen."""
 
 import dataclasses
+import functools
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -471,7 +472,8 @@ def settle(request: Request, say: Say) -> Settled:
     if texts.labels is not None:
         number = len(texts.labels.names)
         shape.update(num_labels=number, label_size=recipe.label_size(number))
-    chosen = recipe.choose(
+    choose = functools.partial(
+        recipe.choose,
         level=request.level,
         vocab_size=tokenizer.vocab_size,
         num_tokens=text.num_tokens,
@@ -480,9 +482,24 @@ def settle(request: Request, say: Say) -> Settled:
         model=shape,
         training={**request.training, "seed": request.seed},
     )
-    say(f"recipe: {chosen.why}")
-    config = fix_steps(request, chosen.model, chosen.training, material, say)
+    chosen = choose()
+    said: list[str] = []
+    config = fix_steps(request, chosen.model, chosen.training, material, said.append)
+    is_told = request.steps is not None or request.epochs is not None
+    if is_told or recipe.is_little(text.num_tokens):
+        # Of much text in a time the guess is near, and the same on any machine.
+        passes = config.num_steps / steps_per_epoch(chosen.model, config, text)
+        chosen = choose(passes=passes)
+        config = dataclasses.replace(config, weight_decay=chosen.training.weight_decay)
+    for line in (f"recipe: {chosen.why}", *said):
+        say(line)
     return Settled(material, chosen.model, config)
+
+
+def steps_per_epoch(model: ModelConfig, config: TrainingConfig, text: TokenizedText) -> int:
+    """How many steps pass over the text once."""
+    length = window_length(model, config)
+    return sum(num_windows(group, length) for group in groups_of_epoch(text, config, 0, model))
 
 
 def fix_steps(
@@ -500,10 +517,7 @@ def fix_steps(
     steps. ``done`` are the steps that a run to be continued has behind it; time is added to them.
     """
     text = material.text
-    per_epoch = sum(
-        num_windows(group, window_length(model, config))
-        for group in groups_of_epoch(text, config, 0, model)
-    )
+    per_epoch = steps_per_epoch(model, config, text)
     seconds = request.seconds
     num_sequences = len(text.starts) - 1
     most_epochs = recipe.most_epochs(

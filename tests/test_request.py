@@ -26,6 +26,7 @@ from charlm.request import (
     likely_precision,
     read_texts,
     settle,
+    steps_per_epoch,
 )
 from charlm.run import Material
 from charlm.tokenizers import train_tokenizer
@@ -160,14 +161,15 @@ def test_time_is_added_to_the_steps_already_done(corpus: Path, done: int) -> Non
 def test_without_a_budget_a_tiny_text_is_read_so_often_and_no_more(
     corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a tiny text the default is no three minutes but so many passes, fewer of little text."""
+    """Of a tiny text the default is no three minutes but so many passes, the most there are."""
     monkeypatch.setattr(recipe, "DEFAULT_SECONDS", 30.0)  # a shorter measuring
     settled = settle(asked(corpus, precision="fp32", training={"batch_size": 1}), quiet)
     per_epoch = sum(
         num_windows(group, settled.training.bptt_length)
         for group in groups_of_epoch(settled.material.text, settled.training, 0)
     )
-    assert settled.training.num_steps == 20 * per_epoch
+    assert settled.training.num_steps == 150 * per_epoch
+    assert settled.model.dropout == 0.75
 
 
 MANY = from_ids([np.full(1000, 2, dtype=np.int32)] * 50, 50_000)
@@ -462,7 +464,7 @@ def test_the_recipe_never_fails(
         training={},
     )
     assert chosen.model.vocab_size == vocab_size
-    assert 0 <= chosen.model.dropout <= 0.6
+    assert 0 <= chosen.model.dropout <= 0.75
     assert 0 <= chosen.model.input_dropout <= 0.3
     assert 64 <= chosen.model.hidden_size <= 1024
     assert chosen.model.embedding_size <= chosen.model.hidden_size
@@ -515,6 +517,109 @@ def test_what_is_asked_by_name_is_not_chosen(
         for name, value in values.items():
             assert getattr(config, name) == value
     assert chosen.training.end_learning_rate < chosen.training.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("level", "num_tokens", "mean_length", "most"),
+    [
+        # As measured (bench/RESULTS.md): dinosaurs, German surnames, verses, recipes, poems.
+        ("char", 16_147, 12.7, 48),
+        ("char", 4_980, 7.6, 98),
+        ("char", 7_376, 41, 93),
+        ("char", 2_793, 155, 150),
+        ("char", 2_340, 13, 150),
+        ("word", 1_893, 10, 70),
+        ("word", 646, 36, 134),
+        ("char", 1, 1, 150),
+        # Larger texts are passed over as often as ever.
+        ("subword", 2_815, 15, 55),
+        ("char", 76_626, 8, 20),
+        ("char", 141_994, 599, 24),
+        ("char", 220_000, 7, 20),
+        ("char", 1_003_854, 1_003_854, 25),
+        ("word", 36_000, 150, 12),
+        ("subword", 10**6, 150, 12),
+    ],
+)
+def test_the_less_text_the_more_passes(
+    level: str, num_tokens: int, mean_length: float, most: int
+) -> None:
+    """Short texts are learned in more passes, up to 150; the most of large ones does not grow."""
+    assert round(recipe.most_epochs(level, num_tokens, mean_length)) == most
+
+
+@pytest.mark.parametrize(
+    ("level", "num_tokens", "passes", "dropout"),
+    [
+        ("char", 16_000, 0.1, 0.05),
+        ("char", 16_000, 8, 0.23),
+        ("char", 16_000, 24, 0.48),
+        ("char", 16_000, 50, 0.6),
+        ("char", 16_000, 100, 0.7),
+        ("char", 16_000, 150, 0.75),
+        ("word", 1_900, 12, 0.47),
+        ("word", 1_900, 50, 0.6),
+        ("word", 10**6, 50, 0.5),
+        ("char", 10**6, 11, 0.3),
+    ],
+)
+def test_dropout_follows_the_passes(
+    level: str, num_tokens: int, passes: float, dropout: float
+) -> None:
+    """The more often a text is passed over, the more of it is dropped; figures as measured."""
+    chosen = recipe.choose(
+        level=level,
+        vocab_size=50,
+        num_tokens=num_tokens,
+        num_sequences=num_tokens // 100,
+        seconds=180,
+        passes=passes,
+        model={},
+        training={},
+    )
+    assert chosen.model.dropout == dropout
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hidden", "dropout", "on_input"),
+    [(30, 256, 0.14, 0), (90, 384, 0.22, 0), (180, 448, 0.34, 0.03), (600, 640, 0.6, 0.3)],
+)
+def test_what_is_chosen_for_a_large_text(
+    seconds: float, hidden: int, dropout: float, on_input: float
+) -> None:
+    """Of Tiny Shakespeare the recipes of bench/RESULTS.md, on any machine."""
+    model = recipe.choose(
+        level="char",
+        vocab_size=65,
+        num_tokens=1_003_854,
+        num_sequences=1,
+        seconds=seconds,
+        model={},
+        training={},
+    ).model
+    assert (model.hidden_size, model.dropout, model.input_dropout) == (hidden, dropout, on_input)
+
+
+@pytest.mark.parametrize("budget", [{"epochs": 8.0}, {"epochs": 100.0}, {"steps": 10}])
+def test_dropout_is_that_of_the_budget_asked_for(corpus: Path, budget: dict[str, Any]) -> None:
+    """Asked for steps or epochs, a run drops what suits the passes that it will make."""
+    settled = settle(asked(corpus, **budget), quiet)
+    text = settled.material.text
+    passes = settled.training.num_steps / steps_per_epoch(settled.model, settled.training, text)
+    expected = recipe.choose(
+        level="char",
+        vocab_size=settled.model.vocab_size,
+        num_tokens=text.num_tokens,
+        num_sequences=len(text.starts) - 1,
+        seconds=1,
+        passes=passes,
+        model={},
+        training={},
+    )
+    assert settled.model.dropout == expected.model.dropout
+    assert settled.training.weight_decay == expected.training.weight_decay
+    few = settle(asked(corpus, epochs=1.0), quiet).model.dropout
+    assert few == 0.05 < settled.model.dropout
 
 
 @pytest.mark.parametrize("seconds", [1, 60, 3600])
