@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import checkpoint, filling, partner
+from charlm.arguments import each_text, one_text, several_texts
 from charlm.beginning import log_prob_begins
 from charlm.classifying import log_posterior
 from charlm.cloze import NumpyCloze
@@ -111,6 +112,8 @@ class LanguageModel:
         """
         if self.labels is None:
             raise UsageError("this model knows no labels: train one with --label-from.")
+        if isinstance(ids, str) or any(isinstance(one, str) for one in ids):
+            raise UsageError("log_likelihoods takes ids, as scoring.ended gives them, not texts.")
         found = np.empty((len(ids), len(self.labels.names)))
         if not len(ids):
             return found
@@ -130,6 +133,7 @@ class LanguageModel:
 
     def log_posteriors(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Natural logarithms of what ``classify`` gives."""
+        texts = several_texts(texts, "texts")
         log_probs = self.log_likelihoods(ended(self.tokenizer, texts))
         assert self.labels is not None
         return log_posterior(log_probs, self.labels.log_prior, self.labels.temperature or 1.0)
@@ -145,7 +149,7 @@ class LanguageModel:
         Every text has a probability: what is not in the vocabulary is <UNK> and spelled
         (unknown.py). Texts that differ in what ``tokenizer.ignores`` alone have one together.
         """
-        return self.score_all([text], **options)[0]
+        return self.score_all([one_text(text, "text", "Give several to score_all.")], **options)[0]
 
     def score_all(
         self,
@@ -161,6 +165,8 @@ class LanguageModel:
         A ``context`` stands before each and is not scored. per_token and words ask for more than
         the sums. ``closed`` leaves the spelling of <UNK> out.
         """
+        one_text(context, "context")
+        texts = several_texts(texts, "texts")
         distinct = list(dict.fromkeys(texts))
         kind = self.kind_for(sum(len(context) + len(text) + 1 for text in distinct))
         scores = score_texts(
@@ -177,7 +183,7 @@ class LanguageModel:
 
     def log_prob_begins(self, text: str) -> float:
         """log P (nats) that a text begins with this one, however it goes on (beginning.py)."""
-        engine = self.engine(self.kind_for(1, text))
+        engine = self.engine(self.kind_for(1, one_text(text, "text")))
         return log_prob_begins(engine, self.tokenizer, self.unknown, text)
 
     def evaluate(
@@ -189,7 +195,8 @@ class LanguageModel:
         they are those of a model that goes on learning from them, with steps of that size
         (dynamic.py; its RATES are good ones). This model stays as it is.
         """
-        *_, summary = self.evaluate_pieces(map(Piece, texts), closed=closed, rate=rate)
+        pieces = map(Piece, each_text(texts, "texts"))
+        *_, summary = self.evaluate_pieces(pieces, closed=closed, rate=rate)
         return summary
 
     def evaluate_pieces(
@@ -225,6 +232,7 @@ class LanguageModel:
         The same seed gives the same text. Without one each call draws another, which every sample
         tells.
         """
+        one_text(prompt, "prompt")
         config = SamplingConfig(**options, seed=fresh_seed() if seed is None else seed)
         sampler = self.sampler(n, config, prompt)
         return list(sampler.sample(n, config, prompt=prompt, novel=novel))
@@ -234,7 +242,7 @@ class LanguageModel:
 
         Raises UsageError if top is negative.
         """
-        engine = self.engine(self.kind_for(1, prefix))
+        engine = self.engine(self.kind_for(1, one_text(prefix, "prefix")))
         return next_tokens(engine, self.tokenizer, prefix, top=top)
 
     def fill(self, text: str, *, top: int = 10, keep_unknown: bool = False) -> filling.Fillings:
@@ -244,7 +252,7 @@ class LanguageModel:
         it is an excerpt, which goes on after its end. Raises TextError for a text without gaps,
         UsageError if the model reads one side alone (it was trained without --bidirectional).
         """
-        cloze = self._cloze(self.kind_for(1, text))
+        cloze = self._cloze(self.kind_for(1, one_text(text, "text")))
         return filling.fill(
             cloze,
             self.tokenizer,
@@ -256,7 +264,8 @@ class LanguageModel:
 
     def pseudo_score(self, text: str, **options: Any) -> PseudoScore:
         """The pseudo-log-likelihood of a text in nats; options as for pseudo_score_all."""
-        return self.pseudo_score_all([text], **options)[0]
+        several = "Give several to pseudo_score_all."
+        return self.pseudo_score_all([one_text(text, "text", several)], **options)[0]
 
     def pseudo_score_all(
         self,
@@ -272,6 +281,8 @@ class LanguageModel:
         It ranks texts, and is no log-probability of them. Options as for score_all. Raises
         UsageError if the model reads one side alone.
         """
+        one_text(context, "context")
+        texts = several_texts(texts, "texts")
         distinct = list(dict.fromkeys(texts))
         scores = score_texts(
             self._cloze_for(sum(len(context) + len(text) + 1 for text in distinct)),
@@ -326,7 +337,8 @@ class LanguageModel:
         """
         from charlm.novelty import measure, samples_of
 
-        texts = list(texts)
+        one_text(prompt, "prompt")
+        texts = several_texts(texts, "texts")
         found = measure(self.index, samples_of(texts, self.normalise, prompt), **options)
         return found.judged(map(self.stands_in_training, texts))
 
@@ -341,7 +353,7 @@ class LanguageModel:
 
     def stands_in_training(self, text: str) -> bool | None:
         """Whether a text is, word for word, a sequence of the training text; None: not known."""
-        return stands_in(self.known, self.tokenizer, text)
+        return stands_in(self.known, self.tokenizer, one_text(text, "text"))
 
     @functools.cached_property
     def index(self) -> "Index":
@@ -456,7 +468,7 @@ class LanguageModel:
             raise UsageError("a model with labels is not tuned.")
         if self.partner is None:
             raise UsageError("there is nothing to tune: one model, which was trained alone.")
-        ids = ended(self.tokenizer, texts)
+        ids = ended(self.tokenizer, several_texts(texts, "texts"))
         log_probs, _ = self._network(self.kind_for(sum(map(len, ids)))).token_log_probs(ids)
         fitted = partner.fit(self.partner, log_probs, self.partner.evidence(ids))
         tuned = copy.copy(self)

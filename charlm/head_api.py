@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import head_checkpoint, head_equations
+from charlm.arguments import several_sentences, several_texts
 from charlm.config import LONGEST, RUNS
 from charlm.head_checkpoint import HeadCheckpoint
 
@@ -59,6 +60,7 @@ class Classifier(_Loaded):
         """Natural logarithms of what ``classify`` gives."""
         tokenizer, config = self.checkpoint.tokenizer, self.checkpoint.config
         assert tokenizer is not None
+        texts = several_texts(texts, "texts")
         if not texts:
             return np.empty((0, len(self.names)))
         if self._head is None and sum(map(len, texts)) <= _FEW_TOKENS:
@@ -93,6 +95,7 @@ class Tagger(_Loaded):
         """
         words, config = self.checkpoint.words, self.checkpoint.config
         assert words is not None
+        sentences = several_sentences(sentences, "sentences")
         there = [sentence for sentence in sentences if len(sentence)]
         size = sum(len(token) + 1 for sentence in there for token in sentence)
         if not there:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from charlm import corpus
 from charlm.api import LanguageModel
+from charlm.arguments import one_text, several_texts
 from charlm.config import SamplingConfig
 from charlm.engine import Engine
 from charlm.errors import UsageError
@@ -42,6 +43,12 @@ def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> Lan
     Raises UsageError if the weights cannot be, if a model of another vocabulary than the first's
     cannot spell what it does not know, or if one tells texts apart that another does not.
     """
+    if isinstance(models, (str, LanguageModel)) or not all(
+        isinstance(model, LanguageModel) for model in models
+    ):
+        raise UsageError("a mixture is made of a list of models that are loaded: mixed([a, b]).")
+    if not models:
+        raise UsageError("a mixture needs a model.")
     checked = check_weights(weights, len(models))
     if any(model.config.bidirectional for model in models):
         raise UsageError(
@@ -130,6 +137,7 @@ class TokenMixture(_Mixed):
 
     def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """log P (K, N) of each token."""
+        texts = several_texts(texts, "texts")
         ids = ended(self.tokenizer, texts)
         kind = self.kind_for(sum(map(len, ids)))
         return np.stack([model.engine(kind).token_log_probs(ids)[0] for model in self.models])
@@ -155,6 +163,7 @@ class SequenceMixture(_Mixed):
 
         That is other words in each.
         """
+        texts = several_texts(texts, "texts")
         if any(UNKNOWN_WORD in self.models[0].tokenizer.unknown(text) for text in texts):
             raise UsageError(
                 "the text holds <unk>, which stands for other words in each of these models: mix "
@@ -183,6 +192,8 @@ class SequenceMixture(_Mixed):
                 "models of different vocabularies have no tokens or words in common, and spell "
                 "all: leave out --per-token, --words, --heatmap, --html and --closed."
             )
+        one_text(context, "context")
+        texts = several_texts(texts, "texts")
         if not texts:
             return []
         whole = [context + text for text in texts]

@@ -19,6 +19,7 @@ from charlm.classifying import (
     report,
 )
 from charlm.cli import main
+from charlm.errors import UsageError
 
 PLACES = st.sampled_from("abc")
 
@@ -163,6 +164,16 @@ def test_training_ends_calibrated(folder: Path) -> None:
     scores = [lm.with_label(n).score("aei").total_log_prob for n in lm.labels.names]
     expected = log_posterior(np.array([scores]), lm.labels.log_prior, lm.labels.temperature)
     np.testing.assert_allclose(found[:1], expected, atol=1e-4)
+
+
+def test_one_text_is_not_several(folder: Path) -> None:
+    """Each character of it would be classified: it is refused, as texts given for ids are."""
+    lm = api.load(folder / "checkpoints" / "kinds")
+    for ask in (lm.classify, lm.log_posteriors, lm.log_likelihoods):
+        with pytest.raises(UsageError, match="text"):
+            ask("aei")
+    with pytest.raises(UsageError, match="ids"):
+        lm.log_likelihoods(["aei"])  # type: ignore[list-item]
 
 
 def test_a_finished_run_that_was_killed_is_calibrated_by_resume(

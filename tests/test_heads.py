@@ -508,6 +508,9 @@ def test_a_tiny_set_is_learned_by_heart(
         said = [small.names[at] for at in probs[:16].argmax(axis=1)]
         assert said == ["vowels"] * 8 + ["plain"] * 8
         assert small.classify([]).shape == (0, 2)
+        for ask in (small.classify, small.log_posteriors):
+            with pytest.raises(UsageError, match="list of texts"):
+                ask("one text")
         assert not any(map(small.is_cut, texts))
         for module in ("head_api", "head_data"):  # of longer texts both read as much
             monkeypatch.setattr(f"charlm.{module}.LONGEST", 3)
@@ -524,6 +527,10 @@ def test_a_tiny_set_is_learned_by_heart(
             np.testing.assert_allclose(a, b, atol=1e-4)
             np.testing.assert_allclose(np.exp(a).sum(axis=1), 1)
         assert one.tag([]) == []
+        for wrong in ("Ada sleeps", ["Ada sleeps"], [["Ada"], "sleeps"], [["Ada", 3]]):
+            for tell in (one.tag, one.log_probs):
+                with pytest.raises(UsageError, match="sentences"):
+                    tell(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)
