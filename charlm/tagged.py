@@ -185,7 +185,9 @@ class Table:
             self._refuse(number, "its first column counts the tokens: say which column has them")
         if self._tagged or self._has_tabs or self._known is None:
             return
-        if 2 * sum(row[-1] in self._known for _, row in rows) < len(rows):
+        # A full stop is a tag of some, and the last word of many a sentence.
+        last = [row[-1] for _, row in rows if any(map(str.isalnum, row[-1]))]
+        if not last or 2 * sum(cell in self._known for cell in last) < len(last):
             self._refuse(
                 number,
                 f"{_is_tagged(False)}, got {' '.join(cells)[:40]!r}",

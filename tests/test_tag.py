@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import TextError, UsageError
-from charlm.tagged import Places, Span, Table, is_tag, score_spans, spans
+from charlm.tagged import Places, Span, Table, is_break, is_tag, score_spans, spans
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
@@ -34,6 +34,34 @@ def test_two_columns_or_more() -> None:
     assert read(text) == [(("EU", "rejects"), ("B-ORG", "O")), (("New York",), ("B-LOC",))]
     assert read("Ada\n\nx\n", tagged=False) == [(("Ada",), None), (("x",), None)]
     assert read(text, "2", "1") == [(("NNP", "VBZ"), ("EU", "rejects")), (("NNP",), ("New York",))]
+
+
+@pytest.mark.parametrize(
+    ("text", "are_columns"),
+    [
+        ("Ada NNP\nis VBZ\n. .\n", True),
+        ("Ada X NNP\nis Y NN\n", True),
+        ("Ada X\nis VBZ\nin Y\n", False),
+        ("Ada is in Rome\n", False),
+        ("Ada is in Rome .\n", False),
+        ("Ada\tis\n", True),  # between tabs
+        ("Ada\n", True),
+    ],
+)
+def test_words_between_spaces_are_columns_if_the_last_are_tags(
+    text: str, *, are_columns: bool
+) -> None:
+    """Where no tags are asked for, the first word of a line is a token if its last looks a tag."""
+    for token in (None, "1"):
+        table = Table(
+            Places(token), name="x", tagged=False, known={"NNP", "VBZ", "."}, advice="Cut!"
+        )
+        lines = enumerate(text.split("\n"), 1)
+        if are_columns or token:
+            assert next(iter(table.sentences(lines))).tokens[0] == "Ada"
+        else:
+            with pytest.raises(TextError, match=r"x, line 1: a line is a token, got .*\. Cut!$"):
+                list(table.sentences(lines))
 
 
 @pytest.mark.parametrize("tagged", [True, False])
@@ -167,6 +195,46 @@ def test_a_tag_cannot_begin_a_line(tag: str) -> None:
     assert not any(map(is_tag, ("", "a\tb", "a\nb", "\ud800", "\x85")))
     assert all(map(is_tag, ("O", "B-PER", "Ort \u200c", "名", "-", "x" * 1000)))
     assert read(f"Ada\t{tag}\n", tagged=False) == [(("Ada",), None)]
+
+
+LINES = st.lists(
+    st.one_of(
+        st.sampled_from(["", " ", "\r", "-DOCSTART- -X-", "# a comment", "#", "#\tO"]),
+        st.sampled_from(
+            ["1\t" + "\tx" * 8, "1-2\tab" + "\t_" * 8, "1.1\ta" + "\t_" * 8, "a\tO", "b O"]
+        ),
+        st.text("a1#-. \t_\r", max_size=6),
+    ),
+    max_size=8,
+)
+
+
+@given(lines=LINES, tagged=st.booleans(), token=st.sampled_from([None, "1", "2", "form"]))
+def test_every_line_is_a_token_or_stands_between(
+    lines: list[str], token: str | None, *, tagged: bool
+) -> None:
+    """Whatever comes is refused by its line, or each line that is none aside has its token."""
+    table = Table(Places(token), name="x", tagged=tagged)
+    found, refused = [], ""
+    try:
+        found = list(table.sentences(enumerate(lines)))
+    except TextError as error:
+        refused = str(error)
+    if refused:
+        assert re.match(r"x, line \d: ", refused)
+        return
+    numbers = [number for sentence in found for number in sentence.numbers]
+    assert numbers == sorted(set(numbers))
+    for sentence in found:
+        assert len(sentence.tokens) == len(sentence.numbers) > 0
+        assert (sentence.tags is not None) == tagged
+        for text, number in zip(sentence.tokens, sentence.numbers, strict=True):
+            assert text
+            assert text in lines[number]
+            assert table.written(lines[number], "T").count("\t") == (9 if table.names else 1)
+        assert not any(map(is_break, lines[sentence.numbers[0] : sentence.numbers[-1]]))
+    for number in {*range(len(lines))} - {*numbers}:
+        assert is_break(lines[number]) or re.match(r"\s*(#|\d+[-.]\d)", lines[number])
 
 
 @pytest.mark.parametrize(
