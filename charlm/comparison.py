@@ -24,7 +24,7 @@ from charlm.tokenizers.word import UNKNOWN_WORD
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
 
-_BLOCK = 1000  # characters of a unit where a sequence is a whole file, but for very long lines
+_BLOCK = 1000  # characters of a unit at least, where it is a part of a sequence
 _ROUNDING = 1e-6  # bits per character: what the order of a sum in single precision can change
 _CURES = {
     CASE: "in lower case",
@@ -169,31 +169,33 @@ class Comparison:
 
 
 def units_of(text: str, split_on: str) -> Iterator[tuple[int, int]]:
-    """The ranges of the units of a document: its sequences, or of a whole file blocks of lines.
+    """The ranges of the units of a document: its sequences, of long ones blocks of lines.
 
     A block has 1,000 characters or a few more; where no line ends in the next 1,000, it ends
     between two words, or anywhere.
     """
-    if split_on != "file":
-        at = 0
-        for sequence in corpus.split_sequences(text, split_on):
-            begin = text.index(sequence, at)
-            at = begin + len(sequence)
-            yield begin, at
-        return
-    begin = 0
-    while begin < len(text):
-        end = _end_of_block(text, begin + _BLOCK)
+    for begin, end in sequences_of(text, split_on):
+        while end - begin > 2 * _BLOCK:
+            stop = _end_of_block(text, begin + _BLOCK)
+            yield begin, stop
+            begin = stop
         yield begin, end
-        begin = end
+
+
+def sequences_of(text: str, split_on: str) -> Iterator[tuple[int, int]]:
+    """The ranges of the sequences of a document whose lines end at LF."""
+    at = 0
+    for sequence in corpus.split_sequences(text, split_on):
+        begin = text.index(sequence, at)
+        at = begin + len(sequence)
+        yield begin, at
 
 
 def _end_of_block(text: str, least: int) -> int:
-    most = min(least + _BLOCK, len(text))
-    if end := text.find("\n", least, most) + 1:
+    if end := text.find("\n", least, least + _BLOCK) + 1:
         return end
-    space = _SPACE.search(text, least, most)
-    return most if space is None or most == len(text) else space.end()
+    space = _SPACE.search(text, least, least + _BLOCK)
+    return least + _BLOCK if space is None else space.end()
 
 
 def read(
@@ -201,28 +203,31 @@ def read(
 ) -> Reading:
     """What a model makes of a document whose units have these ranges.
 
-    Its sequences are in the units whole, or it reads the document as one and each token counts
-    where it ends, the end of the document in the last unit, or nowhere unless ``to_end``.
+    A sequence is in one unit whole, or each of its tokens counts where it ends: the end of the
+    sequence in its last unit. Unless ``to_end`` that of a document read as one is left out.
     """
     begins = np.array([begin for begin, _ in units])
-    whole = model.split_on == "file"
-    ranges = [(0, len(text))] if whole else list(units_of(text, model.split_on))
-    scores = model.score([text[begin:end] for begin, end in ranges], whole)
-    if whole:
-        tokens = (scores[0].tokens or ())[: None if to_end else -1]
-        places = [max(0, token.end - 1) for token in tokens]
-        nats = [-token.log_prob for token in tokens]
-    else:
-        places = [begin for begin, _ in ranges]
-        nats = [-score.total_log_prob for score in scores]
-    at = np.searchsorted(begins, places, side="right") - 1
+    ranges = np.array(list(sequences_of(text, model.split_on)))
+    first = np.searchsorted(begins, ranges[:, 0], side="right") - 1
+    last = np.searchsorted(begins, ranges[:, 1] - 1, side="right") - 1
+    in_parts = (first < last) | (not to_end and model.split_on == "file")
     sums = np.zeros(len(units))
-    np.add.at(sums, at, nats)
-    return Reading(
-        sums,
-        sum(score.num_tokens - 1 for score in scores),
-        sum(score.num_oov for score in scores),
-    )
+    num_tokens = num_oov = 0
+    for per_token in (False, True):
+        chosen = np.flatnonzero(in_parts == per_token)
+        scores = model.score([text[slice(*ranges[i])] for i in chosen], per_token)
+        for i, score in zip(chosen.tolist(), scores, strict=True):
+            num_tokens += score.num_tokens - 1
+            num_oov += score.num_oov
+            if not per_token:
+                sums[first[i]] -= score.total_log_prob
+                continue
+            tokens = score.tokens or ()
+            tokens = tokens if to_end or model.split_on != "file" else tokens[:-1]
+            places = ranges[i, 0] + np.array([max(0, token.end - 1) for token in tokens])
+            at = np.searchsorted(begins, places, side="right") - 1
+            np.subtract.at(sums, at, [token.log_prob for token in tokens])
+    return Reading(sums, num_tokens, num_oov)
 
 
 def alike(models: tuple[Model, Model], documents: Sequence[str]) -> list[str]:
@@ -288,8 +293,8 @@ def compare(
 ) -> Comparison:
     """The second model against the first on the texts of files; lines are to end at LF.
 
-    A unit is a sequence of the model whose sequences are the longer ones; where those are files,
-    it is a block of lines. Raises UsageError if there is no text, or if the models' bits are not
+    A unit is a sequence of the model whose sequences are the longer ones, or a part of it of 1,000
+    to 2,000 characters. Raises UsageError if there is no text, or if the models' bits are not
     of the same thing.
     """
     split_on = max((model.split_on for model in models), key=_ORDER.index)

@@ -13,7 +13,7 @@ from charlm.cli.compare import report
 from charlm.comparison import Comparison, Model, Unit, compare, units_of
 from charlm.errors import UsageError
 from charlm.metrics import NATS_PER_BIT
-from charlm.scoring import TextScore
+from charlm.scoring import TextScore, TokenScore
 
 HELD = "the cat sat\n\nthe ☃ ran to the mat\na dog\n\nto be or not to be\n"
 LONG = "".join(f"the cat sat on mat number {n}\n" for n in range(120))
@@ -39,13 +39,20 @@ def as_model(loaded: api.LanguageModel, split_on: str) -> Model:
 def constant(bits: float, split_on: str = "line") -> Model:
     """A model that gives every character, and nothing else, so many bits."""
 
-    def score(texts: Any, _: bool) -> list[TextScore]:
+    def score(texts: Any, per_token: bool) -> list[TextScore]:
+        nats = -bits * NATS_PER_BIT
         return [
             TextScore(
                 text=text,
-                total_log_prob=-bits * NATS_PER_BIT * len(text),
+                total_log_prob=nats * len(text),
                 num_tokens=len(text) + 1,
                 num_oov=0,
+                tokens=(
+                    *(TokenScore(c, nats, 1, 0, i, i + 1, False) for i, c in enumerate(text)),
+                    TokenScore("<EOS>", 0.0, 1, 0, len(text), len(text), False),
+                )
+                if per_token
+                else None,
             )
             for text in texts
         ]
@@ -56,16 +63,17 @@ def constant(bits: float, split_on: str = "line") -> Model:
 @pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
 @pytest.mark.parametrize("text", [HELD, LONG, TEXT[:5000]], ids=["held", "long", "text"])
 def test_units_are_the_text_in_order(split_on: str, text: str) -> None:
-    """They are its sequences; of a whole file, blocks of lines that are all of it."""
+    """They are its sequences; of a long one, blocks of lines that are all of it."""
     ranges = list(units_of(text, split_on))
     assert ranges == sorted(ranges)
     found = [text[begin:end] for begin, end in ranges]
-    if split_on == "file":
-        assert "".join(found) == text
-        assert all(unit.endswith("\n") for unit in found[:-1])
-        assert all(len(unit) >= 1000 for unit in found[:-1])
+    sequences = corpus.split_sequences(text, split_on)
+    if max(map(len, sequences)) <= 2000:
+        assert found == sequences
     else:
-        assert found == corpus.split_sequences(text, split_on)
+        assert "".join(found) == "".join(sequences)
+        assert all(unit.endswith("\n") for unit in found[:-1])
+        assert all(1000 <= len(unit) <= 2000 for unit in found[:-1])
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -80,6 +88,28 @@ def test_bits_are_those_of_evaluate(
         expected = -loaded.evaluate(sequences).total_log_prob
         found = compare((as_model(loaded, split_on), constant(1.0, split_on)), [text], resamples=9)
         assert sum(unit.nats[0] for unit in found.units) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
+def test_a_sequence_without_an_end_is_cut_too(
+    models: dict[str, api.LanguageModel], level: str, split_on: str
+) -> None:
+    """A line of 9,000 characters is units between words, or anywhere, with all of its nats, each
+    token's where it stands: so models of lines and of files can be set side by side on it.
+    """
+    for text, ends in (("the big bear " * 700, " "), ("大熊" * 4500, "")):
+        ranges = list(units_of(text, split_on))
+        assert "".join(text[begin:end] for begin, end in ranges) == text
+        assert all(text[begin:end].endswith(ends) for begin, end in ranges[:-1])
+        assert all(end - begin <= 2000 for begin, end in ranges)
+        assert len(ranges) >= 4
+        whole = models[level].score(text, per_token=True)
+        pair = (as_model(models[level], split_on), constant(1.0, split_on))
+        found = compare(pair, [text], resamples=9)
+        assert sum(unit.nats[0] for unit in found.units) == pytest.approx(-whole.total_log_prob)
+        first = [token.log_prob for token in whole.tokens or () if token.end <= ranges[0][1]]
+        assert found.units[0].nats[0] == pytest.approx(-sum(first))
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -98,9 +98,9 @@ def fields(found: "Comparison", show: int) -> dict[str, Any]:
     return {
         "characters": found.characters,
         "units": len(found.units),
+        "blocks": found.num_blocks,
         "bits_per_character_a": one,
         "bits_per_character_b": other,
-        "blocks": found.num_blocks,
         "oov_rate_a": found.oov_rates[0],
         "oov_rate_b": found.oov_rates[1],
         "difference_bits_per_character": found.difference,
