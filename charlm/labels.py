@@ -21,6 +21,8 @@ from charlm.classifying import LEAST_TEMPERATURE, MOST_TEMPERATURE
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.fields import label_of, object_of, text_of
 from charlm.files import plain_name
+from charlm.streams import Line
+from charlm.tables import Csv, Table, Tabs, cut_by, is_csv
 
 FORMS = "file, directory, column:N, column:NAME or field:NAME"
 OF_FILES = ("file", "directory")  # what needs no name of a column or field
@@ -290,18 +292,24 @@ def _ending(name: str) -> str:
 
 
 def _records(document: corpus.Document, source: LabelSource) -> Iterator[Labelled]:
+    table: Table = Csv() if source.kind == "column" and is_csv(document.name) else Tabs()
     cells: Callable[[str], tuple[str, str]] = functools.partial(_fields, source=source)
     is_header = source.header
     if source.kind == "column" and not is_header:
-        cells = functools.partial(_columns, text=int(source.text) - 1, label=int(source.label) - 1)
-    for number, line in enumerate(document.text.split("\n"), 1):
+        text_at, label_at = int(source.text) - 1, int(source.label) - 1
+        cells = functools.partial(_columns, table=table, text=text_at, label=label_at)
+    for row in table.rows(Line(line, 0) for line in document.text.split("\n")):
+        assert row is not None  # the text is all there
+        number, (line, _, problem, _) = row
         if not line.strip():
             continue
         try:
+            if problem is not None:
+                raise ValueError("a quote that is opened is not closed")
             if is_header:
                 is_header = False
-                text_at, label_at = _places(line.split("\t"), source)
-                cells = functools.partial(_columns, text=text_at, label=label_at)
+                text_at, label_at = _places(table.cells(line), source)
+                cells = functools.partial(_columns, table=table, text=text_at, label=label_at)
                 continue
             text, label = cells(line)
             if not label.strip():
@@ -342,11 +350,14 @@ def _place(header: Sequence[str], column: str) -> int:
     raise ValueError(f'there is no column "{column}" among those that it names: {names}')
 
 
-def _columns(line: str, *, text: int, label: int) -> tuple[str, str]:
-    cells = line.split("\t")
+def _columns(line: str, *, table: Table, text: int, label: int) -> tuple[str, str]:
+    cells = table.cells(line)
     needed = max(text, label) + 1
     if len(cells) < needed:
-        raise ValueError(f"it has {len(cells)} columns between tabs, not {needed}")
+        found = cut_by(line) if isinstance(table, Tabs) else None
+        hint = "" if found is None else f". Are they between {found}? Name the file .csv, then"
+        between = " between tabs" if isinstance(table, Tabs) else ""
+        raise ValueError(f"it has {len(cells)} columns{between}, not {needed}{hint}")
     return cells[text], cells[label]
 
 

@@ -23,6 +23,7 @@ from charlm.overlap import overlap
 from charlm.partner import Partner
 from charlm.run import Material
 from charlm.spelling import train_speller
+from charlm.tables import first_lines, said_of
 from charlm.text_index import source_of
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
@@ -258,7 +259,7 @@ def read_texts(request: Request, say: Say) -> Texts:
         else []
     )
     for document in [*documents, *held]:
-        for note in document.notes:
+        for note in (*document.notes, *said_of(document.name, first_lines(document.text))):
             say(note)
     split_on = request.split_on or corpora.choose_split(d.text for d in documents)
     train = [s for d in documents for s in corpora.split_sequences(d.text, split_on)]

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from charlm.files import plain_name
+
 if TYPE_CHECKING:
     from charlm.streams import Line
 
@@ -51,7 +53,7 @@ class Tabs:
 
 
 class Csv:
-    """CSV; ``delimiter`` is that of commas, semicolons and tabs which cuts the first row most."""
+    """CSV; ``delimiter`` is a tab if the first row has one, else what cuts it most, comma or ;."""
 
     def __init__(self) -> None:
         self.delimiter = ","
@@ -115,6 +117,16 @@ class Csv:
         return csv.reader(texts, delimiter=self.delimiter, strict=True)
 
 
+def is_csv(name: str) -> bool:
+    """Whether a file is CSV by its name."""
+    return suffix_of(name) == ".csv"
+
+
+def suffix_of(name: str) -> str:
+    """What a file's name ends with, in lower case; that it is packed does not count."""
+    return plain_name(name).suffix.casefold()
+
+
 def lines_as_rows(lines: "Iterable[Line | None]") -> Rows:
     """Each line is a row."""
     number = 0
@@ -127,8 +139,8 @@ def lines_as_rows(lines: "Iterable[Line | None]") -> Rows:
 
 
 def _delimiter_of(first: str) -> str:
-    """What cuts the first row into most cells; a comma if nothing cuts it."""
-    return max(NAMES, key=lambda delimiter: _width(first, delimiter))
+    """A tab where there is one, else what cuts the row into most cells; a comma if nothing does."""
+    return "\t" if "\t" in first else max(",;", key=lambda delimiter: _width(first, delimiter))
 
 
 def cut_by(row: str) -> str | None:
@@ -160,6 +172,20 @@ def looks_like(lines: Sequence[str]) -> str | None:
         if len(widths) == 1 and widths != {1}:
             return NAMES[delimiter]
     return None
+
+
+def said_of(name: str, lines: Sequence[str]) -> tuple[str, ...]:
+    """What there is to say of a text that is read as one, if its first lines are a table's."""
+    found = looks_like(lines)
+    if found is None:
+        return ()
+    what = "JSON objects" if found == "JSON" else f"columns between {found}"
+    return (f"{name}: its lines look like {what}, and are read as they stand",)
+
+
+def first_lines(text: str) -> list[str]:
+    """As many lines of a text as are looked at."""
+    return text[:_LARGEST].split("\n", _LOOKED_AT)[:_LOOKED_AT]
 
 
 def _is_object(line: str) -> bool:

@@ -4,13 +4,16 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.cli.records import Columns, read
-from charlm.errors import UsageError
+from charlm.errors import TextError, UsageError
+from charlm.labels import LabelSource, read_labelled
+from charlm.request import Request, read_texts
 from charlm.streams import Line
 from charlm.tables import NAMES, Csv, looks_like
 from tests.helpers_cli import Ended, charlm
@@ -163,6 +166,43 @@ def test_what_looks_like_a_table_is_said(run: str, table: str, said: str | None)
     assert told is (said is not None)
     assert (said or "") in ended.err.decode()
     assert looks_like([]) is None
+
+
+@pytest.mark.parametrize(
+    "form", [{"form": "column:kind", "text_column": "text"}, {"form": "column:3", "text_column": 2}]
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_labels_stand_in_csv(tmp_path: Path, form: dict[str, Any], delimiter: str) -> None:
+    """By a file's name; texts come out of their quotes, and may hold what stands between cells."""
+    rows = [("1", f'the "cat"{delimiter} a dog', "x"), ("2", "the mat\nand a cat", "y")]
+    written = io.StringIO()
+    names = [("id", "text", "kind")]
+    csv.writer(written, delimiter=delimiter).writerows([*names, *rows])
+    (tmp_path / "a.csv").write_text(written.getvalue())
+    source = LabelSource.parse(**form, header=True)
+    found, split_on, notes = read_labelled([tmp_path / "a.csv"], source)
+    assert [tuple(one) for one in found] == [row[1:] for row in rows]
+    assert (split_on, notes) == ("paragraph", ())
+    (tmp_path / "a.csv").write_text('id,text,kind\n1,a,x\n2,"b,y\n')
+    with pytest.raises(TextError, match="line 3: a quote that is opened is not closed"):
+        read_labelled([tmp_path / "a.csv"], source)
+    (tmp_path / "a.txt").write_text("id,text,kind\n1,a,x\n")
+    with pytest.raises(TextError, match=r"commas|no column"):
+        read_labelled([tmp_path / "a.txt"], source)
+
+
+def test_a_table_that_is_read_as_text_is_told(tmp_path: Path, run: str) -> None:
+    """In training and in evaluating, too: its rows are texts, and whoever meant a column hears."""
+    path = tmp_path / "rows.txt"
+    path.write_text("".join(f"{n},the cat {n},x\n" for n in range(60)))
+    said = f"{path}: its lines look like columns between commas, and are read as they stand"
+    notes: list[str] = []
+    read_texts(Request(corpus=(str(path),), seed=0), notes.append)
+    assert said in notes
+    ended = ended_of("evaluate", "-m", run, str(path))
+    assert said in ended.err.decode()
+    path.write_text("The cat, a dog.\nThe mat.\nA dog.\n" * 20)
+    assert "look like" not in ended_of("evaluate", "-m", run, str(path)).err.decode()
 
 
 def test_commas_are_not_read_as_columns_between_tabs(run: str) -> None:

@@ -22,7 +22,6 @@ from charlm.cli.records import (
     batches,
     check_plain,
     form_of,
-    is_csv,
     noticed,
     read,
     say_lines_are_texts,
@@ -39,6 +38,7 @@ from charlm.cli.terminal import (
 )
 from charlm.config import RUNS
 from charlm.errors import UsageError
+from charlm.tables import is_csv
 
 if TYPE_CHECKING:
     from charlm.cli.records import Record

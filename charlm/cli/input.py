@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from charlm.cli.terminal import say
 from charlm.errors import UsageError
+from charlm.files import name_of
+from charlm.tables import first_lines, said_of
 
 if TYPE_CHECKING:
     from charlm.corpus import Document
@@ -30,7 +32,11 @@ def sequences_of(
     """The sequences of files in pieces; what was noticed is said (streams.py)."""
     from charlm.streams import read_sequences
 
-    return read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
+    pieces = read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
+    first = list(itertools.islice(pieces, 5)) if split_on == "line" else []
+    for note in said_of(name_of(files[0]), [piece.text for piece in first]):
+        say(note)
+    return itertools.chain(first, pieces)
 
 
 def documents_of(
@@ -40,8 +46,9 @@ def documents_of(
     from charlm.corpus import read_documents
 
     documents = read_documents(files, encoding=encoding, errors=errors)
-    for note in itertools.chain.from_iterable(document.notes for document in documents):
-        say(note)
+    for document in documents:
+        for note in (*document.notes, *said_of(document.name, first_lines(document.text))):
+            say(note)
     return documents
 
 

@@ -6,14 +6,13 @@ A record goes out as it came in, the results added to it.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from charlm.cli.form import cell
 from charlm.cli.terminal import number, safe_text, say
 from charlm.errors import UsageError
 from charlm.fields import object_of, text_of
-from charlm.tables import Csv, Rows, Table, Tabs, cut_by, lines_as_rows, looks_like
+from charlm.tables import Csv, Rows, Table, Tabs, cut_by, lines_as_rows, looks_like, suffix_of
 
 if TYPE_CHECKING:
     from charlm.streams import Line
@@ -225,11 +224,6 @@ def form_of(
     return PlainLines()
 
 
-def is_csv(file: str) -> bool:
-    """Whether a file is CSV by its name."""
-    return _suffix(file) == ".csv"
-
-
 _OPTIONS = {  # that read what a name's suffix tells
     ".csv": "columns between commas: --column says which of them is the text",
     ".tsv": "columns between tabs: --column says which of them is the text",
@@ -240,7 +234,7 @@ _OPTIONS = {  # that read what a name's suffix tells
 
 def check_plain(file: str) -> None:
     """Raise UsageError if a file whose lines are to be texts is a table, by its name."""
-    if (what := _OPTIONS.get(_suffix(file))) is not None:
+    if (what := _OPTIONS.get(suffix_of(file))) is not None:
         raise UsageError(f"{file} holds {what}. (In a pipe its lines are taken as they are.)")
 
 
@@ -266,10 +260,6 @@ def _say_looks(first: list[str]) -> None:
     if (found := looks_like(first)) is not None:
         between = f"columns between {found}; --csv --column 2 reads one of them"
         say(f"each line is taken as a text, but they look like {ways.get(found, between)}")
-
-
-def _suffix(file: str) -> str:
-    return PurePath(file.casefold().removesuffix(".gz")).suffix
 
 
 def as_json(values: Mapping[str, Any]) -> str:

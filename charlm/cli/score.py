@@ -26,7 +26,6 @@ from charlm.cli.records import (
     batches,
     check_plain,
     form_of,
-    is_csv,
     noticed,
     read,
     say_lines_are_texts,
@@ -35,6 +34,7 @@ from charlm.cli.rules import Apart, Needs, OneOf, Ordered, Rules
 from charlm.cli.terminal import say
 from charlm.config import RUNS
 from charlm.errors import UsageError
+from charlm.tables import is_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
