@@ -204,6 +204,7 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
     (empty / "sentences.txt").write_text("the bear\nthe jay\n")
     (empty / "records.jsonl").write_text('{"text": "the bear"}\n')
     (empty / "table.tsv").write_text("1\tthe bear\n")
+    (empty / "stimuli.csv").write_text("item,sentence\n1,the bear\n")
     (empty / "hypotheses.tsv").write_text("1\tthe bear\t-2\n1\tthe jay\t-1\n")
     (empty / "samples.txt").write_text("the bear\nthe jay\n")
     (empty / "samples.jsonl").write_text('{"text": "the bear"}\n')
