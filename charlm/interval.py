@@ -21,7 +21,7 @@ LEVEL = 0.95
 RESAMPLES = 10_000
 FEWEST = 5  # units; of fewer there is no interval
 _MOST = 1000  # blocks; more would tell no more
-_AT_ONCE = 2**24  # counts that are drawn together
+_AT_ONCE = 2**22  # counts that are drawn together
 _NOTHING = 1e-12  # a standard error that is rounding alone, as a share of what is measured
 _ALIKE = 1e-9  # units of one resample that are all the same one, as a share of the standard error
 

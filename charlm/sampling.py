@@ -25,10 +25,11 @@ from charlm.corpus import sequence_hash
 from charlm.drawing import draw
 from charlm.engine import Arbiter, Engine
 from charlm.errors import CharlmError, UsageError
-from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.base import SPACING, Tokenizer
 from charlm.tokenizers.normalizing import folded
 from charlm.tokenizers.prompt import Prompt
-from charlm.unknown import Speller
+from charlm.tokenizers.word import UNKNOWN_WORD
+from charlm.unknown import Speller, unknown_of
 
 BATCH_SIZE = 256
 MOST_ATTEMPTS = 100  # at a sequence that is not in the training text
@@ -222,6 +223,9 @@ class Sampler:
             kinds = self.speller.draw(streams, config, self.tokenizer.is_unknown)
             for lane, kind in zip(spelling, kinds, strict=True):
                 lane.spelled.append(kind)
+        elif SPACING in self.tokenizer.ignores:  # of text cut already, which has a name for it
+            for lane in lanes:
+                lane.spelled += [UNKNOWN_WORD] * (lane.ids[-1] == unk)
         return ids
 
     def _check_unknown(self, config: SamplingConfig) -> None:
@@ -262,8 +266,9 @@ class Sampler:
             return None
         text = prompt.text + (prompt.continuation(lane.ids, lane.spelled) if cut is None else cut)
         log_prob = lane.log_prob
-        if lane.spelled and self.speller is not None:
-            log_prob += float(self.speller.log_probs(lane.spelled).sum())
+        unknown = unknown_of(self.tokenizer, self.speller)
+        if lane.spelled and unknown is not None:
+            log_prob += float(unknown.log_probs(lane.spelled).sum())
         return Sample(
             index=lane.index,
             text=text,

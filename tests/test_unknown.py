@@ -363,6 +363,19 @@ def test_a_name_is_no_word_to_invent(home: Path) -> None:
     assert any(sample.num_unknown for sample in lm.sample(n=40, unknown="spell", max_tokens=40))
 
 
+def test_what_is_kept_unknown_is_named(home: Path) -> None:
+    """A sample of words cut already says `<unk>` for <UNK>, and scores as it was drawn."""
+    lm = charlm.load(home / "a")
+    samples = lm.sample(n=40, unknown="keep", seed=1, max_tokens=60)
+    assert sum(sample.num_unknown for sample in samples) > 10
+    for sample in samples:
+        assert sample.text.split().count("<unk>") == sample.num_unknown
+        if sample.ended == "eos":
+            assert lm.score(sample.text).total_log_prob == pytest.approx(sample.total_log_prob)
+    stopped = lm.sample(n=40, unknown="keep", seed=1, max_tokens=60, stop=("<unk>",))
+    assert {sample.ended for sample in stopped if sample.num_unknown} == {"stop"}
+
+
 def test_the_check_of_a_model_of_cut_text_passes_with_names_in_it(home: Path) -> None:
     """A sound model of such words is told to be sound, on text that names what is unknown."""
     checks = list(check_model(charlm.load(home / "a"), [*NAMED, *SPELLED]))
