@@ -41,9 +41,9 @@ _ARCHIVES = (  # zip archives, by what stands in them near their beginning
     ("an OpenDocument file", b"application/vnd.oasis.opendocument", _AS_TEXT),
 )
 _KNOWN = (
-    ("zstd", b"\x28\xb5\x2f\xfd", f"{_UNPACK} (zstd -d)"),
-    ("lz4", b"\x04\x22\x4d\x18", f"{_UNPACK} (lz4 -d)"),
-    ("compress (.Z)", b"\x1f\x9d", f"{_UNPACK} (gzip -d)"),
+    ("zstd data", b"\x28\xb5\x2f\xfd", f"{_UNPACK} (zstd -d)"),
+    ("lz4 data", b"\x04\x22\x4d\x18", f"{_UNPACK} (lz4 -d)"),
+    ("compress data (.Z)", b"\x1f\x9d", f"{_UNPACK} (gzip -d)"),
     ("a 7z archive", b"7z\xbc\xaf\x27\x1c", f"{_UNPACK} (7z x)"),
     ("a RAR archive", b"Rar!\x1a\x07", f"{_UNPACK} (unrar x)"),
     ("a PDF", b"%PDF-", "Take the text out of it first (pdftotext)"),
@@ -63,7 +63,7 @@ _KNOWN_IF_BINARY = (
     ("an Arrow file", b"ARROW1", _TABLE),
     ("an Avro file", b"Obj\x01", _TABLE),
     ("an ORC file", b"ORC", _TABLE),
-    ("lzip", b"LZIP", f"{_UNPACK} (lzip -d)"),
+    ("lzip data", b"LZIP", f"{_UNPACK} (lzip -d)"),
     ("a GIF picture", b"GIF8", _NO_TEXT),
     ("a RIFF file (sound, film, WebP)", b"RIFF", _NO_TEXT),
     ("sound (Ogg)", b"OggS", _NO_TEXT),

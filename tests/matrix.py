@@ -63,6 +63,8 @@ ROWS: dict[str, Row] = {
     ),
     "W3": Row("P1", "readers while steps are saved, replaced and deleted: all find one", 1000),
     "W5": Row("P3", "hostile names, and links in a run: nothing outside is touched", 200),
+    "I1": Row("P8", "formats of files x commands: read, or named and refused", 312),
+    "I3": Row("P8", "ends of lines x commands: the same figures, rows written as they came", 168),
     "E1": Row("P7", "control characters and escape sequences x channels of a terminal", 1102),
 }
 
