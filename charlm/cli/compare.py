@@ -20,7 +20,9 @@ _COLUMNS = 80
 def compare_cli(
     one: Annotated[str, typer.Argument(help="A model: a run's name, or a path.", metavar="A")],
     other: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
-    files: Annotated[list[str], typer.Argument(help="Files, .gz files, directories; - is stdin.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Files, packed ones too, directories; - is stdin.")
+    ],
     show: Annotated[
         int, typer.Option(min=0, help="How many of the sequences that differ most are shown.")
     ] = 3,

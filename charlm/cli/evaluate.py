@@ -52,7 +52,7 @@ RULES: Rules = (
 def evaluate_cli(
     files: Annotated[
         list[str] | None,
-        typer.Argument(help="Files, .gz files, directories; - is stdin.", show_default=False),
+        typer.Argument(help="Files, packed ones too, directories; - is stdin.", show_default=False),
     ] = None,
     split_on: Annotated[
         str | None,
