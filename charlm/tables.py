@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from charlm.files import plain_name
+from charlm.lines import with_lf
 
 if TYPE_CHECKING:
     from charlm.streams import Line
@@ -82,7 +83,7 @@ class Csv:
             cells = next(self._reader([row]))
         except csv.Error as error:
             raise ValueError(f"its quotes are not those of CSV ({error})") from None
-        return [cell.replace("\r\n", "\n").replace("\r", "\n") for cell in cells]
+        return [with_lf(cell) for cell in cells]
 
     def joined(self, row: str, cells: Iterable[str]) -> str:
         """With a delimiter in front of each further cell, quoted where it has to be."""

@@ -125,7 +125,9 @@ def ends_of(text: str) -> list[str]:
 
 ENDS = ("\r\n", "\r", "\r\r\n", "mixed")
 JSONL = "".join(json.dumps({"text": line, "n": n}) + "\n" for n, line in enumerate(SENTENCES[:6]))
-NBEST = "".join(f"{n // 3}\t{line}\t{-n}\n" for n, line in enumerate(SENTENCES[:9]))
+NBEST = "id\ttext\tscore\n" + "".join(
+    f"{n // 3}\t{line}\t{-n}\n" for n, line in enumerate(SENTENCES[:9])
+)
 GAPS = "The [?]ear and jay sleep.\nThe bear and [?]ay sleep.\n"
 PARAGRAPHS = "The pear\nand jay.\n\nThe bear\nand plum.\n\n\nA jay.\n"
 # What is done with a file, the text in it, and whether its rows are written again.
@@ -138,7 +140,7 @@ JOBS: dict[str, tuple[tuple[str, ...], str, bool]] = {
     ),
     "score --jsonl": (("score", "-m", "char", "--jsonl", "--file", "f"), JSONL, True),
     "score --column": (("score", "-m", "word", "--column", "2", "--file", "f"), TABLE, True),
-    "score --nbest": (("score", "-m", "char", "--nbest", "--file", "f"), NBEST, True),
+    "score --nbest": (("score", "-m", "char", "--nbest", "--header", "--file", "f"), NBEST, True),
     "evaluate": (("evaluate", "-m", "char", "f", "--json"), PLAIN, False),
     "evaluate files": (("evaluate", "-m", "whole", "f", "--json"), PARAGRAPHS, False),
     "evaluate --dynamic": (("evaluate", "-m", "char", "f", "--dynamic", "--json"), PLAIN, False),
