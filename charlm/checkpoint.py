@@ -71,12 +71,6 @@ _INFERENCE_FILES = (
     "known.safetensors",
 )
 _FILES = frozenset((*_INFERENCE_FILES, "tagger.json", "training.json", "training.safetensors"))
-# By kind, what uses a model of it.
-COMMANDS = {
-    runs.LANGUAGE_MODEL: "score or evaluate",
-    "classifier": "classify",
-    "tagger": "tag",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -265,7 +259,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     if not files and runs.kind_of(path) == "tagger":
         raise CheckpointError(
             f"{path.parent} is a tagger, which cuts no text: it takes the words as its lines hold "
-            f"them. Use it with charlm {COMMANDS['tagger']}."
+            f"them. Use it with charlm {runs.COMMANDS['tagger']}."
         )
     return _tokenizer(path, files)
 
@@ -376,7 +370,7 @@ def _described(path: Path, info: Mapping[str, Any]) -> tuple[ModelConfig, str, i
     if info.get("kind") in HEADS:
         raise CheckpointError(
             f"{path.parent} is a {info['kind']}, no language model: it tells labels, not the "
-            f"probability of text. Use it with charlm {COMMANDS[info['kind']]}."
+            f"probability of text. Use it with charlm {runs.COMMANDS[info['kind']]}."
         )
     try:
         config = ModelConfig.from_json(info.get("model"))

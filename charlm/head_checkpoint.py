@@ -59,7 +59,7 @@ def find(model: str | None, kind: str, root: Path = RUNS) -> Path:
         if (there := runs.kind_of(path)) != kind:
             raise CheckpointError(
                 f"{path.parent} is a {there}, not a {kind}. Use it with charlm "
-                f"{checkpoint.COMMANDS[there]}."
+                f"{runs.COMMANDS[there]}."
             )
         return path
     there_are = [path for path in runs.below(root) if runs.kind_of(path) == kind]

@@ -26,6 +26,8 @@ from charlm.storage import DISK, Disk, parse_json, to_json
 COPIES = 3  # of a step, at most: the best, the last, and the one being written
 MOST_TRIES = 50  # at a run in which steps come and go while one is looked for
 LANGUAGE_MODEL = "language model"
+# By kind, what uses a model of it.
+COMMANDS = {LANGUAGE_MODEL: "score or evaluate", "classifier": "classify", "tagger": "tag"}
 _STEP = re.compile(r"step-\d{8,12}")
 _STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(storage.ASIDE)})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -87,9 +89,12 @@ def find(model: str | None, root: Path = RUNS) -> Path:
     if model is None:
         there = [path for path in below(root) if kind_of(path) == LANGUAGE_MODEL]
         if not there:
-            raise CheckpointError(
-                f"there is no model below {root}/. Train one first: charlm train FILE"
+            others = [(path.name, kind_of(path)) for path in below(root)[:3]]
+            named = ", ".join(
+                f"{name} is a {kind} (charlm {COMMANDS[kind]})" for name, kind in others
             )
+            what = f"language model below {root}/: {named}" if others else f"model below {root}/"
+            raise CheckpointError(f"there is no {what}. Train one first: charlm train FILE")
         return best_step(next(filter(is_finished, there), there[0]))
     for path in (root / model, Path(model)):
         if _STEP.fullmatch(path.name) and _is_directory(path):

@@ -663,7 +663,10 @@ def test_a_head_is_no_language_model(trained: Path) -> None:
         head_checkpoint.find("names", "tagger", trained)
     with pytest.raises(CheckpointError, match="there is no tagger below"):
         head_checkpoint.find(None, "tagger", trained)
-    with pytest.raises(CheckpointError, match="there is no model below"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"no language model below .*: \S+ is a classifier \(charlm classify\)",
+    ):
         runs.find(None, trained)
     assert runs.find_any(None, trained) == runs.find("names", trained)
 

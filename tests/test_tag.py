@@ -531,7 +531,7 @@ def test_conllu_from_training_to_figures(here: Path, monkeypatch: pytest.MonkeyP
     [
         (4, ["score", "x", "-m", "ent"], "is a tagger, no language model"),
         (4, ["sample", "-m", "kinds"], "is a classifier, no language model"),
-        (4, ["score", "x"], "there is no model below"),
+        (4, ["score", "x"], "is a tagger (charlm tag). Train one first"),
         (4, ["tag", "x.conll", "-m", "kinds"], "is a classifier, not a tagger"),
         (3, ["tag", "absent.conll"], "there is no file absent.conll"),
         (3, ["tag", "--evaluate", "vowels.txt"], "line 1: a line is a token and its tag"),
