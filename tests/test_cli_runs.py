@@ -298,3 +298,17 @@ def test_a_run_is_there_whole_or_not_at_all(here: Path) -> None:
         assert run not in runs.below(Path("models")) or allowed == 0
     runs.remove(Path("models/words"))
     assert not [name for name in os.listdir("models") if name.startswith(storage.TEMPORARY)]
+
+
+def test_info_fits_80_columns(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of a run breaks between words; only a path may be longer, and is whole."""
+    long = ("--level", "word", "--tie-weights", "--output-layers", "2", "--dropout", "0.12345")
+    peephole = ("--cell", "lstm-peephole", "--normalize", "NFKC", "--ngram", "3", "--cache")
+    good("train", "corpus.txt", *TINY, *long, *peephole, "--name", "x" * 90)
+    for arguments in (("x" * 90,), ("kinds", "--runs", "models"), ("tagger", "--runs", "models")):
+        lines = good("info", *arguments).out.decode().splitlines()
+        assert max(len(line) for line in lines if not line.startswith("path:")) <= 80
+        words = " ".join(" ".join(lines).split())
+        if arguments[0] != "kinds" and "tagger" not in arguments:
+            assert "model: 1 x 4 lstm-peephole, embedding 4, 2 output layers, dropout 0.12" in words
+            assert ", tied weights parameters:" in words

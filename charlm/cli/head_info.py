@@ -1,6 +1,7 @@
 """What charlm info says of a classifier or a tagger."""
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 from charlm.cli import held_out
@@ -31,7 +32,7 @@ def show_head(path: Path, *, json: bool) -> None:
         "kind": config.kind,
         "step": f"{loaded.step:,}",
         "level": reads,
-        "labels": ("\n" + " " * 13).join(textwrap.wrap(labels, _WIDTH)),
+        "labels": labels,
         "model": f"{config.num_layers} x {config.hidden_size} {config.cell} in each direction, "
         f"embedding {config.embedding_size}, dropout {config.dropout:g}",
         "parameters": f"{parameters:,}",
@@ -44,5 +45,13 @@ def show_head(path: Path, *, json: bool) -> None:
         rows["validation"] = f"accuracy {accuracy:.4f}, {spans}{loss:.4f} nats per label"
     elif held_out.is_none(info):
         rows["validation"] = "none, nothing was held out"
+    show_rows(rows)
+
+
+def show_rows(rows: Mapping[str, object]) -> None:
+    """Names and what they stand for, in 80 columns; a path stays whole."""
     for key, value in rows.items():
-        out(f"{key + ':':<12} {value}\n")
+        words = str(value)
+        wrapped = textwrap.wrap(words, _WIDTH, break_long_words=False, break_on_hyphens=False)
+        lines = [words] if isinstance(value, Path) else wrapped
+        out(f"{key + ':':<12} {(chr(10) + ' ' * 13).join(lines)}\n")

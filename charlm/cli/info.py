@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import held_out, options
+from charlm.cli.head_info import show_head, show_rows
 from charlm.cli.rules import OneOf, Rules
 from charlm.cli.terminal import out, out_json, safe_text, say
 from charlm.config import RUNS
@@ -41,8 +42,6 @@ def info_cli(
     from charlm import checkpoint, runs, text_index
 
     if runs.kind_of(path := runs.find_any(model, root)) != runs.LANGUAGE_MODEL:
-        from charlm.cli.head_info import show_head
-
         show_head(path, json=json)
         return
     loaded = checkpoint.load_named(model if model is not None else path.parent.name, root)
@@ -90,8 +89,7 @@ def info_cli(
         rows["validation"] = f"{best:.4f} nats per token{given}{symbol}"
     if text_index.stands(loaded.path.parent):
         rows["index"] = "novelty.safetensors, which holds the training text"
-    for key, value in rows.items():
-        out(f"{key + ':':<12} {value}\n")
+    show_rows(rows)
     if labels is not None:
         for line in _labels(labels):
             out(f"{line}\n")
