@@ -107,8 +107,10 @@ class LanguageModel:
     def log_likelihoods(self, ids: Sequence[Ids]) -> NDArray[np.float64]:
         """log P(text given label) (N, L) in nats of texts as ids that end in <EOS>.
 
-        <UNK> counts as one symbol: what it stands for says nothing of the label. Raises
-        UsageError if the model knows no labels.
+        <UNK> counts as one symbol: what it stands for says nothing of the label. Nor do counts
+        beside the network, which are the same for all labels: they are left out, for the shares
+        that they have are those that predict texts best, and would drown what tells labels apart.
+        Raises UsageError if the model knows no labels.
         """
         if self.labels is None:
             raise UsageError("this model knows no labels: train one with --label-from.")
@@ -120,7 +122,7 @@ class LanguageModel:
         lengths = np.array([len(one) for one in ids])
         kind = self.kind_for(int(lengths.sum()) * len(self.labels.names))
         for column, label in enumerate(self.labels.names):
-            log_probs, _ = self.with_label(label).engine(kind).token_log_probs(ids)
+            log_probs, _ = self.with_label(label)._given(kind).token_log_probs(ids)
             found[:, column] = np.add.reduceat(log_probs, np.cumsum(lengths) - lengths)
         return found
 
@@ -431,10 +433,16 @@ class LanguageModel:
             assert self.labels is not None
             engines = [self.with_label(label).engine(kind) for label in self.labels.names]
             return MarginalEngine(engines, self.labels.log_prior)
-        network = self._network(kind)
-        if self.labels is not None and self.label is not None:
-            network = network.with_label(self.labels.index(self.label))  # type: ignore[attr-defined]
+        network = self._given(kind)
         return network if self.partner is None else PartneredEngine(network, self.partner)
+
+    def _given(self, kind: str) -> Engine:
+        """The network on this kind of engine, given the label if there is one."""
+        network = self._network(kind)
+        if self.labels is None or self.label is None:
+            return network
+        given: Engine = network.with_label(self.labels.index(self.label))  # type: ignore[attr-defined]
+        return given
 
     def _network(self, kind: str) -> Engine:
         """The network on this kind of engine, made on first use.

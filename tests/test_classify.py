@@ -20,6 +20,7 @@ from charlm.classifying import (
 )
 from charlm.cli import main
 from charlm.errors import UsageError
+from charlm.scoring import ended
 
 PLACES = st.sampled_from("abc")
 
@@ -174,6 +175,31 @@ def test_one_text_is_not_several(folder: Path) -> None:
             ask("aei")
     with pytest.raises(UsageError, match="ids"):
         lm.log_likelihoods(["aei"])  # type: ignore[list-item]
+
+
+def test_counts_tell_no_labels(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the network they predict texts; labels are told, and certainty fitted, without them.
+
+    What they say is the same for every label: after few steps they would outweigh what is not.
+    """
+    monkeypatch.chdir(tmp_path)
+    kinds = str(folder / "kinds")
+    arguments = ["train", kinds, "--label-from", "file", "--name", "counted", "--steps", "20"]
+    more = ["--hidden", "16", "--quiet", "--learning-rate", "0.02", "--ngram", "3", "--cache"]
+    assert call(monkeypatch, *arguments, *more) == 0
+    run = tmp_path / "checkpoints" / "counted"
+    lm, alone = api.load(run), api.load(run, alone=True)
+    texts = ["aei", "137", "", "ou1", "uoa"]
+    np.testing.assert_array_equal(lm.log_posteriors(texts), alone.log_posteriors(texts))
+    given = [one.with_label("odd").score("137").total_log_prob for one in (lm, alone)]
+    assert abs(given[0] - given[1]) > 0.01
+    assert lm.labels is not None
+    log_likelihoods = lm.log_likelihoods(ended(lm.tokenizer, texts))
+    for column, label in enumerate(lm.labels.names):
+        scores = [score.total_log_prob for score in alone.with_label(label).score_all(texts)]
+        np.testing.assert_allclose(log_likelihoods[:, column], scores, atol=1e-4)
 
 
 def test_a_finished_run_that_was_killed_is_calibrated_by_resume(
