@@ -299,7 +299,7 @@ def test_labels_are_folders_tables_with_headers_and_fields_inside_others(
         files = (str(tmp_path / name),) if command == "evaluate" else ("-f", str(tmp_path / name))
         _, out, err = charlm(command, "--labelled", labels, *more, "--json", *files)  # type: ignore[operator]
         value = json.loads(out)
-        return {k: v for k, v in value.items() if k not in ("files", "split_on")}, err
+        return {k: v for k, v in value.items() if k not in ("files", "split_on", "ignores")}, err
 
     by_name, _ = figures("column:kind", "table.tsv", "--text-column", "body")
     by_number, _ = figures("column:2", "table.tsv", "--text-column", "3", "--header")
