@@ -252,10 +252,11 @@ def _by_directory(paths: Sequence[str | Path], documents: Sequence[corpus.Docume
             raise UsageError("what comes from standard input is in no folder to be its label.")
     given = {os.path.abspath(path) for path in paths}
     folders = {document.name: _folder(document.name) for document in documents}
-    above = {str(parent) for folder in folders.values() for parent in Path(folder).parents}
-    strays = [name for name, folder in folders.items() if folder in given & above]
+    above = {str(parent) for folder in set(folders.values()) for parent in Path(folder).parents}
+    beside = given & above
+    strays = [name for name, folder in folders.items() if folder in beside]
     names = {
-        name: os.path.basename(folder) for name, folder in folders.items() if name not in strays
+        name: os.path.basename(folder) for name, folder in folders.items() if folder not in beside
     }
     if "" in names.values():
         raise UsageError("the root of all folders has no name to be a label.")
