@@ -327,9 +327,12 @@ def known_to_bytes(known: NDArray[np.uint64]) -> bytes:
 
 
 def arrays_to_bytes(arrays: Arrays) -> bytes:
-    """The file of named arrays."""
+    """The file of named arrays. Raises MemoryError where there is no memory to make it."""
     import safetensors.numpy
 
+    # Where safetensors finds none it ends the whole process, so what its three copies take is
+    # asked for before: memory that is not written to costs nothing.
+    np.empty(3 * sum(array.nbytes for array in arrays.values()), np.uint8)
     return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
 
 

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -297,6 +299,22 @@ def test_memory_that_runs_out_is_named_as_that(
 
     monkeypatch.setattr("charlm.training._update", failing)
     assert bad(1, "train", "text", *TINY).startswith("out of memory")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory in use is read from /proc")
+def test_a_save_without_memory_is_an_error_and_no_end_of_the_process() -> None:
+    """Where a save finds no memory it raises MemoryError, and the process goes on."""
+    code = (
+        "import resource, numpy as np; from charlm.checkpoint import arrays_to_bytes\n"
+        "arrays = {'a': np.zeros(25_000_000, np.float32)}\n"
+        "arrays_to_bytes({'a': np.zeros(9, np.float32)})\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 150_000_000,) * 2)\n"
+        "try:\n    arrays_to_bytes(arrays)\n"
+        "except MemoryError:\n    print('told')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr[-2000:]
 
 
 def test_other_faults_are_not_taken_for_memory() -> None:
