@@ -87,6 +87,18 @@ def test_neighbours_that_are_alike_are_taken_together(
     assert hits / len(noise) >= least
 
 
+@pytest.mark.parametrize("units", [10, 50])
+def test_independent_units_taken_together_by_chance_cost_nothing(units: int) -> None:
+    """Where neighbours look alike by chance, the interval of blocks is one of 95 % all the same."""
+    differences, characters = (noise[:500] for noise in skewed(np.random.default_rng(units), units))
+    hits = 0
+    for one, lengths in zip(differences, characters, strict=True):
+        size = blocks(one, lengths)
+        found = interval(together(one, size), together(lengths, size), resamples=200)
+        hits += found is None or found.low <= 0 <= found.high
+    assert 0.93 <= hits / 500 <= 0.98
+
+
 @given(seed=st.integers(0, 1000), number=st.integers(1, 3000))
 @settings(max_examples=50, deadline=None)
 def test_blocks_are_all_of_the_units(seed: int, number: int) -> None:
