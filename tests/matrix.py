@@ -66,6 +66,7 @@ ROWS: dict[str, Row] = {
     "I1": Row("P8", "formats of files x commands: read, or named and refused", 312),
     "I3": Row("P8", "ends of lines x commands: the same figures, rows written as they came", 168),
     "E1": Row("P7", "control characters and escape sequences x channels of a terminal", 1102),
+    "I2": Row("P8", "options without those they need, or that contradict: both named", 220),
 }
 
 

@@ -14,6 +14,7 @@ from charlm.cli.app import app
 from charlm.cli.rules import Apart, Needs, Rules, check, shown
 from charlm.errors import UsageError
 from tests.helpers_cli import charlm
+from tests.matrix import Tally
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -257,20 +258,28 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize(("command", "kind", "one", "other"), ALL)
+@pytest.mark.row("I2")
 def test_what_does_not_go_together_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, kind: str, one: str, other: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
-    """With exit 2 and a sentence that names both, before any model or text is looked for."""
+    """With exit 2 and a sentence that names both, before any model or text is looked for.
+
+    In either order, and beside an option that has nothing to do with them.
+    """
     monkeypatch.chdir(tmp_path)  # where there is none: loading one would end with 4
-    arguments = given(command, one) if kind == "need" else given(command, one, other)
-    ended = charlm(command, *needed(command, arguments))
-    said = ended.err.decode()
-    assert ended.code == 2, said
-    assert said.startswith("charlm: error: ")
-    assert said.count("\n") == 1
-    assert shown(one) in said
-    assert shown(other) in said
+    cases = itertools.cycle(ALL)
+    for number in range(tally.wanted(len(ALL))):
+        command, kind, *pair = next(cases)
+        terms = pair[:1] if kind == "need" else pair
+        terms = terms[::-1] if number // len(ALL) % 2 else terms
+        beside = ["--runs", "x"] if number // len(ALL) % 3 == 1 and command != "info" else []
+        ended = charlm(command, *beside, *needed(command, given(command, *terms)))
+        said = ended.err.decode()
+        assert ended.code == 2, (command, pair, said)
+        assert said.startswith("charlm: error: ")
+        assert said.count("\n") == 1
+        assert all(shown(one) in said for one in pair), (command, pair, said)
+        tally.add()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
