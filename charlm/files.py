@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from charlm.errors import TextError
-from charlm.formats import HEAD, PACKED, format_of, may_be_begun, packed_as
+from charlm.formats import HEAD, PACKED, format_of, may_be_begun, packed_as, said_of_marks
 
 Note: TypeAlias = Callable[[str], None]  # is told what a person may want to hear
 Chunks: TypeAlias = Iterator[bytes | None]  # None: a reader of a pipe would have to wait
@@ -100,6 +100,9 @@ def opened(file: str | Path, note: Note) -> Source:
     if found is not None:
         inside = f" in {packed}" if packed else ""
         raise TextError(f"{name} is {found.name}{inside}, no plain text. {found.cure}.")
+    said = said_of_marks(head)
+    if said is not None:
+        note(f"{name}: {said}")
     return Source(name, head, chunks)
 
 

@@ -73,6 +73,13 @@ _KNOWN_IF_BINARY = (
     ("a pickle of Python", b"\x80", _NO_TEXT),
     ("a Java class", b"\xca\xfe\xba\xbe", _NO_TEXT),
 )
+# Text, but not all of it what a person would train on or score.
+_MARKED = (
+    ("HTML", re.compile(rb"\s*<(!doctype\s+html|html\b)", re.IGNORECASE), "its marks are"),
+    ("XML", re.compile(rb"\s*<\?xml\s"), "its marks are"),
+    ("subtitles (SRT)", re.compile(rb"\s*\d+\s+\d+:\d\d:\d\d,\d+ +-->"), "numbers and times are"),
+)
+_UTF8_MARK = b"\xef\xbb\xbf"
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a]")
 _LONGEST = 16  # bytes of the names above
 
@@ -103,6 +110,14 @@ def format_of(head: bytes) -> Format | None:
         for name, magic, cure in _KNOWN_IF_BINARY:
             if head.startswith(magic):
                 return Format(name, cure)
+    return None
+
+
+def said_of_marks(head: bytes) -> str | None:
+    """What there is to say of text with more in it than its words: HTML, XML, subtitles."""
+    for name, begins, what in _MARKED:
+        if begins.match(head.removeprefix(_UTF8_MARK)):
+            return f"looks like {name}: {what} read as text, too"
     return None
 
 

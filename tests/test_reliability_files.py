@@ -415,6 +415,23 @@ def test_packed_and_named_texts_on_standard_input(folder: Path) -> None:
     assert found == ["one", "two"]
 
 
+def test_marks_that_are_read_as_text_are_told(folder: Path) -> None:
+    """HTML, XML and subtitles are text, and work; whoever reads them says what they look like."""
+    for name, data in (
+        ("HTML", FORMATS["html"][0]),
+        ("HTML", b"\xef\xbb\xbf\n<html lang=en>"),
+        ("XML", b"<?xml version='1.0'?>\n<tei/>\n"),
+        ("subtitles (SRT)", FORMATS["srt"][0].replace(b"\n", b"\r\n")),
+    ):
+        Path("f").write_bytes(data)
+        for reader in ("score", "evaluate", "compare", "novelty", "classify", "next", "tune"):
+            found = charlm(*READERS[reader])
+            assert found.code == 0, found.err
+            assert f"f: looks like {name}: ".encode() in found.err, reader
+    for text in (b"a < html\n", b"1 plum\n2 pears --> 3\n", b"htmlhtml\n"):
+        assert formats.said_of_marks(text) is None
+
+
 def test_texts_that_begin_like_a_format_are_texts(tmp_path: Path) -> None:
     """Letters alone make no Parquet file, no program, no picture; nor do NULs make UTF-16."""
     for text in ("PAR1 is par one\n", "MZ\n", "GIF89a\n", "BZh9 and BZh\n", "ID3\n", "RIFF raff\n"):
