@@ -25,7 +25,7 @@ from charlm import cli
 from charlm.cli import next as next_command
 from charlm.cli import progress
 from charlm.cli import sample as sample_command
-from charlm.cli.terminal import cut, safe_text, width
+from charlm.cli.terminal import cut, fitted, safe_text, width
 from charlm.config import CELLS, LEVELS, SPLITS
 from charlm.run import Run
 from charlm.training import Step
@@ -1492,6 +1492,19 @@ def test_a_text_is_cut_to_the_columns_there_are(text: str, columns: int) -> None
 
 
 # tokenize, info, list
+
+
+@given(words=st.lists(st.text("abcxyz.-", min_size=1, max_size=30), min_size=1, max_size=30))
+def test_a_line_breaks_between_words_and_never_in_a_command(words: list[str]) -> None:
+    """No line is wider than the terminal but for one word; a command to copy stays in one piece."""
+    line = " ".join(words)
+    broken = fitted(line, 40).split("\n")
+    assert " ".join(broken) == line
+    assert all(width(part) <= 40 for part in broken)
+    command = f"charlm train --resume --name {'x' * len(words)} --runs somewhere"
+    told = fitted(f"{line}: {command}", 40)
+    assert command in told.split("\n")[-1]
+    assert " ".join(told.split()) == f"{line}: {command}"
 
 
 @pytest.mark.parametrize("level", LEVELS)
