@@ -106,7 +106,7 @@ Errors = Annotated[
     str,
     typer.Option(
         help="What to do with bytes that are no text: strict or replace.",
-        callback=one_of("--errors", "strict", "replace"),
+        callback=one_of("--errors", "strict", "replace", "surrogateescape"),
     ),
 ]
 TextColumn = Annotated[
