@@ -271,6 +271,7 @@ CHANNELS = (
     of_errors,
     *OF_KINDS,
 )
+TYPED = (of_samples, of_scores, of_pieces, of_heat_maps, of_gaps)  # as arguments that are texts
 SHOWN = (of_file_names, of_run_names, of_scores, of_errors, of_classes, of_known_labels)
 
 
@@ -309,13 +310,15 @@ def test_nothing_drives_a_terminal(at: Path, channel: Channel, tally: Tally) -> 
     for text in [*texts, *("".join(rng.sample(NASTY, 3)) for _ in range(more))]:
         code, seen = channel(text)
         screen = Screen(seen, colour=channel is of_heat_maps)
-        is_refused = "\udc9b" in text and channel in (of_samples, of_gaps)  # it is no text
+        is_refused = "\udc9b" in text and channel in TYPED  # it is no text
         assert not screen.driven, (text, seen)
         assert code == (3 if is_refused else usual)
         if channel not in (of_scores, of_pieces):  # a line a token
-            assert len(screen.lines) <= lines + len(text) // 20, (text, screen.lines)
+            told = channel is of_corpora and "\r" in text  # that it ends lines
+            most = lines + told + len(safe_text(text)) // 10
+            assert len(screen.lines) <= most, (text, screen.lines)
         shown = "".join(screen.lines)
-        if channel in SHOWN:
+        if channel in SHOWN and not is_refused:
             assert safe_text(text)[:40] in shown
         else:
             exempt = channel in (of_corpora, of_pieces, of_tokens)  # bytes are replaced there
