@@ -222,13 +222,13 @@ def count_steps(
 
     Where it is time, measure gives the steps that fit in, and why; they are added to those that
     are done, and of a new run they are no more than most_epochs. Steps and epochs count from the
-    beginning: raises UsageError if they leave nothing to be done.
+    beginning: raises UsageError if they end before what is done.
     """
     if request.steps is not None:
-        return _more_than(done, request.steps, "--steps"), "as asked"
+        return _no_less_than(done, request.steps, "--steps"), "as asked"
     if request.epochs is not None:
         num_steps = max(1, round(request.epochs * per_epoch))
-        return _more_than(done, num_steps, "--epochs"), f"{request.epochs:g} epochs"
+        return _no_less_than(done, num_steps, "--epochs"), f"{request.epochs:g} epochs"
     steps, why = measure()
     left = max(1, round(steps))
     if done or left <= most_epochs * per_epoch:
@@ -237,8 +237,8 @@ def count_steps(
     return max(1, round(most_epochs * per_epoch)), why
 
 
-def _more_than(done: int, num_steps: int, option: str) -> int:
-    if num_steps <= done:
+def _no_less_than(done: int, num_steps: int, option: str) -> int:
+    if num_steps < done:
         raise UsageError(
             f"the run is at step {done:,} already, and would end at step {num_steps:,}: {option} "
             "counts from the beginning of the run. Ask for more, or for more --time."

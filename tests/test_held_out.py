@@ -237,12 +237,12 @@ def test_files_are_compared_by_their_lines() -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "classifier", "tagger"])
-@pytest.mark.parametrize("budget", [("--steps", "2"), ("--steps", "4"), ("--epochs", "0.001")])
+@pytest.mark.parametrize("budget", [("--steps", "3"), ("--epochs", "0.001")])
 def test_a_run_never_ends_before_what_it_has_done(
     here: Path, kind: str, budget: tuple[str, str]
 ) -> None:
-    """--steps and --epochs count from the beginning: what leaves nothing to do is refused, and the
-    run stays as it was.
+    """--steps and --epochs count from the beginning: what ends before the step that a run is at is
+    refused, what ends there has been done, and the run stays as it was.
     """
     (here / "text").write_text(KINDS[kind][0])
     good("train", "text", *KINDS[kind][1], *TINY, "--name", "run")
@@ -250,6 +250,8 @@ def test_a_run_never_ends_before_what_it_has_done(
     complaint = bad(2, "train", "--resume", "--name", "run", *budget)
     assert "is at step 4 already" in complaint
     assert budget[0] in complaint
+    again = bad(2, "train", "--resume", "--name", "run", "--steps", "4")
+    assert "is finished: 4 steps" in again
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
 
 
