@@ -759,7 +759,8 @@ def test_a_signal_ends_every_phase_cleanly(
         saved = runs.steps(run)
         if len(numbers) == 1:
             assert saved[-1] == done.in_step
-            assert f"saved. Go on with: charlm train --resume --name {name}" in said
+            told = " ".join(said.split())  # on a terminal the command has a line of its own
+            assert f"saved. Go on with: charlm train --resume --name {name}" in told
         else:
             assert "charlm: interrupted" in said
         again = go_on(name) if saved else begin(name, level=level, kind=kind)
