@@ -74,7 +74,7 @@ OTHERS = {
     "classifier": Kind(
         "labelled.tsv", (*_HEAD, *_LABELS, "--classifier"), ("classify", "-f", "corpus.txt")
     ),
-    "tagger": Kind("tagged.conll", (*_HEAD, "--tagger"), ("tag", "corpus.txt")),
+    "tagger": Kind("tagged.conll", (*_HEAD, "--tagger"), ("tag", "--raw", "corpus.txt")),
 }
 KINDS = {"plain": PLAIN, **OTHERS}
 
