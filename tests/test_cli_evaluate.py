@@ -1,7 +1,9 @@
 """charlm evaluate, run inside this process: figures, forms, files, refusals, the self-test."""
 
+import bz2
 import gzip
 import json
+import lzma
 import math
 import subprocess
 import sys
@@ -310,9 +312,21 @@ def test_progress_is_plain_lines_in_a_pipe(here: Path, monkeypatch: pytest.Monke
 
 
 def test_a_meter_knows_the_size_of_plain_files_alone(tmp_path: Path) -> None:
-    """Bytes add up over files; of stdin, directories and .gz nobody knows."""
-    (tmp_path / "a").write_bytes(b"abc")
-    (tmp_path / "b.gz").write_bytes(b"abc")
-    a, b = str(tmp_path / "a"), str(tmp_path / "b.gz")
+    """Bytes add up over files; of stdin, directories and what is packed nobody knows.
+
+    What is packed is told by its bytes, whatever its name.
+    """
+    a = str(tmp_path / "a")
+    Path(a).write_bytes(b"abc")
     assert Meter(a, a).size == 6
-    assert Meter(a, b).size is Meter("-").size is Meter(str(tmp_path)).size is None
+    packed = {
+        "b.gz": gzip.compress(b"abc"),
+        "b.txt": gzip.compress(b"abc"),
+        "b.bz2": bz2.compress(b"abc"),
+        "b.xz": lzma.compress(b"abc"),
+    }
+    for name, data in packed.items():
+        path = str(tmp_path / name)
+        Path(path).write_bytes(data)
+        assert Meter(path).size is Meter(a, path).size is None, name
+    assert Meter("-").size is Meter(a, "-").size is Meter(str(tmp_path)).size is None

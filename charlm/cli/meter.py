@@ -39,7 +39,7 @@ class Meter:
     def __enter__(self) -> Self:
         if not is_live(sys.stderr) or (sys.stdout.isatty() and not self._silent):
             return self
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         size = self.size
         sized = size is not None
