@@ -4,6 +4,7 @@ Magic numbers are those of the formats' own descriptions: RFC 1952 (gzip), the .
 APPNOTE (zip), ISO 32000 (PDF), and so on.
 """
 
+import codecs
 import re
 from typing import NamedTuple
 
@@ -133,7 +134,8 @@ def may_be_begun(head: bytes) -> bool:
 def wide_encoding(head: bytes) -> str | None:
     """utf-16, utf-32, utf-16-le and the like if bytes begin as that, by a mark or by their zeros.
 
-    Without a mark it is told by NULs at every other place, as ASCII has them there.
+    Without a mark it is told by NULs at every other place, as ASCII has them there. That they stand
+    there is not enough: words of three letters with a NUL behind each have them there, too.
     """
     # The mark of UTF-32 begins with that of UTF-16.
     for found, marks in (
@@ -153,5 +155,20 @@ def wide_encoding(head: bytes) -> str | None:
         letters = [shares[at] for at in range(width) if at not in zeros]
         most = 0.4 if width == 2 else 0.95
         if len(whole) >= 8 and min(shares[at] for at in zeros) >= most and min(letters) <= 0.05:
-            return found
+            return None if _has_nuls(head, whole[zeros[0] :: width]) else found
     return None
+
+
+def _has_nuls(head: bytes, high: bytes) -> bool:
+    """Whether bytes are text as they are, with NULs in it: UTF-8, and letters between the NULs.
+
+    ``high`` is every other byte, which UTF-16 of letters has below those of ASCII. It has higher
+    ones in kana and ideographs; but the bytes beside those are soon no UTF-8.
+    """
+    if sum(byte > 0x20 for byte in high) <= 0.05 * len(high):  # 0x20 is that of quotes and dashes
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # whose end may be cut
+    except UnicodeDecodeError:
+        return False
+    return True

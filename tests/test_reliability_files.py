@@ -440,9 +440,24 @@ def test_texts_that_begin_like_a_format_are_texts(tmp_path: Path) -> None:
         assert document.text == text
     for data in (b"a\0b\n\0\n\0\0c\n" * 10, b"\0" * 100, b"a\0" * 3):
         assert formats.wide_encoding(data) is None
+    for word in ("cat", "né", "of us", "的", "кот и"):  # an odd number of bytes in most
+        for data in (
+            f"{word}\0".encode() * 2000,
+            f"\0{word}".encode() * 5,
+            b"x\0" * 9 + b"xyz\0" * 9,
+        ):
+            assert formats.wide_encoding(data[: formats.HEAD]) is None
     for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
-        assert formats.wide_encoding(PLAIN.encode(encoding)) == encoding
-        assert formats.wide_encoding("日本語 text, mostly Latin\n".encode(encoding)) == encoding
+        for text in (
+            PLAIN,
+            "日本語 text, mostly Latin\n",
+            "ひらがな, and words in Latin\n",
+            "“Half” – of it – is кириллица\n",
+            "the café of ελληνικά\n",
+        ):
+            data = (text * 200).encode(encoding)
+            assert formats.wide_encoding(text.encode(encoding)) == encoding
+            assert formats.wide_encoding(data[: formats.HEAD]) == encoding
 
 
 def test_a_bomb_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

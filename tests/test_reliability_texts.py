@@ -20,7 +20,8 @@ from charlm.errors import CheckpointError, UsageError
 from charlm.tokenizers import tokenizer_from_files, train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import _begins as begins
-from charlm.tokenizers.normalizing import normal_form
+from charlm.tokenizers.normalizing import normal_form, plain
+from charlm.tokenizers.word import UNKNOWN_WORD
 from tests.helpers_cli import charlm, complaint
 from tests.matrix import Tally
 from tests.odd_corpora import odd_corpora
@@ -138,7 +139,12 @@ def check_round_trip(tokenizer: Tokenizer, text: str, more: str) -> None:
     assert parts == tokenizer.encode(text + more).tolist()
     unknown_parts = [*tokenizer.unknown(begin), *tokenizer.unknown(rest + more)]
     assert unknown_parts == tokenizer.unknown(text + more)
-    assert all(map(tokenizer.is_unknown, unknown))
+    # Of words cut already <unk> names all that are unknown, and is none of them itself.
+    cut = getattr(plain(tokenizer), "pretokenized", False)
+    named = [kind for kind in unknown if cut and kind == UNKNOWN_WORD]
+    assert len(named) == (tokenizer.normalise(text).split().count("<unk>") if cut else 0)
+    assert not any(map(tokenizer.is_unknown, named))
+    assert all(tokenizer.is_unknown(kind) for kind in unknown if kind not in named)
 
 
 @pytest.mark.row("T2")
@@ -258,7 +264,14 @@ def test_a_normal_form_is_kept_and_applied_everywhere(folder: Path) -> None:
     more = ("--resume", "--steps", "6", "-q")
     assert charlm("train", "--name", "nfc", "--normalize", "NFD", *more).code == 2
     assert charlm("train", "--name", "nfc", *more).code == 0
-    assert charlm("train", "nfd.txt", "--normalize", "nfc", "-q").code == 2
+    assert charlm("train", "nfd.txt", "--normalize", "nfc", *TINY, "--name", "lower").code == 0
+    assert "of text read as NFC" in charlm("info", "--model", "lower").out.decode()
+    (meant,), _ = told("score", "--model", "lower", nfd)
+    assert meant["oov_tokens"] == 0
+    ended = charlm("train", "nfd.txt", "--normalize", "nfx", *TINY, "--name", "wrong")
+    assert ended.code == 2
+    assert "NFC, NFD, NFKC or NFKD" in ended.err.decode()
+    assert not Path("checkpoints", "wrong").exists()
 
 
 @pytest.mark.parametrize("level", ["word", "subword"])
@@ -367,8 +380,23 @@ def test_a_run_begun_before_there_were_forms_goes_on(folder: Path) -> None:
 
 
 def test_nul_is_text_and_mentioned_in_training(folder: Path) -> None:
-    """UTF-16 without its mark is UTF-8 full of NULs: whoever trains on that may want to know."""
-    Path("nul.txt").write_bytes("das Café\n".encode("utf-16-le").replace(b"\xe9", b"e") * 9)
-    ended = charlm("train", "nul.txt", *TINY, "--name", "nul")
-    assert ended.code == 0
-    assert "nul.txt: holds NUL characters" in ended.err.decode()
+    """Whoever trains on NULs may want to know; UTF-16 without its mark is another thing.
+
+    That has a NUL at every other place, and is named and refused, though it were UTF-8, too.
+    """
+    texts = ("das\0Café\n" * 9, "das\0" * 9, "the bear sees\n" * 90 + "\0\n")
+    for name, text in zip(("lines", "words", "one"), texts, strict=True):
+        Path("nul.txt").write_text(text, encoding="utf-8")
+        ended = charlm("train", "nul.txt", *TINY, "--name", name)
+        assert ended.code == 0, ended.err
+        assert "nul.txt: holds NUL characters" in ended.err.decode()
+        found, _ = told("score", "--model", name, "--file", "nul.txt")
+        assert [row["text"] for row in found] == text.splitlines()
+    Path("nul.txt").write_bytes("das Cafe\n".encode("utf-16-le") * 9)
+    ended = charlm("train", "nul.txt", *TINY, "--name", "wide")
+    assert ended.code == 3
+    assert "nul.txt looks like UTF-16-LE" in ended.err.decode()
+    assert "--encoding utf-16-le " in ended.err.decode()
+    ended = charlm("train", "nul.txt", *TINY, "--name", "wide", "--encoding", "utf-16-le")
+    assert ended.code == 0, ended.err
+    assert "NUL" not in ended.err.decode()
