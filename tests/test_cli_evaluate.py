@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,8 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             said = good(
                 *("train", "corpus.txt", "--valid", "held.txt", "--level", level, *TINY),
                 *("--name", level),
-            ).out
-            (folder / f"{level}.said").write_text(said)
+            )
+            (folder / f"{level}.said").write_text(said.out)
+            (folder / f"{level}.err").write_text(said.err)
     torch.set_num_threads(threads)
     return folder
 
@@ -67,14 +69,25 @@ def evaluated(*arguments: str, **options: Any) -> dict[str, Any]:
 def test_the_validation_text_gives_the_loss_that_training_ended_with(
     here: Path, level: str
 ) -> None:
-    """Nats per token with <UNK> as a symbol, bits per character with everything spelled."""
+    """Nats per token and bits per character of the same thing: with everything spelled.
+
+    Where something is unknown the line before it says what <UNK> costs as one symbol.
+    """
     found = evaluated("held.txt", "--model", level)
     said = BEST.fullmatch((here / f"{level}.said").read_text())
     assert said
-    assert f"{found['cross_entropy_nats_per_token_closed_vocabulary']:.4f}" == said[1]
+    assert f"{found['cross_entropy_nats_per_token']:.4f}" == said[1]
     assert f"{found['bits_per_character']:.4f}" == said[2]
+    as_one = re.findall(
+        r"^<UNK> as one symbol: (\S+) nats per token; spelled:$",
+        (here / f"{level}.err").read_text(),
+        re.MULTILINE,
+    )
     closed = evaluated("held.txt", "--model", level, "--closed")
-    assert f"{closed['cross_entropy_nats_per_token']:.4f}" == said[1]
+    nats = closed["cross_entropy_nats_per_token"]
+    assert nats == found["cross_entropy_nats_per_token_closed_vocabulary"]
+    assert as_one == ([f"{nats:.4f}"] if level != "subword" else [])
+    assert (nats < found["cross_entropy_nats_per_token"]) == (level != "subword")
     assert closed["bits_per_character"] == found["bits_per_character_closed_vocabulary"]
 
 
