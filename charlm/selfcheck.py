@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from charlm.engine import Engine, Ids
 from charlm.errors import TextError
+from charlm.mixed import SequenceMixture
 from charlm.numpy_engine import NumpyEngine
 from charlm.streams import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID
@@ -75,8 +76,19 @@ def drawn_texts(lm: "LanguageModel", seed: int = 0) -> list[str]:
 
 
 def check_model(lm: "LanguageModel", texts: Sequence[str], *, seed: int = 0) -> Iterator[Check]:
-    """All checks that a model of its level has, on texts: at positions drawn by seed."""
+    """All checks that a model of its level has, on texts: at positions drawn by seed.
+
+    Models of different vocabularies are checked one by one, then what is made of them.
+    """
     rng = np.random.default_rng(seed)
+    if isinstance(lm, SequenceMixture):
+        for model in lm.models:
+            name = model.checkpoint.path.parent.name
+            for check in check_model(model, texts, seed=seed):
+                yield check._replace(name=f"{name}: {check.name}")
+        chosen = [texts[i] for i in rng.permutation(len(texts))[:_NUM_SCORED]]
+        yield from _mixture(lm, chosen, rng)
+        return
     tokenizer = lm.tokenizer
     eos = np.array([EOS_ID], dtype=np.int32)
     chosen = [texts[i] for i in rng.permutation(len(texts))]
@@ -204,6 +216,38 @@ def _invented(tokenizer: WordTokenizer, rng: np.random.Generator) -> list[str]:
     return words or ["0\u2603\u2603"]
 
 
+def _mixture(
+    lm: SequenceMixture, texts: Sequence[str], rng: np.random.Generator
+) -> Iterator[Check]:
+    """Texts' log P against their models', against evaluate, and when they are cut in two."""
+    totals = np.array([score.total_log_prob for score in lm.score_all(texts)])
+    parts = [
+        math.log(weight) + np.array([s.total_log_prob for s in model.score_all(texts)])
+        for model, weight in zip(lm.models, lm.weights, strict=True)
+        if weight > 0
+    ]
+    sums = np.logaddexp.reduce(parts)
+    whole = np.array([lm.evaluate(texts).total_log_prob])
+    pairs = ((sums, totals), (whole, np.array([math.fsum(totals)])))
+    worst = float(np.max([_apart(a, b) for a, b in pairs]))
+    yield Check(
+        "log P of a text is that of the mixture of its models'", worst, _SAME, len(texts), "texts"
+    )
+    cut = [text[: int(rng.integers(len(text) + 1))] for text in texts[:_REFERENCE_ROWS]]
+    added = [
+        lm.log_prob_begins(start)
+        + lm.score_all([text[len(start) :]], context=start)[0].total_log_prob
+        for start, text in zip(cut, texts, strict=False)
+    ]
+    worst = _apart(np.array(added), totals[: len(cut)])
+    yield Check("a text that is cut in two costs as much", worst, _SAME, len(cut), "texts")
+
+
+def _apart(found: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """The worst relative difference."""
+    return float(np.max(np.abs(found - right) / np.maximum(1, np.abs(right))))
+
+
 def _totals(lm: "LanguageModel", texts: Sequence[str]) -> Check:
     """A text's log P against the sum of its tokens, of its two parts, and against evaluate."""
     scores = lm.score_all(texts, per_token=True)
@@ -221,6 +265,6 @@ def _totals(lm: "LanguageModel", texts: Sequence[str]) -> Check:
         (np.array(spelled), totals),
         (np.array([summary.total_log_prob]), np.array([math.fsum(totals)])),
     )
-    worst = float(np.max([np.max(np.abs(a - b) / np.maximum(1, np.abs(b))) for a, b in pairs]))
+    worst = float(np.max([_apart(a, b) for a, b in pairs]))
     name = "log P of a text is the sum of its tokens'"
     return Check(name, worst, _SAME, len(texts), "texts")

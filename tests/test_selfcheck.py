@@ -13,6 +13,7 @@ from tiny import LEVELS, TEXTS, material_of, trained_run
 from charlm import api, selfcheck
 from charlm.api import LanguageModel
 from charlm.errors import TextError
+from charlm.mixed import mixed
 from charlm.numpy_engine import NumpyEngine
 from charlm.selfcheck import Check, check_model, drawn_texts, some_texts
 from charlm.spelling import train_speller
@@ -172,6 +173,25 @@ def test_a_score_that_is_not_its_sum_is_found(
 
     monkeypatch.setattr(lm, "score_all", rounded)
     assert failed(lm, TEXTS) == {TOTAL}
+
+
+def test_models_of_different_vocabularies_are_checked_one_by_one_and_together(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its checks under its name; the mixture has its own, which can be failed."""
+    both = mixed([api.load(runs[level]) for level in LEVELS], [0.5, 0.5, 0.0])
+    for texts in (TEXTS, ["the xyzzy 你好", "", "9"], drawn_texts(both)):
+        checks = list(check_model(both, texts))
+        assert all(check.passed for check in checks), checks
+    names = [check.name for check in checks]
+    assert {name.split(": ")[0] for name in names[:-2]} == set(LEVELS)
+    assert names[-2:] == [
+        "log P of a text is that of the mixture of its models'",
+        "a text that is cut in two costs as much",
+    ]
+    begins = both.log_prob_begins
+    monkeypatch.setattr(both, "log_prob_begins", lambda text: begins(text) + 1e-3)
+    assert [check.passed for check in check_model(both, TEXTS)][-2:] == [False, False]
 
 
 def test_what_is_not_a_number_keeps_no_bound() -> None:
