@@ -235,6 +235,8 @@ class LanguageModel:
         tells.
         """
         one_text(prompt, "prompt")
+        if not isinstance(n, int):
+            raise UsageError(f"n must be a whole number, got {n!r:.40}.")
         config = SamplingConfig(**options, seed=fresh_seed() if seed is None else seed)
         sampler = self.sampler(n, config, prompt)
         return list(sampler.sample(n, config, prompt=prompt, novel=novel))

@@ -78,6 +78,7 @@ _KNOWN_IF_BINARY = (
 _MARKED = (
     ("HTML", re.compile(rb"\s*<(!doctype\s+html|html\b)", re.IGNORECASE), "its marks are"),
     ("XML", re.compile(rb"\s*<\?xml\s"), "its marks are"),
+    ("a JSON array", re.compile(rb'\s*\[\s*\{\s*"'), "names and brackets are"),
     ("subtitles (SRT)", re.compile(rb"\s*\d+\s+\d+:\d\d:\d\d,\d+ +-->"), "numbers and times are"),
 )
 _UTF8_MARK = b"\xef\xbb\xbf"

@@ -393,7 +393,7 @@ def _headers(
         if called or recur:
             notes.append(
                 f"{document.name}: its first line looks like names of columns ({text:.40}, "
-                f"{label:.40}), but is read as a text and its label: say header if it is one"
+                f"{label:.40}), but is read as a text and its label: --header says that it is one"
             )
     return tuple(notes)
 

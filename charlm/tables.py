@@ -161,11 +161,14 @@ def looks_like(lines: Sequence[str]) -> str | None:
     """What the first lines of a plain text look like if they are a table's, else None.
 
     "tabs", "commas" or "semicolons" if at least three lines are each cut into as many cells;
-    "JSON" if each is an object.
+    "JSON" if each is an object; "CoNLL-U" if they are comments and ten columns between tabs.
     """
     lines = [line for line in lines[:_LOOKED_AT] if line.strip()]
     if lines and all(map(_is_object, lines)):
         return "JSON"
+    tokens = [line for line in lines if not line.startswith("#")]
+    if tokens and all(line[:1].isdecimal() and line.count("\t") == 9 for line in tokens):
+        return "CoNLL-U"
     if len(lines) < 3:
         return None
     for delimiter in ("\t", ",", ";"):
@@ -176,11 +179,17 @@ def looks_like(lines: Sequence[str]) -> str | None:
 
 
 def said_of(name: str, lines: Sequence[str]) -> tuple[str, ...]:
-    """What there is to say of a text that is read as one, if its first lines are a table's."""
+    """What there is to say of a text that is read as one, if its first lines are a table's.
+
+    Where they are too few or too uneven to tell, the file's name does.
+    """
     found = looks_like(lines)
+    if found is None and lines and suffix_of(name) in (".csv", ".tsv"):
+        found = cut_by(lines[0])
     if found is None:
         return ()
-    what = "JSON objects" if found == "JSON" else f"columns between {found}"
+    whole = {"JSON": "JSON objects", "CoNLL-U": "CoNLL-U"}
+    what = whole.get(found, f"columns between {found}")
     return (f"{name}: its lines look like {what}, and are read as they stand",)
 
 

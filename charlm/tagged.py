@@ -174,7 +174,21 @@ class Table:
             tag = self._place(self._places.tag, usual[1], number, cells, "tag")
         if self._tagged and token == tag:
             self._refuse(number, f"{_is_tagged(True)}, got {first[:40]!r}")
+        if self._has_tabs and self._places.token is None:
+            self._check_tokens([(number, columns(line)) for number, line in found], token)
         self.token, self.tag, self.width = token, tag or 0, len(cells)
+
+    def _check_tokens(self, rows: Sequence[tuple[int, list[str]]], place: int) -> None:
+        """Raise TextError if a column between tabs holds texts of several words, not tokens."""
+        cells = [(number, row[place]) for number, row in rows if len(row) > place]
+        spaces = [cell.count(" ") for _, cell in cells]
+        if max(spaces) > 1 and sum(spaces) >= len(cells):
+            number, cell = cells[spaces.index(max(spaces))]
+            self._refuse(
+                number,
+                f"{_is_tagged(self._tagged)}, got a text of several words, {cell[:40]!r}",
+                "Where those are tokens, --token-column says so.",
+            )
 
     def _check_first(self, rows: Sequence[tuple[int, list[str]]]) -> None:
         """Raise TextError if the first column cannot be tokens, or if lines look like sentences."""

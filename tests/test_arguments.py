@@ -94,6 +94,13 @@ def test_what_comes_next_is_asked_of_one_text(models: dict[str, LanguageModel]) 
             models[name].next_tokens(["the"])  # type: ignore[arg-type]
 
 
+def test_a_number_of_samples_is_a_whole_number(models: dict[str, LanguageModel]) -> None:
+    """A text of digits and a fraction are refused in words."""
+    for wrong in ("3", 2.5, None):
+        with pytest.raises(UsageError, match="n must be a whole number"):
+            models["plain"].sample(wrong)  # type: ignore[arg-type]
+
+
 def test_what_is_mixed_are_models(models: dict[str, LanguageModel]) -> None:
     """One model, names of models and nothing are refused."""
     for wrong in (models["plain"], "plain", ["plain", "other"], []):

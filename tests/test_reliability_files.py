@@ -416,10 +416,11 @@ def test_packed_and_named_texts_on_standard_input(folder: Path) -> None:
 
 
 def test_marks_that_are_read_as_text_are_told(folder: Path) -> None:
-    """HTML, XML and subtitles are text, and work; whoever reads them says what they look like."""
+    """HTML, XML, a JSON array and subtitles are text, and work; readers say what they look like."""
     for name, data in (
         ("HTML", FORMATS["html"][0]),
         ("HTML", b"\xef\xbb\xbf\n<html lang=en>"),
+        ("a JSON array", b'[\n {"text": "a"}]\n'),
         ("XML", b"<?xml version='1.0'?>\n<tei/>\n"),
         ("subtitles (SRT)", FORMATS["srt"][0].replace(b"\n", b"\r\n")),
     ):
@@ -428,7 +429,7 @@ def test_marks_that_are_read_as_text_are_told(folder: Path) -> None:
             found = charlm(*READERS[reader])
             assert found.code == 0, found.err
             assert f"f: looks like {name}: ".encode() in found.err, reader
-    for text in (b"a < html\n", b"1 plum\n2 pears --> 3\n", b"htmlhtml\n"):
+    for text in (b"a < html\n", b"1 plum\n2 pears --> 3\n", b"htmlhtml\n", b"[a]\n"):
         assert formats.said_of_marks(text) is None
 
 

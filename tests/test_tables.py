@@ -154,6 +154,7 @@ def test_a_table_is_not_scored_as_lines(
         ("1;a\n2;b\n3;c\n4;d\n5;e\n6;f\n", "--csv --column 2"),
         ("1\ta\n2\tb\n3\tc\n", "--column 2"),
         ('{"text": "a"}\n', "--jsonl"),
+        ("1\ta" + "\t_" * 8 + "\n", "charlm tag"),
         ("A cat, a dog.\nThe mat.\nA dog, a cat, and so on.\n", None),
     ],
 )
@@ -201,6 +202,15 @@ def test_a_table_that_is_read_as_text_is_told(tmp_path: Path, run: str) -> None:
     assert said in notes
     ended = ended_of("evaluate", "-m", run, str(path))
     assert said in ended.err.decode()
+    for name, text, what in (
+        ("a.csv", 'text,kind\n"the cat\nand a dog",x\n', "columns between commas"),
+        ("b.csv", "text;kind\nthe cat;x\n", "columns between semicolons"),
+        ("c.tsv", "the cat\tx\n", "columns between tabs"),
+        ("d.txt", "# sent_id = 1\n1\ta" + "\t_" * 8 + "\n", "CoNLL-U"),
+    ):
+        (tmp_path / name).write_text(text)
+        ended = ended_of("evaluate", "-m", run, str(tmp_path / name))
+        assert f"{name}: its lines look like {what}, and are read" in ended.err.decode()
     path.write_text("The cat, a dog.\nThe mat.\nA dog.\n" * 20)
     assert "look like" not in ended_of("evaluate", "-m", run, str(path)).err.decode()
 
@@ -211,6 +221,19 @@ def test_commas_are_not_read_as_columns_between_tabs(run: str) -> None:
         ended = ended_of("score", "-m", run, *column, stdin=TABLE)
         assert ended.code == 2
         assert b"this looks like commas: give --csv" in ended.err
+    ended = ended_of("score", "-m", run, "--column", "text", stdin='{"text": "a", "kind": 1}\n')
+    assert (ended.code, b"--jsonl reads a field" in ended.err) == (2, True)
+    ended = ended_of("score", "-m", run, "--column", "item", stdin="the cat sat " * 9000 + "\n")
+    assert (ended.code, len(ended.err) < 200) == (2, True)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_table_is_named_by_what_it_may_hold(tmp_path: Path, run: str, suffix: str) -> None:
+    """Semicolons cut a .csv as well as commas do: the refusal is true of both."""
+    (tmp_path / f"a{suffix}").write_text("text;kind\na;b\n")
+    ended = ended_of("score", "-m", run, "--file", str(tmp_path / f"a{suffix}"))
+    between = {".csv": b"commas or semicolons", ".tsv": b"tabs"}[suffix]
+    assert (ended.code, b"columns between " + between in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize("kind", ["--words", "--per-token"])

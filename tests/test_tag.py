@@ -82,6 +82,18 @@ def test_lines_have_as_many_columns_as_the_first(text: str, problem: str, *, tag
         read(text, tagged=tagged)
 
 
+@pytest.mark.parametrize("tagged", [True, False])
+def test_texts_of_several_words_are_no_tokens(*, tagged: bool) -> None:
+    """A table of texts and labels is refused, unless its column is asked for; New York is not."""
+    table = "text\tlabel\na dull film\tneg\nwhat joy it was\tpos\n"
+    with pytest.raises(TextError, match=r"line 3: .* several words, 'what joy it was'"):
+        read(table, tagged=tagged)
+    tokens = ("text", "a dull film", "what joy it was")
+    assert [one[0] for one in read(table, "1", tagged=tagged)] == [tokens]
+    cities = read("New York\tCITY\n\na\tO\nvis à vis\tO\nb\tO\n", tagged=tagged)
+    assert [one[0] for one in cities] == [("New York",), ("a", "vis à vis", "b")]
+
+
 def test_numbered_tokens_are_read_by_column() -> None:
     """Where the first column counts, the others can be named by number."""
     text = "1\ta\tX\n2\tb\tO\n\n1\tc\tO\n"

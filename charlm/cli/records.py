@@ -174,13 +174,15 @@ class Columns:
     def _read_header(self, cells: list[str]) -> None:
         """Find the column. Raises UsageError if it is not there, or if results' names are."""
         found = cut_by(cells[0]) if isinstance(self.table, Tabs) and len(cells) == 1 else None
+        if len(cells) == 1 and looks_like(cells) == "JSON":
+            raise UsageError("the first line is a JSON object: --jsonl reads a field of theirs.")
         if found is not None:
             raise UsageError(
                 f"there is no tab in the first line; this looks like {found}: give --csv, too."
             )
         if self.index is None:
             if self._column not in cells:
-                there = ", ".join(f'"{safe_text(cell)}"' for cell in cells[:20])
+                there = ", ".join(f'"{safe_text(cell[:40])}"' for cell in cells[:20])
                 raise UsageError(
                     f'there is no column "{self._column}" in the first line, which names {there}.'
                 )
@@ -225,7 +227,7 @@ def form_of(
 
 
 _OPTIONS = {  # that read what a name's suffix tells
-    ".csv": "columns between commas: --column says which of them is the text",
+    ".csv": "columns between commas or semicolons: --column says which of them is the text",
     ".tsv": "columns between tabs: --column says which of them is the text",
     ".jsonl": "JSON objects: --jsonl reads a field of theirs",
     ".ndjson": "JSON objects: --jsonl reads a field of theirs",
@@ -255,6 +257,7 @@ def noticed(lines: "Iterable[Line | None]") -> "Iterator[Line | None]":
 def _say_looks(first: list[str]) -> None:
     ways = {
         "JSON": "JSON objects; --jsonl reads a field of theirs",
+        "CoNLL-U": "CoNLL-U; charlm tag reads its tokens",
         "tabs": "columns between tabs; --column 2 reads one of them",
     }
     if (found := looks_like(first)) is not None:
