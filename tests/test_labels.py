@@ -6,23 +6,26 @@ import io
 import itertools
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import TEXTS, chi_square_p, model_of, tokenizer_of, training_config
+from tiny import TEXTS, chi_square_p, model_of, tokenizer_of, trained_run, training_config
 
 from charlm import api, checkpoint, equations, runs
 from charlm.batching import epoch_groups, from_ids, read_windows, tokenize
-from charlm.config import CELLS, ModelConfig
+from charlm.config import CELLS, ModelConfig, SamplingConfig
 from charlm.corpus import sequence_hashes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.evaluation import token_log_probs
 from charlm.head_request import HeadRequest, read_head_texts
 from charlm.labels import Labelled, Labels, LabelSource, hold_out, label_of_file, read_labelled
 from charlm.marginal import MarginalEngine
+from charlm.mixed import mixed
 from charlm.model import RecurrentLM, detach_state, narrow_state, to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.request import Request, read_texts
@@ -35,6 +38,7 @@ from charlm.training import (
     state_counters,
     train_steps,
 )
+from charlm.turns import TurnSampler
 from charlm.weights import model_weights, shapes
 
 L, V = 3, 9
@@ -363,6 +367,46 @@ def test_a_prompt_earns_labels_their_weight(run: Path) -> None:
     joint = lm.labels.log_prior + log_probs
     counts = np.bincount([sample.drawn_by for sample in drawn], minlength=L)
     assert chi_square_p(counts, np.exp(joint - np.logaddexp.reduce(joint))) > 1e-4
+
+
+def test_a_model_with_labels_takes_turns_with_another(run: Path, tmp_path: Path) -> None:
+    """Mixed with one of another vocabulary it draws its label for each of its sequences."""
+    other = trained_run(tmp_path / "other", material=tiny.material_of(level="subword"), num_steps=1)
+    both = mixed([api.load(run), api.load(other)])
+    assert {sample.drawn_by for sample in both.sample(12, seed=3, max_tokens=4)} == {0, 1}
+    for prompt in ("", "the"):
+        drawn = [s.text for s in both.sample(12, prompt=prompt, seed=3, max_tokens=4)]
+        assert [s.text for s in both.sample(5, prompt=prompt, seed=3, max_tokens=4)] == drawn[:5]
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What the stand-ins below draw."""
+
+    text: str
+    drawn_by: int | None = None
+
+
+class Named:
+    """A sampler that draws its own name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def sample(
+        self, _: int, __: object, *, indices: Sequence[int], **___: object
+    ) -> Iterator[Drawn]:
+        """Its name, as often as it is asked for."""
+        yield from (Drawn(self.name) for _ in indices)
+
+
+def test_turns_within_turns_are_drawn_apart() -> None:
+    """Which label is drawn does not follow from which model is."""
+    inner = TurnSampler([Named("a"), Named("b")], [0.5, 0.5])
+    outer = TurnSampler([inner, Named("c")], [0.5, 0.5])
+    texts = [one.text for one in outer.sample(2000, SamplingConfig(seed=1))]
+    counts = np.array([texts.count(name) for name in "abc"])
+    assert chi_square_p(counts, np.array([0.25, 0.25, 0.5])) > 1e-4
 
 
 GOOD = {"names": ["a", "b", "c"], "counts": [1, 2, 3], "temperature": None}
