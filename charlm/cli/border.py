@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -138,7 +138,6 @@ def ruled(rules: Rules, unsaid: Mapping[str, str] | None = None) -> type[typer.c
             """Put in what was left unsaid, and parse."""
             said = list(_said(args, unsaid or {}))
             _refuse_dashed_texts(ctx, said)
-            _refuse_repeated(self.make_parser(ctx).parse_args(list(said))[2])
             return super().parse_args(ctx, said)
 
         @guarded
@@ -168,16 +167,6 @@ def _takes(command: Any) -> str | None:
     if not names:
         return None
     return "a text" if any(name in _TEXTS for name in names) else "a file"
-
-
-def _refuse_repeated(given: Sequence[Any]) -> None:
-    """Raise UsageError if an option with one value is among what was given more than once."""
-    seen = set()
-    for parameter in given:
-        single = parameter.param_type_name == "option" and not parameter.multiple
-        if single and not parameter.is_flag and parameter.name in seen:
-            raise UsageError(f"{parameter.opts[0]} takes one value: give it once.")
-        seen.add(parameter.name)
 
 
 def _refuse_dashed_texts(context: Any, arguments: list[str]) -> None:
