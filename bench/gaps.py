@@ -11,11 +11,12 @@ import time
 
 import numpy as np
 
-from charlm import api, corpus
+from charlm import api
 from charlm.cloze import NumpyCloze
 from charlm.equations import Array
 from charlm.filling import fill
 from charlm.scoring import ended
+from charlm.text import corpus
 
 _PLACES = 200
 _CONTEXT = 200  # characters on each side

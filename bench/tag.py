@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench import machine
-from charlm.tagged import score_spans
+from charlm.text.conll import score_spans
 
 Sentences = list[tuple[list[str], list[str]]]  # tokens and their tags
 Tagger = Callable[[Sentences, list[list[str]]], list[list[str]]]

@@ -18,7 +18,6 @@ from charlm.cloze import NumpyCloze
 from charlm.config import RUNS, SamplingConfig
 from charlm.engine import Engine, Ids, Reader
 from charlm.errors import UsageError
-from charlm.labels import Labels
 from charlm.marginal import MarginalEngine
 from charlm.numpy_engine import NumpyEngine
 from charlm.partnered import PartneredEngine, PartneredReader
@@ -26,8 +25,9 @@ from charlm.prediction import NextTokens, next_tokens
 from charlm.pseudo import PseudoScore, PseudoSummary
 from charlm.sampling import Sample, Sampler, fresh_seed, stands_in
 from charlm.scoring import TextScore, ended, score_texts
-from charlm.streams import Piece
 from charlm.summary import Summary, summarise, summarise_whole
+from charlm.text.labelled import Labels
+from charlm.text.streaming import Piece
 from charlm.tokenizers.prompt import Prompt
 from charlm.turns import TurnSampler
 from charlm.unknown import unknown_of

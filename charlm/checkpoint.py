@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from charlm import runs, storage
 from charlm.config import HEADS, RUNS, SPLITS, ModelConfig
 from charlm.errors import CheckpointError, UsageError
-from charlm.labels import Labels
 from charlm.partner import Partner
 from charlm.storage import DISK, Disk, Entry, parse_json, to_json
+from charlm.text.labelled import Labels
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
 from charlm.unknown import Speller

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import corpus, metrics
+from charlm import metrics
 from charlm.errors import UsageError
 from charlm.interval import RESAMPLES, blocks, interval, together
 from charlm.scoring import TextScore
+from charlm.text import corpus
 from charlm.tokenizers.base import CASE, FORMS, SPACING, Tokenizer
 from charlm.tokenizers.word import UNKNOWN_WORD
 

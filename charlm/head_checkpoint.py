@@ -21,9 +21,9 @@ from charlm import checkpoint, runs
 from charlm.config import RUNS, HeadConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.head_equations import shapes
-from charlm.labels import MOST_CHARACTERS
 from charlm.storage import check_parts, parse_json
-from charlm.tagged import is_tag
+from charlm.text.conll import is_tag
+from charlm.text.labelled import MOST_CHARACTERS
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.config import LONGEST
-from charlm.corpus import read_documents
 from charlm.errors import TextError
 from charlm.heads import Batch, Words
-from charlm.labels import Labelled
-from charlm.tagged import Places, Sentence, Table
+from charlm.text.conll import Places, Sentence, Table
+from charlm.text.corpus import read_documents
+from charlm.text.labelled import Labelled
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
 

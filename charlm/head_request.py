@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from charlm import corpus as corpora
 from charlm.config import HEADS, LONGEST, HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_data import (
@@ -19,10 +18,11 @@ from charlm.head_data import (
 )
 from charlm.head_run import HeadMaterial
 from charlm.head_training import seconds_per_step, steps_per_epoch
-from charlm.labels import FORMS, LabelSource, hold_out, read_labelled
-from charlm.overlap import overlap
 from charlm.request import Asked, count_steps
-from charlm.tagged import Places, Sentence
+from charlm.text import corpus as corpora
+from charlm.text.conll import Places, Sentence
+from charlm.text.labelled import FORMS, LabelSource, hold_out, read_labelled
+from charlm.text.overlap import overlap
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords

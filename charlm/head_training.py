@@ -45,7 +45,7 @@ from charlm.head_data import Examples, collate, groups
 from charlm.head_equations import log_softmax
 from charlm.heads import Batch, Head
 from charlm.neighbours import weight_at
-from charlm.tagged import are_chunks, score_spans
+from charlm.text.conll import are_chunks, score_spans
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.weights import Arrays
 

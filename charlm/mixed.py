@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import corpus
 from charlm.api import LanguageModel
 from charlm.arguments import one_text, several_texts
 from charlm.config import SamplingConfig
@@ -30,6 +29,7 @@ from charlm.prediction import NextTokens
 from charlm.sampling import united
 from charlm.scoring import TextScore, ended
 from charlm.summary import Summary, wholes
+from charlm.text import corpus
 from charlm.tokenizers.word import UNKNOWN_WORD
 from charlm.turns import TurnSampler
 

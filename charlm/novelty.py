@@ -14,9 +14,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.corpus import sequence_hash
 from charlm.errors import UsageError
 from charlm.suffixes import END, Numbers
+from charlm.text.corpus import sequence_hash
 from charlm.text_index import Index, Source
 
 CHARACTERS = (3, 5, 10, 20)  # the n of n-grams, if nothing else is asked for

@@ -11,19 +11,19 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 import numpy as np
 import torch
 
-from charlm import corpus as corpora
 from charlm import ngram, recipe
 from charlm import partner as partners
 from charlm.batching import TokenizedText, num_windows, tokenize
 from charlm.cache import Cache
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig, are_typed
 from charlm.errors import CheckpointError, FieldError, TextError, UsageError, must_be_one_of
-from charlm.labels import Labelled, Labels, LabelSource, hold_out, read_labelled
-from charlm.overlap import overlap
 from charlm.partner import Partner
 from charlm.run import Material
 from charlm.spelling import train_speller
-from charlm.tables import first_lines, said_of
+from charlm.text import corpus as corpora
+from charlm.text.labelled import Labelled, Labels, LabelSource, hold_out, read_labelled
+from charlm.text.overlap import overlap
+from charlm.text.tables import first_lines, said_of
 from charlm.text_index import source_of
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer

@@ -31,10 +31,10 @@ from charlm.course import (
 from charlm.course import is_done as is_done
 from charlm.errors import CheckpointError, DivergedError, UsageError
 from charlm.evaluation import Stopped, quick_log_probs
-from charlm.labels import Labels
 from charlm.model import RecurrentLM, to_arrays
 from charlm.partner import Evidence, Partner
 from charlm.partner import fit as fit_partner
+from charlm.text.labelled import Labels
 from charlm.text_index import Source
 from charlm.tokenizers.base import Tokenizer
 from charlm.torch_cloze import quick_pseudo_log_probs

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
-from charlm.corpus import sequence_hash
 from charlm.drawing import draw
 from charlm.engine import Arbiter, Engine
 from charlm.errors import CharlmError, UsageError
+from charlm.text.corpus import sequence_hash
 from charlm.tokenizers.base import SPACING, Tokenizer
 from charlm.tokenizers.normalizing import folded
 from charlm.tokenizers.prompt import Prompt

@@ -15,7 +15,7 @@ from charlm.engine import Engine, Ids
 from charlm.errors import TextError
 from charlm.mixed import SequenceMixture
 from charlm.numpy_engine import NumpyEngine
-from charlm.streams import Piece
+from charlm.text.streaming import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import corpus, metrics
+from charlm import metrics
 from charlm.engine import Ids, Reader, Scorer
 from charlm.scoring import ended
-from charlm.streams import Piece
+from charlm.text import corpus
+from charlm.text.streaming import Piece
 from charlm.tokenizers.base import Tokenizer
 from charlm.unknown import Unknown
 

@@ -11,11 +11,11 @@ import numpy as np
 from charlm import api, checkpoint, head_checkpoint, head_equations, ngram, runs, storage
 from charlm.cache import Cache
 from charlm.config import HEADS, HeadConfig, ModelConfig
-from charlm.corpus import sequence_hashes
 from charlm.errors import CheckpointError
 from charlm.head_api import Classifier, Tagger
-from charlm.labels import Labels
 from charlm.partner import Partner
+from charlm.text.corpus import sequence_hashes
+from charlm.text.labelled import Labels
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.spelled import SpelledWords

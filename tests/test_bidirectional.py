@@ -443,7 +443,7 @@ def test_a_context_is_read_and_not_counted(path: Path) -> None:
 
 def test_evaluating_adds_up_sequences(path: Path) -> None:
     """The pseudo-figures of a file are those of its sequences together."""
-    from charlm.streams import Piece
+    from charlm.text.streaming import Piece
 
     lm = api.load(path)
     pieces = [Piece("the c", ends=False), Piece("at"), Piece("a dog")]

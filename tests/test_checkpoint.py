@@ -19,9 +19,9 @@ from steps import forge, read_all, read_manifest, write_manifest
 from tiny import LEVELS, TEXTS, material_of, model_of, tokenizer_of, trained_run
 
 from charlm import checkpoint, runs
-from charlm.corpus import sequence_hashes
 from charlm.errors import CheckpointError
 from charlm.model import from_arrays, to_arrays
+from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers import base
 
 FILES = {

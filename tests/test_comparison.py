@@ -8,12 +8,13 @@ import pytest
 from test_cli import TEXT, bad, good
 from tiny import LEVELS, material_of, trained_run
 
-from charlm import api, corpus
+from charlm import api
 from charlm.cli.compare import report
 from charlm.comparison import Comparison, Model, Unit, compare, units_of
 from charlm.errors import UsageError
 from charlm.metrics import NATS_PER_BIT
 from charlm.scoring import TextScore, TokenScore
+from charlm.text import corpus
 
 HELD = "the cat sat\n\nthe ☃ ran to the mat\na dog\n\nto be or not to be\n"
 LONG = "".join(f"the cat sat on mat number {n}\n" for n in range(120))

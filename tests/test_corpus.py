@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import corpus
 from charlm.errors import TextError, UsageError
+from charlm.text import corpus
 
 # Characters that str.splitlines takes for the end of a line and charlm does not are among them.
 CHARACTERS = st.sampled_from("ab é中🙂\t\x0b\x0c\x1c\x85\u2028<")

@@ -14,9 +14,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charlm.corpus import choose_split, split_of, split_sequences
 from charlm.errors import UsageError
-from charlm.streams import ENDS, stream_lines, stream_texts
+from charlm.text.corpus import choose_split, split_of, split_sequences
+from charlm.text.streaming import ENDS, stream_lines, stream_texts
 from tests.helpers_cli import charlm
 
 VERSES = ["A pear fell.\nIt was good.", "A fig fell.\nIt was bad.", "A plum\nwas there."]
@@ -96,7 +96,7 @@ def test_texts_up_to_a_nul_come_as_they_are_written() -> None:
     """From a pipe each comes when its NUL does; what is no text is told by its line."""
     code = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from charlm.streams import stream_lines\n"
+        "from charlm.text.streaming import stream_lines\n"
         "for line in stream_lines('-', null=True):\n"
         "    if line is not None: print(ascii(line.text), line.problem, flush=True)\n"
     )

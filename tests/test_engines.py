@@ -13,11 +13,11 @@ from tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run
 
 from charlm import api
 from charlm.config import CELLS, ModelConfig, SamplingConfig
-from charlm.corpus import sequence_hashes
 from charlm.model import RecurrentLM, to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.sampling import Sampler
 from charlm.scoring import score_texts
+from charlm.text.corpus import sequence_hashes
 from charlm.torch_engine import TorchEngine
 from charlm.weights import shapes
 

@@ -15,8 +15,8 @@ from tiny import material_of, model_config, training_config
 
 from charlm import checkpoint, runs
 from charlm.cli.border import is_out_of_memory
-from charlm.overlap import overlap
 from charlm.run import RolledBack, Run, Validated, fit
+from charlm.text.overlap import overlap
 from charlm.training import TrainingState, new_state
 from tests import test_head_run as heads
 from tests import test_heads

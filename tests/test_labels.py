@@ -19,17 +19,24 @@ from tiny import TEXTS, chi_square_p, model_of, tokenizer_of, trained_run, train
 from charlm import api, checkpoint, equations, runs
 from charlm.batching import epoch_groups, from_ids, read_windows, tokenize
 from charlm.config import CELLS, ModelConfig, SamplingConfig
-from charlm.corpus import sequence_hashes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.evaluation import token_log_probs
 from charlm.head_request import HeadRequest, read_head_texts
-from charlm.labels import Labelled, Labels, LabelSource, hold_out, label_of_file, read_labelled
 from charlm.marginal import MarginalEngine
 from charlm.mixed import mixed
 from charlm.model import RecurrentLM, detach_state, narrow_state, to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.request import Request, read_texts
 from charlm.run import Material, Run, fit
+from charlm.text.corpus import sequence_hashes
+from charlm.text.labelled import (
+    Labelled,
+    Labels,
+    LabelSource,
+    hold_out,
+    label_of_file,
+    read_labelled,
+)
 from charlm.torch_engine import TorchEngine
 from charlm.training import (
     new_state,

@@ -16,7 +16,6 @@ from charlm.api import LanguageModel
 from charlm.cache import Cache
 from charlm.cli.app import app
 from charlm.config import SamplingConfig
-from charlm.corpus import sequence_hashes
 from charlm.errors import UsageError
 from charlm.evaluation import token_log_probs
 from charlm.mixed import SequenceMixture, TokenMixture, mixed
@@ -25,6 +24,7 @@ from charlm.novelty import index_of
 from charlm.partner import Partner
 from charlm.run import Material, Run, Step, fit
 from charlm.spelling import train_speller
+from charlm.text.corpus import sequence_hashes
 from charlm.text_index import source_of
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.training import new_state

@@ -14,10 +14,10 @@ from test_cli import TEXT, bad, good, lines_of_json
 
 from charlm import api, text_index
 from charlm import novelty as novelty_room
-from charlm.corpus import sequence_hashes
 from charlm.errors import UsageError
 from charlm.novelty import Copy, NGrams, Sample, measure, samples_of
 from charlm.suffixes import END, SuffixArray, is_order
+from charlm.text.corpus import sequence_hashes
 from charlm.text_index import Index, source_of
 
 FOX = ["the fox sat", "a fox ran to the hen", "the hen and the fox"]

@@ -16,8 +16,8 @@ from charlm.cli.figures import rank
 from charlm.cli.nbest import form_of, groups
 from charlm.cli.records import Columns, JsonLines, Record, batches, read
 from charlm.errors import UsageError
-from charlm.formats import format_of, packed_as, wide_encoding
-from charlm.streams import Line, stream_lines
+from charlm.text.formats import format_of, packed_as, wide_encoding
+from charlm.text.streaming import Line, stream_lines
 
 JSON = st.recursive(
     st.none()

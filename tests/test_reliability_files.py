@@ -20,9 +20,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charlm import corpus, files, formats, lines, streams
 from charlm.api import load
 from charlm.errors import TextError, UsageError
+from charlm.text import corpus, files, formats, lines
+from charlm.text import streaming as streams
 from tests.helpers_cli import Ended, charlm, complaint
 from tests.matrix import Tally
 

@@ -17,8 +17,8 @@ from charlm.config import LEVELS, SamplingConfig
 from charlm.engine import Engine, Ids
 from charlm.sampling import Sampler
 from charlm.scoring import score_texts
-from charlm.streams import Piece
 from charlm.summary import summarise
+from charlm.text.streaming import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID, Tokenizer
 from tests.matrix import Tally
 from tests.tiny import chi_square_p, engines_of, tokenizer_of

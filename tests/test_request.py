@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from charlm import recipe
 from charlm.batching import TokenizedText, from_ids, num_windows
 from charlm.config import CELLS, LEVELS, ModelConfig, TrainingConfig
-from charlm.corpus import sequence_hash
 from charlm.errors import CharlmError, CheckpointError, TextError, UsageError
 from charlm.request import (
     Request,
@@ -29,6 +28,7 @@ from charlm.request import (
     steps_per_epoch,
 )
 from charlm.run import Material
+from charlm.text.corpus import sequence_hash
 from charlm.tokenizers import train_tokenizer
 from charlm.training import groups_of_epoch
 

@@ -14,7 +14,6 @@ from tiny import LEVELS, TEXTS, chi_square_p, model_of, tokenizer_of
 from charlm import drawing, equations
 from charlm.batching import tokenize
 from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
-from charlm.corpus import sequence_hashes
 from charlm.engine import Engine
 from charlm.errors import CharlmError, UsageError
 from charlm.model import to_arrays
@@ -22,6 +21,7 @@ from charlm.numpy_engine import NumpyEngine
 from charlm.sampling import MOST_ATTEMPTS, Sample, Sampler
 from charlm.scoring import score_texts
 from charlm.spelling import train_speller
+from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.torch_engine import TorchEngine
 from charlm.training import new_state, train_steps

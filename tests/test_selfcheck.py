@@ -17,7 +17,7 @@ from charlm.mixed import mixed
 from charlm.numpy_engine import NumpyEngine
 from charlm.selfcheck import Check, check_model, drawn_texts, some_texts
 from charlm.spelling import train_speller
-from charlm.streams import Piece
+from charlm.text.streaming import Piece
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.unknown import Speller, UnknownCharacters
 

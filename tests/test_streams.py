@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import corpus, files, streams
 from charlm.errors import TextError, UsageError
+from charlm.text import corpus, files
+from charlm.text import streaming as streams
 
 
 def read_lines(path: str | Path, **options: Any) -> Iterator[streams.Line]:

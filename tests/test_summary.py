@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, material_of, model_of, trained_run
 
-from charlm import api, corpus, summary
+from charlm import api, summary
 from charlm.spelling import train_speller
-from charlm.streams import Piece
 from charlm.summary import Summary, summarise
+from charlm.text import corpus
+from charlm.text.streaming import Piece
 from charlm.tokenizers import Tokenizer, train_tokenizer
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.torch_engine import TorchEngine

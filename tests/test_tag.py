@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import TextError, UsageError
-from charlm.tagged import Places, Span, Table, is_break, is_tag, score_spans, spans
+from charlm.text.conll import Places, Span, Table, is_break, is_tag, score_spans, spans
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm import runs, text_index
-from charlm.corpus import sequence_hashes
 from charlm.errors import CheckpointError
 from charlm.novelty import index_of, measure, samples_of
+from charlm.text.corpus import sequence_hashes
 from charlm.text_index import Index, source_of
 
 FOX = ["the fox sat", "a fox ran to the hen", "the hen and the fox"]

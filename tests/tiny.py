@@ -8,12 +8,12 @@ import torch
 
 from charlm.batching import TokenizedText, tokenize
 from charlm.config import ModelConfig, TrainingConfig
-from charlm.corpus import sequence_hashes
 from charlm.engine import Engine
 from charlm.evaluation import quick_log_probs
 from charlm.model import RecurrentLM, to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.run import Material, Run, fit
+from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
 from charlm.torch_engine import TorchEngine

@@ -72,7 +72,7 @@ def classifier_of(model: str | None, root: Path, *, alone: bool) -> tuple[Classi
     path = runs.find_any(model, root)
     if runs.kind_of(path) == "classifier":
         from charlm.head_api import load_classifier
-        from charlm.labels import OF_FILES
+        from charlm.text.labelled import OF_FILES
 
         found = load_classifier(path.parent.name if model is None else model, root)
         if model is None:

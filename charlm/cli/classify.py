@@ -38,11 +38,11 @@ from charlm.cli.terminal import (
 )
 from charlm.config import RUNS
 from charlm.errors import UsageError
-from charlm.tables import is_csv
+from charlm.text.tables import is_csv
 
 if TYPE_CHECKING:
     from charlm.cli.records import Record
-    from charlm.streams import Line
+    from charlm.text.streaming import Line
 
 _TOP = 3  # labels of a text that is given on the command line
 RULES: Rules = (
@@ -128,7 +128,7 @@ def classify_cli(
     if file and labelled is None and not records and parting is None:
         check_plain(file[0])
     if labelled is not None:
-        from charlm.labels import LabelSource
+        from charlm.text.labelled import LabelSource
 
         source = LabelSource.parse(
             labelled, text_column=text_column, text_field=text_field, header=header

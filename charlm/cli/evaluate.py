@@ -22,10 +22,10 @@ from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
-    from charlm.labels import Labelled
     from charlm.selfcheck import Check
-    from charlm.streams import Piece
     from charlm.summary import Summary
+    from charlm.text.labelled import Labelled
+    from charlm.text.streaming import Piece
 
 _COLUMNS = 80
 RULES: Rules = (
@@ -130,7 +130,7 @@ def evaluate_cli(
         return
     files = files or []
     if labelled is not None:
-        from charlm.labels import LabelSource
+        from charlm.text.labelled import LabelSource
 
         source = LabelSource.parse(
             labelled, text_column=text_column, text_field=text_field, header=header

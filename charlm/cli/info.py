@@ -15,8 +15,8 @@ from charlm.config import RUNS
 from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.labels import Labels
     from charlm.partner import Partner
+    from charlm.text.labelled import Labels
 
 RULES: Rules = (OneOf("NAME", "--model"),)
 _COLUMNS = 80

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from charlm.cli.terminal import say
 from charlm.errors import UsageError
-from charlm.files import name_of
-from charlm.tables import first_lines, said_of
+from charlm.text.files import name_of
+from charlm.text.tables import first_lines, said_of
 
 if TYPE_CHECKING:
-    from charlm.corpus import Document
-    from charlm.labels import Labelled, LabelSource
-    from charlm.streams import Line, Piece
+    from charlm.text.corpus import Document
+    from charlm.text.labelled import Labelled, LabelSource
+    from charlm.text.streaming import Line, Piece
 
 
 def texts_of(file: str, cut: str, encoding: str, errors: str) -> "Iterator[Line | None]":
     """The texts of a file, cut as streams.ENDS has it; what was noticed is said (streams.py)."""
-    from charlm.streams import stream_texts
+    from charlm.text.streaming import stream_texts
 
     return stream_texts(file, cut, encoding=encoding, errors=errors, note=say)
 
@@ -30,7 +30,7 @@ def sequences_of(
     files: Sequence[str], split_on: str, encoding: str, errors: str
 ) -> "Iterator[Piece]":
     """The sequences of files in pieces; what was noticed is said (streams.py)."""
-    from charlm.streams import read_sequences
+    from charlm.text.streaming import read_sequences
 
     pieces = read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
     first = list(itertools.islice(pieces, 5)) if split_on == "line" else []
@@ -43,7 +43,7 @@ def documents_of(
     files: Sequence[str | Path], encoding: str = "utf-8", errors: str = "strict"
 ) -> "list[Document]":
     """The texts of files; what was noticed is said (corpus.py)."""
-    from charlm.corpus import read_documents
+    from charlm.text.corpus import read_documents
 
     documents = read_documents(files, encoding=encoding, errors=errors)
     for document in documents:
@@ -60,7 +60,7 @@ def labelled_of(
     errors: str,
 ) -> "tuple[list[Labelled], str]":
     """Sequences with labels, and what a sequence is; what was noticed is said (labels.py)."""
-    from charlm.labels import read_labelled
+    from charlm.text.labelled import read_labelled
 
     found, split_on, notes = read_labelled(
         files, source, split_on=split_on, encoding=encoding, errors=errors
@@ -89,8 +89,8 @@ def read_utf8(source: str | Path) -> str:
 
     Raises TextError if it cannot be read or is not UTF-8.
     """
-    from charlm import files
-    from charlm.corpus import decode
+    from charlm.text import files
+    from charlm.text.corpus import decode
 
     found = files.opened(source, say)
     document = decode(found.name, found.read(), is_settled=True)

@@ -14,7 +14,7 @@ from charlm.errors import TextError
 
 if TYPE_CHECKING:
     from charlm.classifying import Report
-    from charlm.labels import Labelled, LabelSource
+    from charlm.text.labelled import Labelled, LabelSource
 
 WIDEST = 24  # columns of a label
 _PORTION = 4096  # texts that are classified at a time

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from charlm.cli.terminal import bar_console, is_live, say
-from charlm.files import unpacked_size
+from charlm.text.files import unpacked_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress

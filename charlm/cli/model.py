@@ -77,7 +77,7 @@ def _numbers(weights: str) -> list[float]:
 
 def _tuned(found: "LanguageModel", models: list[str], path: Path) -> "LanguageModel":
     """The model with what is mixed in it fitted to a file; say what that came to."""
-    from charlm.corpus import split_sequences
+    from charlm.text.corpus import split_sequences
 
     documents = documents_of([path])
     split_on = found.checkpoint.split_on

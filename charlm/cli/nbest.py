@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from charlm.cli.figures import Wanted, rank
 from charlm.cli.form import cell, decimal
 from charlm.cli.records import Columns, JsonLines, Record, as_cell, as_json
-from charlm.tables import Csv, Rows, Tabs
+from charlm.text.tables import Csv, Rows, Tabs
 
 if TYPE_CHECKING:
     from charlm.scoring import TextScore
-    from charlm.streams import Line
+    from charlm.text.streaming import Line
 
 NAMES = ("total_score", "rank_in_group")
 _COLUMNS = ("id", "text", "score")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from charlm.cli.records import Form
-    from charlm.corpus import Document
     from charlm.novelty import NGrams, Novelty, SampleNovelty
+    from charlm.text.corpus import Document
     from charlm.text_index import Index
 
 _COLUMNS = 80
@@ -103,8 +103,8 @@ def novelty_cli(
         "characters": _sizes(ngrams, "--ngrams"),
         "words": _sizes(word_ngrams, "--word-ngrams"),
     }
-    from charlm.corpus import choose_split, split_of
     from charlm.novelty import measure, samples_of
+    from charlm.text.corpus import choose_split, split_of
 
     loaded = load_model(model, root) if model is not None or not against else None
     normalise = loaded.tokenizer.normalise if loaded is not None else str
@@ -168,7 +168,7 @@ def _index_of(
     documents: "list[Document]", split_on: str, normalise: "Callable[[str], str]"
 ) -> "tuple[Index, NDArray[np.uint64] | None, list[Origin]]":
     """The index of files, the hashes of their sequences, and which are whose."""
-    from charlm.corpus import sequence_hashes, split_sequences
+    from charlm.text.corpus import sequence_hashes, split_sequences
     from charlm.text_index import Index, source_of
 
     sequences: list[str] = []
@@ -210,7 +210,7 @@ def _say_cut(
 
 def _cut(documents: "list[Document]", split_on: str) -> Iterator[str]:
     """The samples in texts: the sequences, but of lines the blank ones too, as they were drawn."""
-    from charlm.corpus import split_sequences
+    from charlm.text.corpus import split_sequences
 
     for document in documents:
         if split_on == "line" and document.text:

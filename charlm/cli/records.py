@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from charlm.cli.form import cell
 from charlm.cli.terminal import number, safe_text, say
 from charlm.errors import UsageError
-from charlm.fields import object_of, text_of
-from charlm.tables import Csv, Rows, Table, Tabs, cut_by, lines_as_rows, looks_like, suffix_of
+from charlm.text.fields import object_of, text_of
+from charlm.text.tables import Csv, Rows, Table, Tabs, cut_by, lines_as_rows, looks_like, suffix_of
 
 if TYPE_CHECKING:
-    from charlm.streams import Line
+    from charlm.text.streaming import Line
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BATCH_TEXTS = 4096

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from charlm.config import HeadConfig, ModelConfig, TrainingConfig
     from charlm.course import Course
     from charlm.head_request import HeadRequest
-    from charlm.labels import Labels
     from charlm.request import Request, Settled, Texts
     from charlm.run import Run
+    from charlm.text.labelled import Labels
     from charlm.training import TrainingState
 
 _OPTION_OF = {field: name for name, field in (MODEL_OPTIONS | TRAINING_OPTIONS).items()}
@@ -166,7 +166,7 @@ def _counted(labels: "Labels | None") -> object:
 
 def _text_differences(saved: "Checkpoint", texts: "Texts") -> str:
     """What is another in the texts than it was when a run was begun."""
-    from charlm import corpus
+    from charlm.text import corpus
 
     changes = []
     if saved.split_on != texts.split_on:

@@ -34,14 +34,14 @@ from charlm.cli.rules import Apart, Needs, OneOf, Ordered, Rules
 from charlm.cli.terminal import say
 from charlm.config import RUNS
 from charlm.errors import UsageError
-from charlm.tables import is_csv
+from charlm.text.tables import is_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from charlm.api import LanguageModel
     from charlm.cli.page import Page
-    from charlm.streams import Line
+    from charlm.text.streaming import Line
 
 _LINES = ("--jsonl", "--column", "--csv", "--nbest")
 _BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits")

@@ -13,7 +13,7 @@ from charlm.cli.rules import Apart, Rules
 from charlm.cli.terminal import out, out_json, out_line, safe_text, say, say_loading
 from charlm.config import RUNS
 from charlm.errors import TextError, UsageError
-from charlm.tagged import (
+from charlm.text.conll import (
     Places,
     Sentence,
     Table,
@@ -25,7 +25,7 @@ from charlm.tagged import (
 
 if TYPE_CHECKING:
     from charlm.head_api import Tagger
-    from charlm.streams import Line
+    from charlm.text.streaming import Line
 
 _SENTENCES = 256  # that are read at a time, where they are there
 _TOKENS = 8192

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from charlm import files
-from charlm.corpus import check_encoding, dropped_mark, not_text, refuse_wide
 from charlm.errors import TextError, UsageError
-from charlm.files import Chunks, Note, Source
-from charlm.lines import ended_by_lf, parted, raw_lines, raw_until_nul, said_of_cr
+from charlm.text import files
+from charlm.text.corpus import check_encoding, dropped_mark, not_text, refuse_wide
+from charlm.text.files import Chunks, Note, Source
+from charlm.text.lines import ended_by_lf, parted, raw_lines, raw_until_nul, said_of_cr
 
 _BLOCK = 2**18  # characters of a line or a paragraph that are given out at a time
 _MARK = "\ufeff"

@@ -10,11 +10,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from charlm.files import plain_name
-from charlm.lines import with_lf
+from charlm.text.files import plain_name
+from charlm.text.lines import with_lf
 
 if TYPE_CHECKING:
-    from charlm.streams import Line
+    from charlm.text.streaming import Line
 
 _LARGEST = 2**24  # characters of a cell: a quote that is never closed must not fill the memory
 _LOOKED_AT = 5  # lines

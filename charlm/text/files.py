@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from charlm.errors import TextError
-from charlm.formats import HEAD, PACKED, format_of, may_be_begun, packed_as, said_of_marks
+from charlm.text.formats import HEAD, PACKED, format_of, may_be_begun, packed_as, said_of_marks
 
 Note: TypeAlias = Callable[[str], None]  # is told what a person may want to hear
 Chunks: TypeAlias = Iterator[bytes | None]  # None: a reader of a pipe would have to wait

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import corpus
 from charlm.classifying import LEAST_TEMPERATURE, MOST_TEMPERATURE
 from charlm.errors import CheckpointError, TextError, UsageError
-from charlm.fields import label_of, object_of, text_of
-from charlm.files import plain_name
-from charlm.streams import Line
-from charlm.tables import Csv, Table, Tabs, cut_by, is_csv
+from charlm.text import corpus
+from charlm.text.fields import label_of, object_of, text_of
+from charlm.text.files import plain_name
+from charlm.text.streaming import Line
+from charlm.text.tables import Csv, Table, Tabs, cut_by, is_csv
 
 FORMS = "file, directory, column:N, column:NAME or field:NAME"
 OF_FILES = ("file", "directory")  # what needs no name of a column or field

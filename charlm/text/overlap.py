@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from charlm.corpus import split_sequences
+from charlm.text.corpus import split_sequences
 
 
 class Overlap(NamedTuple):

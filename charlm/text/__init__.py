@@ -1,0 +1,1 @@
+"""Text: bytes to sequences, with their labels or tags, to ids."""
