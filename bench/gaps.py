@@ -13,7 +13,7 @@ import numpy as np
 
 from charlm import api
 from charlm.cloze import NumpyCloze
-from charlm.equations import Array
+from charlm.equations.language_model import Array
 from charlm.filling import fill
 from charlm.scoring import ended
 from charlm.text import corpus

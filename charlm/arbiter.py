@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charlm import equations
 from charlm.engine import Ids
+from charlm.equations import language_model as equations
 
 
 class Begun(NamedTuple):

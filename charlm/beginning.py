@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from charlm.engine import Engine
-from charlm.equations import log_softmax
+from charlm.equations.language_model import log_softmax
 from charlm.tokenizers.base import UNK_ID, Tokenizer
 from charlm.tokenizers.beginning import Beginning
 from charlm.unknown import Unknown

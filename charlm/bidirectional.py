@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from charlm.batching import Rows, TokenizedText, group_rows
 from charlm.cells import make_layer
 from charlm.config import ModelConfig
+from charlm.equations.parameters import MISSING, Arrays
 from charlm.model import RecurrentLM, State, with_arrays
-from charlm.weights import MISSING, Arrays
 
 _STEPS = 16  # rows longer than that are padded to a multiple of it
 _OVER_GAPS = 4  # one in so many targets is also predicted over a gap, in training

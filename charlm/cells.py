@@ -23,7 +23,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from charlm.equations import NUM_GATES, NUM_STATES, LayerWeights
+from charlm.equations.language_model import NUM_GATES, NUM_STATES, LayerWeights
 from charlm.errors import FieldError, must_be_one_of
 
 

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from charlm import runs, storage
 from charlm.config import HEADS, RUNS, SPLITS, ModelConfig
+from charlm.equations.parameters import Arrays, shapes
 from charlm.errors import CheckpointError, UsageError
 from charlm.partner import Partner
 from charlm.storage import DISK, Disk, Entry, parse_json, to_json
@@ -36,7 +37,6 @@ from charlm.text.labelled import Labels
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
 from charlm.unknown import Speller
-from charlm.weights import Arrays, shapes
 
 __all__ = ["to_json"]  # beside what is defined here
 

@@ -11,10 +11,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charlm import equations
 from charlm.config import ModelConfig
 from charlm.engine import Details, Ids, Predictions, score_predictions
-from charlm.weights import Arrays, model_weights
+from charlm.equations import language_model as equations
+from charlm.equations.parameters import Arrays, model_weights
 
 _LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
 

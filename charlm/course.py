@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from charlm.config import TrainingConfig
+from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, DivergedError
-from charlm.weights import Arrays
 
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
 CURE = (

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.engine import Ids, Logits
-from charlm.equations import NUM_STATES, LayerWeights
+from charlm.equations.language_model import NUM_STATES, LayerWeights
 from charlm.evaluation import read
 from charlm.model import RecurrentLM, State
 from charlm.products import Product

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import head_checkpoint, head_equations
+from charlm import head_checkpoint
 from charlm.arguments import several_sentences, several_texts
 from charlm.config import LONGEST, RUNS
+from charlm.equations import heads as head_equations
 from charlm.head_checkpoint import HeadCheckpoint
 
 _FEW_TOKENS = 1000  # or letters: what NumPy reads while torch is imported

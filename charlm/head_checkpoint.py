@@ -19,15 +19,15 @@ from typing import Any
 
 from charlm import checkpoint, runs
 from charlm.config import RUNS, HeadConfig
+from charlm.equations.heads import shapes
+from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
-from charlm.head_equations import shapes
 from charlm.storage import check_parts, parse_json
 from charlm.text.conll import is_tag
 from charlm.text.labelled import MOST_CHARACTERS
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
-from charlm.weights import Arrays
 
 FORMAT = 1
 _LARGEST_HEADER = 2**22

@@ -39,15 +39,15 @@ from charlm.course import (
 from charlm.course import (
     state_counters as state_counters,
 )
+from charlm.equations.heads import log_softmax
+from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
 from charlm.evaluation import Stopped
 from charlm.head_data import Examples, collate, groups
-from charlm.head_equations import log_softmax
 from charlm.heads import Batch, Head
 from charlm.neighbours import weight_at
 from charlm.text.conll import are_chunks, score_spans
 from charlm.tokenizers.base import EOS_ID, UNK_ID
-from charlm.weights import Arrays
 
 _READ_AT_ONCE = 512  # texts, when nothing is learned
 _TEMPERATURES = (0.5, 10.0)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from charlm.cells import RecurrentLayer, make_layer
 from charlm.config import HeadConfig
-from charlm.head_equations import output_width
+from charlm.equations.heads import output_width
+from charlm.equations.parameters import Arrays
 from charlm.neighbours import MOST_TYPES, Neighbours
-from charlm.weights import Arrays
 
 
 class Words(NamedTuple):

@@ -26,7 +26,7 @@ from charlm.engine import (
     Predictions,
     score_predictions,
 )
-from charlm.equations import log_softmax
+from charlm.equations.language_model import log_softmax
 
 Values = npt.NDArray[np.float64]
 

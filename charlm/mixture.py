@@ -23,7 +23,7 @@ from charlm.engine import (
     Reader,
     score_predictions,
 )
-from charlm.equations import log_softmax
+from charlm.equations.language_model import log_softmax
 from charlm.errors import UsageError
 
 Values = npt.NDArray[np.float64]

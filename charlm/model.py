@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from charlm.cells import RecurrentLayer, make_layer
 from charlm.config import ModelConfig
-from charlm.equations import NUM_STATES, LayerWeights
-from charlm.weights import Arrays, layer_names
+from charlm.equations.language_model import NUM_STATES, LayerWeights
+from charlm.equations.parameters import Arrays, layer_names
 
 # Of each layer the (B, H) tensors of its cell: (h, c) or (h,).
 State = tuple[tuple[Tensor, ...], ...]

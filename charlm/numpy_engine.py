@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from charlm import equations
 from charlm.arbiter import NetworkArbiter
 from charlm.config import ModelConfig
 from charlm.engine import Details, Ids, Logits, Predictions, score_predictions
-from charlm.weights import Arrays, model_weights
+from charlm.equations import language_model as equations
+from charlm.equations.parameters import Arrays, model_weights
 
 _LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
 

@@ -24,7 +24,7 @@ from charlm.engine import (
     Reader,
     score_predictions,
 )
-from charlm.equations import log_softmax
+from charlm.equations.language_model import log_softmax
 from charlm.ngram import marked_stream
 from charlm.partner import Partner
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charlm import equations, metrics
+from charlm import metrics
 from charlm.engine import Engine
+from charlm.equations import language_model as equations
 from charlm.errors import UsageError
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.prompt import Prompt

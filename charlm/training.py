@@ -49,6 +49,7 @@ from charlm.course import (
     step_generator,
 )
 from charlm.course import state_counters as state_counters
+from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
 from charlm.model import (
     RecurrentLM,
@@ -58,7 +59,6 @@ from charlm.model import (
     narrow_state,
 )
 from charlm.softmax import TypeSampler, cross_entropy
-from charlm.weights import Arrays
 
 _WHOLE = 10**12  # tokens: longer than any row
 

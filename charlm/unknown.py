@@ -21,16 +21,16 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import equations
 from charlm.config import ModelConfig, SamplingConfig
 from charlm.drawing import draw
+from charlm.equations import language_model as equations
+from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
 from charlm.numpy_engine import NumpyEngine
 from charlm.tokenizers.base import NUM_SPECIALS, UNK_TEXT, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import UNKNOWN_WORD, WordTokenizer
-from charlm.weights import Arrays
 
 NUM_SCALARS = 0x110000 - 0x800  # code points without the surrogates
 _REMEMBERED = 100_000  # spellings

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from charlm import api, checkpoint, head_checkpoint, head_equations, ngram, runs, storage
+from charlm import api, checkpoint, head_checkpoint, ngram, runs, storage
 from charlm.cache import Cache
 from charlm.config import HEADS, HeadConfig, ModelConfig
+from charlm.equations import heads as head_equations
+from charlm.equations.parameters import shapes
 from charlm.errors import CheckpointError
 from charlm.head_api import Classifier, Tagger
 from charlm.partner import Partner
@@ -20,7 +22,6 @@ from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.spelled import SpelledWords
 from charlm.unknown import Speller
-from charlm.weights import shapes
 
 OTHERS = ("labelled", "bidirectional", "classifier", "tagger")  # models at character level
 TEXTS = ["the cat sat on the mat", "a dog ran to the cat", "to be, or not to be?"]

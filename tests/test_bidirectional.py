@@ -21,7 +21,7 @@ from tiny import (
     training_config,
 )
 
-from charlm import api, checkpoint, equations, runs, torch_cloze
+from charlm import api, checkpoint, runs, torch_cloze
 from charlm.batching import PADDING, TokenizedText, cut_rows, from_ids
 from charlm.bidirectional import (
     BidirectionalLM,
@@ -32,6 +32,8 @@ from charlm.bidirectional import (
 )
 from charlm.cloze import NumpyCloze
 from charlm.config import CELLS, ModelConfig
+from charlm.equations import language_model as equations
+from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import UsageError
 from charlm.mixed import mixed
 from charlm.model import RecurrentLM, to_arrays
@@ -41,7 +43,6 @@ from charlm.run import Run, fit
 from charlm.scoring import score_texts
 from charlm.torch_cloze import TorchCloze, pseudo_log_probs, quick_pseudo_log_probs
 from charlm.training import groups_of_epoch, new_state, train_steps
-from charlm.weights import model_weights, shapes
 
 SHAPES: list[dict[str, Any]] = [
     {},

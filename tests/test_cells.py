@@ -11,7 +11,7 @@ from torch import Tensor
 
 from charlm.cells import OWN_RECURRENCES, RecurrentLayer, make_layer
 from charlm.config import CELLS
-from charlm.equations import NUM_GATES, NUM_STATES, STEPS, LayerWeights
+from charlm.equations.language_model import NUM_GATES, NUM_STATES, STEPS, LayerWeights
 from charlm.errors import UsageError
 
 OWN = tuple(OWN_RECURRENCES)

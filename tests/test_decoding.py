@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny import model_of
 
-from charlm import equations
 from charlm.config import CELLS
 from charlm.decoding import TorchDecoder
+from charlm.equations import language_model as equations
 from charlm.model import RecurrentLM
 from charlm.torch_engine import TorchEngine
 

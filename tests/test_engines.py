@@ -1,4 +1,4 @@
-"""charlm.numpy_engine, charlm.torch_engine, charlm.weights: the same model, run in two ways."""
+"""charlm.numpy_engine, charlm.torch_engine, charlm.equations.parameters: the same model, run in two ways."""
 
 import itertools
 import subprocess
@@ -13,13 +13,13 @@ from tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run
 
 from charlm import api
 from charlm.config import CELLS, ModelConfig, SamplingConfig
+from charlm.equations.parameters import shapes
 from charlm.model import RecurrentLM, to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.sampling import Sampler
 from charlm.scoring import score_texts
 from charlm.text.corpus import sequence_hashes
 from charlm.torch_engine import TorchEngine
-from charlm.weights import shapes
 
 SHAPES: list[dict[str, object]] = [
     {},

@@ -11,12 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charlm import equations
 from charlm.config import CELLS
-from charlm.equations import NUM_GATES, NUM_STATES, STEPS, LayerWeights, ModelWeights, forward
+from charlm.equations import language_model as equations
+from charlm.equations.language_model import (
+    NUM_GATES,
+    NUM_STATES,
+    STEPS,
+    LayerWeights,
+    ModelWeights,
+    forward,
+)
 
 ROOT = Path(__file__).parents[1]
-SOURCE = (ROOT / "charlm/equations.py").read_text(encoding="utf-8")
+SOURCE = (ROOT / "charlm/equations/language_model.py").read_text(encoding="utf-8")
 QUOTES = re.findall(
     r"```python\n(.*?)```", (ROOT / "docs/equations.md").read_text(encoding="utf-8"), re.DOTALL
 )

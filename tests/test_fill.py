@@ -15,14 +15,15 @@ from test_bidirectional import model_of
 from test_cli import bad, good, lines_of_json
 from tiny import material_of, tokenizer_of, trained_run
 
-from charlm import api, equations
+from charlm import api
 from charlm.cloze import NumpyCloze
+from charlm.equations import language_model as equations
+from charlm.equations.parameters import model_weights
 from charlm.errors import TextError, UsageError
 from charlm.filling import cut, fill, split_gaps
 from charlm.model import to_arrays
 from charlm.tokenizers.base import Tokenizer
 from charlm.torch_cloze import TorchCloze
-from charlm.weights import model_weights
 
 VOCAB = 6  # <UNK>, <EOS> and four letters
 

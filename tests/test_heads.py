@@ -13,8 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import checkpoint, head_checkpoint, head_data, head_equations, runs
+from charlm import checkpoint, head_checkpoint, head_data, runs
 from charlm.config import CELLS, LONGEST, HeadConfig, TrainingConfig
+from charlm.equations import heads as head_equations
+from charlm.equations.heads import head_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_api import Classifier, Tagger, load_classifier
 from charlm.head_data import (
@@ -26,7 +28,6 @@ from charlm.head_data import (
     gathered,
     groups,
 )
-from charlm.head_equations import head_weights, shapes
 from charlm.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
 from charlm.head_run import HeadMaterial, fit, restore, save
 from charlm.head_training import (

@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TEXTS, chi_square_p, model_of, tokenizer_of, trained_run, training_config
 
-from charlm import api, checkpoint, equations, runs
+from charlm import api, checkpoint, runs
 from charlm.batching import epoch_groups, from_ids, read_windows, tokenize
 from charlm.config import CELLS, ModelConfig, SamplingConfig
+from charlm.equations import language_model as equations
+from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.evaluation import token_log_probs
 from charlm.head_request import HeadRequest, read_head_texts
@@ -46,7 +48,6 @@ from charlm.training import (
     train_steps,
 )
 from charlm.turns import TurnSampler
-from charlm.weights import model_weights, shapes
 
 L, V = 3, 9
 LABELLED = {"num_labels": L, "label_size": 4}

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from charlm import equations
 from charlm.batching import PADDING
 from charlm.config import CELLS
+from charlm.equations import language_model as equations
 from charlm.model import (
     RecurrentLM,
     State,

@@ -13,8 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, engines_of, material_of, model_of, tokenizer_of, trained_run
 
-from charlm import api, equations
+from charlm import api
 from charlm.config import CELLS, SamplingConfig
+from charlm.equations import language_model as equations
 from charlm.errors import UsageError
 from charlm.metrics import NATS_PER_BIT
 from charlm.model import to_arrays

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charlm import equations, evaluation, numpy_engine, summary
+from charlm import evaluation, numpy_engine, summary
 from charlm.config import LEVELS, SamplingConfig
 from charlm.engine import Engine, Ids
+from charlm.equations import language_model as equations
 from charlm.sampling import Sampler
 from charlm.scoring import score_texts
 from charlm.summary import summarise

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, chi_square_p, model_of, tokenizer_of
 
-from charlm import drawing, equations
+from charlm import drawing
 from charlm.batching import tokenize
 from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
 from charlm.engine import Engine
+from charlm.equations import language_model as equations
 from charlm.errors import CharlmError, UsageError
 from charlm.model import to_arrays
 from charlm.numpy_engine import NumpyEngine

@@ -149,8 +149,10 @@ def list_cli(
 
 def _row(run: Path) -> dict[str, Any]:
     """What is told of a run, without loading its model; what cannot be read is None."""
-    from charlm import checkpoint, head_equations, runs, weights
+    from charlm import checkpoint, runs
     from charlm.config import HeadConfig, ModelConfig
+    from charlm.equations import heads as head_equations
+    from charlm.equations import parameters as weights
     from charlm.storage import parse_json
 
     best, kind = runs.best_step(run), runs.kind_of(run)

@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from charlm.config import ModelConfig
-from charlm.equations import NUM_GATES, NUM_STATES, LabelWeights, LayerWeights, ModelWeights
+from charlm.equations.language_model import (
+    NUM_GATES,
+    NUM_STATES,
+    LabelWeights,
+    LayerWeights,
+    ModelWeights,
+)
 
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 

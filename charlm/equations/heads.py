@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlm.config import HeadConfig
-from charlm.equations import (
+from charlm.equations.language_model import (
     NUM_GATES,
     NUM_STATES,
     STEPS,
@@ -24,7 +24,7 @@ from charlm.equations import (
     LayerWeights,
     relu,
 )
-from charlm.weights import Arrays, layer_names
+from charlm.equations.parameters import Arrays, layer_names
 
 
 class Pair(NamedTuple):
