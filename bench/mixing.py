@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from bench import machine
-from charlm import api, ngram, partner, request, run
-from charlm.partner import Partner
+from charlm import api, request, run
+from charlm.counts import interpolation as partner
+from charlm.counts import ngram
+from charlm.counts.interpolation import Partner
 from charlm.tokenizers import train_tokenizer
 
 

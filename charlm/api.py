@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import checkpoint, filling, partner
+from charlm import checkpoint, filling
 from charlm.arguments import each_text, one_text, several_texts
 from charlm.beginning import log_prob_begins
 from charlm.classifying import log_posterior
 from charlm.cloze import NumpyCloze
 from charlm.config import RUNS, SamplingConfig
+from charlm.counts import interpolation as partner
 from charlm.engine import Engine, Ids, Reader
 from charlm.errors import UsageError
 from charlm.marginal import MarginalEngine

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from charlm import runs, storage
 from charlm.config import HEADS, RUNS, SPLITS, ModelConfig
+from charlm.counts.interpolation import Partner
 from charlm.equations.parameters import Arrays, shapes
 from charlm.errors import CheckpointError, UsageError
-from charlm.partner import Partner
 from charlm.storage import DISK, Disk, Entry, parse_json, to_json
 from charlm.text.labelled import Labels
 from charlm.tokenizers import tokenizer_from_files

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from charlm.config import ModelConfig
+from charlm.counts.interpolation import Partner
+from charlm.counts.ngram import marked_stream
 from charlm.engine import (
     Arbiter,
     Decoder,
@@ -25,8 +27,6 @@ from charlm.engine import (
     score_predictions,
 )
 from charlm.equations.language_model import log_softmax
-from charlm.ngram import marked_stream
-from charlm.partner import Partner
 
 _NOTHING = -1  # stands left of the mark
 _TOKENS = 2**21  # of histories that are looked through at a time

@@ -20,6 +20,8 @@ from charlm import checkpoint, runs, storage
 from charlm.batching import TokenizedText
 from charlm.bidirectional import BidirectionalLM
 from charlm.config import ModelConfig, TrainingConfig
+from charlm.counts.interpolation import Evidence, Partner
+from charlm.counts.interpolation import fit as fit_partner
 from charlm.course import (
     CURE,
     Course,
@@ -32,8 +34,6 @@ from charlm.course import is_done as is_done
 from charlm.errors import CheckpointError, DivergedError, UsageError
 from charlm.evaluation import Stopped, quick_log_probs
 from charlm.model import RecurrentLM, to_arrays
-from charlm.partner import Evidence, Partner
-from charlm.partner import fit as fit_partner
 from charlm.text.labelled import Labels
 from charlm.text_index import Source
 from charlm.tokenizers.base import Tokenizer

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from charlm import api, checkpoint, head_checkpoint, ngram, runs, storage
-from charlm.cache import Cache
+from charlm import api, checkpoint, head_checkpoint, runs, storage
 from charlm.config import HEADS, HeadConfig, ModelConfig
+from charlm.counts import ngram
+from charlm.counts.cache import Cache
+from charlm.counts.interpolation import Partner
 from charlm.equations import heads as head_equations
 from charlm.equations.parameters import shapes
 from charlm.errors import CheckpointError
 from charlm.head_api import Classifier, Tagger
-from charlm.partner import Partner
 from charlm.text.corpus import sequence_hashes
 from charlm.text.labelled import Labels
 from charlm.tokenizers import train_tokenizer

@@ -11,17 +11,18 @@ import pytest
 from tiny import TEXTS, material_of, model_config, trained_run, training_config
 from typer.testing import CliRunner
 
-from charlm import api, checkpoint, ngram, runs, text_index
+from charlm import api, checkpoint, runs, text_index
 from charlm.api import LanguageModel
-from charlm.cache import Cache
 from charlm.cli.app import app
 from charlm.config import SamplingConfig
+from charlm.counts import ngram
+from charlm.counts.cache import Cache
+from charlm.counts.interpolation import Partner
 from charlm.errors import UsageError
 from charlm.evaluation import token_log_probs
 from charlm.mixed import SequenceMixture, TokenMixture, mixed
 from charlm.mixture import check_weights, tune
 from charlm.novelty import index_of
-from charlm.partner import Partner
 from charlm.run import Material, Run, Step, fit
 from charlm.spelling import train_speller
 from charlm.text.corpus import sequence_hashes

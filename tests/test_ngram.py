@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charlm import ngram
+from charlm.counts import ngram
+from charlm.counts.ngram import NGram, from_arrays, to_arrays, train
 from charlm.errors import CheckpointError, UsageError
-from charlm.ngram import NGram, from_arrays, to_arrays, train
 
 EOS, V = 1, 5
 SEQUENCES = st.lists(

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charlm import ngram
-from charlm.cache import Cache
+from charlm.counts import ngram
+from charlm.counts.cache import Cache
+from charlm.counts.interpolation import LENGTHS, Partner, fit
 from charlm.engine import Engine
 from charlm.errors import CheckpointError
 from charlm.mixture import MixtureEngine
 from charlm.model import to_arrays
 from charlm.numpy_engine import NumpyEngine
-from charlm.partner import LENGTHS, Partner, fit
 from charlm.partnered import PartneredEngine
 from charlm.torch_engine import TorchEngine
 from tests.tiny import model_of
@@ -289,7 +289,7 @@ def test_the_fit_goes_on_to_the_optimum(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["ngram", "cache", "both"])
 def test_the_fit_climbs_and_its_slopes_are_slopes(kind: str) -> None:
     """A fit is at least as good as what it began with; slopes agree with differences."""
-    from charlm import partner as module
+    from charlm.counts import interpolation as module
 
     partner = partner_of(kind)
     sequences = ended([[2, 3, 4] * 8, [4, 4, 0, 0] * 6, *TEXT])

@@ -15,7 +15,7 @@ from charlm.config import RUNS
 from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.partner import Partner
+    from charlm.counts.interpolation import Partner
     from charlm.text.labelled import Labels
 
 RULES: Rules = (OneOf("NAME", "--model"),)

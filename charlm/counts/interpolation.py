@@ -18,10 +18,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import ngram
-from charlm.cache import Cache, Counts
+from charlm.counts import ngram
+from charlm.counts.cache import Cache, Counts
+from charlm.counts.ngram import NGram
 from charlm.errors import CheckpointError
-from charlm.ngram import NGram
 
 Ids = NDArray[np.integer[Any]]
 Values = NDArray[np.float64]

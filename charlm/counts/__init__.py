@@ -1,0 +1,1 @@
+"""Counted models: n-grams, a cache, and their interpolation with a network."""
