@@ -15,10 +15,10 @@ import torch
 from bench import machine
 from bench.sample import Letters
 from charlm import recipe
-from charlm.batching import from_ids
 from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
 from charlm.evaluation import token_log_probs
-from charlm.model import RecurrentLM
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.windows import from_ids
 from charlm.sampling import Sampler
 from charlm.torch_engine import TorchEngine
 from charlm.training import new_state, train_steps

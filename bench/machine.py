@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from charlm.products import Product
+from charlm.nn.linear import Product
 
 
 def describe() -> str:

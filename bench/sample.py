@@ -7,7 +7,7 @@ from bench import machine
 from bench.baselines import PlainLM, plain_sample
 from charlm.config import ModelConfig, SamplingConfig
 from charlm.decoding import TorchDecoder
-from charlm.model import RecurrentLM
+from charlm.nn.causal import RecurrentLM
 from charlm.sampling import Sampler
 from charlm.torch_engine import TorchEngine
 

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 
 from bench import machine
 from bench.baselines import PlainLM
-from charlm.batching import from_ids
 from charlm.config import ModelConfig
 from charlm.evaluation import token_log_probs
-from charlm.model import RecurrentLM
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.windows import from_ids
 
 TOKENS = 60_000
 

@@ -34,7 +34,7 @@ from charlm.turns import TurnSampler
 from charlm.unknown import unknown_of
 
 if TYPE_CHECKING:
-    from charlm.model import RecurrentLM
+    from charlm.nn.causal import RecurrentLM
     from charlm.novelty import Novelty
     from charlm.text_index import Index
 
@@ -328,7 +328,7 @@ class LanguageModel:
             if kind == "numpy":
                 self._clozes[kind] = NumpyCloze(config, weights)
             else:
-                from charlm.bidirectional import from_arrays
+                from charlm.nn.bidirectional import from_arrays
                 from charlm.torch_cloze import TorchCloze
 
                 self._clozes[kind] = TorchCloze(from_arrays(config, weights))
@@ -464,7 +464,7 @@ class LanguageModel:
             if kind == "numpy":
                 self._networks[kind] = NumpyEngine(config, weights)
             else:
-                from charlm.model import from_arrays
+                from charlm.nn.causal import from_arrays
                 from charlm.torch_engine import TorchEngine
 
                 self._networks[kind] = TorchEngine(from_arrays(config, weights))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from charlm import checkpoint, runs
 from charlm.api import LanguageModel
-from charlm.batching import TokenizedText
 from charlm.classifying import fit_temperature, log_posterior
+from charlm.nn.windows import TokenizedText
 from charlm.text.labelled import Labels
 
 _TOKENS = 2**22  # of the text held out, read once for each label, are enough

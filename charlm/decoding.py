@@ -19,8 +19,8 @@ from torch import Tensor
 from charlm.engine import Ids, Logits
 from charlm.equations.language_model import NUM_STATES, LayerWeights
 from charlm.evaluation import read
-from charlm.model import RecurrentLM, State
-from charlm.products import Product
+from charlm.nn.causal import RecurrentLM, State
+from charlm.nn.linear import Product
 
 
 class _Layer(NamedTuple):

@@ -11,7 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlm.batching import (
+from charlm.engine import Details, Ids, Predictions, empty_details
+from charlm.nn.causal import RecurrentLM, State, flatten_targets, narrow_state
+from charlm.nn.linear import Product
+from charlm.nn.windows import (
     PADDING,
     Rows,
     TokenizedText,
@@ -21,9 +24,6 @@ from charlm.batching import (
     labels_of,
     read_windows,
 )
-from charlm.engine import Details, Ids, Predictions, empty_details
-from charlm.model import RecurrentLM, State, flatten_targets, narrow_state
-from charlm.products import Product
 
 _WINDOW = 256  # tokens of a row read in one call of the network
 _TOKENS = 16_384  # tokens of a batch, padding included

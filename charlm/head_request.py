@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from charlm.config import HEADS, LONGEST, HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
-from charlm.head_data import (
+from charlm.head_run import HeadMaterial
+from charlm.head_training import seconds_per_step, steps_per_epoch
+from charlm.nn.examples import (
     Examples,
     LabelledTexts,
     encode_sentences,
@@ -16,8 +18,6 @@ from charlm.head_data import (
     gathered,
     read_tagged,
 )
-from charlm.head_run import HeadMaterial
-from charlm.head_training import seconds_per_step, steps_per_epoch
 from charlm.request import Asked, count_steps
 from charlm.text import corpus as corpora
 from charlm.text.conll import Places, Sentence

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 from charlm import checkpoint, head_checkpoint, runs
 from charlm.config import HeadConfig, TrainingConfig
 from charlm.course import check_finite, rate_of, state_counters
-from charlm.head_data import Examples
 from charlm.head_training import (
     HeadState,
     HeadStep,
@@ -24,7 +23,8 @@ from charlm.head_training import (
     train_steps,
     validate,
 )
-from charlm.heads import to_arrays
+from charlm.nn.examples import Examples
+from charlm.nn.head import to_arrays
 from charlm.run import (
     SAVE_EVERY_SECONDS,
     SMALL_FILES,

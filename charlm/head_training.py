@@ -43,9 +43,9 @@ from charlm.equations.heads import log_softmax
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
 from charlm.evaluation import Stopped
-from charlm.head_data import Examples, collate, groups
-from charlm.heads import Batch, Head
-from charlm.neighbours import weight_at
+from charlm.nn.examples import Examples, collate, groups
+from charlm.nn.head import Batch, Head
+from charlm.nn.neighbours import weight_at
 from charlm.text.conll import are_chunks, score_spans
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 

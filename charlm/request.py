@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from charlm import recipe
-from charlm.batching import TokenizedText, num_windows, tokenize
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig, are_typed
 from charlm.counts import interpolation as partners
 from charlm.counts import ngram
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import Partner
 from charlm.errors import CheckpointError, FieldError, TextError, UsageError, must_be_one_of
+from charlm.nn.windows import TokenizedText, num_windows, tokenize
 from charlm.run import Material
 from charlm.spelling import train_speller
 from charlm.text import corpus as corpora

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 import charlm
 from charlm import checkpoint, runs, storage
-from charlm.batching import TokenizedText
-from charlm.bidirectional import BidirectionalLM
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.counts.interpolation import Evidence, Partner
 from charlm.counts.interpolation import fit as fit_partner
@@ -33,7 +31,9 @@ from charlm.course import (
 from charlm.course import is_done as is_done
 from charlm.errors import CheckpointError, DivergedError, UsageError
 from charlm.evaluation import Stopped, quick_log_probs
-from charlm.model import RecurrentLM, to_arrays
+from charlm.nn.bidirectional import BidirectionalLM
+from charlm.nn.causal import RecurrentLM, to_arrays
+from charlm.nn.windows import TokenizedText
 from charlm.text.labelled import Labels
 from charlm.text_index import Source
 from charlm.tokenizers.base import Tokenizer

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.batching import from_ids, num_windows, tokenize
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.evaluation import token_log_probs
-from charlm.model import RecurrentLM, to_arrays
+from charlm.nn.causal import RecurrentLM, to_arrays
+from charlm.nn.windows import from_ids, num_windows, tokenize
 from charlm.tokenizers.base import NUM_SPECIALS
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.word import WordTokenizer

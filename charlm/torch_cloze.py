@@ -8,15 +8,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from charlm.batching import Rows, TokenizedText, cut_rows, from_ids, group_rows
-from charlm.bidirectional import BidirectionalLM, Spans, read_sides, spans_of, with_context
 from charlm.cloze import NumpyCloze
 from charlm.cloze import State as Arrays
 from charlm.engine import Details, Ids, empty_details
 from charlm.equations import language_model as equations
 from charlm.evaluation import Stopped, target_log_probs
-from charlm.model import State, to_arrays
-from charlm.products import Product
+from charlm.nn.bidirectional import BidirectionalLM, Spans, read_sides, spans_of, with_context
+from charlm.nn.causal import State, to_arrays
+from charlm.nn.linear import Product
+from charlm.nn.windows import Rows, TokenizedText, cut_rows, from_ids, group_rows
 
 _TOKENS = 16_384  # tokens of a batch, padding included
 _LONGEST = 2048  # tokens of a sequence that is read in one window

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import torch
 
 from charlm.arbiter import NetworkArbiter
-from charlm.batching import TokenizedText, from_ids
 from charlm.config import ModelConfig
 from charlm.decoding import TorchDecoder
 from charlm.engine import Details, Ids, Logits, Predictions
@@ -15,7 +14,8 @@ from charlm.equations import language_model as equations
 from charlm.equations.language_model import ModelWeights
 from charlm.equations.parameters import model_weights
 from charlm.evaluation import Begun, predictions, read, read_on, token_log_probs
-from charlm.model import RecurrentLM, to_arrays
+from charlm.nn.causal import RecurrentLM, to_arrays
+from charlm.nn.windows import TokenizedText, from_ids
 
 
 class TorchEngine:

@@ -18,23 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from charlm import course
-from charlm.batching import (
-    PADDING,
-    Rows,
-    TokenizedText,
-    Window,
-    epoch_groups,
-    num_windows,
-    read_window,
-)
-from charlm.bidirectional import (
-    BidirectionalLM,
-    Sides,
-    network,
-    read_sides,
-    spans_of,
-    whole_groups,
-)
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.course import (
     Course,
@@ -51,14 +34,31 @@ from charlm.course import (
 from charlm.course import state_counters as state_counters
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
-from charlm.model import (
+from charlm.nn.bidirectional import (
+    BidirectionalLM,
+    Sides,
+    network,
+    read_sides,
+    spans_of,
+    whole_groups,
+)
+from charlm.nn.causal import (
     RecurrentLM,
     State,
     detach_state,
     flatten_targets,
     narrow_state,
 )
-from charlm.softmax import TypeSampler, cross_entropy
+from charlm.nn.softmax import TypeSampler, cross_entropy
+from charlm.nn.windows import (
+    PADDING,
+    Rows,
+    TokenizedText,
+    Window,
+    epoch_groups,
+    num_windows,
+    read_window,
+)
 
 _WHOLE = 10**12  # tokens: longer than any row
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from charlm.batching import TokenizedText, from_ids
 from charlm.config import ModelConfig, TrainingConfig
-from charlm.model import RecurrentLM
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.windows import TokenizedText, from_ids
 
 EOS = 1
 

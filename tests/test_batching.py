@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charlm.batching import (
+from charlm.nn.windows import (
     PADDING,
     Rows,
     TokenizedText,

@@ -1,4 +1,4 @@
-"""charlm.bidirectional, charlm.cloze, charlm.torch_cloze: each token from both sides."""
+"""charlm.nn.bidirectional, charlm.cloze, charlm.torch_cloze: each token from both sides."""
 
 import dataclasses
 import itertools
@@ -22,21 +22,21 @@ from tiny import (
 )
 
 from charlm import api, checkpoint, runs, torch_cloze
-from charlm.batching import PADDING, TokenizedText, cut_rows, from_ids
-from charlm.bidirectional import (
-    BidirectionalLM,
-    network,
-    read_sides,
-    spans_of,
-    with_context,
-)
 from charlm.cloze import NumpyCloze
 from charlm.config import CELLS, ModelConfig
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import UsageError
 from charlm.mixed import mixed
-from charlm.model import RecurrentLM, to_arrays
+from charlm.nn.bidirectional import (
+    BidirectionalLM,
+    network,
+    read_sides,
+    spans_of,
+    with_context,
+)
+from charlm.nn.causal import RecurrentLM, to_arrays
+from charlm.nn.windows import PADDING, TokenizedText, cut_rows, from_ids
 from charlm.numpy_engine import NumpyEngine
 from charlm.request import Request
 from charlm.run import Run, fit

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from charlm.cells import OWN_RECURRENCES, RecurrentLayer, make_layer
 from charlm.config import CELLS
 from charlm.equations.language_model import NUM_GATES, NUM_STATES, STEPS, LayerWeights
 from charlm.errors import UsageError
+from charlm.nn.cells import OWN_RECURRENCES, RecurrentLayer, make_layer
 
 OWN = tuple(OWN_RECURRENCES)
 DEVICES = (

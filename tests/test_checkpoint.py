@@ -20,7 +20,7 @@ from tiny import LEVELS, TEXTS, material_of, model_of, tokenizer_of, trained_run
 
 from charlm import checkpoint, runs
 from charlm.errors import CheckpointError
-from charlm.model import from_arrays, to_arrays
+from charlm.nn.causal import from_arrays, to_arrays
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers import base
 

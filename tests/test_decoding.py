@@ -10,7 +10,7 @@ from tiny import model_of
 from charlm.config import CELLS
 from charlm.decoding import TorchDecoder
 from charlm.equations import language_model as equations
-from charlm.model import RecurrentLM
+from charlm.nn.causal import RecurrentLM
 from charlm.torch_engine import TorchEngine
 
 VOCAB_SIZE = 11

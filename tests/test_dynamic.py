@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from tiny import TEXTS, model_of, tokenizer_of
 from torch.nn.functional import cross_entropy
 
-from charlm.batching import from_ids, tokenize
 from charlm.config import CELLS
 from charlm.dynamic import MOST_RATE, DynamicEvaluator
 from charlm.errors import DivergedError, UsageError
 from charlm.evaluation import token_log_probs
-from charlm.model import RecurrentLM, from_arrays, to_arrays
+from charlm.nn.causal import RecurrentLM, from_arrays, to_arrays
+from charlm.nn.windows import from_ids, tokenize
 from charlm.tokenizers.base import EOS_ID
 
 VOCAB_SIZE = 9

@@ -14,7 +14,7 @@ from tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run
 from charlm import api
 from charlm.config import CELLS, ModelConfig, SamplingConfig
 from charlm.equations.parameters import shapes
-from charlm.model import RecurrentLM, to_arrays
+from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.sampling import Sampler
 from charlm.scoring import score_texts

@@ -21,7 +21,7 @@ from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights
 from charlm.errors import TextError, UsageError
 from charlm.filling import cut, fill, split_gaps
-from charlm.model import to_arrays
+from charlm.nn.causal import to_arrays
 from charlm.tokenizers.base import Tokenizer
 from charlm.torch_cloze import TorchCloze
 

@@ -28,7 +28,7 @@ from charlm.head_training import (
     state_arrays,
 )
 from charlm.head_training import train_steps as head_steps
-from charlm.heads import to_arrays
+from charlm.nn.head import to_arrays
 from charlm.run import MOST_ROLLBACKS, RolledBack, Run, Saved
 from charlm.text.conll import score_spans
 from tests.test_heads import KINDS, begun, material_of, same, state_counters

@@ -13,21 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import checkpoint, head_checkpoint, head_data, runs
+from charlm import checkpoint, head_checkpoint, runs
 from charlm.config import CELLS, LONGEST, HeadConfig, TrainingConfig
 from charlm.equations import heads as head_equations
 from charlm.equations.heads import head_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_api import Classifier, Tagger, load_classifier
-from charlm.head_data import (
-    Examples,
-    LabelledTexts,
-    collate,
-    encode_sentences,
-    encode_texts,
-    gathered,
-    groups,
-)
 from charlm.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
 from charlm.head_run import HeadMaterial, fit, restore, save
 from charlm.head_training import (
@@ -46,7 +37,17 @@ from charlm.head_training import (
     validate,
     weighted_cross_entropy,
 )
-from charlm.heads import Head, from_arrays, to_arrays, turn, turned
+from charlm.nn import examples as head_data
+from charlm.nn.examples import (
+    Examples,
+    LabelledTexts,
+    collate,
+    encode_sentences,
+    encode_texts,
+    gathered,
+    groups,
+)
+from charlm.nn.head import Head, from_arrays, to_arrays, turn, turned
 from charlm.run import Run
 from charlm.tokenizers.spelled import SpelledWords
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from tiny import TEXTS, chi_square_p, model_of, tokenizer_of, trained_run, training_config
 
 from charlm import api, checkpoint, runs
-from charlm.batching import epoch_groups, from_ids, read_windows, tokenize
 from charlm.config import CELLS, ModelConfig, SamplingConfig
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights, shapes
@@ -26,7 +25,8 @@ from charlm.evaluation import token_log_probs
 from charlm.head_request import HeadRequest, read_head_texts
 from charlm.marginal import MarginalEngine
 from charlm.mixed import mixed
-from charlm.model import RecurrentLM, detach_state, narrow_state, to_arrays
+from charlm.nn.causal import RecurrentLM, detach_state, narrow_state, to_arrays
+from charlm.nn.windows import epoch_groups, from_ids, read_windows, tokenize
 from charlm.numpy_engine import NumpyEngine
 from charlm.request import Request, read_texts
 from charlm.run import Material, Run, fit

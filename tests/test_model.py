@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from charlm.batching import PADDING
 from charlm.config import CELLS
 from charlm.equations import language_model as equations
-from charlm.model import (
+from charlm.nn.causal import (
     RecurrentLM,
     State,
     detach_state,
@@ -22,6 +21,7 @@ from charlm.model import (
     narrow_state,
     num_parameters,
 )
+from charlm.nn.windows import PADDING
 from charlm.torch_engine import TorchEngine
 from charlm.training import new_state, train_steps
 

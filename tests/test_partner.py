@@ -15,7 +15,7 @@ from charlm.counts.interpolation import LENGTHS, Partner, fit
 from charlm.engine import Engine
 from charlm.errors import CheckpointError
 from charlm.mixture import MixtureEngine
-from charlm.model import to_arrays
+from charlm.nn.causal import to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.partnered import PartneredEngine
 from charlm.torch_engine import TorchEngine

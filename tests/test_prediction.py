@@ -18,7 +18,7 @@ from charlm.config import CELLS, SamplingConfig
 from charlm.equations import language_model as equations
 from charlm.errors import UsageError
 from charlm.metrics import NATS_PER_BIT
-from charlm.model import to_arrays
+from charlm.nn.causal import to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.prediction import NextTokens, next_tokens
 from charlm.sampling import Sampler

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import model_of
 
-from charlm import products
 from charlm.config import CELLS
 from charlm.decoding import TorchDecoder
-from charlm.products import Product
+from charlm.nn import linear as products
+from charlm.nn.linear import Product
 
 
 @pytest.fixture(params=["as it is", "without oneDNN", "with operators that are gone"])

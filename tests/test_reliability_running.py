@@ -28,7 +28,7 @@ from tiny import material_of, model_config, training_config
 from charlm import checkpoint, runs
 from charlm.config import CELLS, ON_NAN, ModelConfig
 from charlm.errors import DivergedError
-from charlm.model import to_arrays
+from charlm.nn.causal import to_arrays
 from charlm.run import MOST_ROLLBACKS, RolledBack, Run, Saved, fit
 from charlm.training import Step, TrainingState, new_state, state_arrays, train_steps
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm import recipe
-from charlm.batching import TokenizedText, from_ids, num_windows
 from charlm.config import CELLS, LEVELS, ModelConfig, TrainingConfig
 from charlm.errors import CharlmError, CheckpointError, TextError, UsageError
+from charlm.nn.windows import TokenizedText, from_ids, num_windows
 from charlm.request import (
     Request,
     Settled,

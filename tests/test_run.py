@@ -19,7 +19,7 @@ from charlm import checkpoint, runs, storage
 from charlm import run as running
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
-from charlm.model import from_arrays
+from charlm.nn.causal import from_arrays
 from charlm.run import Event, Material, Run, Saved, Validated, fit
 from charlm.training import Step, TrainingState, new_state, state_arrays, state_counters
 

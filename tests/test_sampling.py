@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, chi_square_p, model_of, tokenizer_of
 
 from charlm import drawing
-from charlm.batching import tokenize
 from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
 from charlm.engine import Engine
 from charlm.equations import language_model as equations
 from charlm.errors import CharlmError, UsageError
-from charlm.model import to_arrays
+from charlm.nn.causal import to_arrays
+from charlm.nn.windows import tokenize
 from charlm.numpy_engine import NumpyEngine
 from charlm.sampling import MOST_ATTEMPTS, Sample, Sampler
 from charlm.scoring import score_texts

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from charlm import softmax
-from charlm.softmax import Sample, TypeSampler, cross_entropy
+from charlm.nn import softmax
+from charlm.nn.softmax import Sample, TypeSampler, cross_entropy
 from charlm.training import step_generator
 
 

@@ -17,11 +17,11 @@ from tiny import LEVELS, TEXTS, chi_square_p, material_of, model_of, trained_run
 
 import charlm
 from charlm import checkpoint
-from charlm.batching import tokenize
 from charlm.config import SamplingConfig
 from charlm.errors import CheckpointError, UsageError
 from charlm.mixed import mixed
-from charlm.model import to_arrays
+from charlm.nn.causal import to_arrays
+from charlm.nn.windows import tokenize
 from charlm.numpy_engine import NumpyEngine
 from charlm.run import Material
 from charlm.scoring import score_texts

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, engines_of, model_of, tokenizer_of
 
 from charlm import metrics
-from charlm.model import to_arrays
+from charlm.nn.causal import to_arrays
 from charlm.numpy_engine import NumpyEngine
 from charlm.prediction import next_tokens
 from charlm.scoring import TextScore, score_texts

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from charlm.batching import TokenizedText, tokenize
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.engine import Engine
 from charlm.evaluation import quick_log_probs
-from charlm.model import RecurrentLM, to_arrays
+from charlm.nn.causal import RecurrentLM, to_arrays
+from charlm.nn.windows import TokenizedText, tokenize
 from charlm.numpy_engine import NumpyEngine
 from charlm.run import Material, Run, fit
 from charlm.text.corpus import sequence_hashes

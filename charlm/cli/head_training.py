@@ -154,7 +154,7 @@ def _fit(
     """Train to the end or to a signal, and say what came of it."""
     from charlm.cli.held_out import say_none, ways
     from charlm.head_run import fit, save
-    from charlm.heads import to_arrays
+    from charlm.nn.head import to_arrays
 
     material, config = settled.material, settled.training
     split_on = None if settled.model.kind == "tagger" else material.about["split_on"]

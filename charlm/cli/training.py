@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from charlm.batching import TokenizedText
     from charlm.checkpoint import Checkpoint
     from charlm.cli.progress import Display
+    from charlm.nn.windows import TokenizedText
     from charlm.request import Settled
     from charlm.run import Material, Run
     from charlm.training import TrainingState
@@ -113,7 +113,7 @@ def _fit(
     """Train to the end or to a signal, and say what came of it."""
     from charlm.cli.held_out import say_none
     from charlm.cli.progress import TextDisplay
-    from charlm.model import num_parameters
+    from charlm.nn.causal import num_parameters
     from charlm.run import fit
 
     if settled.material.valid is None:
@@ -210,13 +210,13 @@ def _figures(
         return f"{(unknown - float(log_probs.sum())) / number:.4f} nats per token"
 
     if best.config.bidirectional:
-        from charlm.bidirectional import from_arrays as both_sides
+        from charlm.nn.bidirectional import from_arrays as both_sides
         from charlm.torch_cloze import pseudo_log_probs
 
         log_probs, _ = pseudo_log_probs(both_sides(best.config, best.weights), material.valid)
     else:
         from charlm.evaluation import token_log_probs
-        from charlm.model import from_arrays
+        from charlm.nn.causal import from_arrays
 
         log_probs, _ = token_log_probs(from_arrays(best.config, best.weights), material.valid)
     if best.partner is not None:

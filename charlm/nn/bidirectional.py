@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from charlm.batching import Rows, TokenizedText, group_rows
-from charlm.cells import make_layer
 from charlm.config import ModelConfig
 from charlm.equations.parameters import MISSING, Arrays
-from charlm.model import RecurrentLM, State, with_arrays
+from charlm.nn.causal import RecurrentLM, State, with_arrays
+from charlm.nn.cells import make_layer
+from charlm.nn.windows import Rows, TokenizedText, group_rows
 
 _STEPS = 16  # rows longer than that are padded to a multiple of it
 _OVER_GAPS = 4  # one in so many targets is also predicted over a gap, in training

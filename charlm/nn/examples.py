@@ -16,7 +16,7 @@ from torch import Tensor
 
 from charlm.config import LONGEST
 from charlm.errors import TextError
-from charlm.heads import Batch, Words
+from charlm.nn.head import Batch, Words
 from charlm.text.conll import Places, Sentence, Table
 from charlm.text.corpus import read_documents
 from charlm.text.labelled import Labelled

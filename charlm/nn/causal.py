@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.cells import RecurrentLayer, make_layer
 from charlm.config import ModelConfig
 from charlm.equations.language_model import NUM_STATES, LayerWeights
 from charlm.equations.parameters import Arrays, layer_names
+from charlm.nn.cells import RecurrentLayer, make_layer
 
 # Of each layer the (B, H) tensors of its cell: (h, c) or (h,).
 State = tuple[tuple[Tensor, ...], ...]

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.cells import RecurrentLayer, make_layer
 from charlm.config import HeadConfig
 from charlm.equations.heads import output_width
 from charlm.equations.parameters import Arrays
-from charlm.neighbours import MOST_TYPES, Neighbours
+from charlm.nn.cells import RecurrentLayer, make_layer
+from charlm.nn.neighbours import MOST_TYPES, Neighbours
 
 
 class Words(NamedTuple):
