@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from charlm import api
-from charlm.cloze import NumpyCloze
+from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.equations.language_model import Array
 from charlm.filling import fill
 from charlm.scoring import ended

@@ -16,11 +16,11 @@ from bench import machine
 from bench.sample import Letters
 from charlm import recipe
 from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
-from charlm.evaluation import token_log_probs
+from charlm.engines.torch_lm import TorchEngine
+from charlm.engines.torch_passes import token_log_probs
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.windows import from_ids
 from charlm.sampling import Sampler
-from charlm.torch_engine import TorchEngine
 from charlm.training import new_state, train_steps
 
 HEAD = (

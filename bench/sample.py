@@ -6,10 +6,10 @@ import torch
 from bench import machine
 from bench.baselines import PlainLM, plain_sample
 from charlm.config import ModelConfig, SamplingConfig
-from charlm.decoding import TorchDecoder
+from charlm.engines.torch_lm import TorchEngine
+from charlm.engines.torch_steps import TorchDecoder
 from charlm.nn.causal import RecurrentLM
 from charlm.sampling import Sampler
-from charlm.torch_engine import TorchEngine
 
 
 class Letters:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from bench import machine
 from bench.baselines import PlainLM
 from charlm.config import ModelConfig
-from charlm.evaluation import token_log_probs
+from charlm.engines.torch_passes import token_log_probs
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.windows import from_ids
 

@@ -14,14 +14,14 @@ from charlm import checkpoint, filling
 from charlm.arguments import each_text, one_text, several_texts
 from charlm.beginning import log_prob_begins
 from charlm.classifying import log_posterior
-from charlm.cloze import NumpyCloze
 from charlm.config import RUNS, SamplingConfig
 from charlm.counts import interpolation as partner
-from charlm.engine import Engine, Ids, Reader
+from charlm.engines.interpolated import PartneredEngine, PartneredReader
+from charlm.engines.marginal import MarginalEngine
+from charlm.engines.numpy_cloze import NumpyCloze
+from charlm.engines.numpy_lm import NumpyEngine
+from charlm.engines.protocol import Engine, Ids, Reader
 from charlm.errors import UsageError
-from charlm.marginal import MarginalEngine
-from charlm.numpy_engine import NumpyEngine
-from charlm.partnered import PartneredEngine, PartneredReader
 from charlm.prediction import NextTokens, next_tokens
 from charlm.pseudo import PseudoScore, PseudoSummary
 from charlm.sampling import Sample, Sampler, fresh_seed, stands_in
@@ -214,7 +214,7 @@ class LanguageModel:
             return summarise(pieces, self.tokenizer, self.engine_for, unknown=unknown)
         if self.labels is not None:
             raise UsageError("a model with labels cannot learn as it reads: leave out --dynamic.")
-        from charlm.dynamic import DynamicEvaluator
+        from charlm.engines.dynamic import DynamicEvaluator
 
         learner: Reader = DynamicEvaluator(self.model, rate=rate)
         if self.partner is not None:
@@ -328,8 +328,8 @@ class LanguageModel:
             if kind == "numpy":
                 self._clozes[kind] = NumpyCloze(config, weights)
             else:
+                from charlm.engines.torch_cloze import TorchCloze
                 from charlm.nn.bidirectional import from_arrays
-                from charlm.torch_cloze import TorchCloze
 
                 self._clozes[kind] = TorchCloze(from_arrays(config, weights))
         return self._clozes[kind]
@@ -464,8 +464,8 @@ class LanguageModel:
             if kind == "numpy":
                 self._networks[kind] = NumpyEngine(config, weights)
             else:
+                from charlm.engines.torch_lm import TorchEngine
                 from charlm.nn.causal import from_arrays
-                from charlm.torch_engine import TorchEngine
 
                 self._networks[kind] = TorchEngine(from_arrays(config, weights))
         return self._networks[kind]

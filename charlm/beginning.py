@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from charlm.engine import Engine
+from charlm.engines.protocol import Engine
 from charlm.equations.language_model import log_softmax
 from charlm.tokenizers.base import UNK_ID, Tokenizer
 from charlm.tokenizers.beginning import Beginning

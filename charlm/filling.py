@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.cloze import NumpyCloze
+from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.equations import language_model as equations
 from charlm.errors import TextError, UsageError
 from charlm.tokenizers.base import UNK_TEXT, Tokenizer

@@ -39,10 +39,10 @@ from charlm.course import (
 from charlm.course import (
     state_counters as state_counters,
 )
+from charlm.engines.torch_passes import Stopped
 from charlm.equations.heads import log_softmax
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
-from charlm.evaluation import Stopped
 from charlm.nn.examples import Examples, collate, groups
 from charlm.nn.head import Batch, Head
 from charlm.nn.neighbours import weight_at

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from charlm.api import LanguageModel
 from charlm.arguments import one_text, several_texts
 from charlm.config import SamplingConfig
-from charlm.engine import Engine
+from charlm.engines.mixture import MixtureEngine, check_weights, mix, tune
+from charlm.engines.protocol import Engine
 from charlm.errors import UsageError
-from charlm.mixture import MixtureEngine, check_weights, mix, tune
 from charlm.prediction import NextTokens
 from charlm.sampling import united
 from charlm.scoring import TextScore, ended

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charlm import metrics
-from charlm.engine import Engine
+from charlm.engines.protocol import Engine
 from charlm.equations import language_model as equations
 from charlm.errors import UsageError
 from charlm.tokenizers.base import Tokenizer

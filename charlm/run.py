@@ -29,15 +29,15 @@ from charlm.course import (
     state_counters,
 )
 from charlm.course import is_done as is_done
+from charlm.engines.torch_cloze import quick_pseudo_log_probs
+from charlm.engines.torch_passes import Stopped, quick_log_probs
 from charlm.errors import CheckpointError, DivergedError, UsageError
-from charlm.evaluation import Stopped, quick_log_probs
 from charlm.nn.bidirectional import BidirectionalLM
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import TokenizedText
 from charlm.text.labelled import Labels
 from charlm.text_index import Source
 from charlm.tokenizers.base import Tokenizer
-from charlm.torch_cloze import quick_pseudo_log_probs
 from charlm.training import (
     Step,
     TrainingState,

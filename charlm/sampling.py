@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
 from charlm.drawing import draw
-from charlm.engine import Arbiter, Engine
+from charlm.engines.protocol import Arbiter, Engine
 from charlm.errors import CharlmError, UsageError
 from charlm.text.corpus import sequence_hash
 from charlm.tokenizers.base import SPACING, Tokenizer

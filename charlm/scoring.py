@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import metrics
-from charlm.engine import Details, Scorer
+from charlm.engines.protocol import Details, Scorer
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.ids import IdArray
 from charlm.unknown import Unknown

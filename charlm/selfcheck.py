@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engine import Engine, Ids
+from charlm.engines.numpy_lm import NumpyEngine
+from charlm.engines.protocol import Engine, Ids
 from charlm.errors import TextError
 from charlm.mixed import SequenceMixture
-from charlm.numpy_engine import NumpyEngine
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.tokenizers.character import CharacterTokenizer

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import ModelConfig, TrainingConfig
-from charlm.evaluation import token_log_probs
+from charlm.engines.torch_passes import token_log_probs
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import from_ids, num_windows, tokenize
 from charlm.tokenizers.base import NUM_SPECIALS

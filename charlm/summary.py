@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm import metrics
-from charlm.engine import Ids, Reader, Scorer
+from charlm.engines.protocol import Ids, Reader, Scorer
 from charlm.scoring import ended
 from charlm.text import corpus
 from charlm.text.streaming import Piece

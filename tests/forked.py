@@ -114,7 +114,8 @@ def _warm_up(folder: Path) -> None:
     """Import all that a first training and a first sample import."""
     import rich.progress  # noqa: F401
 
-    from charlm import calibration, cli, head_request, torch_cloze  # noqa: F401
+    from charlm import cli
+    from charlm.engines import torch_cloze  # noqa: F401
 
     (folder / "corpus.txt").write_text("the cat sat on the mat\n" * 9)
     (folder / "work").mkdir()

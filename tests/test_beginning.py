@@ -11,7 +11,7 @@ from tiny import LEVELS, TEXTS, engines_of, tokenizer_of
 
 from charlm.beginning import log_prob_begins
 from charlm.config import SamplingConfig
-from charlm.numpy_engine import NumpyEngine
+from charlm.engines.numpy_lm import NumpyEngine
 from charlm.prediction import next_tokens
 from charlm.sampling import Sampler
 from charlm.scoring import score_texts

@@ -1,4 +1,4 @@
-"""charlm.nn.bidirectional, charlm.cloze, charlm.torch_cloze: each token from both sides."""
+"""charlm.nn.bidirectional, charlm.engines.numpy_cloze, charlm.engines.torch_cloze: each token from both sides."""
 
 import dataclasses
 import itertools
@@ -21,9 +21,12 @@ from tiny import (
     training_config,
 )
 
-from charlm import api, checkpoint, runs, torch_cloze
-from charlm.cloze import NumpyCloze
+from charlm import api, checkpoint, runs
 from charlm.config import CELLS, ModelConfig
+from charlm.engines import torch_cloze
+from charlm.engines.numpy_cloze import NumpyCloze
+from charlm.engines.numpy_lm import NumpyEngine
+from charlm.engines.torch_cloze import TorchCloze, pseudo_log_probs, quick_pseudo_log_probs
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import UsageError
@@ -37,11 +40,9 @@ from charlm.nn.bidirectional import (
 )
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import PADDING, TokenizedText, cut_rows, from_ids
-from charlm.numpy_engine import NumpyEngine
 from charlm.request import Request
 from charlm.run import Run, fit
 from charlm.scoring import score_texts
-from charlm.torch_cloze import TorchCloze, pseudo_log_probs, quick_pseudo_log_probs
 from charlm.training import groups_of_epoch, new_state, train_steps
 
 SHAPES: list[dict[str, Any]] = [

@@ -8,10 +8,10 @@ import torch
 from tiny import model_of
 
 from charlm.config import CELLS
-from charlm.decoding import TorchDecoder
+from charlm.engines.torch_lm import TorchEngine
+from charlm.engines.torch_steps import TorchDecoder
 from charlm.equations import language_model as equations
 from charlm.nn.causal import RecurrentLM
-from charlm.torch_engine import TorchEngine
 
 VOCAB_SIZE = 11
 

@@ -15,9 +15,9 @@ from tiny import TEXTS, model_of, tokenizer_of
 from torch.nn.functional import cross_entropy
 
 from charlm.config import CELLS
-from charlm.dynamic import MOST_RATE, DynamicEvaluator
+from charlm.engines.dynamic import MOST_RATE, DynamicEvaluator
+from charlm.engines.torch_passes import token_log_probs
 from charlm.errors import DivergedError, UsageError
-from charlm.evaluation import token_log_probs
 from charlm.nn.causal import RecurrentLM, from_arrays, to_arrays
 from charlm.nn.windows import from_ids, tokenize
 from charlm.tokenizers.base import EOS_ID

@@ -1,4 +1,4 @@
-"""charlm.numpy_engine, charlm.torch_engine, charlm.equations.parameters: the same model, run in two ways."""
+"""charlm.engines.numpy_lm, charlm.engines.torch_lm, charlm.equations.parameters: the same model, run in two ways."""
 
 import itertools
 import subprocess
@@ -13,13 +13,13 @@ from tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run
 
 from charlm import api
 from charlm.config import CELLS, ModelConfig, SamplingConfig
+from charlm.engines.numpy_lm import NumpyEngine
+from charlm.engines.torch_lm import TorchEngine
 from charlm.equations.parameters import shapes
 from charlm.nn.causal import RecurrentLM, to_arrays
-from charlm.numpy_engine import NumpyEngine
 from charlm.sampling import Sampler
 from charlm.scoring import score_texts
 from charlm.text.corpus import sequence_hashes
-from charlm.torch_engine import TorchEngine
 
 SHAPES: list[dict[str, object]] = [
     {},
@@ -102,7 +102,7 @@ def test_large_vocabularies_are_read_in_portions(monkeypatch: pytest.MonkeyPatch
     model = model_of(tokenizer.vocab_size)
     engine = NumpyEngine(model.config, to_arrays(model))
     before = score_texts(engine, tokenizer, TEXTS)
-    monkeypatch.setattr("charlm.numpy_engine._LOGITS", 3 * tokenizer.vocab_size)
+    monkeypatch.setattr("charlm.engines.numpy_lm._LOGITS", 3 * tokenizer.vocab_size)
     for one, other in zip(before, score_texts(engine, tokenizer, TEXTS), strict=True):
         assert one.total_log_prob == pytest.approx(other.total_log_prob, abs=1e-5)
     ids = tokenizer.encode(TEXTS[0])

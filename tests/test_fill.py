@@ -16,14 +16,14 @@ from test_cli import bad, good, lines_of_json
 from tiny import material_of, tokenizer_of, trained_run
 
 from charlm import api
-from charlm.cloze import NumpyCloze
+from charlm.engines.numpy_cloze import NumpyCloze
+from charlm.engines.torch_cloze import TorchCloze
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights
 from charlm.errors import TextError, UsageError
 from charlm.filling import cut, fill, split_gaps
 from charlm.nn.causal import to_arrays
 from charlm.tokenizers.base import Tokenizer
-from charlm.torch_cloze import TorchCloze
 
 VOCAB = 6  # <UNK>, <EOS> and four letters
 

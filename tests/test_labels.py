@@ -18,16 +18,17 @@ from tiny import TEXTS, chi_square_p, model_of, tokenizer_of, trained_run, train
 
 from charlm import api, checkpoint, runs
 from charlm.config import CELLS, ModelConfig, SamplingConfig
+from charlm.engines.marginal import MarginalEngine
+from charlm.engines.numpy_lm import NumpyEngine
+from charlm.engines.torch_lm import TorchEngine
+from charlm.engines.torch_passes import token_log_probs
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
-from charlm.evaluation import token_log_probs
 from charlm.head_request import HeadRequest, read_head_texts
-from charlm.marginal import MarginalEngine
 from charlm.mixed import mixed
 from charlm.nn.causal import RecurrentLM, detach_state, narrow_state, to_arrays
 from charlm.nn.windows import epoch_groups, from_ids, read_windows, tokenize
-from charlm.numpy_engine import NumpyEngine
 from charlm.request import Request, read_texts
 from charlm.run import Material, Run, fit
 from charlm.text.corpus import sequence_hashes
@@ -39,7 +40,6 @@ from charlm.text.labelled import (
     label_of_file,
     read_labelled,
 )
-from charlm.torch_engine import TorchEngine
 from charlm.training import (
     new_state,
     restore_state,

@@ -18,10 +18,10 @@ from charlm.config import SamplingConfig
 from charlm.counts import ngram
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import Partner
+from charlm.engines.mixture import check_weights, tune
+from charlm.engines.torch_passes import token_log_probs
 from charlm.errors import UsageError
-from charlm.evaluation import token_log_probs
 from charlm.mixed import SequenceMixture, TokenMixture, mixed
-from charlm.mixture import check_weights, tune
 from charlm.novelty import index_of
 from charlm.run import Material, Run, Step, fit
 from charlm.spelling import train_speller

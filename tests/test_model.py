@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from charlm.config import CELLS
+from charlm.engines.torch_lm import TorchEngine
 from charlm.equations import language_model as equations
 from charlm.nn.causal import (
     RecurrentLM,
@@ -22,7 +23,6 @@ from charlm.nn.causal import (
     num_parameters,
 )
 from charlm.nn.windows import PADDING
-from charlm.torch_engine import TorchEngine
 from charlm.training import new_state, train_steps
 
 SHAPES = [

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from charlm.counts import ngram
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import LENGTHS, Partner, fit
-from charlm.engine import Engine
+from charlm.engines.interpolated import PartneredEngine
+from charlm.engines.mixture import MixtureEngine
+from charlm.engines.numpy_lm import NumpyEngine
+from charlm.engines.protocol import Engine
+from charlm.engines.torch_lm import TorchEngine
 from charlm.errors import CheckpointError
-from charlm.mixture import MixtureEngine
 from charlm.nn.causal import to_arrays
-from charlm.numpy_engine import NumpyEngine
-from charlm.partnered import PartneredEngine
-from charlm.torch_engine import TorchEngine
 from tests.tiny import model_of
 
 EOS, V = 1, 5

@@ -15,15 +15,15 @@ from tiny import LEVELS, TEXTS, engines_of, material_of, model_of, tokenizer_of,
 
 from charlm import api
 from charlm.config import CELLS, SamplingConfig
+from charlm.engines.numpy_lm import NumpyEngine
+from charlm.engines.torch_lm import TorchEngine
 from charlm.equations import language_model as equations
 from charlm.errors import UsageError
 from charlm.metrics import NATS_PER_BIT
 from charlm.nn.causal import to_arrays
-from charlm.numpy_engine import NumpyEngine
 from charlm.prediction import NextTokens, next_tokens
 from charlm.sampling import Sampler
 from charlm.scoring import score_texts
-from charlm.torch_engine import TorchEngine
 
 TOKENIZERS = {level: tokenizer_of(level) for level in LEVELS}
 ENGINES = engines_of(TOKENIZERS)

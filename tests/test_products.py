@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny import model_of
 
 from charlm.config import CELLS
-from charlm.decoding import TorchDecoder
+from charlm.engines.torch_steps import TorchDecoder
 from charlm.nn import linear as products
 from charlm.nn.linear import Product
 

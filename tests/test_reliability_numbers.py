@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charlm import evaluation, numpy_engine, summary
+from charlm import summary
 from charlm.config import LEVELS, SamplingConfig
-from charlm.engine import Engine, Ids
+from charlm.engines import numpy_lm as numpy_engine
+from charlm.engines import torch_passes as evaluation
+from charlm.engines.protocol import Engine, Ids
 from charlm.equations import language_model as equations
 from charlm.sampling import Sampler
 from charlm.scoring import score_texts

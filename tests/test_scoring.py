@@ -14,15 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charlm import evaluation, metrics
+from charlm import metrics
 from charlm.config import CELLS
+from charlm.engines import torch_passes as evaluation
+from charlm.engines.torch_lm import TorchEngine
+from charlm.engines.torch_passes import quick_log_probs, token_log_probs
 from charlm.equations import language_model as equations
-from charlm.evaluation import quick_log_probs, token_log_probs
 from charlm.nn.causal import RecurrentLM, flatten_targets
 from charlm.nn.windows import PADDING, Rows, TokenizedText, from_ids, group_rows, tokenize
 from charlm.scoring import TextScore, score_texts
 from charlm.tokenizers import Tokenizer, train_tokenizer
-from charlm.torch_engine import TorchEngine
 from tests.tiny import mean_loss
 
 LETTERS = "abcdefgh "

@@ -12,9 +12,9 @@ from tiny import LEVELS, TEXTS, material_of, trained_run
 
 from charlm import api, selfcheck
 from charlm.api import LanguageModel
+from charlm.engines.numpy_lm import NumpyEngine
 from charlm.errors import TextError
 from charlm.mixed import mixed
-from charlm.numpy_engine import NumpyEngine
 from charlm.selfcheck import Check, check_model, drawn_texts, some_texts
 from charlm.spelling import train_speller
 from charlm.text.streaming import Piece

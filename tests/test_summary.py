@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, material_of, model_of, trained_run
 
 from charlm import api, summary
+from charlm.engines.torch_lm import TorchEngine
 from charlm.spelling import train_speller
 from charlm.summary import Summary, summarise
 from charlm.text import corpus
 from charlm.text.streaming import Piece
 from charlm.tokenizers import Tokenizer, train_tokenizer
 from charlm.tokenizers.word import WordTokenizer, count_types
-from charlm.torch_engine import TorchEngine
 from charlm.unknown import Unknown, unknown_of
 
 ODD = [

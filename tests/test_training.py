@@ -21,13 +21,13 @@ from torch import Tensor
 
 from charlm.config import CELLS, ModelConfig, TrainingConfig
 from charlm.course import MOST_SKIPPED, learning_rate
+from charlm.engines.torch_lm import TorchEngine
+from charlm.engines.torch_passes import token_log_probs
 from charlm.equations import language_model as equations
 from charlm.errors import CheckpointError, DivergedError
-from charlm.evaluation import token_log_probs
 from charlm.nn.causal import RecurrentLM, flatten_targets, narrow_state, to_arrays
 from charlm.nn.softmax import Sample, TypeSampler
 from charlm.nn.windows import PADDING, TokenizedText, Window, from_ids, num_windows, read_window
-from charlm.torch_engine import TorchEngine
 from charlm.training import (
     Step,
     TrainingState,

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, engines_of, model_of, tokenizer_of
 
 from charlm import metrics
+from charlm.engines.numpy_lm import NumpyEngine
+from charlm.engines.torch_lm import TorchEngine
 from charlm.nn.causal import to_arrays
-from charlm.numpy_engine import NumpyEngine
 from charlm.prediction import next_tokens
 from charlm.scoring import TextScore, score_texts
 from charlm.tokenizers import train_tokenizer
-from charlm.torch_engine import TorchEngine
 from charlm.unknown import UnknownCharacters
 
 TOKENIZERS = {level: tokenizer_of(level) for level in LEVELS}

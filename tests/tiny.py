@@ -7,16 +7,16 @@ import numpy as np
 import torch
 
 from charlm.config import ModelConfig, TrainingConfig
-from charlm.engine import Engine
-from charlm.evaluation import quick_log_probs
+from charlm.engines.numpy_lm import NumpyEngine
+from charlm.engines.protocol import Engine
+from charlm.engines.torch_lm import TorchEngine
+from charlm.engines.torch_passes import quick_log_probs
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import TokenizedText, tokenize
-from charlm.numpy_engine import NumpyEngine
 from charlm.run import Material, Run, fit
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
-from charlm.torch_engine import TorchEngine
 from charlm.training import new_state
 
 TEXTS = [

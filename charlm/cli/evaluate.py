@@ -143,7 +143,7 @@ def evaluate_cli(
         return
     pieces = sequences_of(files, split_on, encoding, errors)
     if dynamic:
-        from charlm.dynamic import RATES
+        from charlm.engines.dynamic import RATES
 
         rate = RATES[loaded.tokenizer.level] if rate is None else rate
     summary, learning = _summaries(loaded, files, pieces, closed, rate)

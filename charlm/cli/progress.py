@@ -145,8 +145,8 @@ class TextDisplay(Display):
     def sample(self) -> str | None:
         """A few tokens drawn from the model as it is now, if the last were some time ago."""
         from charlm.config import SamplingConfig
+        from charlm.engines.torch_lm import TorchEngine
         from charlm.sampling import Sampler
-        from charlm.torch_engine import TorchEngine
         from charlm.training import weights_for_use
 
         too_early = time.perf_counter() - self.sampled_at < _SAMPLE_EVERY_SECONDS

@@ -210,12 +210,12 @@ def _figures(
         return f"{(unknown - float(log_probs.sum())) / number:.4f} nats per token"
 
     if best.config.bidirectional:
+        from charlm.engines.torch_cloze import pseudo_log_probs
         from charlm.nn.bidirectional import from_arrays as both_sides
-        from charlm.torch_cloze import pseudo_log_probs
 
         log_probs, _ = pseudo_log_probs(both_sides(best.config, best.weights), material.valid)
     else:
-        from charlm.evaluation import token_log_probs
+        from charlm.engines.torch_passes import token_log_probs
         from charlm.nn.causal import from_arrays
 
         log_probs, _ = token_log_probs(from_arrays(best.config, best.weights), material.valid)

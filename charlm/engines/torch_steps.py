@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from charlm.engine import Ids, Logits
+from charlm.engines.protocol import Ids, Logits
+from charlm.engines.torch_passes import read
 from charlm.equations.language_model import NUM_STATES, LayerWeights
-from charlm.evaluation import read
 from charlm.nn.causal import RecurrentLM, State
 from charlm.nn.linear import Product
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlm.config import ModelConfig
-from charlm.engine import (
+from charlm.engines.protocol import (
     Arbiter,
     Decoder,
     Details,

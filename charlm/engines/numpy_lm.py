@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from charlm.arbiter import NetworkArbiter
 from charlm.config import ModelConfig
-from charlm.engine import Details, Ids, Logits, Predictions, score_predictions
+from charlm.engines.arbiter import NetworkArbiter
+from charlm.engines.protocol import Details, Ids, Logits, Predictions, score_predictions
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import Arrays, model_weights
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlm.config import ModelConfig
-from charlm.engine import Details, Ids, Predictions, score_predictions
+from charlm.engines.protocol import Details, Ids, Predictions, score_predictions
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import Arrays, model_weights
 

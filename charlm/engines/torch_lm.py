@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charlm.arbiter import NetworkArbiter
 from charlm.config import ModelConfig
-from charlm.decoding import TorchDecoder
-from charlm.engine import Details, Ids, Logits, Predictions
+from charlm.engines.arbiter import NetworkArbiter
+from charlm.engines.protocol import Details, Ids, Logits, Predictions
+from charlm.engines.torch_passes import Begun, predictions, read, read_on, token_log_probs
+from charlm.engines.torch_steps import TorchDecoder
 from charlm.equations import language_model as equations
 from charlm.equations.language_model import ModelWeights
 from charlm.equations.parameters import model_weights
-from charlm.evaluation import Begun, predictions, read, read_on, token_log_probs
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import TokenizedText, from_ids
 

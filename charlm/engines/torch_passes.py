@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlm.engine import Details, Ids, Predictions, empty_details
+from charlm.engines.protocol import Details, Ids, Predictions, empty_details
 from charlm.nn.causal import RecurrentLM, State, flatten_targets, narrow_state
 from charlm.nn.linear import Product
 from charlm.nn.windows import (

@@ -8,11 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from charlm.cloze import NumpyCloze
-from charlm.cloze import State as Arrays
-from charlm.engine import Details, Ids, empty_details
+from charlm.engines.numpy_cloze import NumpyCloze
+from charlm.engines.numpy_cloze import State as Arrays
+from charlm.engines.protocol import Details, Ids, empty_details
+from charlm.engines.torch_passes import Stopped, target_log_probs
 from charlm.equations import language_model as equations
-from charlm.evaluation import Stopped, target_log_probs
 from charlm.nn.bidirectional import BidirectionalLM, Spans, read_sides, spans_of, with_context
 from charlm.nn.causal import State, to_arrays
 from charlm.nn.linear import Product

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from charlm.engine import Ids
+from charlm.engines.protocol import Ids
 from charlm.errors import DivergedError, UsageError
 from charlm.nn.causal import RecurrentLM, State, detach_state, from_arrays, to_arrays
 from charlm.tokenizers.base import EOS_ID

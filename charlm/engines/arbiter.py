@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charlm.engine import Ids
+from charlm.engines.protocol import Ids
 from charlm.equations import language_model as equations
 
 

@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from charlm.config import ModelConfig
 from charlm.counts.interpolation import Partner
 from charlm.counts.ngram import marked_stream
-from charlm.engine import (
+from charlm.engines.protocol import (
     Arbiter,
     Decoder,
     Details,

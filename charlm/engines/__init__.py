@@ -1,0 +1,1 @@
+"""What runs a trained network: scores given tokens, steps to the next one."""
