@@ -14,8 +14,8 @@ import numpy as np
 from charlm import api
 from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.equations.language_model import Array
-from charlm.filling import fill
-from charlm.scoring import ended
+from charlm.inference.fill import fill
+from charlm.inference.score import ended
 from charlm.text import corpus
 
 _PLACES = 200

@@ -18,9 +18,9 @@ from charlm import recipe
 from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import token_log_probs
+from charlm.inference.sample import Sampler
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.windows import from_ids
-from charlm.sampling import Sampler
 from charlm.training import new_state, train_steps
 
 HEAD = (

@@ -8,8 +8,8 @@ from bench.baselines import PlainLM, plain_sample
 from charlm.config import ModelConfig, SamplingConfig
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_steps import TorchDecoder
+from charlm.inference.sample import Sampler
 from charlm.nn.causal import RecurrentLM
-from charlm.sampling import Sampler
 
 
 class Letters:

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import checkpoint, filling
+from charlm import checkpoint
 from charlm.arguments import each_text, one_text, several_texts
-from charlm.beginning import log_prob_begins
-from charlm.classifying import log_posterior
 from charlm.config import RUNS, SamplingConfig
 from charlm.counts import interpolation as partner
 from charlm.engines.interpolated import PartneredEngine, PartneredReader
@@ -22,16 +20,19 @@ from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine, Ids, Reader
 from charlm.errors import UsageError
-from charlm.prediction import NextTokens, next_tokens
-from charlm.pseudo import PseudoScore, PseudoSummary
-from charlm.sampling import Sample, Sampler, fresh_seed, stands_in
-from charlm.scoring import TextScore, ended, score_texts
-from charlm.summary import Summary, summarise, summarise_whole
+from charlm.inference import fill as filling
+from charlm.inference.alternate import TurnSampler
+from charlm.inference.beginning import log_prob_begins
+from charlm.inference.classify import log_posterior
+from charlm.inference.evaluate import Summary, summarise, summarise_whole
+from charlm.inference.next_token import NextTokens, next_tokens
+from charlm.inference.pseudo import PseudoScore, PseudoSummary
+from charlm.inference.sample import Sample, Sampler, fresh_seed, stands_in
+from charlm.inference.score import TextScore, ended, score_texts
+from charlm.inference.unknown import unknown_of
 from charlm.text.labelled import Labels
 from charlm.text.streaming import Piece
 from charlm.tokenizers.prompt import Prompt
-from charlm.turns import TurnSampler
-from charlm.unknown import unknown_of
 
 if TYPE_CHECKING:
     from charlm.nn.causal import RecurrentLM

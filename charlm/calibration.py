@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charlm import checkpoint, runs
 from charlm.api import LanguageModel
-from charlm.classifying import fit_temperature, log_posterior
+from charlm.inference.classify import fit_temperature, log_posterior
 from charlm.nn.windows import TokenizedText
 from charlm.text.labelled import Labels
 

@@ -32,11 +32,11 @@ from charlm.config import HEADS, RUNS, SPLITS, ModelConfig
 from charlm.counts.interpolation import Partner
 from charlm.equations.parameters import Arrays, shapes
 from charlm.errors import CheckpointError, UsageError
+from charlm.inference.unknown import Speller
 from charlm.storage import DISK, Disk, Entry, parse_json, to_json
 from charlm.text.labelled import Labels
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
-from charlm.unknown import Speller
 
 __all__ = ["to_json"]  # beside what is defined here
 

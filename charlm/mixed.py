@@ -25,13 +25,13 @@ from charlm.config import SamplingConfig
 from charlm.engines.mixture import MixtureEngine, check_weights, mix, tune
 from charlm.engines.protocol import Engine
 from charlm.errors import UsageError
-from charlm.prediction import NextTokens
-from charlm.sampling import united
-from charlm.scoring import TextScore, ended
-from charlm.summary import Summary, wholes
+from charlm.inference.alternate import TurnSampler
+from charlm.inference.evaluate import Summary, wholes
+from charlm.inference.next_token import NextTokens
+from charlm.inference.sample import united
+from charlm.inference.score import TextScore, ended
 from charlm.text import corpus
 from charlm.tokenizers.word import UNKNOWN_WORD
-from charlm.turns import TurnSampler
 
 if TYPE_CHECKING:
     from charlm.text_index import Index

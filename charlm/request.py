@@ -18,6 +18,7 @@ from charlm.counts import ngram
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import Partner
 from charlm.errors import CheckpointError, FieldError, TextError, UsageError, must_be_one_of
+from charlm.inference.unknown import Speller, Unknown, unknown_of
 from charlm.nn.windows import TokenizedText, num_windows, tokenize
 from charlm.run import Material
 from charlm.spelling import train_speller
@@ -31,7 +32,6 @@ from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import UNKNOWN_WORD, WordTokenizer, count_types
 from charlm.training import groups_of_epoch, tokens_per_second, window_length
-from charlm.unknown import Speller, Unknown, unknown_of
 
 _VALIDATION_SHARE = 0.05  # of the time, at most, goes into the quick validations
 _MOST_VALIDATIONS = 40

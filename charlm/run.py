@@ -32,6 +32,7 @@ from charlm.course import is_done as is_done
 from charlm.engines.torch_cloze import quick_pseudo_log_probs
 from charlm.engines.torch_passes import Stopped, quick_log_probs
 from charlm.errors import CheckpointError, DivergedError, UsageError
+from charlm.inference.unknown import Speller
 from charlm.nn.bidirectional import BidirectionalLM
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import TokenizedText
@@ -48,7 +49,6 @@ from charlm.training import (
     train_steps,
     weights_for_use,
 )
-from charlm.unknown import Speller
 
 SAVE_EVERY_SECONDS = 60.0
 _LARGEST_LOG = 2**30

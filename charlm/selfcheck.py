@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine, Ids
 from charlm.errors import TextError
+from charlm.inference.unknown import NamedOrSpelled, Speller
 from charlm.mixed import SequenceMixture
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import WordTokenizer
-from charlm.unknown import NamedOrSpelled, Speller
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.engines.torch_passes import token_log_probs
+from charlm.inference.unknown import Speller, UnknownCharacters
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import from_ids, num_windows, tokenize
 from charlm.tokenizers.base import NUM_SPECIALS
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.word import WordTokenizer
 from charlm.training import groups_of_epoch, new_state, train_steps
-from charlm.unknown import Speller, UnknownCharacters
 
 _MOST_TYPES = 20_000
 _CHARACTERS = 600_000  # to be read in all: a few seconds

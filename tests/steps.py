@@ -17,12 +17,12 @@ from charlm.equations import heads as head_equations
 from charlm.equations.parameters import shapes
 from charlm.errors import CheckpointError
 from charlm.head_api import Classifier, Tagger
+from charlm.inference.unknown import Speller
 from charlm.text.corpus import sequence_hashes
 from charlm.text.labelled import Labels
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.spelled import SpelledWords
-from charlm.unknown import Speller
 
 OTHERS = ("labelled", "bidirectional", "classifier", "tagger")  # models at character level
 TEXTS = ["the cat sat on the mat", "a dog ran to the cat", "to be, or not to be?"]

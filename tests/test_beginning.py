@@ -9,18 +9,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, engines_of, tokenizer_of
 
-from charlm.beginning import log_prob_begins
 from charlm.config import SamplingConfig
 from charlm.engines.numpy_lm import NumpyEngine
-from charlm.prediction import next_tokens
-from charlm.sampling import Sampler
-from charlm.scoring import score_texts
+from charlm.inference.beginning import log_prob_begins
+from charlm.inference.next_token import next_tokens
+from charlm.inference.sample import Sampler
+from charlm.inference.score import score_texts
+from charlm.inference.unknown import Speller, Unknown, unknown_of
 from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.beginning import Beginning
 from charlm.tokenizers.word import WordTokenizer, count_types
-from charlm.unknown import Speller, Unknown, unknown_of
 
 MORE = [*TEXTS, "don't 3.14 (see p. 3)", "'tis  (the) 3.5 dogs' 你好"]
 TOKENIZERS: dict[str, Tokenizer] = {level: tokenizer_of(level, MORE) for level in LEVELS}

@@ -30,6 +30,7 @@ from charlm.engines.torch_cloze import TorchCloze, pseudo_log_probs, quick_pseud
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import UsageError
+from charlm.inference.score import score_texts
 from charlm.mixed import mixed
 from charlm.nn.bidirectional import (
     BidirectionalLM,
@@ -42,7 +43,6 @@ from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import PADDING, TokenizedText, cut_rows, from_ids
 from charlm.request import Request
 from charlm.run import Run, fit
-from charlm.scoring import score_texts
 from charlm.training import groups_of_epoch, new_state, train_steps
 
 SHAPES: list[dict[str, Any]] = [

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from charlm import api, calibration, checkpoint, runs
-from charlm.classifying import (
+from charlm.cli import main
+from charlm.errors import UsageError
+from charlm.inference.classify import (
     LEAST_TEMPERATURE,
     fit_temperature,
     log_posterior,
     report,
 )
-from charlm.cli import main
-from charlm.errors import UsageError
-from charlm.scoring import ended
+from charlm.inference.score import ended
 
 PLACES = st.sampled_from("abc")
 

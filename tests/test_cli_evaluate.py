@@ -15,12 +15,13 @@ import pytest
 import torch
 from test_cli import BEST, TEXT, bad, good
 
-from charlm import checkpoint, runs, selfcheck, summary
+from charlm import checkpoint, runs, selfcheck
 from charlm.cli.block import fields, table
 from charlm.cli.meter import Meter
 from charlm.config import LEVELS, SPLITS
+from charlm.inference import evaluate as summary
+from charlm.inference.evaluate import Summary
 from charlm.selfcheck import Check
-from charlm.summary import Summary
 
 TINY = ("--steps", "20", "--hidden", "16", "--embedding", "8")
 HELD_OUT = "the old bear eats the plum\n\nthe xyzzy sees 你好 😀\n \nthe jay wants it\r\nthe end"

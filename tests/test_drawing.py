@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import chi_square_p
 
-from charlm import drawing
 from charlm.config import SamplingConfig
-from charlm.drawing import draw
+from charlm.inference import draw as drawing
+from charlm.inference.draw import draw
 
 UNK = 0
 

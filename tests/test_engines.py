@@ -16,9 +16,9 @@ from charlm.config import CELLS, ModelConfig, SamplingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.equations.parameters import shapes
+from charlm.inference.sample import Sampler
+from charlm.inference.score import score_texts
 from charlm.nn.causal import RecurrentLM, to_arrays
-from charlm.sampling import Sampler
-from charlm.scoring import score_texts
 from charlm.text.corpus import sequence_hashes
 
 SHAPES: list[dict[str, object]] = [

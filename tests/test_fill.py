@@ -1,4 +1,4 @@
-"""charlm.filling and charlm fill: what may stand in a gap, and figures from both sides."""
+"""charlm.inference.fill and charlm fill: what may stand in a gap, and figures from both sides."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ from charlm.engines.torch_cloze import TorchCloze
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights
 from charlm.errors import TextError, UsageError
-from charlm.filling import cut, fill, split_gaps
+from charlm.inference.fill import cut, fill, split_gaps
 from charlm.nn.causal import to_arrays
 from charlm.tokenizers.base import Tokenizer
 

@@ -8,8 +8,8 @@ import pytest
 from test_cli import bad, good
 
 from charlm import api
-from charlm.comparison import compare, model_of
 from charlm.errors import UsageError
+from charlm.inference.compare import compare, model_of
 from charlm.mixed import mixed
 
 MIXED = "".join(f"The {a} and the {b} sat on the Café mat .\n" for a in "ABCDE" for b in "FGHIJ")

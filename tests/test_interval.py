@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
-from charlm.interval import FEWEST, blocks, bounds, interval, student_t, together
+from charlm.inference.interval import FEWEST, blocks, bounds, interval, student_t, together
 
 Values = NDArray[np.float64]
 TEXTS = 4000  # made up for each figure: its own standard error is then 0.35 %

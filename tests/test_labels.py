@@ -26,6 +26,7 @@ from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_request import HeadRequest, read_head_texts
+from charlm.inference.alternate import TurnSampler
 from charlm.mixed import mixed
 from charlm.nn.causal import RecurrentLM, detach_state, narrow_state, to_arrays
 from charlm.nn.windows import epoch_groups, from_ids, read_windows, tokenize
@@ -47,7 +48,6 @@ from charlm.training import (
     state_counters,
     train_steps,
 )
-from charlm.turns import TurnSampler
 
 L, V = 3, 9
 LABELLED = {"num_labels": L, "label_size": 4}

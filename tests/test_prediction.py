@@ -19,11 +19,11 @@ from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.equations import language_model as equations
 from charlm.errors import UsageError
+from charlm.inference.next_token import NextTokens, next_tokens
+from charlm.inference.sample import Sampler
+from charlm.inference.score import score_texts
 from charlm.metrics import NATS_PER_BIT
 from charlm.nn.causal import to_arrays
-from charlm.prediction import NextTokens, next_tokens
-from charlm.sampling import Sampler
-from charlm.scoring import score_texts
 
 TOKENIZERS = {level: tokenizer_of(level) for level in LEVELS}
 ENGINES = engines_of(TOKENIZERS)

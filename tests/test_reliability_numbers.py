@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charlm import summary
 from charlm.config import LEVELS, SamplingConfig
 from charlm.engines import numpy_lm as numpy_engine
 from charlm.engines import torch_passes as evaluation
 from charlm.engines.protocol import Engine, Ids
 from charlm.equations import language_model as equations
-from charlm.sampling import Sampler
-from charlm.scoring import score_texts
-from charlm.summary import summarise
+from charlm.inference import evaluate as summary
+from charlm.inference.evaluate import summarise
+from charlm.inference.sample import Sampler
+from charlm.inference.score import score_texts
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID, Tokenizer
 from tests.matrix import Tally

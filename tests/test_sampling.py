@@ -11,22 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, chi_square_p, model_of, tokenizer_of
 
-from charlm import drawing
 from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.equations import language_model as equations
 from charlm.errors import CharlmError, UsageError
+from charlm.inference import draw as drawing
+from charlm.inference.sample import MOST_ATTEMPTS, Sample, Sampler
+from charlm.inference.score import score_texts
+from charlm.inference.unknown import Speller
 from charlm.nn.causal import to_arrays
 from charlm.nn.windows import tokenize
-from charlm.sampling import MOST_ATTEMPTS, Sample, Sampler
-from charlm.scoring import score_texts
 from charlm.spelling import train_speller
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.training import new_state, train_steps
-from charlm.unknown import Speller
 
 MEMORISED = "the quick brown fox jumps over the lazy dog!"
 

@@ -20,9 +20,9 @@ from charlm.engines import torch_passes as evaluation
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import quick_log_probs, token_log_probs
 from charlm.equations import language_model as equations
+from charlm.inference.score import TextScore, score_texts
 from charlm.nn.causal import RecurrentLM, flatten_targets
 from charlm.nn.windows import PADDING, Rows, TokenizedText, from_ids, group_rows, tokenize
-from charlm.scoring import TextScore, score_texts
 from charlm.tokenizers import Tokenizer, train_tokenizer
 from tests.tiny import mean_loss
 

@@ -14,12 +14,12 @@ from charlm import api, selfcheck
 from charlm.api import LanguageModel
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.errors import TextError
+from charlm.inference.unknown import Speller, UnknownCharacters
 from charlm.mixed import mixed
 from charlm.selfcheck import Check, check_model, drawn_texts, some_texts
 from charlm.spelling import train_speller
 from charlm.text.streaming import Piece
 from charlm.tokenizers.word import WordTokenizer, count_types
-from charlm.unknown import Speller, UnknownCharacters
 
 SUM = "P of all types"
 EXACT = "log P is that of the equations"

@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, material_of, model_of, trained_run
 
-from charlm import api, summary
+from charlm import api
 from charlm.engines.torch_lm import TorchEngine
+from charlm.inference import evaluate as summary
+from charlm.inference.evaluate import Summary, summarise
+from charlm.inference.unknown import Unknown, unknown_of
 from charlm.spelling import train_speller
-from charlm.summary import Summary, summarise
 from charlm.text import corpus
 from charlm.text.streaming import Piece
 from charlm.tokenizers import Tokenizer, train_tokenizer
 from charlm.tokenizers.word import WordTokenizer, count_types
-from charlm.unknown import Unknown, unknown_of
 
 ODD = [
     "the xyzzy sat, on the mat!",

@@ -21,17 +21,23 @@ from charlm.config import SamplingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.errors import CheckpointError, UsageError
+from charlm.inference.score import score_texts
+from charlm.inference.unknown import (
+    NUM_SCALARS,
+    NothingUnknown,
+    Speller,
+    UnknownCharacters,
+    unknown_of,
+)
 from charlm.mixed import mixed
 from charlm.nn.causal import to_arrays
 from charlm.nn.windows import tokenize
 from charlm.run import Material
-from charlm.scoring import score_texts
 from charlm.selfcheck import check_model
 from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.word import WordTokenizer, count_types
-from charlm.unknown import NUM_SCALARS, NothingUnknown, Speller, UnknownCharacters, unknown_of
 
 STRANGE = ["xyzzy", "你好 😀", "\0\x1b[31m", "the xyzzy sat, 9!", "é" * 40, "", "\ud800 b"]
 

@@ -11,11 +11,11 @@ from tiny import LEVELS, TEXTS, engines_of, model_of, tokenizer_of
 from charlm import metrics
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine
+from charlm.inference.next_token import next_tokens
+from charlm.inference.score import TextScore, score_texts
+from charlm.inference.unknown import UnknownCharacters
 from charlm.nn.causal import to_arrays
-from charlm.prediction import next_tokens
-from charlm.scoring import TextScore, score_texts
 from charlm.tokenizers import train_tokenizer
-from charlm.unknown import UnknownCharacters
 
 TOKENIZERS = {level: tokenizer_of(level) for level in LEVELS}
 TOKENIZERS["pretokenized"] = train_tokenizer(TEXTS, level="word", pretokenized=True, min_count=1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.cli.terminal import number
 
 if TYPE_CHECKING:
-    from charlm.summary import Summary
+    from charlm.inference.evaluate import Summary
 
 
 def fields(summary: "Summary", unit: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from charlm.config import RUNS
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.comparison import Comparison
+    from charlm.inference.compare import Comparison
 
 _COLUMNS = 80
 
@@ -56,7 +56,7 @@ def compare_cli(
     if seed < 0:
         raise UsageError(f"--seed must not be negative, got {seed}.")
     from charlm import api
-    from charlm.comparison import compare, model_of
+    from charlm.inference.compare import compare, model_of
 
     models = (api.load(one, root=root), api.load(other, root=root))
     documents = [document.text for document in documents_of(files, encoding, errors)]

@@ -22,8 +22,8 @@ from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
+    from charlm.inference.evaluate import Summary
     from charlm.selfcheck import Check
-    from charlm.summary import Summary
     from charlm.text.labelled import Labelled
     from charlm.text.streaming import Piece
 

@@ -12,7 +12,7 @@ from charlm.cli.terminal import out, out_json, safe_text, say, visible
 
 if TYPE_CHECKING:
     from charlm.cli.page import Page
-    from charlm.scoring import TextScore
+    from charlm.inference.score import TextScore
 
 _SUMS = (
     "total_log_prob",

@@ -19,7 +19,7 @@ from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
-    from charlm.filling import Filling, Fillings
+    from charlm.inference.fill import Filling, Fillings
 
 _TOP = 10
 _COLUMNS = 80

@@ -12,7 +12,7 @@ from charlm.errors import TextError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
-    from charlm.scoring import TextScore
+    from charlm.inference.score import TextScore
 
 
 class Shows(Protocol):

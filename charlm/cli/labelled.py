@@ -13,7 +13,7 @@ from charlm.cli.terminal import cut, number, out, out_json, safe_text, say, say_
 from charlm.errors import TextError
 
 if TYPE_CHECKING:
-    from charlm.classifying import Report
+    from charlm.inference.classify import Report
     from charlm.text.labelled import Labelled, LabelSource
 
 WIDEST = 24  # columns of a label
@@ -35,7 +35,7 @@ def judge(
     tsv: bool,
 ) -> None:
     """Classify texts whose labels are known, and tell the figures."""
-    from charlm.classifying import report
+    from charlm.inference.classify import report
 
     classifier, split_on_in_files = classifier_of(model, root, alone=alone)
     split_on = split_on_in_files if source.is_of_files else None

@@ -16,7 +16,7 @@ from charlm.cli.records import Columns, JsonLines, Record, as_cell, as_json
 from charlm.text.tables import Csv, Rows, Tabs
 
 if TYPE_CHECKING:
-    from charlm.scoring import TextScore
+    from charlm.inference.score import TextScore
     from charlm.text.streaming import Line
 
 NAMES = ("total_score", "rank_in_group")

@@ -17,7 +17,7 @@ from charlm.cli.terminal import cut, is_live, out, out_json, say, say_loading, v
 from charlm.config import RUNS
 
 if TYPE_CHECKING:
-    from charlm.prediction import NextToken, NextTokens
+    from charlm.inference.next_token import NextToken, NextTokens
 
 _TOP = 20
 RULES: Rules = (

@@ -146,7 +146,7 @@ class TextDisplay(Display):
         """A few tokens drawn from the model as it is now, if the last were some time ago."""
         from charlm.config import SamplingConfig
         from charlm.engines.torch_lm import TorchEngine
-        from charlm.sampling import Sampler
+        from charlm.inference.sample import Sampler
         from charlm.training import weights_for_use
 
         too_early = time.perf_counter() - self.sampled_at < _SAMPLE_EVERY_SECONDS

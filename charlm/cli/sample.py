@@ -18,7 +18,7 @@ from charlm.errors import TextError, UsageError
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
     from charlm.config import SamplingConfig
-    from charlm.sampling import Sample, Sampler
+    from charlm.inference.sample import Sample, Sampler
 
 RULES: Rules = (
     *options.MIXING,
@@ -97,7 +97,7 @@ def sample_cli(
     charlm sample --model names --label Russian --n 20
     """
     from charlm.config import SamplingConfig
-    from charlm.sampling import fresh_seed
+    from charlm.inference.sample import fresh_seed
 
     text = read_beginning(prompt, prompt_file, ways="--prompt or --prompt-file")
     loaded = load_models(model, root, weights, tune, alone=alone, label=label)

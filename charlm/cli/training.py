@@ -234,7 +234,7 @@ def _figures(
 def _calibrate(path: Path, valid: "TokenizedText", say: Callable[[str], None]) -> None:
     """Fit how sure the model is of labels, and say how good it is at them."""
     from charlm.calibration import calibrate
-    from charlm.classifying import report
+    from charlm.inference.classify import report
 
     begun = time.perf_counter()
     found = calibrate(path, valid)

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.classifying import LEAST_TEMPERATURE, MOST_TEMPERATURE
 from charlm.errors import CheckpointError, TextError, UsageError
+from charlm.inference.classify import LEAST_TEMPERATURE, MOST_TEMPERATURE
 from charlm.text import corpus
 from charlm.text.fields import label_of, object_of, text_of
 from charlm.text.files import plain_name

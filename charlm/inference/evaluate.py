@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from charlm import metrics
 from charlm.engines.protocol import Ids, Reader, Scorer
-from charlm.scoring import ended
+from charlm.inference.score import ended
+from charlm.inference.unknown import Unknown
 from charlm.text import corpus
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import Tokenizer
-from charlm.unknown import Unknown
 
 # Sequences are scored some at a time: so many characters, more where that would be few sequences
 # (they are read side by side), but never more than a text may have that is scored whole.

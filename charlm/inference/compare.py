@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from charlm import metrics
 from charlm.errors import UsageError
-from charlm.interval import RESAMPLES, blocks, interval, together
-from charlm.scoring import TextScore
+from charlm.inference.interval import RESAMPLES, blocks, interval, together
+from charlm.inference.score import TextScore
 from charlm.text import corpus
 from charlm.tokenizers.base import CASE, FORMS, SPACING, Tokenizer
 from charlm.tokenizers.word import UNKNOWN_WORD

@@ -7,9 +7,9 @@ do not add up to 1. So nothing here goes by the names that log-probabilities hav
 
 import dataclasses
 
-from charlm.scoring import TextScore, TokenScore
-from charlm.summary import Summary
-from charlm.words import WordScore
+from charlm.inference.evaluate import Summary
+from charlm.inference.score import TextScore, TokenScore
+from charlm.inference.words import WordScore
 
 
 @dataclasses.dataclass(frozen=True)

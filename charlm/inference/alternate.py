@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
 from charlm.errors import UsageError
-from charlm.sampling import BATCH_SIZE, Knows, Sample, united
+from charlm.inference.sample import BATCH_SIZE, Knows, Sample, united
 
 _TURN = 0x7075  # sets the draws of models apart from those of tokens
 

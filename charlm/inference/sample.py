@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
-from charlm.drawing import draw
 from charlm.engines.protocol import Arbiter, Engine
 from charlm.errors import CharlmError, UsageError
+from charlm.inference.draw import draw
+from charlm.inference.unknown import Speller, unknown_of
 from charlm.text.corpus import sequence_hash
 from charlm.tokenizers.base import SPACING, Tokenizer
 from charlm.tokenizers.normalizing import folded
 from charlm.tokenizers.prompt import Prompt
 from charlm.tokenizers.word import UNKNOWN_WORD
-from charlm.unknown import Speller, unknown_of
 
 BATCH_SIZE = 256
 MOST_ATTEMPTS = 100  # at a sequence that is not in the training text

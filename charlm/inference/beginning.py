@@ -13,9 +13,9 @@ import numpy as np
 
 from charlm.engines.protocol import Engine
 from charlm.equations.language_model import log_softmax
+from charlm.inference.unknown import Unknown
 from charlm.tokenizers.base import UNK_ID, Tokenizer
 from charlm.tokenizers.beginning import Beginning
-from charlm.unknown import Unknown
 
 
 def log_prob_begins(

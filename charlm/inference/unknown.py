@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import ModelConfig, SamplingConfig
-from charlm.drawing import draw
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
+from charlm.inference.draw import draw
 from charlm.tokenizers.base import NUM_SPECIALS, UNK_TEXT, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain

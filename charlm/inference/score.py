@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from charlm import metrics
 from charlm.engines.protocol import Details, Scorer
+from charlm.inference.unknown import Unknown
+from charlm.inference.words import WordScore, word_scores
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.ids import IdArray
-from charlm.unknown import Unknown
-from charlm.words import WordScore, word_scores
 
 
 class TokenScore(NamedTuple):

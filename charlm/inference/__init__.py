@@ -1,0 +1,1 @@
+"""What one asks of a model: scores, samples, next tokens, gaps, comparisons."""
