@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import checkpoint
 from charlm.arguments import each_text, one_text, several_texts
+from charlm.checkpoints import step as checkpoint
 from charlm.config import RUNS, SamplingConfig
 from charlm.counts import interpolation as partner
 from charlm.engines.interpolated import PartneredEngine, PartneredReader

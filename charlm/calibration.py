@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import checkpoint, runs
 from charlm.api import LanguageModel
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
 from charlm.inference.classify import fit_temperature, log_posterior
 from charlm.nn.windows import TokenizedText
 from charlm.text.labelled import Labels

@@ -9,7 +9,9 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-from charlm import checkpoint, head_checkpoint, runs
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import head_step as head_checkpoint
+from charlm.checkpoints import step as checkpoint
 from charlm.config import HeadConfig, TrainingConfig
 from charlm.course import check_finite, rate_of, state_counters
 from charlm.head_training import (

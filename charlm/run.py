@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 import charlm
-from charlm import checkpoint, runs, storage
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import disk as storage
+from charlm.checkpoints import step as checkpoint
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.counts.interpolation import Evidence, Partner
 from charlm.counts.interpolation import fit as fit_partner

@@ -19,7 +19,8 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from charlm import runs, storage
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import disk as storage
 from charlm.errors import CheckpointError
 from charlm.suffixes import END, SuffixArray, is_order
 from charlm.tokenizers.character import code_points

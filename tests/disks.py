@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from charlm import storage
-from charlm.storage import Disk
+from charlm.checkpoints import disk as storage
+from charlm.checkpoints.disk import Disk
 
 Tree = dict[str, bytes | None]  # paths below a directory; None is a directory
 

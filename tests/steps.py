@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from charlm import api, checkpoint, head_checkpoint, runs, storage
+from charlm import api
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import disk as storage
+from charlm.checkpoints import head_step as head_checkpoint
+from charlm.checkpoints import step as checkpoint
 from charlm.config import HEADS, HeadConfig, ModelConfig
 from charlm.counts import ngram
 from charlm.counts.cache import Cache

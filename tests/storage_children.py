@@ -19,7 +19,9 @@ import filelock  # noqa: F401 - so that no child has to
 import safetensors.numpy  # noqa: F401
 from steps import files_of, read_all, save_and_rotate
 
-from charlm import checkpoint, runs, storage
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import disk as storage
+from charlm.checkpoints import step as checkpoint
 from charlm.errors import LockedError
 
 

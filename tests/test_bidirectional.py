@@ -21,7 +21,9 @@ from tiny import (
     training_config,
 )
 
-from charlm import api, checkpoint, runs
+from charlm import api
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
 from charlm.config import CELLS, ModelConfig
 from charlm.engines import torch_cloze
 from charlm.engines.numpy_cloze import NumpyCloze

@@ -18,7 +18,8 @@ import torch
 from steps import forge, read_all, read_manifest, write_manifest
 from tiny import LEVELS, TEXTS, material_of, model_of, tokenizer_of, trained_run
 
-from charlm import checkpoint, runs
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
 from charlm.errors import CheckpointError
 from charlm.nn.causal import from_arrays, to_arrays
 from charlm.text.corpus import sequence_hashes

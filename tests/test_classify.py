@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from charlm import api, calibration, checkpoint, runs
+from charlm import api, calibration
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
 from charlm.cli import main
 from charlm.errors import UsageError
 from charlm.inference.classify import (

@@ -15,7 +15,9 @@ import pytest
 import torch
 from test_cli import BEST, TEXT, bad, good
 
-from charlm import checkpoint, runs, selfcheck
+from charlm import selfcheck
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
 from charlm.cli.block import fields, table
 from charlm.cli.meter import Meter
 from charlm.config import LEVELS, SPLITS

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from charlm import runs, storage
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import disk as storage
 from charlm.cli import rm
 from charlm.errors import CheckpointError, LockedError
 from tests.helpers_cli import Ended, charlm

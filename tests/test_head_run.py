@@ -12,7 +12,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from charlm import head_checkpoint, head_training, runs
+from charlm import head_training
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import head_step as head_checkpoint
 from charlm.config import CELLS, TrainingConfig
 from charlm.course import learning_rate, set_counters
 from charlm.errors import CheckpointError, DivergedError

@@ -13,7 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import checkpoint, head_checkpoint, runs
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import head_step as head_checkpoint
+from charlm.checkpoints import step as checkpoint
 from charlm.config import CELLS, LONGEST, HeadConfig, TrainingConfig
 from charlm.equations import heads as head_equations
 from charlm.equations.heads import head_weights, shapes

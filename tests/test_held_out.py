@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from tiny import material_of, model_config, training_config
 
-from charlm import checkpoint, runs
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
 from charlm.cli.border import is_out_of_memory
 from charlm.run import RolledBack, Run, Validated, fit
 from charlm.text.overlap import overlap
@@ -307,7 +308,7 @@ def test_memory_that_runs_out_is_named_as_that(
 def test_a_save_without_memory_is_an_error_and_no_end_of_the_process() -> None:
     """Where a save finds no memory it raises MemoryError, and the process goes on."""
     code = (
-        "import resource, numpy as np; from charlm.checkpoint import arrays_to_bytes\n"
+        "import resource, numpy as np; from charlm.checkpoints.step import arrays_to_bytes\n"
         "arrays = {'a': np.zeros(25_000_000, np.float32)}\n"
         "arrays_to_bytes({'a': np.zeros(9, np.float32)})\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"

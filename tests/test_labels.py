@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TEXTS, chi_square_p, model_of, tokenizer_of, trained_run, training_config
 
-from charlm import api, checkpoint, runs
+from charlm import api
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
 from charlm.config import CELLS, ModelConfig, SamplingConfig
 from charlm.engines.marginal import MarginalEngine
 from charlm.engines.numpy_lm import NumpyEngine

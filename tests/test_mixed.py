@@ -11,8 +11,10 @@ import pytest
 from tiny import TEXTS, material_of, model_config, trained_run, training_config
 from typer.testing import CliRunner
 
-from charlm import api, checkpoint, runs, text_index
+from charlm import api, text_index
 from charlm.api import LanguageModel
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
 from charlm.cli.app import app
 from charlm.config import SamplingConfig
 from charlm.counts import ngram

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from steps import forge, load
 from tiny import material_of, model_config, training_config
 
-from charlm import checkpoint, runs
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
 from charlm.config import CELLS, ON_NAN, ModelConfig
 from charlm.errors import DivergedError
 from charlm.nn.causal import to_arrays

@@ -33,7 +33,9 @@ from steps import (
 )
 
 import charlm
-from charlm import checkpoint, runs, storage
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import disk as storage
+from charlm.checkpoints import step as checkpoint
 from charlm.cli.border import guarded
 from charlm.errors import CheckpointError
 from tests.matrix import Tally

@@ -21,7 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from steps import files_of, read_all, save_and_rotate
 
 import charlm
-from charlm import checkpoint, runs, storage
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import disk as storage
+from charlm.checkpoints import step as checkpoint
 from charlm.cli.training import _free
 from charlm.config import RUNS
 from charlm.errors import CharlmError, CheckpointError, LockedError, UsageError

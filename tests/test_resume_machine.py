@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tiny import material_of, model_config, training_config
 
-from charlm import checkpoint, runs
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
 from charlm.config import TrainingConfig
 from charlm.run import Material, Run, Saved, Step, fit
 from charlm.training import new_state

@@ -15,8 +15,10 @@ import pytest
 import torch
 from tiny import TEXTS, material_of, mean_loss, model_config, trained_run, training_config
 
-from charlm import checkpoint, runs, storage
 from charlm import run as running
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import disk as storage
+from charlm.checkpoints import step as checkpoint
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
 from charlm.nn.causal import from_arrays

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import runs
-from charlm.checkpoint import save_step
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints.step import save_step
 from charlm.errors import CheckpointError, UsageError
 
 

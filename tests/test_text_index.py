@@ -11,7 +11,8 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import runs, text_index
+from charlm import text_index
+from charlm.checkpoints import directory as runs
 from charlm.errors import CheckpointError
 from charlm.novelty import index_of, measure, samples_of
 from charlm.text.corpus import sequence_hashes

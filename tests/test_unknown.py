@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, chi_square_p, material_of, model_of, trained_run
 
 import charlm
-from charlm import checkpoint
+from charlm.checkpoints import step as checkpoint
 from charlm.config import SamplingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine

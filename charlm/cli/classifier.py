@@ -67,7 +67,7 @@ def classifier_of(model: str | None, root: Path, *, alone: bool) -> tuple[Classi
     The newest finished run is taken where none is named, be it a classifier or a language model.
     Raises UsageError if it knows no labels.
     """
-    from charlm import runs
+    from charlm.checkpoints import directory as runs
 
     path = runs.find_any(model, root)
     if runs.kind_of(path) == "classifier":

@@ -13,7 +13,7 @@ _WIDTH = 66  # columns beside the names of the rows
 
 def show_head(path: Path, *, json: bool) -> None:
     """Describe the head of a step directory."""
-    from charlm import head_checkpoint
+    from charlm.checkpoints import head_step as head_checkpoint
 
     loaded = head_checkpoint.load(path)
     config, info = loaded.config, held_out.figures(loaded.info)

@@ -40,8 +40,8 @@ def train_head(
             raise UsageError(f"{option} is for language models, not for a {kind}.")
     say("charlm: starting")
     with Signals() as signals:
-        from charlm import runs
-        from charlm.head_checkpoint import reader_hash
+        from charlm.checkpoints import directory as runs
+        from charlm.checkpoints.head_step import reader_hash
         from charlm.head_request import HeadRequest, settle_head
         from charlm.head_training import new_head_state
         from charlm.run import Run
@@ -97,7 +97,7 @@ def _continued(
 
     Raises UsageError saying what differs if something is asked that the run was not begun with.
     """
-    from charlm import head_checkpoint
+    from charlm.checkpoints import head_step as head_checkpoint
     from charlm.config import HeadConfig, TrainingConfig
     from charlm.head_request import (
         HeadRequest,

@@ -39,7 +39,9 @@ def info_cli(
     charlm info poems
     """
     model = name if name is not None else model
-    from charlm import checkpoint, runs, text_index
+    from charlm import text_index
+    from charlm.checkpoints import directory as runs
+    from charlm.checkpoints import step as checkpoint
 
     if runs.kind_of(path := runs.find_any(model, root)) != runs.LANGUAGE_MODEL:
         show_head(path, json=json)
@@ -133,7 +135,7 @@ def list_cli(
     \b
     charlm list
     """
-    from charlm import runs
+    from charlm.checkpoints import directory as runs
 
     there = runs.below(root)
     if not there:
@@ -149,11 +151,12 @@ def list_cli(
 
 def _row(run: Path) -> dict[str, Any]:
     """What is told of a run, without loading its model; what cannot be read is None."""
-    from charlm import checkpoint, runs
+    from charlm.checkpoints import directory as runs
+    from charlm.checkpoints import step as checkpoint
+    from charlm.checkpoints.disk import parse_json
     from charlm.config import HeadConfig, ModelConfig
     from charlm.equations import heads as head_equations
     from charlm.equations import parameters as weights
-    from charlm.storage import parse_json
 
     best, kind = runs.best_step(run), runs.kind_of(run)
     row: dict[str, Any] = {

@@ -8,7 +8,7 @@ from charlm.cli.options import MODEL_OPTIONS, TRAINING_OPTIONS
 from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.checkpoint import Checkpoint
+    from charlm.checkpoints.step import Checkpoint
     from charlm.config import HeadConfig, ModelConfig, TrainingConfig
     from charlm.course import Course
     from charlm.head_request import HeadRequest
@@ -23,7 +23,7 @@ READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they g
 
 def existing(name: str | None, root: Path) -> Path:
     """The run to go on with: the one named, or the one last written to."""
-    from charlm import runs
+    from charlm.checkpoints import directory as runs
 
     if name is not None:
         return runs.named(name, root)
@@ -47,8 +47,8 @@ def continued(
     """
     import dataclasses
 
-    from charlm import checkpoint
     from charlm.calibration import is_due
+    from charlm.checkpoints import step as checkpoint
     from charlm.config import ModelConfig, TrainingConfig
     from charlm.request import Request, Settled, fix_steps, material_of, read_texts
 

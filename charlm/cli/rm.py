@@ -24,7 +24,7 @@ def rm_cli(
     \b
     charlm rm old --yes
     """
-    from charlm import runs
+    from charlm.checkpoints import directory as runs
 
     paths = [root / runs.check_name(name) for name in names]
     for path in paths:  # all of them before the first is deleted

@@ -22,7 +22,8 @@ def tokenize_cli(
     charlm tokenize "Cats average 15 hours of sleep a day."
     """
     say_loading()
-    from charlm import checkpoint, runs
+    from charlm.checkpoints import directory as runs
+    from charlm.checkpoints import step as checkpoint
 
     if text == "-":
         text = read_utf8(text)

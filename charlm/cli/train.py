@@ -374,7 +374,7 @@ def _heads(
     """Whether each kind of head is asked for, or is what a run to go on with is."""
     kind = ""
     if resume and not (classifier or tagger):
-        from charlm.runs import kind_of
+        from charlm.checkpoints.directory import kind_of
 
         kind = kind_of(existing(name, root))
     yield "classifier", classifier or kind == "classifier"

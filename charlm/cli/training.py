@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from charlm.checkpoint import Checkpoint
+    from charlm.checkpoints.step import Checkpoint
     from charlm.cli.progress import Display
     from charlm.nn.windows import TokenizedText
     from charlm.request import Settled
@@ -40,7 +40,9 @@ def train(
     """Train, showing progress, until the budget is spent or a signal comes."""
     say("charlm: starting")  # something to look at while torch is being imported
     with Signals() as signals:
-        from charlm import checkpoint, runs, text_index
+        from charlm import text_index
+        from charlm.checkpoints import directory as runs
+        from charlm.checkpoints import step as checkpoint
         from charlm.request import Request, settle
         from charlm.run import Run
         from charlm.training import new_state
@@ -142,7 +144,7 @@ def carry_out(
     quiet: bool,
 ) -> None:
     """Train to the end; at a signal say how to go on, and raise SystemExit."""
-    from charlm import runs
+    from charlm.checkpoints import directory as runs
     from charlm.cli.progress import show
 
     say(f"run: {run.path}, {num_parameters:,} parameters; Ctrl-C saves and stops")
@@ -165,7 +167,8 @@ def carry_out(
 
 def _report(run: "Run", settled: "Settled", say: Callable[[str], None]) -> None:
     """Name the next commands, and end with the validation loss of the best step, exactly."""
-    from charlm import checkpoint, runs
+    from charlm.checkpoints import directory as runs
+    from charlm.checkpoints import step as checkpoint
     from charlm.cli.held_out import ways
 
     best = checkpoint.load(runs.best_step(run.path))

@@ -17,12 +17,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from charlm import checkpoint, runs
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import step as checkpoint
+from charlm.checkpoints.disk import check_parts, parse_json
 from charlm.config import RUNS, HeadConfig
 from charlm.equations.heads import shapes
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
-from charlm.storage import check_parts, parse_json
 from charlm.text.conll import is_tag
 from charlm.text.labelled import MOST_CHARACTERS
 from charlm.tokenizers import tokenizer_from_files

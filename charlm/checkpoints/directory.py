@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from charlm import storage
+from charlm.checkpoints import disk as storage
+from charlm.checkpoints.disk import DISK, Disk, parse_json, to_json
 from charlm.config import HEADS, RUNS
 from charlm.errors import CheckpointError, UsageError, did_you_mean
-from charlm.storage import DISK, Disk, parse_json, to_json
 
 COPIES = 3  # of a step, at most: the best, the last, and the one being written
 MOST_TRIES = 50  # at a run in which steps come and go while one is looked for

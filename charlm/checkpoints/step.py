@@ -27,13 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import runs, storage
+from charlm.checkpoints import directory as runs
+from charlm.checkpoints import disk as storage
+from charlm.checkpoints.disk import DISK, Disk, Entry, parse_json, to_json
 from charlm.config import HEADS, RUNS, SPLITS, ModelConfig
 from charlm.counts.interpolation import Partner
 from charlm.equations.parameters import Arrays, shapes
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.unknown import Speller
-from charlm.storage import DISK, Disk, Entry, parse_json, to_json
 from charlm.text.labelled import Labels
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
