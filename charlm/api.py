@@ -36,8 +36,8 @@ from charlm.tokenizers.prompt import Prompt
 
 if TYPE_CHECKING:
     from charlm.nn.causal import RecurrentLM
-    from charlm.novelty import Novelty
-    from charlm.text_index import Index
+    from charlm.novelty.index import Index
+    from charlm.novelty.measure import Novelty
 
 # A job is small if NumPy is done with it before torch would have been imported. What a token
 # costs: each weight is read and used once, and each layer takes a dozen calls. A prompt is read
@@ -341,7 +341,7 @@ class LanguageModel:
         A prompt that they begin with was given, and is not counted; options are the n of n-grams,
         as for novelty.measure. Raises CheckpointError if the run keeps no index.
         """
-        from charlm.novelty import measure, samples_of
+        from charlm.novelty.measure import measure, samples_of
 
         one_text(prompt, "prompt")
         texts = several_texts(texts, "texts")
@@ -364,7 +364,7 @@ class LanguageModel:
     @functools.cached_property
     def index(self) -> "Index":
         """The index of the training text. Raises CheckpointError if the run keeps none."""
-        from charlm import text_index
+        from charlm.novelty import index as text_index
 
         about = self.checkpoint.info.get("text")
         fingerprint = about.get("fingerprint") if isinstance(about, dict) else None

@@ -34,7 +34,7 @@ from charlm.text import corpus
 from charlm.tokenizers.word import UNKNOWN_WORD
 
 if TYPE_CHECKING:
-    from charlm.text_index import Index
+    from charlm.novelty.index import Index
 
 
 def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> LanguageModel:
@@ -119,7 +119,7 @@ class _Mixed(LanguageModel):
     @functools.cached_property
     def index(self) -> "Index":
         """The index of all training texts. Raises CheckpointError if a run keeps none."""
-        from charlm import text_index
+        from charlm.novelty import index as text_index
 
         return text_index.united([model.index for model in self.models], self.normalise)
 

@@ -20,13 +20,13 @@ from charlm.counts.interpolation import Partner
 from charlm.errors import CheckpointError, FieldError, TextError, UsageError, must_be_one_of
 from charlm.inference.unknown import Speller, Unknown, unknown_of
 from charlm.nn.windows import TokenizedText, num_windows, tokenize
+from charlm.novelty.index import source_of
 from charlm.run import Material
 from charlm.spelling import train_speller
 from charlm.text import corpus as corpora
 from charlm.text.labelled import Labelled, Labels, LabelSource, hold_out, read_labelled
 from charlm.text.overlap import overlap
 from charlm.text.tables import first_lines, said_of
-from charlm.text_index import source_of
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import plain

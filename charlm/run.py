@@ -38,8 +38,8 @@ from charlm.inference.unknown import Speller
 from charlm.nn.bidirectional import BidirectionalLM
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import TokenizedText
+from charlm.novelty.index import Source
 from charlm.text.labelled import Labels
-from charlm.text_index import Source
 from charlm.tokenizers.base import Tokenizer
 from charlm.training import (
     Step,

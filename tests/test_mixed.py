@@ -11,7 +11,7 @@ import pytest
 from tiny import TEXTS, material_of, model_config, trained_run, training_config
 from typer.testing import CliRunner
 
-from charlm import api, text_index
+from charlm import api
 from charlm.api import LanguageModel
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
@@ -24,11 +24,12 @@ from charlm.engines.mixture import check_weights, tune
 from charlm.engines.torch_passes import token_log_probs
 from charlm.errors import UsageError
 from charlm.mixed import SequenceMixture, TokenMixture, mixed
-from charlm.novelty import index_of
+from charlm.novelty import index as text_index
+from charlm.novelty.index import source_of
+from charlm.novelty.measure import index_of
 from charlm.run import Material, Run, Step, fit
 from charlm.spelling import train_speller
 from charlm.text.corpus import sequence_hashes
-from charlm.text_index import source_of
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.training import new_state
 

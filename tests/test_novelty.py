@@ -12,13 +12,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cli import TEXT, bad, good, lines_of_json
 
-from charlm import api, text_index
-from charlm import novelty as novelty_room
+from charlm import api
 from charlm.errors import UsageError
-from charlm.novelty import Copy, NGrams, Sample, measure, samples_of
-from charlm.suffixes import END, SuffixArray, is_order
+from charlm.novelty import index as text_index
+from charlm.novelty import measure as novelty_room
+from charlm.novelty.index import Index, source_of
+from charlm.novelty.measure import Copy, NGrams, Sample, measure, samples_of
+from charlm.novelty.suffix_array import END, SuffixArray, is_order
 from charlm.text.corpus import sequence_hashes
-from charlm.text_index import Index, source_of
 
 FOX = ["the fox sat", "a fox ran to the hen", "the hen and the fox"]
 TINY = ("--steps", "3", "--hidden", "8")

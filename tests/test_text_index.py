@@ -11,12 +11,12 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import text_index
 from charlm.checkpoints import directory as runs
 from charlm.errors import CheckpointError
-from charlm.novelty import index_of, measure, samples_of
+from charlm.novelty import index as text_index
+from charlm.novelty.index import Index, source_of
+from charlm.novelty.measure import index_of, measure, samples_of
 from charlm.text.corpus import sequence_hashes
-from charlm.text_index import Index, source_of
 
 FOX = ["the fox sat", "a fox ran to the hen", "the hen and the fox"]
 

@@ -39,9 +39,9 @@ def info_cli(
     charlm info poems
     """
     model = name if name is not None else model
-    from charlm import text_index
     from charlm.checkpoints import directory as runs
     from charlm.checkpoints import step as checkpoint
+    from charlm.novelty import index as text_index
 
     if runs.kind_of(path := runs.find_any(model, root)) != runs.LANGUAGE_MODEL:
         show_head(path, json=json)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from charlm.cli.records import Form
-    from charlm.novelty import NGrams, Novelty, SampleNovelty
+    from charlm.novelty.index import Index
+    from charlm.novelty.measure import NGrams, Novelty, SampleNovelty
     from charlm.text.corpus import Document
-    from charlm.text_index import Index
 
 _COLUMNS = 80
 RULES: Rules = (
@@ -103,7 +103,7 @@ def novelty_cli(
         "characters": _sizes(ngrams, "--ngrams"),
         "words": _sizes(word_ngrams, "--word-ngrams"),
     }
-    from charlm.novelty import measure, samples_of
+    from charlm.novelty.measure import measure, samples_of
     from charlm.text.corpus import choose_split, split_of
 
     loaded = load_model(model, root) if model is not None or not against else None
@@ -168,8 +168,8 @@ def _index_of(
     documents: "list[Document]", split_on: str, normalise: "Callable[[str], str]"
 ) -> "tuple[Index, NDArray[np.uint64] | None, list[Origin]]":
     """The index of files, the hashes of their sequences, and which are whose."""
+    from charlm.novelty.index import Index, source_of
     from charlm.text.corpus import sequence_hashes, split_sequences
-    from charlm.text_index import Index, source_of
 
     sequences: list[str] = []
     origins = []

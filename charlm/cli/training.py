@@ -40,9 +40,9 @@ def train(
     """Train, showing progress, until the budget is spent or a signal comes."""
     say("charlm: starting")  # something to look at while torch is being imported
     with Signals() as signals:
-        from charlm import text_index
         from charlm.checkpoints import directory as runs
         from charlm.checkpoints import step as checkpoint
+        from charlm.novelty import index as text_index
         from charlm.request import Request, settle
         from charlm.run import Run
         from charlm.training import new_state
@@ -90,7 +90,8 @@ def train(
 
 def _index(run: "Run", settled: "Settled", say: Callable[[str], None]) -> None:
     """Write the index of the training text into the run."""
-    from charlm import novelty, text_index
+    from charlm.novelty import index as text_index
+    from charlm.novelty import measure as novelty
 
     material = settled.material
     assert material.source is not None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import disk as storage
 from charlm.errors import CheckpointError
-from charlm.suffixes import END, SuffixArray, is_order
+from charlm.novelty.suffix_array import END, SuffixArray, is_order
 from charlm.tokenizers.character import code_points
 
 LIMIT = 64 * 2**20  # bytes of an index on disk

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
-from charlm.suffixes import END, Numbers
+from charlm.novelty.index import Index, Source
+from charlm.novelty.suffix_array import END, Numbers
 from charlm.text.corpus import sequence_hash
-from charlm.text_index import Index, Source
 
 CHARACTERS = (3, 5, 10, 20)  # the n of n-grams, if nothing else is asked for
 WORDS = (1, 2, 3, 4)

@@ -1,0 +1,1 @@
+"""What samples have copied from the training text."""
