@@ -138,8 +138,8 @@ def charlm(
     With --classifier it is a head that names the label; without, a conditional model of which
     Bayes' rule makes one.
     """
-    from charlm.api import load
-    from charlm.head_api import load_classifier
+    from charlm.models.heads import load_classifier
+    from charlm.models.language_model import load
 
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "names.tsv"

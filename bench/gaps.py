@@ -11,11 +11,11 @@ import time
 
 import numpy as np
 
-from charlm import api
 from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.equations.language_model import Array
 from charlm.inference.fill import fill
 from charlm.inference.score import ended
+from charlm.models import language_model as api
 from charlm.text import corpus
 
 _PLACES = 200

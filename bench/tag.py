@@ -151,7 +151,7 @@ def features(tokens: list[str], at: int) -> list[str]:
 
 def charlm(budget: str, train: Sentences, held: list[list[str]]) -> list[list[str]]:
     """A whole `charlm train --tagger` with no other option, then what it says."""
-    from charlm.head_api import load_tagger
+    from charlm.models.heads import load_tagger
 
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "capitals.conll"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.errors import CharlmError
 
 if TYPE_CHECKING:
-    from charlm.api import LanguageModel, load
+    from charlm.models.language_model import LanguageModel, load
 
 __version__ = "0.1.0"
 __all__ = ["CharlmError", "LanguageModel", "__version__", "load"]
@@ -22,7 +22,7 @@ __all__ = ["CharlmError", "LanguageModel", "__version__", "load"]
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for (PEP 562)."""
     if name in ("LanguageModel", "load"):
-        from charlm import api
+        from charlm.models import language_model as api
 
         return getattr(api, name)
     raise AttributeError(f"module 'charlm' has no attribute {name!r}")

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.api import LanguageModel
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
 from charlm.inference.classify import fit_temperature, log_posterior
+from charlm.models.language_model import LanguageModel
 from charlm.nn.windows import TokenizedText
 from charlm.text.labelled import Labels
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from charlm import api
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import disk as storage
 from charlm.checkpoints import head_step as head_checkpoint
@@ -20,8 +19,9 @@ from charlm.counts.interpolation import Partner
 from charlm.equations import heads as head_equations
 from charlm.equations.parameters import shapes
 from charlm.errors import CheckpointError
-from charlm.head_api import Classifier, Tagger
 from charlm.inference.unknown import Speller
+from charlm.models import language_model as api
+from charlm.models.heads import Classifier, Tagger
 from charlm.text.corpus import sequence_hashes
 from charlm.text.labelled import Labels
 from charlm.tokenizers import train_tokenizer

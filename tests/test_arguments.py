@@ -11,10 +11,10 @@ import pytest
 from tiny import TEXTS, material_of, trained_run
 
 import charlm
-from charlm.api import LanguageModel
-from charlm.arguments import each_text, one_text, several_sentences, several_texts
 from charlm.errors import UsageError
-from charlm.mixed import mixed
+from charlm.models.arguments import each_text, one_text, several_sentences, several_texts
+from charlm.models.language_model import LanguageModel
+from charlm.models.mixtures import mixed
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from tiny import (
     training_config,
 )
 
-from charlm import api
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
 from charlm.config import CELLS, ModelConfig
@@ -33,7 +32,8 @@ from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import UsageError
 from charlm.inference.score import score_texts
-from charlm.mixed import mixed
+from charlm.models import language_model as api
+from charlm.models.mixtures import mixed
 from charlm.nn.bidirectional import (
     BidirectionalLM,
     network,

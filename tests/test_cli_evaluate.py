@@ -15,7 +15,6 @@ import pytest
 import torch
 from test_cli import BEST, TEXT, bad, good
 
-from charlm import selfcheck
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
 from charlm.cli.block import fields, table
@@ -23,7 +22,8 @@ from charlm.cli.meter import Meter
 from charlm.config import LEVELS, SPLITS
 from charlm.inference import evaluate as summary
 from charlm.inference.evaluate import Summary
-from charlm.selfcheck import Check
+from charlm.models import selfcheck
+from charlm.models.selfcheck import Check
 
 TINY = ("--steps", "20", "--hidden", "16", "--embedding", "8")
 HELD_OUT = "the old bear eats the plum\n\nthe xyzzy sees 你好 😀\n \nthe jay wants it\r\nthe end"

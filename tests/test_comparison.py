@@ -8,12 +8,12 @@ import pytest
 from test_cli import TEXT, bad, good
 from tiny import LEVELS, material_of, trained_run
 
-from charlm import api
 from charlm.cli.compare import report
 from charlm.errors import UsageError
 from charlm.inference.compare import Comparison, Model, Unit, compare, units_of
 from charlm.inference.score import TextScore, TokenScore
 from charlm.metrics import NATS_PER_BIT
+from charlm.models import language_model as api
 from charlm.text import corpus
 
 HELD = "the cat sat\n\nthe ☃ ran to the mat\na dog\n\nto be or not to be\n"

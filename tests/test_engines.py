@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run
 
-from charlm import api
 from charlm.config import CELLS, ModelConfig, SamplingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.equations.parameters import shapes
 from charlm.inference.sample import Sampler
 from charlm.inference.score import score_texts
+from charlm.models import language_model as api
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.text.corpus import sequence_hashes
 

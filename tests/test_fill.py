@@ -15,13 +15,13 @@ from test_bidirectional import model_of
 from test_cli import bad, good, lines_of_json
 from tiny import material_of, tokenizer_of, trained_run
 
-from charlm import api
 from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.engines.torch_cloze import TorchCloze
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights
 from charlm.errors import TextError, UsageError
 from charlm.inference.fill import cut, fill, split_gaps
+from charlm.models import language_model as api
 from charlm.nn.causal import to_arrays
 from charlm.tokenizers.base import Tokenizer
 

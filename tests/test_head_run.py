@@ -18,7 +18,6 @@ from charlm.checkpoints import head_step as head_checkpoint
 from charlm.config import CELLS, TrainingConfig
 from charlm.course import learning_rate, set_counters
 from charlm.errors import CheckpointError, DivergedError
-from charlm.head_api import Tagger
 from charlm.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
 from charlm.head_run import HeadMaterial, fit, restore
 from charlm.head_training import (
@@ -30,6 +29,7 @@ from charlm.head_training import (
     state_arrays,
 )
 from charlm.head_training import train_steps as head_steps
+from charlm.models.heads import Tagger
 from charlm.nn.head import to_arrays
 from charlm.run import MOST_ROLLBACKS, RolledBack, Run, Saved
 from charlm.text.conll import score_spans

@@ -20,7 +20,6 @@ from charlm.config import CELLS, LONGEST, HeadConfig, TrainingConfig
 from charlm.equations import heads as head_equations
 from charlm.equations.heads import head_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
-from charlm.head_api import Classifier, Tagger, load_classifier
 from charlm.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
 from charlm.head_run import HeadMaterial, fit, restore, save
 from charlm.head_training import (
@@ -39,6 +38,7 @@ from charlm.head_training import (
     validate,
     weighted_cross_entropy,
 )
+from charlm.models.heads import Classifier, Tagger, load_classifier
 from charlm.nn import examples as head_data
 from charlm.nn.examples import (
     Examples,

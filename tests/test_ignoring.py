@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from test_cli import bad, good
 
-from charlm import api
 from charlm.errors import UsageError
 from charlm.inference.compare import compare, model_of
-from charlm.mixed import mixed
+from charlm.models import language_model as api
+from charlm.models.mixtures import mixed
 
 MIXED = "".join(f"The {a} and the {b} sat on the Café mat .\n" for a in "ABCDE" for b in "FGHIJ")
 LOWER = MIXED.lower()

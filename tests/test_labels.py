@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TEXTS, chi_square_p, model_of, tokenizer_of, trained_run, training_config
 
-from charlm import api
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
 from charlm.config import CELLS, ModelConfig, SamplingConfig
@@ -29,7 +28,8 @@ from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.head_request import HeadRequest, read_head_texts
 from charlm.inference.alternate import TurnSampler
-from charlm.mixed import mixed
+from charlm.models import language_model as api
+from charlm.models.mixtures import mixed
 from charlm.nn.causal import RecurrentLM, detach_state, narrow_state, to_arrays
 from charlm.nn.windows import epoch_groups, from_ids, read_windows, tokenize
 from charlm.request import Request, read_texts

@@ -11,8 +11,6 @@ import pytest
 from tiny import TEXTS, material_of, model_config, trained_run, training_config
 from typer.testing import CliRunner
 
-from charlm import api
-from charlm.api import LanguageModel
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
 from charlm.cli.app import app
@@ -23,7 +21,9 @@ from charlm.counts.interpolation import Partner
 from charlm.engines.mixture import check_weights, tune
 from charlm.engines.torch_passes import token_log_probs
 from charlm.errors import UsageError
-from charlm.mixed import SequenceMixture, TokenMixture, mixed
+from charlm.models import language_model as api
+from charlm.models.language_model import LanguageModel
+from charlm.models.mixtures import SequenceMixture, TokenMixture, mixed
 from charlm.novelty import index as text_index
 from charlm.novelty.index import source_of
 from charlm.novelty.measure import index_of

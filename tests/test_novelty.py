@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cli import TEXT, bad, good, lines_of_json
 
-from charlm import api
 from charlm.errors import UsageError
+from charlm.models import language_model as api
 from charlm.novelty import index as text_index
 from charlm.novelty import measure as novelty_room
 from charlm.novelty.index import Index, source_of

@@ -13,7 +13,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, engines_of, material_of, model_of, tokenizer_of, trained_run
 
-from charlm import api
 from charlm.config import CELLS, SamplingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine
@@ -23,6 +22,7 @@ from charlm.inference.next_token import NextTokens, next_tokens
 from charlm.inference.sample import Sampler
 from charlm.inference.score import score_texts
 from charlm.metrics import NATS_PER_BIT
+from charlm.models import language_model as api
 from charlm.nn.causal import to_arrays
 
 TOKENIZERS = {level: tokenizer_of(level) for level in LEVELS}

@@ -20,8 +20,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charlm.api import load
 from charlm.errors import TextError, UsageError
+from charlm.models.language_model import load
 from charlm.text import corpus, files, formats, lines
 from charlm.text import streaming as streams
 from tests.helpers_cli import Ended, charlm, complaint

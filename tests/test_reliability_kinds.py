@@ -22,12 +22,13 @@ from disks import Failing, Recorder, crash_states, everywhere, restore, snapshot
 from steps import OTHERS, forge, read_all, use
 from test_reliability_running import begin, go_on, outcome, with_texts
 
-from charlm import api, head_api
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import head_step as head_checkpoint
 from charlm.checkpoints import step as checkpoint
 from charlm.engines import torch_cloze
 from charlm.errors import CheckpointError
+from charlm.models import heads as head_api
+from charlm.models import language_model as api
 from charlm.nn import examples as head_data
 from tests.helpers_cli import charlm, complaint
 from tests.matrix import Tally

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm import spelling
-from charlm.api import load
 from charlm.config import LEVELS
 from charlm.errors import CheckpointError, UsageError
+from charlm.models.language_model import load
 from charlm.tokenizers import tokenizer_from_files, train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import _begins as begins

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from tiny import LEVELS, TEXTS, material_of, trained_run
 
-from charlm import api, selfcheck
-from charlm.api import LanguageModel
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.errors import TextError
 from charlm.inference.unknown import Speller, UnknownCharacters
-from charlm.mixed import mixed
-from charlm.selfcheck import Check, check_model, drawn_texts, some_texts
+from charlm.models import language_model as api
+from charlm.models import selfcheck
+from charlm.models.language_model import LanguageModel
+from charlm.models.mixtures import mixed
+from charlm.models.selfcheck import Check, check_model, drawn_texts, some_texts
 from charlm.spelling import train_speller
 from charlm.text.streaming import Piece
 from charlm.tokenizers.word import WordTokenizer, count_types

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import LEVELS, TEXTS, material_of, model_of, trained_run
 
-from charlm import api
 from charlm.engines.torch_lm import TorchEngine
 from charlm.inference import evaluate as summary
 from charlm.inference.evaluate import Summary, summarise
 from charlm.inference.unknown import Unknown, unknown_of
+from charlm.models import language_model as api
 from charlm.spelling import train_speller
 from charlm.text import corpus
 from charlm.text.streaming import Piece

@@ -29,11 +29,11 @@ from charlm.inference.unknown import (
     UnknownCharacters,
     unknown_of,
 )
-from charlm.mixed import mixed
+from charlm.models.mixtures import mixed
+from charlm.models.selfcheck import check_model
 from charlm.nn.causal import to_arrays
 from charlm.nn.windows import tokenize
 from charlm.run import Material
-from charlm.selfcheck import check_model
 from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from charlm.api import LanguageModel
+    from charlm.models.language_model import LanguageModel
 
 
 class Classifier(Protocol):
@@ -71,7 +71,7 @@ def classifier_of(model: str | None, root: Path, *, alone: bool) -> tuple[Classi
 
     path = runs.find_any(model, root)
     if runs.kind_of(path) == "classifier":
-        from charlm.head_api import load_classifier
+        from charlm.models.heads import load_classifier
         from charlm.text.labelled import OF_FILES
 
         found = load_classifier(path.parent.name if model is None else model, root)

@@ -55,8 +55,8 @@ def compare_cli(
     """
     if seed < 0:
         raise UsageError(f"--seed must not be negative, got {seed}.")
-    from charlm import api
     from charlm.inference.compare import compare, model_of
+    from charlm.models import language_model as api
 
     models = (api.load(one, root=root), api.load(other, root=root))
     documents = [document.text for document in documents_of(files, encoding, errors)]

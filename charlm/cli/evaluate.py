@@ -21,9 +21,9 @@ from charlm.config import RUNS, SPLITS
 from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.api import LanguageModel
     from charlm.inference.evaluate import Summary
-    from charlm.selfcheck import Check
+    from charlm.models.language_model import LanguageModel
+    from charlm.models.selfcheck import Check
     from charlm.text.labelled import Labelled
     from charlm.text.streaming import Piece
 
@@ -259,7 +259,7 @@ def _check(
     as_json: bool,
 ) -> None:
     """Print what each check found. Raises CharlmError if one fails."""
-    from charlm.selfcheck import check_model, drawn_texts, some_texts
+    from charlm.models.selfcheck import check_model, drawn_texts, some_texts
 
     if files:
         texts = some_texts(sequences_of(files, split_on, encoding, errors))

@@ -18,8 +18,8 @@ from charlm.config import RUNS
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.api import LanguageModel
     from charlm.inference.fill import Filling, Fillings
+    from charlm.models.language_model import LanguageModel
 
 _TOP = 10
 _COLUMNS = 80

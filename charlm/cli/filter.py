@@ -11,8 +11,8 @@ from charlm.cli.terminal import out_line, say
 from charlm.errors import TextError
 
 if TYPE_CHECKING:
-    from charlm.api import LanguageModel
     from charlm.inference.score import TextScore
+    from charlm.models.language_model import LanguageModel
 
 
 class Shows(Protocol):

@@ -9,7 +9,7 @@ from charlm.cli.terminal import safe_text, say
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.api import LanguageModel
+    from charlm.models.language_model import LanguageModel
 
 
 def load_model(model: str | None, root: Path) -> "LanguageModel":
@@ -30,7 +30,7 @@ def load_models(
 
     With a ``label`` those of them that know labels are given it.
     """
-    from charlm import api
+    from charlm.models import language_model as api
 
     loaded = (
         [api.load(model, alone=alone, root=root) for model in models]
@@ -48,7 +48,7 @@ def load_models(
         ]
     found = loaded[0]
     if len(loaded) > 1:
-        from charlm.mixed import mixed
+        from charlm.models.mixtures import mixed
 
         found = mixed(loaded, _numbers(weights) if weights is not None else ())
     if tune is not None:

@@ -16,9 +16,9 @@ from charlm.config import RUNS, UNKNOWN
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.api import LanguageModel
     from charlm.config import SamplingConfig
     from charlm.inference.sample import Sample, Sampler
+    from charlm.models.language_model import LanguageModel
 
 RULES: Rules = (
     *options.MIXING,

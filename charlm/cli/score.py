@@ -39,8 +39,8 @@ from charlm.text.tables import is_csv
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from charlm.api import LanguageModel
     from charlm.cli.page import Page
+    from charlm.models.language_model import LanguageModel
     from charlm.text.streaming import Line
 
 _LINES = ("--jsonl", "--column", "--csv", "--nbest")

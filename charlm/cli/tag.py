@@ -24,7 +24,7 @@ from charlm.text.conll import (
 )
 
 if TYPE_CHECKING:
-    from charlm.head_api import Tagger
+    from charlm.models.heads import Tagger
     from charlm.text.streaming import Line
 
 _SENTENCES = 256  # that are read at a time, where they are there
@@ -82,7 +82,7 @@ def tag_cli(
             raise UsageError("give a file of tokens, one a line: charlm tag FILE")
         file = "-"
     say_loading()
-    from charlm.head_api import load_tagger
+    from charlm.models.heads import load_tagger
 
     tagger = load_tagger(model, root)
     if model is None:

@@ -23,7 +23,7 @@ from charlm.tokenizers.base import CASE, FORMS, SPACING, Tokenizer
 from charlm.tokenizers.word import UNKNOWN_WORD
 
 if TYPE_CHECKING:
-    from charlm.api import LanguageModel
+    from charlm.models.language_model import LanguageModel
 
 _BLOCK = 1000  # characters of a unit at least, where it is a part of a sequence
 _ROUNDING = 1e-6  # bits per character: what the order of a sum in single precision can change

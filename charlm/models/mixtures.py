@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.api import LanguageModel
-from charlm.arguments import one_text, several_texts
 from charlm.config import SamplingConfig
 from charlm.engines.mixture import MixtureEngine, check_weights, mix, tune
 from charlm.engines.protocol import Engine
@@ -30,6 +28,8 @@ from charlm.inference.evaluate import Summary, wholes
 from charlm.inference.next_token import NextTokens
 from charlm.inference.sample import united
 from charlm.inference.score import TextScore, ended
+from charlm.models.arguments import one_text, several_texts
+from charlm.models.language_model import LanguageModel
 from charlm.text import corpus
 from charlm.tokenizers.word import UNKNOWN_WORD
 

@@ -15,7 +15,7 @@ from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine, Ids
 from charlm.errors import TextError
 from charlm.inference.unknown import NamedOrSpelled, Speller
-from charlm.mixed import SequenceMixture
+from charlm.models.mixtures import SequenceMixture
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.tokenizers.character import CharacterTokenizer
@@ -23,7 +23,7 @@ from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import WordTokenizer
 
 if TYPE_CHECKING:
-    from charlm.api import LanguageModel
+    from charlm.models.language_model import LanguageModel
 
 _POSITIONS = 300  # at which the probabilities of all types are added up
 _ROWS, _TOKENS = 32, 128  # so many texts, so many tokens of each, among which they are drawn

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.arguments import each_text, one_text, several_texts
 from charlm.checkpoints import step as checkpoint
 from charlm.config import RUNS, SamplingConfig
 from charlm.counts import interpolation as partner
@@ -30,6 +29,7 @@ from charlm.inference.pseudo import PseudoScore, PseudoSummary
 from charlm.inference.sample import Sample, Sampler, fresh_seed, stands_in
 from charlm.inference.score import TextScore, ended, score_texts
 from charlm.inference.unknown import unknown_of
+from charlm.models.arguments import each_text, one_text, several_texts
 from charlm.text.labelled import Labels
 from charlm.text.streaming import Piece
 from charlm.tokenizers.prompt import Prompt

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.arguments import several_sentences, several_texts
 from charlm.checkpoints import head_step as head_checkpoint
 from charlm.checkpoints.head_step import HeadCheckpoint
 from charlm.config import LONGEST, RUNS
 from charlm.equations import heads as head_equations
+from charlm.models.arguments import several_sentences, several_texts
 
 _FEW_TOKENS = 1000  # or letters: what NumPy reads while torch is imported
 

@@ -1,0 +1,1 @@
+"""The models that people hold: language models, classifiers, taggers, mixtures."""
