@@ -14,14 +14,14 @@ import torch
 
 from bench import machine
 from bench.sample import Letters
-from charlm import recipe
 from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import token_log_probs
 from charlm.inference.sample import Sampler
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.windows import from_ids
-from charlm.training import new_state, train_steps
+from charlm.training import recipe
+from charlm.training.causal import new_state, train_steps
 
 HEAD = (
     "parameters",
@@ -113,8 +113,8 @@ def _reading(megabytes: float, level: str) -> str:
 
 def _read(path: str, level: str) -> None:
     """What the process of ``_reading`` does."""
-    from charlm.request import Request, material_of, read_texts, speller_of
     from charlm.tokenizers import train_tokenizer
+    from charlm.training.request import Request, material_of, read_texts, speller_of
 
     begun = time.perf_counter()
     texts = read_texts(Request(corpus=(path,), level=level), lambda _: None)

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from bench import machine
-from charlm import request, run
 from charlm.counts import interpolation as partner
 from charlm.counts import ngram
 from charlm.counts.interpolation import Partner
 from charlm.models import language_model as api
 from charlm.tokenizers import train_tokenizer
+from charlm.training import request, run
 
 
 def counts(arguments: Sequence[str]) -> None:

@@ -228,10 +228,11 @@ def _be_charlm(job: dict[str, Any], folder: Path, end: int) -> None:
 
 def _lay_wires(job: dict[str, Any], end: int) -> None:
     """Let functions of charlm tell, signal or spoil when they are called."""
-    from charlm import calibration, head_request, head_run, request, run, training
     from charlm.cli import meter, sample
     from charlm.nn import head as heads
     from charlm.tokenizers import subword
+    from charlm.training import calibration, head_request, head_run, request, run
+    from charlm.training import causal as training
 
     phase, signals, at = job.get("interrupt", (None, (), 0))
     value, spoiled = job.get("poison", (1.0, ()))

@@ -16,11 +16,11 @@ from charlm.inference.next_token import next_tokens
 from charlm.inference.sample import Sampler
 from charlm.inference.score import score_texts
 from charlm.inference.unknown import Speller, Unknown, unknown_of
-from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.beginning import Beginning
 from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.training.speller import train_speller
 
 MORE = [*TEXTS, "don't 3.14 (see p. 3)", "'tis  (the) 3.5 dogs' 你好"]
 TOKENIZERS: dict[str, Tokenizer] = {level: tokenizer_of(level, MORE) for level in LEVELS}

@@ -43,9 +43,9 @@ from charlm.nn.bidirectional import (
 )
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import PADDING, TokenizedText, cut_rows, from_ids
-from charlm.request import Request
-from charlm.run import Run, fit
-from charlm.training import groups_of_epoch, new_state, train_steps
+from charlm.training.causal import groups_of_epoch, new_state, train_steps
+from charlm.training.request import Request
+from charlm.training.run import Run, fit
 
 SHAPES: list[dict[str, Any]] = [
     {},

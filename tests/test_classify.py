@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from charlm import calibration
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
 from charlm.cli import main
@@ -24,6 +23,7 @@ from charlm.inference.classify import (
 )
 from charlm.inference.score import ended
 from charlm.models import language_model as api
+from charlm.training import calibration
 
 PLACES = st.sampled_from("abc")
 

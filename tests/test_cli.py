@@ -27,8 +27,8 @@ from charlm.cli import progress
 from charlm.cli import sample as sample_command
 from charlm.cli.terminal import cut, fitted, safe_text, width
 from charlm.config import CELLS, LEVELS, SPLITS
-from charlm.run import Run
-from charlm.training import Step
+from charlm.training.causal import Step
+from charlm.training.run import Run
 
 COMMANDS = ("train", "sample", "score", "evaluate", "compare")
 COMMANDS += ("classify", "novelty", "fill", "next", "tokenize", "info", "list")
@@ -653,7 +653,7 @@ def test_a_signal_before_the_first_step_leaves_nothing(
     empty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While texts are read and rates measured a signal ends all at once."""
-    from charlm import request
+    from charlm.training import request
 
     def settle(*_: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -800,7 +800,7 @@ def test_a_run_being_written_is_locked(empty: Path) -> None:
 
 def test_diverged_training_is_told(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers that are not finite end a training with 5 and a cure."""
-    from charlm import training
+    from charlm.training import causal as training
 
     genuine = training.cross_entropy
     monkeypatch.setattr(training, "cross_entropy", lambda *loss: genuine(*loss) * float("nan"))

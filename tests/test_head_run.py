@@ -12,15 +12,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from charlm import head_training
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import head_step as head_checkpoint
 from charlm.config import CELLS, TrainingConfig
-from charlm.course import learning_rate, set_counters
 from charlm.errors import CheckpointError, DivergedError
-from charlm.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
-from charlm.head_run import HeadMaterial, fit, restore
-from charlm.head_training import (
+from charlm.models.heads import Tagger
+from charlm.nn.head import to_arrays
+from charlm.text.conll import score_spans
+from charlm.training import head_training
+from charlm.training.course import learning_rate, set_counters
+from charlm.training.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
+from charlm.training.head_run import HeadMaterial, fit, restore
+from charlm.training.head_training import (
     HeadState,
     HeadStep,
     HeadValidated,
@@ -28,11 +31,8 @@ from charlm.head_training import (
     restore_state,
     state_arrays,
 )
-from charlm.head_training import train_steps as head_steps
-from charlm.models.heads import Tagger
-from charlm.nn.head import to_arrays
-from charlm.run import MOST_ROLLBACKS, RolledBack, Run, Saved
-from charlm.text.conll import score_spans
+from charlm.training.head_training import train_steps as head_steps
+from charlm.training.run import MOST_ROLLBACKS, RolledBack, Run, Saved
 from tests.test_heads import KINDS, begun, material_of, same, state_counters
 
 

@@ -20,9 +20,22 @@ from charlm.config import CELLS, LONGEST, HeadConfig, TrainingConfig
 from charlm.equations import heads as head_equations
 from charlm.equations.heads import head_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
-from charlm.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
-from charlm.head_run import HeadMaterial, fit, restore, save
-from charlm.head_training import (
+from charlm.models.heads import Classifier, Tagger, load_classifier
+from charlm.nn import examples as head_data
+from charlm.nn.examples import (
+    Examples,
+    LabelledTexts,
+    collate,
+    encode_sentences,
+    encode_texts,
+    gathered,
+    groups,
+)
+from charlm.nn.head import Head, from_arrays, to_arrays, turn, turned
+from charlm.tokenizers.spelled import SpelledWords
+from charlm.training.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
+from charlm.training.head_run import HeadMaterial, fit, restore, save
+from charlm.training.head_training import (
     HeadState,
     HeadStep,
     fit_temperature,
@@ -38,20 +51,7 @@ from charlm.head_training import (
     validate,
     weighted_cross_entropy,
 )
-from charlm.models.heads import Classifier, Tagger, load_classifier
-from charlm.nn import examples as head_data
-from charlm.nn.examples import (
-    Examples,
-    LabelledTexts,
-    collate,
-    encode_sentences,
-    encode_texts,
-    gathered,
-    groups,
-)
-from charlm.nn.head import Head, from_arrays, to_arrays, turn, turned
-from charlm.run import Run
-from charlm.tokenizers.spelled import SpelledWords
+from charlm.training.run import Run
 
 KINDS = ("classifier", "tagger")
 NAMES = {

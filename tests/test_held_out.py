@@ -16,9 +16,9 @@ from tiny import material_of, model_config, training_config
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
 from charlm.cli.border import is_out_of_memory
-from charlm.run import RolledBack, Run, Validated, fit
 from charlm.text.overlap import overlap
-from charlm.training import TrainingState, new_state
+from charlm.training.causal import TrainingState, new_state
+from charlm.training.run import RolledBack, Run, Validated, fit
 from tests import test_head_run as heads
 from tests import test_heads
 from tests.test_cli import bad, good
@@ -300,7 +300,7 @@ def test_memory_that_runs_out_is_named_as_that(
     def failing(*_: Any) -> Callable[..., Any]:
         raise error
 
-    monkeypatch.setattr("charlm.training._update", failing)
+    monkeypatch.setattr("charlm.training.causal._update", failing)
     assert bad(1, "train", "text", *TINY).startswith("out of memory")
 
 

@@ -26,14 +26,11 @@ from charlm.engines.torch_passes import token_log_probs
 from charlm.equations import language_model as equations
 from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
-from charlm.head_request import HeadRequest, read_head_texts
 from charlm.inference.alternate import TurnSampler
 from charlm.models import language_model as api
 from charlm.models.mixtures import mixed
 from charlm.nn.causal import RecurrentLM, detach_state, narrow_state, to_arrays
 from charlm.nn.windows import epoch_groups, from_ids, read_windows, tokenize
-from charlm.request import Request, read_texts
-from charlm.run import Material, Run, fit
 from charlm.text.corpus import sequence_hashes
 from charlm.text.labelled import (
     Labelled,
@@ -43,13 +40,16 @@ from charlm.text.labelled import (
     label_of_file,
     read_labelled,
 )
-from charlm.training import (
+from charlm.training.causal import (
     new_state,
     restore_state,
     state_arrays,
     state_counters,
     train_steps,
 )
+from charlm.training.head_request import HeadRequest, read_head_texts
+from charlm.training.request import Request, read_texts
+from charlm.training.run import Material, Run, fit
 
 L, V = 3, 9
 LABELLED = {"num_labels": L, "label_size": 4}

@@ -27,11 +27,11 @@ from charlm.models.mixtures import SequenceMixture, TokenMixture, mixed
 from charlm.novelty import index as text_index
 from charlm.novelty.index import source_of
 from charlm.novelty.measure import index_of
-from charlm.run import Material, Run, Step, fit
-from charlm.spelling import train_speller
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers.word import WordTokenizer, count_types
-from charlm.training import new_state
+from charlm.training.causal import new_state
+from charlm.training.run import Material, Run, Step, fit
+from charlm.training.speller import train_speller
 
 HELD = ["the cat ran to the dog", "a dog is a dog is a dog"]
 OTHERS = ["the dog sat", "q", "", "a cat! 你好"]

@@ -23,7 +23,7 @@ from charlm.nn.causal import (
     num_parameters,
 )
 from charlm.nn.windows import PADDING
-from charlm.training import new_state, train_steps
+from charlm.training.causal import new_state, train_steps
 
 SHAPES = [
     {"num_layers": layers, "output_layers": output, "tie_weights": tied, "embedding_size": size}

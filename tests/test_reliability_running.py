@@ -30,8 +30,8 @@ from charlm.checkpoints import step as checkpoint
 from charlm.config import CELLS, ON_NAN, ModelConfig
 from charlm.errors import DivergedError
 from charlm.nn.causal import to_arrays
-from charlm.run import MOST_ROLLBACKS, RolledBack, Run, Saved, fit
-from charlm.training import Step, TrainingState, new_state, state_arrays, train_steps
+from charlm.training.causal import Step, TrainingState, new_state, state_arrays, train_steps
+from charlm.training.run import MOST_ROLLBACKS, RolledBack, Run, Saved, fit
 
 PARAGRAPHS = [
     "\n".join(f"the {size} {animal} {verb} the {fruit}" for verb in ("eats", "sees"))

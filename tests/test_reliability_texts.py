@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import spelling
 from charlm.config import LEVELS
 from charlm.errors import CheckpointError, UsageError
 from charlm.models.language_model import load
@@ -22,6 +21,7 @@ from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import _begins as begins
 from charlm.tokenizers.normalizing import normal_form, plain
 from charlm.tokenizers.word import UNKNOWN_WORD
+from charlm.training import speller as spelling
 from tests.helpers_cli import charlm, complaint
 from tests.matrix import Tally
 from tests.odd_corpora import odd_corpora

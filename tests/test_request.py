@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm import recipe
 from charlm.config import CELLS, LEVELS, ModelConfig, TrainingConfig
 from charlm.errors import CharlmError, CheckpointError, TextError, UsageError
 from charlm.nn.windows import TokenizedText, from_ids, num_windows
-from charlm.request import (
+from charlm.text.corpus import sequence_hash
+from charlm.tokenizers import train_tokenizer
+from charlm.training import recipe
+from charlm.training.causal import groups_of_epoch
+from charlm.training.request import (
     Request,
     Settled,
     Texts,
@@ -27,10 +30,7 @@ from charlm.request import (
     settle,
     steps_per_epoch,
 )
-from charlm.run import Material
-from charlm.text.corpus import sequence_hash
-from charlm.tokenizers import train_tokenizer
-from charlm.training import groups_of_epoch
+from charlm.training.run import Material
 
 LINES = [f"{a} {b}" for a in ("red", "blue", "green", "grey") for b in ("cat", "dog", "fox", "owl")]
 SMALL = {"hidden_size": 8, "embedding_size": 4}

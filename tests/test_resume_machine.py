@@ -15,8 +15,8 @@ from tiny import material_of, model_config, training_config
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
 from charlm.config import TrainingConfig
-from charlm.run import Material, Run, Saved, Step, fit
-from charlm.training import new_state
+from charlm.training.causal import new_state
+from charlm.training.run import Material, Run, Saved, Step, fit
 
 STEPS = 12
 HELD = ["the cat ran to the dog", "a dog is a dog"]

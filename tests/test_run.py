@@ -15,15 +15,15 @@ import pytest
 import torch
 from tiny import TEXTS, material_of, mean_loss, model_config, trained_run, training_config
 
-from charlm import run as running
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import disk as storage
 from charlm.checkpoints import step as checkpoint
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
 from charlm.nn.causal import from_arrays
-from charlm.run import Event, Material, Run, Saved, Validated, fit
-from charlm.training import Step, TrainingState, new_state, state_arrays, state_counters
+from charlm.training import run as running
+from charlm.training.causal import Step, TrainingState, new_state, state_arrays, state_counters
+from charlm.training.run import Event, Material, Run, Saved, Validated, fit
 
 LONG = [" ".join(TEXTS), " ".join(reversed(TEXTS))]  # some 25 windows each
 HELD = ["the cat ran to the dog"]
@@ -396,7 +396,7 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     and in another, and let in afterwards.
     """
     code = (
-        "import sys; from pathlib import Path; from charlm.run import Run\n"
+        "import sys; from pathlib import Path; from charlm.training.run import Run\n"
         "from charlm.errors import LockedError\n"
         "try:\n    Run(Path(sys.argv[1])).__enter__()\n"
         "except LockedError as error:\n    sys.exit(error.exit_code)\n"

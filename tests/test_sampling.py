@@ -23,10 +23,10 @@ from charlm.inference.score import score_texts
 from charlm.inference.unknown import Speller
 from charlm.nn.causal import to_arrays
 from charlm.nn.windows import tokenize
-from charlm.spelling import train_speller
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers.word import WordTokenizer, count_types
-from charlm.training import new_state, train_steps
+from charlm.training.causal import new_state, train_steps
+from charlm.training.speller import train_speller
 
 MEMORISED = "the quick brown fox jumps over the lazy dog!"
 

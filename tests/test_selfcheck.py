@@ -18,9 +18,9 @@ from charlm.models import selfcheck
 from charlm.models.language_model import LanguageModel
 from charlm.models.mixtures import mixed
 from charlm.models.selfcheck import Check, check_model, drawn_texts, some_texts
-from charlm.spelling import train_speller
 from charlm.text.streaming import Piece
 from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.training.speller import train_speller
 
 SUM = "P of all types"
 EXACT = "log P is that of the equations"

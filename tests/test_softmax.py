@@ -19,7 +19,7 @@ from torch import Tensor
 
 from charlm.nn import softmax
 from charlm.nn.softmax import Sample, TypeSampler, cross_entropy
-from charlm.training import step_generator
+from charlm.training.causal import step_generator
 
 
 class Problem(NamedTuple):

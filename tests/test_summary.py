@@ -18,11 +18,11 @@ from charlm.inference import evaluate as summary
 from charlm.inference.evaluate import Summary, summarise
 from charlm.inference.unknown import Unknown, unknown_of
 from charlm.models import language_model as api
-from charlm.spelling import train_speller
 from charlm.text import corpus
 from charlm.text.streaming import Piece
 from charlm.tokenizers import Tokenizer, train_tokenizer
 from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.training.speller import train_speller
 
 ODD = [
     "the xyzzy sat, on the mat!",

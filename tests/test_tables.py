@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from charlm.cli.records import Columns, read
 from charlm.errors import TextError, UsageError
-from charlm.request import Request, read_texts
 from charlm.text.labelled import LabelSource, read_labelled
 from charlm.text.streaming import Line
 from charlm.text.tables import NAMES, Csv, looks_like
+from charlm.training.request import Request, read_texts
 from tests.helpers_cli import Ended, charlm
 from tests.tiny import material_of, trained_run
 

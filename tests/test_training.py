@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.config import CELLS, ModelConfig, TrainingConfig
-from charlm.course import MOST_SKIPPED, learning_rate
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import token_log_probs
 from charlm.equations import language_model as equations
@@ -28,7 +27,7 @@ from charlm.errors import CheckpointError, DivergedError
 from charlm.nn.causal import RecurrentLM, flatten_targets, narrow_state, to_arrays
 from charlm.nn.softmax import Sample, TypeSampler
 from charlm.nn.windows import PADDING, TokenizedText, Window, from_ids, num_windows, read_window
-from charlm.training import (
+from charlm.training.causal import (
     Step,
     TrainingState,
     groups_of_epoch,
@@ -41,6 +40,7 @@ from charlm.training import (
     train_steps,
     weights_for_use,
 )
+from charlm.training.course import MOST_SKIPPED, learning_rate
 from tests.tiny import mean_loss
 
 MODEL = tiny_model().config

@@ -33,11 +33,11 @@ from charlm.models.mixtures import mixed
 from charlm.models.selfcheck import check_model
 from charlm.nn.causal import to_arrays
 from charlm.nn.windows import tokenize
-from charlm.run import Material
-from charlm.spelling import train_speller
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.training.run import Material
+from charlm.training.speller import train_speller
 
 STRANGE = ["xyzzy", "你好 😀", "\0\x1b[31m", "the xyzzy sat, 9!", "é" * 40, "", "\ud800 b"]
 

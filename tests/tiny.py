@@ -13,11 +13,11 @@ from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import quick_log_probs
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.nn.windows import TokenizedText, tokenize
-from charlm.run import Material, Run, fit
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
-from charlm.training import new_state
+from charlm.training.causal import new_state
+from charlm.training.run import Material, Run, fit
 
 TEXTS = [
     "the cat sat on the mat",

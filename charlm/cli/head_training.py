@@ -16,9 +16,9 @@ from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from charlm.config import TrainingConfig
-    from charlm.head_request import HeadSettled
-    from charlm.head_training import HeadState
-    from charlm.run import Run
+    from charlm.training.head_request import HeadSettled
+    from charlm.training.head_training import HeadState
+    from charlm.training.run import Run
 
 
 def train_head(
@@ -42,9 +42,9 @@ def train_head(
     with Signals() as signals:
         from charlm.checkpoints import directory as runs
         from charlm.checkpoints.head_step import reader_hash
-        from charlm.head_request import HeadRequest, settle_head
-        from charlm.head_training import new_head_state
-        from charlm.run import Run
+        from charlm.training.head_request import HeadRequest, settle_head
+        from charlm.training.head_training import new_head_state
+        from charlm.training.run import Run
 
         signals.check()
         if resume:
@@ -99,14 +99,14 @@ def _continued(
     """
     from charlm.checkpoints import head_step as head_checkpoint
     from charlm.config import HeadConfig, TrainingConfig
-    from charlm.head_request import (
+    from charlm.training.head_request import (
         HeadRequest,
         HeadSettled,
         fix_steps,
         head_material_of,
         read_head_texts,
     )
-    from charlm.head_run import restore
+    from charlm.training.head_run import restore
 
     began = run.asked()
     request = HeadRequest.from_json(began.get("request"))
@@ -153,8 +153,8 @@ def _fit(
 ) -> None:
     """Train to the end or to a signal, and say what came of it."""
     from charlm.cli.held_out import say_none, ways
-    from charlm.head_run import fit, save
     from charlm.nn.head import to_arrays
+    from charlm.training.head_run import fit, save
 
     material, config = settled.material, settled.training
     split_on = None if settled.model.kind == "tagger" else material.about["split_on"]
@@ -202,7 +202,7 @@ class HeadDisplay(Display):
 
     def note(self, event: object) -> bool:
         """Take in the accuracy of training; that of validation stands in the state."""
-        from charlm.head_training import HeadStep, HeadValidated
+        from charlm.training.head_training import HeadStep, HeadValidated
 
         if isinstance(event, HeadStep) and not event.skipped:
             self.train = running_mean(self.train, event.accuracy)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charlm.config import TrainingConfig
-    from charlm.run import Run
+    from charlm.training.run import Run
 
 
 def ways(run: "Run", split_on: str | None) -> str:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from charlm.config import TrainingConfig
-    from charlm.course import Course
-    from charlm.request import Settled
-    from charlm.training import TrainingState
+    from charlm.training.causal import TrainingState
+    from charlm.training.course import Course
+    from charlm.training.request import Settled
 
 _PLAIN_EVERY_SECONDS = 5.0
 _SAMPLE_EVERY_SECONDS = 20.0
@@ -51,7 +51,7 @@ class Display:
 
     def remark(self, event: object) -> str | None:
         """What is to be said of a step that gave nothing; of several in a row, of the first."""
-        from charlm.run import RolledBack
+        from charlm.training.run import RolledBack
 
         course = self.course
         what = f"step {course.step:,} gave a loss or gradient that is not finite"
@@ -122,8 +122,8 @@ class TextDisplay(Display):
 
     def note(self, event: object) -> bool:
         """Take in the losses."""
-        from charlm.run import Validated
-        from charlm.training import Step
+        from charlm.training.causal import Step
+        from charlm.training.run import Validated
 
         if isinstance(event, Step) and not event.skipped:
             self.loss = running_mean(self.loss, event.loss)
@@ -147,7 +147,7 @@ class TextDisplay(Display):
         from charlm.config import SamplingConfig
         from charlm.engines.torch_lm import TorchEngine
         from charlm.inference.sample import Sampler
-        from charlm.training import weights_for_use
+        from charlm.training.causal import weights_for_use
 
         too_early = time.perf_counter() - self.sampled_at < _SAMPLE_EVERY_SECONDS
         if too_early or self.is_pseudo:

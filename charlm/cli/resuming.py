@@ -10,12 +10,12 @@ from charlm.errors import CheckpointError, UsageError
 if TYPE_CHECKING:
     from charlm.checkpoints.step import Checkpoint
     from charlm.config import HeadConfig, ModelConfig, TrainingConfig
-    from charlm.course import Course
-    from charlm.head_request import HeadRequest
-    from charlm.request import Request, Settled, Texts
-    from charlm.run import Run
     from charlm.text.labelled import Labels
-    from charlm.training import TrainingState
+    from charlm.training.causal import TrainingState
+    from charlm.training.course import Course
+    from charlm.training.head_request import HeadRequest
+    from charlm.training.request import Request, Settled, Texts
+    from charlm.training.run import Run
 
 _OPTION_OF = {field: name for name, field in (MODEL_OPTIONS | TRAINING_OPTIONS).items()}
 READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
@@ -47,10 +47,10 @@ def continued(
     """
     import dataclasses
 
-    from charlm.calibration import is_due
     from charlm.checkpoints import step as checkpoint
     from charlm.config import ModelConfig, TrainingConfig
-    from charlm.request import Request, Settled, fix_steps, material_of, read_texts
+    from charlm.training.calibration import is_due
+    from charlm.training.request import Request, Settled, fix_steps, material_of, read_texts
 
     began = run.asked()
     request = Request.from_json(began.get("request"))
@@ -114,7 +114,7 @@ def go_on(
     Where it is_longer than it was to be, a patience that was spent begins anew. Raises UsageError
     if nothing is left to be done.
     """
-    from charlm.run import is_done, surroundings
+    from charlm.training.run import is_done, surroundings
 
     if is_longer and is_done(state, config):
         state.worse_in_a_row = 0

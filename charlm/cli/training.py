@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from charlm.checkpoints.step import Checkpoint
     from charlm.cli.progress import Display
     from charlm.nn.windows import TokenizedText
-    from charlm.request import Settled
-    from charlm.run import Material, Run
-    from charlm.training import TrainingState
+    from charlm.training.causal import TrainingState
+    from charlm.training.request import Settled
+    from charlm.training.run import Material, Run
 
 
 def train(
@@ -43,9 +43,9 @@ def train(
         from charlm.checkpoints import directory as runs
         from charlm.checkpoints import step as checkpoint
         from charlm.novelty import index as text_index
-        from charlm.request import Request, settle
-        from charlm.run import Run
-        from charlm.training import new_state
+        from charlm.training.causal import new_state
+        from charlm.training.request import Request, settle
+        from charlm.training.run import Run
 
         signals.check()  # an import may swallow what a signal raises in it
         if resume:
@@ -117,7 +117,7 @@ def _fit(
     from charlm.cli.held_out import say_none
     from charlm.cli.progress import TextDisplay
     from charlm.nn.causal import num_parameters
-    from charlm.run import fit
+    from charlm.training.run import fit
 
     if settled.material.valid is None:
         say_none(run, settled.training, settled.material.split_on, say)
@@ -237,8 +237,8 @@ def _figures(
 
 def _calibrate(path: Path, valid: "TokenizedText", say: Callable[[str], None]) -> None:
     """Fit how sure the model is of labels, and say how good it is at them."""
-    from charlm.calibration import calibrate
     from charlm.inference.classify import report
+    from charlm.training.calibration import calibrate
 
     begun = time.perf_counter()
     found = calibrate(path, valid)

@@ -77,9 +77,9 @@ class Classifier(_Loaded):
                     ]
                 )
             )
-        from charlm.head_training import read_scores
         from charlm.nn.examples import encode_texts
         from charlm.nn.head import Head, from_arrays
+        from charlm.training.head_training import read_scores
 
         if not isinstance(self._head, Head):
             self._head = from_arrays(config, self.checkpoint.weights)
@@ -128,9 +128,9 @@ class Tagger(_Loaded):
         ]
 
     def _read(self, sentences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        from charlm.head_training import read_scores
         from charlm.nn.examples import encode_sentences
         from charlm.nn.head import Head, from_arrays
+        from charlm.training.head_training import read_scores
 
         if not isinstance(self._head, Head):
             self._head = from_arrays(self.checkpoint.config, self.checkpoint.weights)

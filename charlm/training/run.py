@@ -22,15 +22,6 @@ from charlm.checkpoints import step as checkpoint
 from charlm.config import ModelConfig, TrainingConfig
 from charlm.counts.interpolation import Evidence, Partner
 from charlm.counts.interpolation import fit as fit_partner
-from charlm.course import (
-    CURE,
-    Course,
-    check_finite,
-    is_due,
-    rate_of,
-    state_counters,
-)
-from charlm.course import is_done as is_done
 from charlm.engines.torch_cloze import quick_pseudo_log_probs
 from charlm.engines.torch_passes import Stopped, quick_log_probs
 from charlm.errors import CheckpointError, DivergedError, UsageError
@@ -41,7 +32,7 @@ from charlm.nn.windows import TokenizedText
 from charlm.novelty.index import Source
 from charlm.text.labelled import Labels
 from charlm.tokenizers.base import Tokenizer
-from charlm.training import (
+from charlm.training.causal import (
     Step,
     TrainingState,
     new_state,
@@ -51,6 +42,15 @@ from charlm.training import (
     train_steps,
     weights_for_use,
 )
+from charlm.training.course import (
+    CURE,
+    Course,
+    check_finite,
+    is_due,
+    rate_of,
+    state_counters,
+)
+from charlm.training.course import is_done as is_done
 
 SAVE_EVERY_SECONDS = 60.0
 _LARGEST_LOG = 2**30

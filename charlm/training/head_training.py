@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.config import HeadConfig, TrainingConfig
-from charlm.course import (
+from charlm.engines.torch_passes import Stopped
+from charlm.equations.heads import log_softmax
+from charlm.equations.parameters import Arrays
+from charlm.errors import CheckpointError
+from charlm.nn.examples import Examples, collate, groups
+from charlm.nn.head import Batch, Head
+from charlm.nn.neighbours import weight_at
+from charlm.text.conll import are_chunks, score_spans
+from charlm.tokenizers.base import EOS_ID, UNK_ID
+from charlm.training.course import (
     Course,
     descend,
     make_optimizer,
@@ -30,24 +39,15 @@ from charlm.course import (
     set_counters,
     step_generator,
 )
-from charlm.course import (
+from charlm.training.course import (
     is_done as is_done,
 )
-from charlm.course import (
+from charlm.training.course import (
     is_due as is_due,
 )
-from charlm.course import (
+from charlm.training.course import (
     state_counters as state_counters,
 )
-from charlm.engines.torch_passes import Stopped
-from charlm.equations.heads import log_softmax
-from charlm.equations.parameters import Arrays
-from charlm.errors import CheckpointError
-from charlm.nn.examples import Examples, collate, groups
-from charlm.nn.head import Batch, Head
-from charlm.nn.neighbours import weight_at
-from charlm.text.conll import are_chunks, score_spans
-from charlm.tokenizers.base import EOS_ID, UNK_ID
 
 _READ_AT_ONCE = 512  # texts, when nothing is learned
 _TEMPERATURES = (0.5, 10.0)

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 from charlm.config import HEADS, LONGEST, HeadConfig, TrainingConfig
 from charlm.errors import CheckpointError, TextError, UsageError
-from charlm.head_run import HeadMaterial
-from charlm.head_training import seconds_per_step, steps_per_epoch
 from charlm.nn.examples import (
     Examples,
     LabelledTexts,
@@ -18,7 +16,6 @@ from charlm.nn.examples import (
     gathered,
     read_tagged,
 )
-from charlm.request import Asked, count_steps
 from charlm.text import corpus as corpora
 from charlm.text.conll import Places, Sentence
 from charlm.text.labelled import FORMS, LabelSource, hold_out, read_labelled
@@ -26,6 +23,9 @@ from charlm.text.overlap import overlap
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.spelled import SpelledWords
+from charlm.training.head_run import HeadMaterial
+from charlm.training.head_training import seconds_per_step, steps_per_epoch
+from charlm.training.request import Asked, count_steps
 
 DEFAULT_SECONDS = 120.0
 _MOST_EPOCHS = {"classifier": 45.0, "tagger": 30.0}  # more than these seldom help

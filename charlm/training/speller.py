@@ -19,7 +19,7 @@ from charlm.nn.windows import from_ids, num_windows, tokenize
 from charlm.tokenizers.base import NUM_SPECIALS
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.word import WordTokenizer
-from charlm.training import groups_of_epoch, new_state, train_steps
+from charlm.training.causal import groups_of_epoch, new_state, train_steps
 
 _MOST_TYPES = 20_000
 _CHARACTERS = 600_000  # to be read in all: a few seconds

@@ -13,8 +13,12 @@ from charlm.checkpoints import directory as runs
 from charlm.checkpoints import head_step as head_checkpoint
 from charlm.checkpoints import step as checkpoint
 from charlm.config import HeadConfig, TrainingConfig
-from charlm.course import check_finite, rate_of, state_counters
-from charlm.head_training import (
+from charlm.nn.examples import Examples
+from charlm.nn.head import to_arrays
+from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.spelled import SpelledWords
+from charlm.training.course import check_finite, rate_of, state_counters
+from charlm.training.head_training import (
     HeadState,
     HeadStep,
     HeadValidated,
@@ -25,9 +29,7 @@ from charlm.head_training import (
     train_steps,
     validate,
 )
-from charlm.nn.examples import Examples
-from charlm.nn.head import to_arrays
-from charlm.run import (
+from charlm.training.run import (
     SAVE_EVERY_SECONDS,
     SMALL_FILES,
     RolledBack,
@@ -37,8 +39,6 @@ from charlm.run import (
     check_step,
     surroundings,
 )
-from charlm.tokenizers.base import Tokenizer
-from charlm.tokenizers.spelled import SpelledWords
 
 Event: TypeAlias = HeadStep | HeadValidated | Saved | RolledBack
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 import numpy as np
 import torch
 
-from charlm import recipe
 from charlm.config import LEVELS, SPLITS, ModelConfig, TrainingConfig, are_typed
 from charlm.counts import interpolation as partners
 from charlm.counts import ngram
@@ -21,8 +20,6 @@ from charlm.errors import CheckpointError, FieldError, TextError, UsageError, mu
 from charlm.inference.unknown import Speller, Unknown, unknown_of
 from charlm.nn.windows import TokenizedText, num_windows, tokenize
 from charlm.novelty.index import source_of
-from charlm.run import Material
-from charlm.spelling import train_speller
 from charlm.text import corpus as corpora
 from charlm.text.labelled import Labelled, Labels, LabelSource, hold_out, read_labelled
 from charlm.text.overlap import overlap
@@ -31,7 +28,10 @@ from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import UNKNOWN_WORD, WordTokenizer, count_types
-from charlm.training import groups_of_epoch, tokens_per_second, window_length
+from charlm.training import recipe
+from charlm.training.causal import groups_of_epoch, tokens_per_second, window_length
+from charlm.training.run import Material
+from charlm.training.speller import train_speller
 
 _VALIDATION_SHARE = 0.05  # of the time, at most, goes into the quick validations
 _MOST_VALIDATIONS = 40

@@ -17,21 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from charlm import course
 from charlm.config import ModelConfig, TrainingConfig
-from charlm.course import (
-    Course,
-    copied,
-    descend,
-    make_optimizer,
-    moments,
-    rate_of,
-    refusing,
-    restore,
-    set_counters,
-    step_generator,
-)
-from charlm.course import state_counters as state_counters
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
 from charlm.nn.bidirectional import (
@@ -59,6 +45,20 @@ from charlm.nn.windows import (
     num_windows,
     read_window,
 )
+from charlm.training import course
+from charlm.training.course import (
+    Course,
+    copied,
+    descend,
+    make_optimizer,
+    moments,
+    rate_of,
+    refusing,
+    restore,
+    set_counters,
+    step_generator,
+)
+from charlm.training.course import state_counters as state_counters
 
 _WHOLE = 10**12  # tokens: longer than any row
 
