@@ -26,7 +26,7 @@ from charlm.text.corpus import sequence_hashes
 from charlm.text.labelled import Labels
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
-from charlm.tokenizers.spelled import SpelledWords
+from charlm.tokenizers.word_letters import SpelledWords
 
 OTHERS = ("labelled", "bidirectional", "classifier", "tagger")  # models at character level
 TEXTS = ["the cat sat on the mat", "a dog ran to the cat", "to be, or not to be?"]

@@ -32,7 +32,7 @@ from charlm.nn.examples import (
     groups,
 )
 from charlm.nn.head import Head, from_arrays, to_arrays, turn, turned
-from charlm.tokenizers.spelled import SpelledWords
+from charlm.tokenizers.word_letters import SpelledWords
 from charlm.training.head_request import HeadRequest, head_material_of, read_head_texts, reader_of
 from charlm.training.head_run import HeadMaterial, fit, restore, save
 from charlm.training.head_training import (

@@ -28,7 +28,7 @@ from charlm.text.conll import is_tag
 from charlm.text.labelled import MOST_CHARACTERS
 from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
-from charlm.tokenizers.spelled import SpelledWords
+from charlm.tokenizers.word_letters import SpelledWords
 
 FORMAT = 1
 _LARGEST_HEADER = 2**22

@@ -21,7 +21,7 @@ from charlm.text.conll import Places, Sentence, Table
 from charlm.text.corpus import read_documents
 from charlm.text.labelled import Labelled
 from charlm.tokenizers.base import Tokenizer
-from charlm.tokenizers.spelled import SpelledWords
+from charlm.tokenizers.word_letters import SpelledWords
 
 MOST_TOKENS = 4096  # of a step or of one go of reading, unless a single text has more
 

@@ -22,7 +22,7 @@ from charlm.text.labelled import FORMS, LabelSource, hold_out, read_labelled
 from charlm.text.overlap import overlap
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
-from charlm.tokenizers.spelled import SpelledWords
+from charlm.tokenizers.word_letters import SpelledWords
 from charlm.training.head_run import HeadMaterial
 from charlm.training.head_training import seconds_per_step, steps_per_epoch
 from charlm.training.request import Asked, count_steps

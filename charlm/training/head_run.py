@@ -16,7 +16,7 @@ from charlm.config import HeadConfig, TrainingConfig
 from charlm.nn.examples import Examples
 from charlm.nn.head import to_arrays
 from charlm.tokenizers.base import Tokenizer
-from charlm.tokenizers.spelled import SpelledWords
+from charlm.tokenizers.word_letters import SpelledWords
 from charlm.training.course import check_finite, rate_of, state_counters
 from charlm.training.head_training import (
     HeadState,
