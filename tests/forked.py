@@ -228,7 +228,8 @@ def _be_charlm(job: dict[str, Any], folder: Path, end: int) -> None:
 
 def _lay_wires(job: dict[str, Any], end: int) -> None:
     """Let functions of charlm tell, signal or spoil when they are called."""
-    from charlm.cli import meter, sample
+    from charlm.cli.commands import sample
+    from charlm.cli.output import meter
     from charlm.nn import head as heads
     from charlm.tokenizers import subword
     from charlm.training import calibration, head_request, head_run, request, run

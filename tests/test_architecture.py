@@ -14,7 +14,7 @@ _, DRAWING, TABLE = (
 
 
 def name_of(path: Path) -> str:
-    """charlm/cli/next.py is charlm.cli.next."""
+    """charlm/cli/commands/next.py is charlm.cli.commands.next."""
     parts = ("charlm", *path.relative_to(PACKAGE).with_suffix("").parts)
     return ".".join(parts).removesuffix(".__init__")
 

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 import charlm as package
 from charlm import cli
-from charlm.cli import next as next_command
-from charlm.cli import progress
-from charlm.cli import sample as sample_command
-from charlm.cli.terminal import cut, fitted, safe_text, width
+from charlm.cli.commands import next as next_command
+from charlm.cli.commands import sample as sample_command
+from charlm.cli.output import training_progress as progress
+from charlm.cli.output.terminal import cut, fitted, safe_text, width
 from charlm.config import CELLS, LEVELS, SPLITS
 from charlm.training.causal import Step
 from charlm.training.run import Run

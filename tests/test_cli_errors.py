@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charlm.cli.app import app
 from charlm.cli.options import MODEL_OPTIONS, TRAINING_OPTIONS, one_of, option_of
-from charlm.cli.terminal import safe_text
+from charlm.cli.output.terminal import safe_text
 from charlm.config import CELLS, LEVELS, ON_NAN, SamplingConfig
 from charlm.errors import CharlmError, FieldError, UsageError, did_you_mean
 from tests.helpers_cli import charlm

@@ -17,8 +17,8 @@ from test_cli import BEST, TEXT, bad, good
 
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
-from charlm.cli.block import fields, table
-from charlm.cli.meter import Meter
+from charlm.cli.output.meter import Meter
+from charlm.cli.output.metrics_block import fields, table
 from charlm.config import LEVELS, SPLITS
 from charlm.inference import evaluate as summary
 from charlm.inference.evaluate import Summary
@@ -317,7 +317,7 @@ def test_small_files_need_no_torch(here: Path) -> None:
 
 def test_progress_is_plain_lines_in_a_pipe(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every few seconds a line on stderr says how far it is, and the figure so far."""
-    monkeypatch.setattr("charlm.cli.meter._SECONDS", -1.0)
+    monkeypatch.setattr("charlm.cli.output.meter._SECONDS", -1.0)
     monkeypatch.setattr(summary, "_FEW", 2)
     monkeypatch.setattr(summary, "_CHARACTERS", 30)
     said = good("evaluate", "corpus.txt", "--model", "char").err.splitlines()

@@ -9,7 +9,7 @@ import pytest
 
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import disk as storage
-from charlm.cli import rm
+from charlm.cli.commands import rm
 from charlm.errors import CheckpointError, LockedError
 from tests.helpers_cli import Ended, charlm
 

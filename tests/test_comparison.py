@@ -8,7 +8,7 @@ import pytest
 from test_cli import TEXT, bad, good
 from tiny import LEVELS, material_of, trained_run
 
-from charlm.cli.compare import report
+from charlm.cli.commands.compare import report
 from charlm.errors import UsageError
 from charlm.inference.compare import Comparison, Model, Unit, compare, units_of
 from charlm.inference.score import TextScore, TokenScore

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charlm.cli.heatmap import BARS, NEWLINE, HeatMap
-from charlm.cli.page import Page
-from charlm.cli.shading import DARK, EITHER, LIGHT, STEPS, Scale, Shade, patches
-from charlm.cli.terminal import safe_text, width
+from charlm.cli.output.heatmap import BARS, NEWLINE, HeatMap
+from charlm.cli.output.html_page import Page
+from charlm.cli.output.shading import DARK, EITHER, LIGHT, STEPS, Scale, Shade, patches
+from charlm.cli.output.terminal import safe_text, width
 
 ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
 SHADED = tuple(shade for shade in EITHER if shade is not None)

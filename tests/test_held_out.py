@@ -15,7 +15,7 @@ from tiny import material_of, model_config, training_config
 
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import step as checkpoint
-from charlm.cli.border import is_out_of_memory
+from charlm.cli.errors import is_out_of_memory
 from charlm.text.overlap import overlap
 from charlm.training.causal import TrainingState, new_state
 from charlm.training.run import RolledBack, Run, Validated, fit

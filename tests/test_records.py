@@ -12,9 +12,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from charlm.cli.figures import rank
-from charlm.cli.nbest import form_of, groups
-from charlm.cli.records import Columns, JsonLines, Record, batches, read
+from charlm.cli.input.records import Columns, JsonLines, Record, batches, read
+from charlm.cli.output.nbest import form_of, groups
+from charlm.cli.output.score_table import rank
 from charlm.errors import UsageError
 from charlm.text.formats import format_of, packed_as, wide_encoding
 from charlm.text.streaming import Line, stream_lines

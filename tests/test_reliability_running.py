@@ -829,7 +829,7 @@ main()
 
 
 @pytest.mark.parametrize("number", [INT, TERM, HUP], ids=lambda number: number.name)
-@pytest.mark.parametrize("module", ["typer", "charlm.cli.train", "numpy", "torch"])
+@pytest.mark.parametrize("module", ["typer", "charlm.cli.commands.train", "numpy", "torch"])
 def test_a_signal_amid_an_import_ends_at_once(folder: Path, module: str, number: int) -> None:
     """From the first import of all on, the exit code is that of the signal, and one line is
     said: whatever import might swallow an exception.

@@ -36,7 +36,7 @@ import charlm
 from charlm.checkpoints import directory as runs
 from charlm.checkpoints import disk as storage
 from charlm.checkpoints import step as checkpoint
-from charlm.cli.border import guarded
+from charlm.cli.errors import guarded
 from charlm.errors import CheckpointError
 from tests.matrix import Tally
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from charlm.cli.terminal import safe_text
+from charlm.cli.output.terminal import safe_text
 from tests.helpers_cli import charlm, with_streams
 from tests.matrix import Tally
 from tests.steps import forge

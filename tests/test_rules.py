@@ -11,7 +11,7 @@ import typer
 
 from charlm.cli import app as command_line
 from charlm.cli.app import app
-from charlm.cli.rules import Apart, Needs, Rules, check, shown
+from charlm.cli.input.option_rules import Apart, Needs, Rules, check, shown
 from charlm.errors import UsageError
 from tests.helpers_cli import charlm
 from tests.matrix import Tally

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.cli.records import Columns, read
+from charlm.cli.input.records import Columns, read
 from charlm.errors import TextError, UsageError
 from charlm.text.labelled import LabelSource, read_labelled
 from charlm.text.streaming import Line

@@ -3,7 +3,7 @@
 Nothing here imports torch, numpy or sentencepiece before a command needs them.
 """
 
-from charlm.cli.ending import end_on_signals
+from charlm.cli.signals import end_on_signals
 
 __all__ = ["main"]
 

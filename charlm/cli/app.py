@@ -8,8 +8,8 @@ from typing import Annotated, Any, TextIO
 import typer
 
 import charlm
-from charlm.cli import (
-    border,
+from charlm.cli import errors as border
+from charlm.cli.commands import (
     classify,
     compare,
     evaluate,
@@ -23,8 +23,8 @@ from charlm.cli import (
     tokenize,
     train,
 )
-from charlm.cli import next as next_command  # the module's own name is a builtin's
-from charlm.cli.terminal import out
+from charlm.cli.commands import next as next_command  # the module's own name is a builtin's
+from charlm.cli.output.terminal import out
 from charlm.errors import CharlmError, UsageError, did_you_mean
 
 app = typer.Typer(

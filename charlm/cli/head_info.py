@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from charlm.cli import held_out
-from charlm.cli.terminal import out, out_json, safe_text
+from charlm.cli.output import held_out
+from charlm.cli.output.terminal import out, out_json, safe_text
 
 _LABELS = 100  # that are named
 _WIDTH = 66  # columns beside the names of the rows

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.border import Signals
+from charlm.cli.errors import Signals
 from charlm.cli.options import NOT_OF_HEADS, model_option
-from charlm.cli.progress import Display, running_mean
+from charlm.cli.output.terminal import out, say
+from charlm.cli.output.training_progress import Display, running_mean
 from charlm.cli.resuming import READ_AGAIN, device_of, existing, go_on, refuse_changes
-from charlm.cli.terminal import out, say
 from charlm.cli.training import _free, carry_out
 from charlm.errors import CheckpointError, UsageError
 
@@ -152,7 +152,7 @@ def _fit(
     quiet: bool,
 ) -> None:
     """Train to the end or to a signal, and say what came of it."""
-    from charlm.cli.held_out import say_none, ways
+    from charlm.cli.output.held_out import say_none, ways
     from charlm.nn.head import to_arrays
     from charlm.training.head_run import fit, save
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from charlm.cli.rules import Apart, Needs, OneOf, Rules
+from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.config import RUNS, SPLITS
 from charlm.errors import UsageError, must_be_one_of
 from charlm.metrics import UNITS

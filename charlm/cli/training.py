@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.border import Signals
+from charlm.cli.errors import Signals
 from charlm.cli.options import model_option, name_option
+from charlm.cli.output.terminal import out, say
 from charlm.cli.resuming import continued, device_of, existing
-from charlm.cli.terminal import out, say
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from charlm.checkpoints.step import Checkpoint
-    from charlm.cli.progress import Display
+    from charlm.cli.output.training_progress import Display
     from charlm.nn.windows import TokenizedText
     from charlm.training.causal import TrainingState
     from charlm.training.request import Settled
@@ -114,8 +114,8 @@ def _fit(
     quiet: bool,
 ) -> None:
     """Train to the end or to a signal, and say what came of it."""
-    from charlm.cli.held_out import say_none
-    from charlm.cli.progress import TextDisplay
+    from charlm.cli.output.held_out import say_none
+    from charlm.cli.output.training_progress import TextDisplay
     from charlm.nn.causal import num_parameters
     from charlm.training.run import fit
 
@@ -146,7 +146,7 @@ def carry_out(
 ) -> None:
     """Train to the end; at a signal say how to go on, and raise SystemExit."""
     from charlm.checkpoints import directory as runs
-    from charlm.cli.progress import show
+    from charlm.cli.output.training_progress import show
 
     say(f"run: {run.path}, {num_parameters:,} parameters; Ctrl-C saves and stops")
     course, total = display.course, display.config.num_steps
@@ -170,7 +170,7 @@ def _report(run: "Run", settled: "Settled", say: Callable[[str], None]) -> None:
     """Name the next commands, and end with the validation loss of the best step, exactly."""
     from charlm.checkpoints import directory as runs
     from charlm.checkpoints import step as checkpoint
-    from charlm.cli.held_out import ways
+    from charlm.cli.output.held_out import ways
 
     best = checkpoint.load(runs.best_step(run.path))
     name = model_option(run.path)

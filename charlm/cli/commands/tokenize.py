@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from charlm.cli import options
-from charlm.cli.input import read_utf8
-from charlm.cli.terminal import out, out_json, safe_text, say, say_loading, visible
+from charlm.cli.input.beginning import read_utf8
+from charlm.cli.output.terminal import out, out_json, safe_text, say, say_loading, visible
 from charlm.config import RUNS
 
 

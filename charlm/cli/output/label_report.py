@@ -5,11 +5,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charlm.cli.classifier import Classifier, classifier_of, say_cut
-from charlm.cli.form import cell
-from charlm.cli.input import labelled_of
-from charlm.cli.meter import Meter
-from charlm.cli.terminal import cut, number, out, out_json, safe_text, say, say_loading, width
+from charlm.cli.input.beginning import labelled_of
+from charlm.cli.input.classifier import Classifier, classifier_of, say_cut
+from charlm.cli.output.formats import cell
+from charlm.cli.output.meter import Meter
+from charlm.cli.output.terminal import (
+    cut,
+    number,
+    out,
+    out_json,
+    safe_text,
+    say,
+    say_loading,
+    width,
+)
 from charlm.errors import TextError
 
 if TYPE_CHECKING:

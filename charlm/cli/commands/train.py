@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from charlm.cli import options
+from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.cli.options import MODEL_OPTIONS, TRAINING_OPTIONS, one_of
+from charlm.cli.output.terminal import say
 from charlm.cli.resuming import existing
-from charlm.cli.rules import Apart, Needs, OneOf, Rules
-from charlm.cli.terminal import say
 from charlm.cli.training import train
 from charlm.config import CELLS, LEVELS, ON_NAN, POOLINGS, PRECISIONS, RUNS, SPLITS
 from charlm.errors import CharlmError, UsageError

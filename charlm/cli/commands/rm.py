@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from charlm.cli import options
-from charlm.cli.terminal import safe_text, say
+from charlm.cli.output.terminal import safe_text, say
 from charlm.config import RUNS
 from charlm.errors import UsageError
 

@@ -17,11 +17,11 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import typer
 import typer.core
 
-from charlm.cli.arguments import as_text
-from charlm.cli.ending import amid_import, end, numbers
+from charlm.cli.input.arguments import as_text
+from charlm.cli.input.option_rules import Rules, check
 from charlm.cli.options import option_of
-from charlm.cli.rules import Rules, check
-from charlm.cli.terminal import safe_text, say_lines
+from charlm.cli.output.terminal import safe_text, say_lines
+from charlm.cli.signals import amid_import, end, numbers
 from charlm.errors import CharlmError, FieldError, UsageError, did_you_mean
 
 P = ParamSpec("P")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli import held_out, options
+from charlm.cli import options
 from charlm.cli.head_info import show_head, show_rows
-from charlm.cli.rules import OneOf, Rules
-from charlm.cli.terminal import out, out_json, safe_text, say
+from charlm.cli.input.option_rules import OneOf, Rules
+from charlm.cli.output import held_out
+from charlm.cli.output.terminal import out, out_json, safe_text, say
 from charlm.config import RUNS
 from charlm.errors import CheckpointError, UsageError
 

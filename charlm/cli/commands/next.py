@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import options
-from charlm.cli.form import cell
-from charlm.cli.input import read_beginning
-from charlm.cli.model import load_models
-from charlm.cli.rules import OneOf, Rules
-from charlm.cli.terminal import cut, is_live, out, out_json, say, say_loading, visible, width
+from charlm.cli.input.beginning import read_beginning
+from charlm.cli.input.model import load_models
+from charlm.cli.input.option_rules import OneOf, Rules
+from charlm.cli.output.formats import cell
+from charlm.cli.output.terminal import cut, is_live, out, out_json, say, say_loading, visible, width
 from charlm.config import RUNS
 
 if TYPE_CHECKING:

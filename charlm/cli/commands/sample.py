@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli import novelty as novelty_command
 from charlm.cli import options
-from charlm.cli.input import read_beginning
-from charlm.cli.model import load_models
-from charlm.cli.rules import Apart, OneOf, Rules
-from charlm.cli.terminal import out, out_json, say, say_lines, say_loading
+from charlm.cli.commands import novelty as novelty_command
+from charlm.cli.input.beginning import read_beginning
+from charlm.cli.input.model import load_models
+from charlm.cli.input.option_rules import Apart, OneOf, Rules
+from charlm.cli.output.terminal import out, out_json, say, say_lines, say_loading
 from charlm.config import RUNS, UNKNOWN
 from charlm.errors import TextError, UsageError
 

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import options
-from charlm.cli.classifier import Classifier, classifier_of, say_cut
-from charlm.cli.figures import Wanted
-from charlm.cli.filter import Filter
-from charlm.cli.form import cell
-from charlm.cli.input import texts_of
-from charlm.cli.labelled import WIDEST, judge
-from charlm.cli.meter import Meter
-from charlm.cli.records import (
+from charlm.cli.input.beginning import texts_of
+from charlm.cli.input.classifier import Classifier, classifier_of, say_cut
+from charlm.cli.input.filter import Filter
+from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
+from charlm.cli.input.records import (
     Form,
     JsonLines,
     as_cell,
@@ -26,8 +23,11 @@ from charlm.cli.records import (
     read,
     say_lines_are_texts,
 )
-from charlm.cli.rules import Apart, Needs, OneOf, Rules
-from charlm.cli.terminal import (
+from charlm.cli.output.formats import cell
+from charlm.cli.output.label_report import WIDEST, judge
+from charlm.cli.output.meter import Meter
+from charlm.cli.output.score_table import Wanted
+from charlm.cli.output.terminal import (
     cut,
     out,
     out_json,
@@ -41,7 +41,7 @@ from charlm.errors import UsageError
 from charlm.text.tables import is_csv
 
 if TYPE_CHECKING:
-    from charlm.cli.records import Record
+    from charlm.cli.input.records import Record
     from charlm.text.streaming import Line
 
 _TOP = 3  # labels of a text that is given on the command line
@@ -170,7 +170,7 @@ def _lines(
     own: "Writer | None",
 ) -> None:
     """Classify the lines of a file; without a writer of their own they go out as they came."""
-    from charlm.cli.filter import Bounds
+    from charlm.cli.input.filter import Bounds
 
     say_loading()
     with Meter(file) as meter:

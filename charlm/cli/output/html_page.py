@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple, Self, TextIO
 
 from charlm import metrics
-from charlm.cli.shading import DARK, LIGHT, Patch, Scale, Shade, Shaded, patches
-from charlm.cli.terminal import safe_text, visible
+from charlm.cli.output.shading import DARK, LIGHT, Patch, Scale, Shade, Shaded, patches
+from charlm.cli.output.terminal import safe_text, visible
 
 _TOKENS = {"char": "character", "subword": "subword", "word": "word"}
 

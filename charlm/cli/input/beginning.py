@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charlm.cli.terminal import say
+from charlm.cli.output.terminal import say
 from charlm.errors import UsageError
 from charlm.text.files import name_of
 from charlm.text.tables import first_lines, said_of

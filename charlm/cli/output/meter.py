@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from charlm.cli.terminal import bar_console, is_live, say
+from charlm.cli.output.terminal import bar_console, is_live, say
 from charlm.text.files import unpacked_size
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.figures import Wanted, rank
-from charlm.cli.form import cell, decimal
-from charlm.cli.records import Columns, JsonLines, Record, as_cell, as_json
+from charlm.cli.input.records import Columns, JsonLines, Record, as_cell, as_json
+from charlm.cli.output.formats import cell, decimal
+from charlm.cli.output.score_table import Wanted, rank
 from charlm.text.tables import Csv, Rows, Tabs
 
 if TYPE_CHECKING:

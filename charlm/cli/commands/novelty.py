@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from charlm.cli import options
-from charlm.cli.input import documents_of, texts_of
-from charlm.cli.model import load_model
-from charlm.cli.records import JsonLines, PlainLines, read
-from charlm.cli.rules import Apart, Needs, OneOf, Rules
-from charlm.cli.terminal import cut, out, out_json, safe_text, say
+from charlm.cli.input.beginning import documents_of, texts_of
+from charlm.cli.input.model import load_model
+from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
+from charlm.cli.input.records import JsonLines, PlainLines, read
+from charlm.cli.output.terminal import cut, out, out_json, safe_text, say
 from charlm.config import RUNS, SPLITS
 from charlm.errors import CharlmError, TextError, UsageError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from charlm.cli.records import Form
+    from charlm.cli.input.records import Form
     from charlm.novelty.index import Index
     from charlm.novelty.measure import NGrams, Novelty, SampleNovelty
     from charlm.text.corpus import Document

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charlm.cli.input import documents_of
-from charlm.cli.terminal import safe_text, say
+from charlm.cli.input.beginning import documents_of
+from charlm.cli.output.terminal import safe_text, say
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:

@@ -7,8 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple, Self
 
-from charlm.cli.shading import DARK, EITHER, LIGHT, Patch, Scale, Shade, Shaded, is_mark, patches
-from charlm.cli.terminal import background, colours, safe_text, width
+from charlm.cli.output.shading import (
+    DARK,
+    EITHER,
+    LIGHT,
+    Patch,
+    Scale,
+    Shade,
+    Shaded,
+    is_mark,
+    patches,
+)
+from charlm.cli.output.terminal import background, colours, safe_text, width
 
 BARS = "▁▂▃▄▅▆▇█"
 NEWLINE = "↵"

@@ -7,21 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli import nbest, options
-from charlm.cli.figures import (
-    HeatWriter,
-    PageWriter,
-    Wanted,
-    Writer,
-    rank,
-    say_pseudo_verdict,
-    say_verdict,
-)
-from charlm.cli.filter import Bounds, Filter, Shows
-from charlm.cli.input import texts_of
-from charlm.cli.meter import Meter
-from charlm.cli.model import load_models, together
-from charlm.cli.records import (
+from charlm.cli import options
+from charlm.cli.input.beginning import texts_of
+from charlm.cli.input.filter import Bounds, Filter, Shows
+from charlm.cli.input.model import load_models, together
+from charlm.cli.input.option_rules import Apart, Needs, OneOf, Ordered, Rules
+from charlm.cli.input.records import (
     Form,
     batches,
     check_plain,
@@ -30,8 +21,18 @@ from charlm.cli.records import (
     read,
     say_lines_are_texts,
 )
-from charlm.cli.rules import Apart, Needs, OneOf, Ordered, Rules
-from charlm.cli.terminal import say
+from charlm.cli.output import nbest
+from charlm.cli.output.meter import Meter
+from charlm.cli.output.score_table import (
+    HeatWriter,
+    PageWriter,
+    Wanted,
+    Writer,
+    rank,
+    say_pseudo_verdict,
+    say_verdict,
+)
+from charlm.cli.output.terminal import say
 from charlm.config import RUNS
 from charlm.errors import UsageError
 from charlm.text.tables import is_csv
@@ -39,7 +40,7 @@ from charlm.text.tables import is_csv
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from charlm.cli.page import Page
+    from charlm.cli.output.html_page import Page
     from charlm.models.language_model import LanguageModel
     from charlm.text.streaming import Line
 
@@ -220,7 +221,7 @@ def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
 
 
 def _page(path: Path, loaded: "LanguageModel", wanted: Wanted) -> "Page":
-    from charlm.cli.page import Page
+    from charlm.cli.output.html_page import Page
 
     name = f"{loaded.checkpoint.path.parent.name} (step {loaded.checkpoint.step:,})"
     level = "word" if wanted.words else loaded.tokenizer.level

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import options
-from charlm.cli.input import texts_of
-from charlm.cli.meter import Meter
-from charlm.cli.rules import Apart, Rules
-from charlm.cli.terminal import out, out_json, out_line, safe_text, say, say_loading
+from charlm.cli.input.beginning import texts_of
+from charlm.cli.input.option_rules import Apart, Rules
+from charlm.cli.output.meter import Meter
+from charlm.cli.output.terminal import out, out_json, out_line, safe_text, say, say_loading
 from charlm.config import RUNS
 from charlm.errors import TextError, UsageError
 from charlm.text.conll import (

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from charlm.cli import nbest
-from charlm.cli.figures import Wanted
-from charlm.cli.records import Form, Record
-from charlm.cli.terminal import out_line, say
+from charlm.cli.input.records import Form, Record
+from charlm.cli.output import nbest
+from charlm.cli.output.score_table import Wanted
+from charlm.cli.output.terminal import out_line, say
 from charlm.errors import TextError
 
 if TYPE_CHECKING:

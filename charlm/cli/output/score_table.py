@@ -5,13 +5,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from charlm.cli.form import cell
-from charlm.cli.pseudo import pseudo_name, pseudo_named
-from charlm.cli.records import as_cell
-from charlm.cli.terminal import out, out_json, safe_text, say, visible
+from charlm.cli.input.records import as_cell
+from charlm.cli.output.formats import cell
+from charlm.cli.output.pseudo_names import pseudo_name, pseudo_named
+from charlm.cli.output.terminal import out, out_json, safe_text, say, visible
 
 if TYPE_CHECKING:
-    from charlm.cli.page import Page
+    from charlm.cli.output.html_page import Page
     from charlm.inference.score import TextScore
 
 _SUMS = (
@@ -227,8 +227,8 @@ class HeatWriter:
     """Writes texts coloured by the surprisal of their tokens, or of their words."""
 
     def __init__(self, level: str, *, pseudo: bool = False) -> None:
-        from charlm.cli.heatmap import HeatMap
-        from charlm.cli.shading import Scale
+        from charlm.cli.output.heatmap import HeatMap
+        from charlm.cli.output.shading import Scale
 
         self._map = HeatMap.of_stdout(Scale.of(level), pseudo=pseudo)
         self._first = True

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import options
-from charlm.cli.input import documents_of
-from charlm.cli.model import together
-from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
+from charlm.cli.input.beginning import documents_of
+from charlm.cli.input.model import together
+from charlm.cli.output.terminal import cut, out, out_json, safe_text, say, say_loading
 from charlm.config import RUNS
 from charlm.errors import CharlmError, UsageError
 

@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import options
-from charlm.cli.form import cell
-from charlm.cli.input import texts_of
-from charlm.cli.model import load_model
-from charlm.cli.next import percent
-from charlm.cli.records import say_lines_are_texts
-from charlm.cli.rules import OneOf, Rules
-from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading, visible, width
+from charlm.cli.commands.next import percent
+from charlm.cli.input.beginning import texts_of
+from charlm.cli.input.model import load_model
+from charlm.cli.input.option_rules import OneOf, Rules
+from charlm.cli.input.records import say_lines_are_texts
+from charlm.cli.output.formats import cell
+from charlm.cli.output.terminal import (
+    cut,
+    out,
+    out_json,
+    safe_text,
+    say,
+    say_loading,
+    visible,
+    width,
+)
 from charlm.config import RUNS
 from charlm.errors import TextError, UsageError
 

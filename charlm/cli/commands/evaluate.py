@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlm.cli import options
-from charlm.cli.block import fields, finite, kenlm, learned, table
-from charlm.cli.input import labelled_of, sequences_of
-from charlm.cli.meter import Meter
-from charlm.cli.model import load_models, together
-from charlm.cli.pseudo import pseudo_named
-from charlm.cli.rules import Apart, Needs, Rules
-from charlm.cli.terminal import cut, out, out_json, safe_text, say, say_loading
+from charlm.cli.input.beginning import labelled_of, sequences_of
+from charlm.cli.input.model import load_models, together
+from charlm.cli.input.option_rules import Apart, Needs, Rules
+from charlm.cli.output.meter import Meter
+from charlm.cli.output.metrics_block import fields, finite, kenlm, learned, table
+from charlm.cli.output.pseudo_names import pseudo_named
+from charlm.cli.output.terminal import cut, out, out_json, safe_text, say, say_loading
 from charlm.config import RUNS, SPLITS
 from charlm.errors import CharlmError, TextError, UsageError
 

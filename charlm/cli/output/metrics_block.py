@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.terminal import number
+from charlm.cli.output.terminal import number
 
 if TYPE_CHECKING:
     from charlm.inference.evaluate import Summary

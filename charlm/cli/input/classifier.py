@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from charlm.cli.model import load_models
-from charlm.cli.terminal import say
+from charlm.cli.input.model import load_models
+from charlm.cli.output.terminal import say
 from charlm.config import LONGEST, SPLITS
 from charlm.errors import UsageError
 
