@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+from charlm.config import VALID_SHARE
 from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.equations.language_model import Array
 from charlm.inference.fill import fill
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> None:
     path, *names = arguments
     (document,) = corpus.read_documents([path])
     (text,) = corpus.split_sequences(document.text, "file")
-    (valid,) = corpus.hold_out([text], split_on="file", share=corpus.VALID_SHARE, seed=0).valid
+    (valid,) = corpus.hold_out([text], split_on="file", share=VALID_SHARE, seed=0).valid
     for name in names:
         _figures(name, api.load(name), valid)
 

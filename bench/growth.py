@@ -19,9 +19,9 @@ from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import token_log_probs
 from charlm.inference.sample import Sampler
 from charlm.nn.causal import RecurrentLM
-from charlm.nn.windows import from_ids
+from charlm.text.tokens import from_ids
 from charlm.training import recipe
-from charlm.training.causal import new_state, train_steps
+from tests.support.trainers import new_state, train_steps
 
 HEAD = (
     "parameters",
@@ -114,13 +114,16 @@ def _reading(megabytes: float, level: str) -> str:
 def _read(path: str, level: str) -> None:
     """What the process of ``_reading`` does."""
     from charlm.tokenizers import train_tokenizer
-    from charlm.training.request import Request, material_of, read_texts, speller_of
+    from charlm.training.request import Request
+    from charlm.training.speller import speller_of
+    from charlm.training.texts.material import text_material
+    from charlm.training.texts.sequences import read_texts
 
     begun = time.perf_counter()
     texts = read_texts(Request(corpus=(path,), level=level), lambda _: None)
     tokenizer = train_tokenizer(texts.train, level=level)
     speller = speller_of(tokenizer, texts, 0, lambda _: None)
-    material = material_of(texts, tokenizer, speller)
+    material = text_material(texts, tokenizer, speller)
     seconds = time.perf_counter() - begun
     print(f"{seconds:.1f} s, {_peak():,.0f} MB, {material.text.num_tokens:,} tokens")
 

@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from bench import machine
+from charlm.checkpoints.run import Run
 from charlm.counts import interpolation as partner
 from charlm.counts import ngram
 from charlm.counts.interpolation import Partner
 from charlm.models import language_model as api
 from charlm.tokenizers import train_tokenizer
-from charlm.training import request, run
+from charlm.training.request import Request
+from charlm.training.texts.material import text_material
+from charlm.training.texts.sequences import read_texts
 
 
 def counts(arguments: Sequence[str]) -> None:
@@ -73,9 +76,9 @@ def _of_run(name: str) -> list[tuple[object, ...]]:
     lm = api.load(name)
     if lm.partner is None:
         raise SystemExit(f"{name} was trained without --ngram and --cache.")
-    began = run.Run(lm.checkpoint.path.parent).asked()
-    texts = request.read_texts(request.Request.from_json(began["request"]), lambda _: None)
-    held = request.material_of(texts, lm.tokenizer, None).valid
+    began = Run(lm.checkpoint.path.parent).asked()
+    texts = read_texts(Request.from_json(began["request"]), lambda _: None)
+    held = text_material(texts, lm.tokenizer, None).valid
     if held is None:
         raise SystemExit(f"nothing was held out from {name}.")
     ids = held.sequences()

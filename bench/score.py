@@ -9,7 +9,7 @@ from bench.baselines import PlainLM
 from charlm.config import ModelConfig
 from charlm.engines.torch_passes import token_log_probs
 from charlm.nn.causal import RecurrentLM
-from charlm.nn.windows import from_ids
+from charlm.text.tokens import from_ids
 
 TOKENS = 60_000
 

@@ -6,8 +6,8 @@ import torch
 from bench import machine
 from bench.baselines import PlainLM, PlainTrainer
 from charlm.config import CELLS, ModelConfig, TrainingConfig
-from charlm.nn.windows import from_ids
-from charlm.training.causal import new_state, train_steps
+from charlm.text.tokens import from_ids
+from tests.support.trainers import new_state, train_steps
 
 VOCAB, BATCH, WINDOW, STEPS = 65, 64, 64, 4
 

@@ -4,28 +4,31 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from charlm.errors import FieldError, UsageError, must_be_one_of
 
-CELLS = (
-    "lstm",
-    "lstm-peephole",
-    "gru",
-    "gru-reset-before",
-    "gru-minimal",
-    "rnn-tanh",
-    "rnn-relu",
-)
-LONGEST = 1000  # tokens of a text that a classifier reads; a tagger reads on in pieces
-LEVELS = ("char", "word", "subword")
-SPLITS = ("line", "paragraph", "file")
-PRECISIONS = ("fp32", "bf16")
-UNKNOWN = ("resample", "spell", "keep")
-ON_NAN = ("skip", "rollback", "stop")
+Cell: TypeAlias = Literal[
+    "lstm", "lstm-peephole", "gru", "gru-reset-before", "gru-minimal", "rnn-tanh", "rnn-relu"
+]
+Level: TypeAlias = Literal["char", "word", "subword"]
+Split: TypeAlias = Literal["line", "paragraph", "file"]
+Precision: TypeAlias = Literal["fp32", "bf16"]
+OnNan: TypeAlias = Literal["skip", "rollback", "stop"]
+Pooling: TypeAlias = Literal["mean-max", "last"]
+Unknown: TypeAlias = Literal["resample", "spell", "keep"]
+
+CELLS: tuple[Cell, ...] = get_args(Cell)
+LEVELS: tuple[Level, ...] = get_args(Level)
+SPLITS: tuple[Split, ...] = get_args(Split)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+ON_NAN: tuple[OnNan, ...] = get_args(OnNan)
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+UNKNOWN: tuple[Unknown, ...] = get_args(Unknown)
 HEADS = ("classifier", "tagger")
+LONGEST = 1000  # tokens of a text that a classifier reads; a tagger reads on in pieces
+VALID_SHARE = 0.1  # of a corpus is held out
 RUNS = Path("checkpoints")  # where runs stand, unless another directory is named
-POOLINGS = ("mean-max", "last")
 
 # Of a field that came after models had been saved: written, and asked for, only where it is used.
 _LATER = {"later": True}
@@ -34,16 +37,18 @@ _LATER = {"later": True}
 def are_typed(kind: type, values: Mapping[str, Any]) -> bool:
     """Whether values from JSON have the types of a dataclass's fields; a list stands for a tuple.
 
-    Knows what fields of requests are: str, int, float, bool, dict, tuples of str, and None.
+    Knows what fields of requests are: str, int, float, bool, literals, tuples of str, and None.
     """
     hints = get_type_hints(kind)
     return all(_is_of(value, hints[name]) for name, value in values.items())
 
 
 def _is_of(value: object, hint: Any) -> bool:
-    if isinstance(hint, UnionType):
-        return any(_is_of(value, one) for one in get_args(hint))
     plain = get_origin(hint) or hint
+    if plain in (UnionType, Union):
+        return any(_is_of(value, one) for one in get_args(hint))
+    if plain is Literal:
+        return type(value) is str and value in get_args(hint)
     if plain is tuple:
         return type(value) in (list, tuple) and all(type(part) is str for part in value)  # type: ignore[attr-defined]
     return type(value) is plain or (plain is float and type(value) is int)

@@ -3,11 +3,12 @@
 import os
 import signal
 from collections.abc import Generator
+from pathlib import Path
 
 import pluggy
 import pytest
 
-from tests.matrix import Matrix, Tally
+from tests.support.matrix import Matrix, Tally
 
 _MATRIX = pytest.StashKey[Matrix]()
 
@@ -32,6 +33,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make room for the results, and know the marker."""
     config.addinivalue_line("markers", "row(name): this test backs a row of the reliability matrix")
     config.stash[_MATRIX] = Matrix(nightly=config.getoption("--nightly"))
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in the directory that the fixture ``folder`` of a test file has made."""
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import TEXTS, material_of, trained_run
 
 import charlm
 from charlm.errors import CheckpointError, UsageError
+from tests.support.tiny import TEXTS, material_of, trained_run
 
 
 @pytest.fixture(scope="module")

@@ -1,25 +1,47 @@
-"""Laws of the rooms: which way the arrows point, and that the drawing of them is complete."""
+"""Laws of the packages: in which order they stand, and what may not be imported or called."""
 
 import ast
 import functools
 import graphlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "charlm"
-_, DRAWING, TABLE = (
-    (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")
+
+# Each may import from those before it, and from itself.
+ORDER = (
+    ("errors", "metrics"),
+    ("config",),
+    ("tokenizers", "counts"),
+    ("text", "equations"),
+    ("nn",),
+    ("engines",),
+    ("inference",),
+    ("checkpoints",),
+    ("novelty",),
+    ("models",),
+    ("training",),
+    ("cli",),
+    ("__main__",),
 )
+FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
+LIGHT = ("errors", "metrics", "config", "tokenizers", "counts", "text", "equations", "inference")
+LIGHT = (*LIGHT, "checkpoints", "novelty", "models", "cli")  # where nothing needs torch at once
+MOST_FILES = 16  # of a package
 
 
 def name_of(path: Path) -> str:
-    """charlm/cli/commands/next.py is charlm.cli.commands.next."""
+    """charlm/cli/app.py is charlm.cli.app."""
     parts = ("charlm", *path.relative_to(PACKAGE).with_suffix("").parts)
     return ".".join(parts).removesuffix(".__init__")
 
 
-ROOMS = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+MODULES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def package_of(name: str) -> str:
+    """The package of a module, or itself where it stands in none; "" is charlm."""
+    return name.partition(".")[2].partition(".")[0]
 
 
 def imports_of(tree: ast.Module, *, lazy: bool) -> Iterator[str]:
@@ -37,33 +59,55 @@ def imports_of(tree: ast.Module, *, lazy: bool) -> Iterator[str]:
             assert node.level == 0
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield full if full in ROOMS else str(node.module)
+                yield full if full in MODULES else str(node.module)
         waiting += ast.iter_child_nodes(node)
 
 
 @functools.cache
-def arrows(*, lazy: bool) -> dict[str, set[str]]:
-    """What each room imports."""
-    trees = {name: ast.parse(path.read_bytes()) for name, path in ROOMS.items()}
+def imports(*, lazy: bool) -> dict[str, set[str]]:
+    """What each module imports."""
+    trees = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
     return {name: set(imports_of(tree, lazy=lazy)) for name, tree in trees.items()}
 
 
-def test_arrows_form_no_circle() -> None:
-    """What a room imports never leads back to it, not by an import in a function either."""
-    own = {name: found & ROOMS.keys() for name, found in arrows(lazy=True).items()}
-    graphlib.TopologicalSorter(own).prepare()  # raises CycleError, which names the rooms
+def test_packages_stand_in_order() -> None:
+    """No module imports from a package that stands above its own, not in a function either."""
+    assert {package_of(name) for name in MODULES} - {""} == FLOOR.keys()
+    wrong = [
+        (name, found)
+        for name, there in imports(lazy=True).items()
+        for found in there & MODULES.keys()
+        if package_of(name) and package_of(found)
+        if package_of(name) != package_of(found)
+        and FLOOR[package_of(found)] >= FLOOR[package_of(name)]
+    ]
+    assert not wrong
+
+
+def test_imports_form_no_circle() -> None:
+    """What a module imports never leads back to it, not by an import in a function either."""
+    own = {name: found & MODULES.keys() for name, found in imports(lazy=True).items()}
+    own["charlm"] = set()  # what it offers is imported when it is asked for
+    graphlib.TopologicalSorter(own).prepare()  # raises CycleError, which names the modules
+
+
+def test_no_package_holds_too_much() -> None:
+    """A folder can be seen at a glance."""
+    for folder in (PACKAGE, *(path.parent for path in PACKAGE.rglob("__init__.py"))):
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= MOST_FILES, folder
 
 
 def nodes(name: str) -> Iterator[ast.AST]:
-    """All of a room's syntax tree."""
-    return ast.walk(ast.parse(ROOMS[name].read_bytes()))
+    """All of a module's syntax tree."""
+    return ast.walk(ast.parse(MODULES[name].read_bytes()))
 
 
-def test_nothing_imports_the_command_line() -> None:
-    """But the command itself; and no other room prints or knows of typer."""
-    for name, found in arrows(lazy=True).items():
-        if not name.startswith("charlm.cli") and name != "charlm.__main__":
-            assert not [one for one in found if one.startswith(("charlm.cli", "typer", "rich"))]
+def test_the_command_line_alone_prints() -> None:
+    """No other package prints, exits or knows of typer."""
+    for name, found in imports(lazy=True).items():
+        if package_of(name) not in ("cli", "__main__"):
+            assert not [one for one in found if one.startswith(("typer", "rich"))], name
             calls = {ast.unparse(n.func) for n in nodes(name) if isinstance(n, ast.Call)}
             assert not calls & {"print", "exit", "sys.exit", "sys.stdout.write"}, name
 
@@ -72,7 +116,7 @@ def needs_torch(name: str) -> bool:
     """Whether importing a module imports torch."""
     seen, waiting = {name}, [name]
     while waiting:
-        found = arrows(lazy=False).get(waiting.pop(), set())
+        found = imports(lazy=False).get(waiting.pop(), set())
         if any(one.split(".")[0] == "torch" for one in found):
             return True
         waiting += found - seen
@@ -80,22 +124,9 @@ def needs_torch(name: str) -> bool:
     return False
 
 
-def test_below_the_line_nothing_imports_torch() -> None:
-    """Neither a room that is drawn there nor what it imports; nor the API, nor a tokenizer."""
-    below = re.split(r"= = .*\n", DRAWING)[1]
-    light = {f"charlm.{stem}" for stem in re.findall(r"(\w+)\.py", below)}
-    light |= {name for name in ROOMS if name.startswith("charlm.tokenizers")}
-    assert len(light) > 30
-    assert light <= ROOMS.keys()
-    assert not [
-        name for name in light | {"charlm.models.language_model", "charlm.cli"} if needs_torch(name)
-    ]
-    assert needs_torch("charlm.training.causal")
-
-
-def test_every_room_is_drawn() -> None:
-    """What commands share stands in the drawing, any other room in the table; and all is there."""
-    files = {path.name for path in PACKAGE.glob("[a-z]*.py")}
-    assert set(re.findall(r"`(\w+\.py)`", TABLE.split("\n\n")[1])) == files
-    commands = {path.stem for path in (PACKAGE / "cli").glob("[a-z]*.py")}
-    assert not commands - set(re.findall(r"\w+", DRAWING))
+def test_light_packages_need_no_torch() -> None:
+    """Small jobs are done before torch could be imported."""
+    light = [name for name in MODULES if package_of(name) in LIGHT]
+    assert len(light) > 90
+    assert not [name for name in light if needs_torch(name)]
+    assert needs_torch("charlm.training.loop")

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers_cli import charlm
 from safetensors.numpy import load_file
+
+from tests.support.cli import charlm
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
@@ -55,7 +56,7 @@ def test_earlier_models_answer_as_they_did(folder: Path, run: str, what: str) ->
     shutil.copytree(GOLDEN / "finished" / run, folder / "checkpoints" / run)
     ended = charlm(*EXPECTED[run][what]["arguments"])
     assert ended.code == 0, ended.err
-    found = [json.loads(line) for line in ended.out.decode().splitlines()]
+    found = [json.loads(line) for line in ended.out.splitlines()]
     assert is_like(found, EXPECTED[run][what]["lines"])
 
 

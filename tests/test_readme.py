@@ -1,6 +1,7 @@
 """The README and docs/ can be pasted: what they show runs, in their order, on the bundled texts."""
 
 import itertools
+import os
 import re
 import shlex
 import shutil
@@ -11,14 +12,17 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.helpers_cli import charlm
+from tests.support.cli import charlm
 
 ROOT = Path(__file__).parent.parent
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+README = ROOT / "README.md"
+MODELS = ROOT / "docs" / "README.md"  # trains the models that the other pages use
+PAGES = sorted({*(ROOT / "docs").glob("*.md")} - {MODELS, ROOT / "docs" / "cli.md"})
 
 # What is not run, for it names a text that does not come with charlm, or a model made of one: it
 # is looked at whether its options are there. Everything else runs.
-NOT_BUNDLED = ("play.txt", "names/", "reviews/", "verses.tsv", "table.tsv", "posts.jsonl")
+NOT_BUNDLED = ("names/", "reviews/", "verses.tsv", "table.tsv", "posts.jsonl", "treebank.conllu")
+NOT_BUNDLED = (*NOT_BUNDLED, "Russian")
 
 # In place of the minutes that the README trains for.
 BUDGET = ("--steps", "2", "--hidden", "8")
@@ -69,13 +73,6 @@ def commands(path: Path) -> list[Command]:
     return found
 
 
-def parts(line: str) -> tuple[list[str], str, str]:
-    """The arguments of charlm, what its output is piped into, and the file that it goes to."""
-    line, _, file = line.partition(" > ")
-    line, _, pipe = line.partition(" | ")
-    return shlex.split(line)[1:], pipe, file
-
-
 def shortened(arguments: list[str]) -> list[str]:
     """The same with a tiny budget where something is trained, and short samples."""
     if arguments[0] == "sample":
@@ -90,23 +87,27 @@ def shortened(arguments: list[str]) -> list[str]:
 
 def run(command: Command) -> list[str]:
     """Run a command line as a person would and return what is on the screen."""
-    if not command.line.startswith("charlm "):
-        done = subprocess.run(
-            ["bash", "-c", command.line], check=True, capture_output=True, text=True
-        )
-        return (done.stdout + done.stderr).splitlines()
-    arguments, pipe, file = parts(command.line)
-    ended = charlm(*shortened(arguments))
-    assert ended.code == 0, f"{command.line}: {ended.err.decode()}"
-    out, err = ended.out.decode(), ended.err.decode()
-    if pipe:
-        out = subprocess.run(
-            ["bash", "-c", pipe], input=out, check=True, capture_output=True, text=True
-        ).stdout
+    line, _, file = command.line.partition(" > ")
+    if not line.startswith("charlm "):
+        return shell(command.line).decode().splitlines()
+    out, err = b"", b""
+    for part in line.split(" | "):
+        if not part.startswith("charlm "):
+            out = shell(part, out)
+            continue
+        ended = charlm(*shortened(shlex.split(part)[1:]), stdin=out)
+        assert ended.code == 0, f"{part}: {ended.err}"
+        out, err = ended.stdout, err + ended.stderr
     if file:
-        Path(file).write_text(out, encoding="utf-8")
-        out = ""
-    return (err + out if arguments[0] == "train" else out + err).splitlines()
+        Path(file).write_bytes(out)
+        out = b""
+    return (out + err).decode().splitlines()
+
+
+def shell(line: str, stdin: bytes = b"") -> bytes:
+    """What a command line that is not one of charlm writes."""
+    command = ["bash", "-c", line]
+    return subprocess.run(command, input=stdin, check=True, stdout=subprocess.PIPE).stdout
 
 
 def key(line: str) -> str:
@@ -151,45 +152,82 @@ def check_shown(command: Command, printed: list[str]) -> None:
         assert not of_the_text or line in printed
 
 
-def place(folder: Path) -> None:
-    """A directory in which the README is followed: a checkout's data, the reader's own text."""
+def follow(path: Path, folder: Path) -> int:
+    """Follow a page from top to bottom in a directory; how many commands it has that can be run."""
+    found = [one for one in commands(path) if not one.needs_a_text]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("CHARLM_RUNS", raising=False)
+        for command in found:
+            check_shown(command, run(command))
+        if path in (README, ROOT / "docs" / "python.md"):
+            names: dict[str, object] = {"print": lambda *_: None}
+            text = path.read_text(encoding="utf-8")
+            for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+                exec(block, names)
+    return len(found)
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which the README was followed: a checkout's data, the reader's own text."""
+    folder = tmp_path_factory.mktemp("reader")
     shutil.copytree(ROOT / "data", folder / "data")
     shutil.copy(ROOT / "data" / "dinosaurs.txt", folder / "corpus.txt")
+    assert follow(README, folder) >= 5
+    shutil.rmtree(folder / "checkpoints")
+    assert follow(MODELS, folder) == 2
+    return folder
 
 
-def test_the_readme_runs_from_top_to_bottom(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_readme_runs_from_top_to_bottom(followed: Path) -> None:
     """Every block that needs only bundled texts: exit code 0, and the output is of that shape."""
-    place(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CHARLM_RUNS", raising=False)
-    found = [one for one in commands(ROOT / "README.md") if not one.needs_a_text]
-    for command in found:
-        check_shown(command, run(command))
-    assert len(found) >= 25
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        exec(block, {"print": lambda *_: None})
+    assert {*os.listdir(followed / "checkpoints")} >= {"prose", "words"}
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_the_docs_name_options_that_there_are(
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_each_page_runs_from_top_to_bottom(path: Path, followed: Path, tmp_path: Path) -> None:
+    """The same of each page of docs/, in a directory that has the models of the pages."""
+    shutil.copytree(followed, tmp_path / "reader")
+    follow(path, tmp_path / "reader")
+
+
+def test_the_pages_show_what_charlm_can_do() -> None:
+    """Most of what the pages show is run."""
+    found = [one for path in (README, MODELS, *PAGES) for one in commands(path)]
+    assert sum(not one.needs_a_text for one in found) >= 50
+
+
+@pytest.mark.parametrize("path", [README, MODELS, *PAGES], ids=lambda path: path.name)
+def test_every_command_that_is_shown_is_one(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each command line of docs/ is one that charlm understands."""
+    """Those that need another text, too, have only options that there are."""
     monkeypatch.chdir(tmp_path)
     for command in commands(path):
-        if command.line.startswith("charlm "):
-            ended = charlm(*parts(command.line)[0], "--help")
-            assert ended.code == 0, f"{command.line}: {ended.err.decode()}"
+        for line in command.line.partition(" > ")[0].split(" | "):
+            if line.startswith("charlm "):
+                ended = charlm(*shlex.split(line)[1:], "--help")
+                assert ended.code == 0, f"{line}: {ended.err}"
 
 
-def test_every_command_of_the_readme_is_one() -> None:
-    """Those that need another text, too, have only options that there are."""
-    for command in commands(ROOT / "README.md"):
-        if command.line.startswith("charlm "):
-            assert charlm(*parts(command.line)[0], "--help").code == 0, command.line
+def test_links_lead_somewhere() -> None:
+    """What the pages link to, files and headings, is there."""
+    for path in (README, ROOT / "CONTRIBUTING.md", MODELS, *PAGES):
+        for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+            file, _, heading = link.partition("#")
+            if link.startswith("http"):
+                continue
+            target = (path.parent / file).resolve() if file else path
+            assert target.exists(), f"{path.name}: {link}"
+            assert not heading or heading in headings(target), f"{path.name}: {link}"
+
+
+def headings(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", one.lower()) for one in found)
+    return {one.replace(" ", "-") for one in plain}
 
 
 def test_blocks_are_found_and_what_they_show(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.tiny import trained_run
+from tests.support.tiny import trained_run
 
 ROOT = Path(__file__).parent.parent
 # Run in a child: it tells of every socket and every process that is asked for.

@@ -18,8 +18,23 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from charlm.checkpoints import disk as storage
-from charlm.checkpoints.disk import DISK, Disk, parse_json, to_json
+from charlm.checkpoints.disk import (
+    ASIDE,
+    DISK,
+    TEMPORARY,
+    Disk,
+    append,
+    delete,
+    explained,
+    free_bytes,
+    hide,
+    make_directories,
+    put_back,
+    replace_file,
+)
+from charlm.checkpoints.files import read_file
+from charlm.checkpoints.json_objects import parse_json, to_json
+from charlm.checkpoints.lock import Lock
 from charlm.config import HEADS, RUNS
 from charlm.errors import CheckpointError, UsageError, did_you_mean
 
@@ -29,7 +44,7 @@ LANGUAGE_MODEL = "language model"
 # By kind, what uses a model of it.
 COMMANDS = {LANGUAGE_MODEL: "score or evaluate", "classifier": "classify", "tagger": "tag"}
 _STEP = re.compile(r"step-\d{8,12}")
-_STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(storage.ASIDE)})?")
+_STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(ASIDE)})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LARGEST_JSON = 2**22
 _FILES = frozenset(
@@ -155,14 +170,14 @@ def best_step(run: Path) -> Path:
 # Writing
 
 
-def open_run(run: Path) -> storage.Lock:
+def open_run(run: Path) -> Lock:
     """Make a run's directory, take its lock, and put right what a crash left there.
 
     Raises LockedError if another process has it, CheckpointError if it cannot be written to.
     """
-    lock = storage.Lock(run / ".lock")
+    lock = Lock(run / ".lock")
     try:
-        storage.make_directories(run)
+        make_directories(run)
         if run.is_symlink():
             raise CheckpointError(f"{run} is a link: a run is a directory of its own.")
         lock.acquire()
@@ -183,10 +198,10 @@ def recover(run: Path, disk: Disk = DISK) -> None:
         step = _STANDING.fullmatch(path.name)
         if step and step[3] and not os.path.lexists(run / step[1]):
             with contextlib.suppress(OSError):  # readers know it by the other name too
-                storage.put_back(path, disk)
-        elif path.name.startswith(storage.TEMPORARY) or (step and step[3]):
+                put_back(path, disk)
+        elif path.name.startswith(TEMPORARY) or (step and step[3]):
             doomed.append(path)
-    storage.remove(doomed, disk)
+    delete(doomed, disk)
 
 
 def remove_steps(run: Path, keep: set[int], disk: Disk = DISK) -> None:
@@ -197,9 +212,9 @@ def remove_steps(run: Path, keep: set[int], disk: Disk = DISK) -> None:
     doomed = []
     for path in _children(run):
         step = _STANDING.fullmatch(path.name)
-        if path.name.startswith(storage.TEMPORARY) or (step and int(step[2]) not in keep):
+        if path.name.startswith(TEMPORARY) or (step and int(step[2]) not in keep):
             doomed.append(path)
-    storage.remove(doomed, disk)
+    delete(doomed, disk)
 
 
 def remove(run: Path, disk: Disk = DISK) -> None:
@@ -209,18 +224,18 @@ def remove(run: Path, disk: Disk = DISK) -> None:
     process writes to it.
     """
     check_removable(run)
-    lock = storage.Lock(run / ".lock")
+    lock = Lock(run / ".lock")
     try:
         lock.acquire()
         try:
-            storage.hide(run, disk)
+            hide(run, disk)
         finally:
             lock.release()
     except OSError as error:
         raise CheckpointError(f"cannot delete {run}: {error.strerror}.") from None
     for left in _children(run.parent):  # this one, and what a crash left of others
-        if left.name.startswith(storage.TEMPORARY) and not left.is_symlink():
-            storage.remove(_children(left), disk)
+        if left.name.startswith(TEMPORARY) and not left.is_symlink():
+            delete(_children(left), disk)
             with contextlib.suppress(OSError):
                 disk.rmdir(left)
 
@@ -234,7 +249,7 @@ def check_removable(run: Path) -> None:
     if not (run / "run.json").is_file() and not steps(run):
         raise CheckpointError(f"{run} is no run: it has neither a run.json nor a step.")
     for path in _children(run):
-        of_step = _STANDING.fullmatch(path.name) or path.name.startswith(storage.TEMPORARY)
+        of_step = _STANDING.fullmatch(path.name) or path.name.startswith(TEMPORARY)
         if of_step and path.is_dir() and not path.is_symlink():
             strange = [child for child in _children(path) if child.is_dir()]
         else:
@@ -257,7 +272,7 @@ def size(run: Path) -> int:
 def check_room(run: Path, save_bytes: int) -> None:
     """Raise CheckpointError unless there is room for the saves that a run will hold at a time."""
     missing = max(1, COPIES - len(steps(run)))
-    free = storage.free_bytes(run)
+    free = free_bytes(run)
     if free is not None and free < missing * save_bytes:
         raise CheckpointError(
             f"there is no room for the model at {run}: a save takes {_size(save_bytes)}, "
@@ -269,7 +284,7 @@ def check_room(run: Path, save_bytes: int) -> None:
 def write_bytes(path: Path, data: bytes, disk: Disk = DISK) -> None:
     """Replace a file of a run at once: whoever reads sees the old or the new one."""
     try:
-        storage.replace_file(path, data, disk)
+        replace_file(path, data, disk)
     except OSError as error:
         refuse(f"cannot write {path}", error, path.parent)
 
@@ -287,19 +302,19 @@ def write_json(path: Path, value: object, disk: Disk = DISK) -> None:
 def append_line(path: Path, line: str, disk: Disk = DISK) -> None:
     """Put a line at the end of a file, and on the disk."""
     try:
-        storage.append(path, f"{line}\n".encode(), disk)
+        append(path, f"{line}\n".encode(), disk)
     except OSError as error:
         refuse(f"cannot write {path}", error, path.parent)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises CheckpointError naming the file."""
-    return parse_json(path, storage.read_file(path, _LARGEST_JSON))
+    return parse_json(path, read_file(path, _LARGEST_JSON))
 
 
 def refuse(what: str, error: OSError, run: Path) -> NoReturn:
     """Raise CheckpointError for what the disk refused, saying what still stands in the run."""
-    raise storage.explained(what, error, has_save=bool(steps(run))) from None
+    raise explained(what, error, has_save=bool(steps(run))) from None
 
 
 def run_id(run: Path) -> str | None:

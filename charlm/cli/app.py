@@ -64,7 +64,7 @@ def charlm_cli(
     border.debug = debug
 
 
-app.command("train", cls=border.ruled(train.RULES, {"--demo": train.DEMOS[0]}))(train.train_cli)
+app.command("train", cls=border.ruled(train.RULES, {"--demo": train.DEMO}))(train.train_cli)
 app.command("sample", cls=border.ruled(sample.RULES))(sample.sample_cli)
 app.command("score", cls=border.ruled(score.RULES))(score.score_cli)
 app.command("evaluate", cls=border.ruled(evaluate.RULES))(evaluate.evaluate_cli)

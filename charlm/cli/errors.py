@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -22,7 +22,7 @@ from charlm.cli.input.option_rules import Rules, check
 from charlm.cli.options import option_of
 from charlm.cli.output.terminal import safe_text, say_lines
 from charlm.cli.signals import amid_import, end, numbers
-from charlm.errors import CharlmError, FieldError, UsageError, did_you_mean
+from charlm.errors import CharlmError, FieldError, UsageError, did_you_mean, must_be_one_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -138,6 +138,7 @@ def ruled(rules: Rules, unsaid: Mapping[str, str] | None = None) -> type[typer.c
             """Put in what was left unsaid, and parse."""
             said = list(_said(args, unsaid or {}))
             _refuse_dashed_texts(ctx, said)
+            _refuse_repeated(self.make_parser(ctx).parse_args(list(said))[2])
             return super().parse_args(ctx, said)
 
         @guarded
@@ -167,6 +168,16 @@ def _takes(command: Any) -> str | None:
     if not names:
         return None
     return "a text" if any(name in _TEXTS for name in names) else "a file"
+
+
+def _refuse_repeated(given: Sequence[Any]) -> None:
+    """Raise UsageError if an option with one value is among what was given more than once."""
+    seen = set()
+    for parameter in given:
+        single = parameter.param_type_name == "option" and not parameter.multiple
+        if single and not parameter.is_flag and parameter.name in seen:
+            raise UsageError(f"{parameter.opts[0]} takes one value: give it once.")
+        seen.add(parameter.name)
 
 
 def _refuse_dashed_texts(context: Any, arguments: list[str]) -> None:
@@ -241,7 +252,8 @@ def _what_is_wrong(error: Any) -> str:
         there = error.ctx.command.commands
         return f"there is no command {command[1]!r}.{did_you_mean(command[1], there)}"
     if getattr(error, "param", None) is not None and error.message:
-        return f"{_named(error.param)} {_of_value(error)}"
+        told = _of_choice(error) or _of_value(error)
+        return f"{_named(error.param)} {told}"
     told = str(error.format_message())
     return told[:1].lower() + told[1:]
 
@@ -258,6 +270,13 @@ _KINDS = {
     "greater_than_equal": "{ge} or more",
     "less_than_equal": "{le} or less",
 }
+
+
+def _of_choice(error: Any) -> str | None:
+    """What is wrong with a value that is none of an option's choices."""
+    choices = error.param.type_descriptor.choices
+    found: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+    return must_be_one_of(choices, found[0]["input"]) if choices and found else None
 
 
 def _of_value(error: Any) -> str:

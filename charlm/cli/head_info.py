@@ -13,9 +13,9 @@ _WIDTH = 66  # columns beside the names of the rows
 
 def show_head(path: Path, *, json: bool) -> None:
     """Describe the head of a step directory."""
-    from charlm.checkpoints import head_step as head_checkpoint
+    from charlm.checkpoints.head import HeadCheckpoint
 
-    loaded = head_checkpoint.load(path)
+    loaded = HeadCheckpoint.load(path)
     config, info = loaded.config, held_out.figures(loaded.info)
     parameters = sum(array.size for array in loaded.weights.values())
     if json:

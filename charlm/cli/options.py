@@ -12,6 +12,7 @@ from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.config import RUNS, SPLITS
 from charlm.errors import UsageError, must_be_one_of
 from charlm.metrics import UNITS
+from charlm.training.request import CONFIG_FIELDS
 
 
 def one_of(option: str, *choices: str) -> Callable[[str | None], str | None]:
@@ -186,40 +187,9 @@ CUT: Rules = (
     Apart("TEXTS", ("--split-on", "--null"), "that is about the texts of a file"),
 )
 
-# What is of language models alone, among the fields that a request, a shape or a training has.
-NOT_OF_HEADS = {
-    "ngram": "--ngram",
-    "cache": "--cache",
-    "normalize": "--normalize",
-    "tie_weights": "--tie-weights",
-    "bidirectional": "--bidirectional",
-    "bptt_length": "--bptt-length",
-}
-
-# The options of the command line and the fields of the configs that they set.
-MODEL_OPTIONS = {
-    "cell": "cell",
-    "layers": "num_layers",
-    "hidden": "hidden_size",
-    "embedding": "embedding_size",
-    "output_layers": "output_layers",
-    "dropout": "dropout",
-    "input_dropout": "input_dropout",
-    "tie_weights": "tie_weights",
-    "bidirectional": "bidirectional",
-    "pooling": "pooling",
-}
-TRAINING_OPTIONS = {
-    "batch_size": "batch_size",
-    "bptt_length": "bptt_length",
-    "learning_rate": "learning_rate",
-    "weight_decay": "weight_decay",
-    "max_grad_norm": "max_grad_norm",
-    "patience": "patience",
-    "on_nan": "on_nan",
-}
-_OPTION_OF = {field: name for name, field in (MODEL_OPTIONS | TRAINING_OPTIONS).items()}
-_OPTION_OF |= {"num_steps": "steps", "unknown": "unk"}
+# The options of the command line that are not called as the field that they set.
+_OPTION_OF = {config: name for name, config in CONFIG_FIELDS.items()}
+_OPTION_OF |= {"seconds": "time", "num_steps": "steps", "unknown": "unk", "index": "no_index"}
 
 
 def option_of(field: str) -> str:

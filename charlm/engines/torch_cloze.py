@@ -16,7 +16,8 @@ from charlm.equations import language_model as equations
 from charlm.nn.bidirectional import BidirectionalLM, Spans, read_sides, spans_of, with_context
 from charlm.nn.causal import State, to_arrays
 from charlm.nn.linear import Product
-from charlm.nn.windows import Rows, TokenizedText, cut_rows, from_ids, group_rows
+from charlm.nn.windows import Rows, cut_rows, group_rows
+from charlm.text.tokens import TokenizedText, from_ids
 
 _TOKENS = 16_384  # tokens of a batch, padding included
 _LONGEST = 2048  # tokens of a sequence that is read in one window

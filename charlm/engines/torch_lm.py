@@ -15,7 +15,7 @@ from charlm.equations import language_model as equations
 from charlm.equations.language_model import ModelWeights
 from charlm.equations.parameters import model_weights
 from charlm.nn.causal import RecurrentLM, to_arrays
-from charlm.nn.windows import TokenizedText, from_ids
+from charlm.text.tokens import TokenizedText, from_ids
 
 
 class TorchEngine:

@@ -14,16 +14,8 @@ from torch import Tensor
 from charlm.engines.protocol import Details, Ids, Predictions, empty_details
 from charlm.nn.causal import RecurrentLM, State, flatten_targets, narrow_state
 from charlm.nn.linear import Product
-from charlm.nn.windows import (
-    PADDING,
-    Rows,
-    TokenizedText,
-    Window,
-    cut_rows,
-    group_rows,
-    labels_of,
-    read_windows,
-)
+from charlm.nn.windows import PADDING, Rows, Window, cut_rows, group_rows, labels_of, read_windows
+from charlm.text.tokens import TokenizedText
 
 _WINDOW = 256  # tokens of a row read in one call of the network
 _TOKENS = 16_384  # tokens of a batch, padding included

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checkpoints import head_step as head_checkpoint
-from charlm.checkpoints.head_step import HeadCheckpoint
+from charlm.checkpoints.head import HeadCheckpoint, find_head
 from charlm.config import LONGEST, RUNS
 from charlm.equations import heads as head_equations
 from charlm.models.arguments import several_sentences, several_texts
@@ -77,9 +76,9 @@ class Classifier(_Loaded):
                     ]
                 )
             )
+        from charlm.engines.torch_labels import read_scores
         from charlm.nn.examples import encode_texts
         from charlm.nn.head import Head, from_arrays
-        from charlm.training.head_training import read_scores
 
         if not isinstance(self._head, Head):
             self._head = from_arrays(config, self.checkpoint.weights)
@@ -128,9 +127,9 @@ class Tagger(_Loaded):
         ]
 
     def _read(self, sentences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        from charlm.engines.torch_labels import read_scores
         from charlm.nn.examples import encode_sentences
         from charlm.nn.head import Head, from_arrays
-        from charlm.training.head_training import read_scores
 
         if not isinstance(self._head, Head):
             self._head = from_arrays(self.checkpoint.config, self.checkpoint.weights)
@@ -145,9 +144,9 @@ class Tagger(_Loaded):
 
 def load_classifier(model: str | None = None, root: Path = RUNS) -> Classifier:
     """The classifier of this name, or the newest finished one. Raises CheckpointError."""
-    return Classifier(head_checkpoint.load(head_checkpoint.find(model, "classifier", root)))
+    return Classifier(HeadCheckpoint.load(find_head(model, "classifier", root)))
 
 
 def load_tagger(model: str | None = None, root: Path = RUNS) -> Tagger:
     """The tagger of this name, or the newest finished one. Raises CheckpointError."""
-    return Tagger(head_checkpoint.load(head_checkpoint.find(model, "tagger", root)))
+    return Tagger(HeadCheckpoint.load(find_head(model, "tagger", root)))

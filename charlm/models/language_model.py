@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checkpoints import step as checkpoint
+from charlm.checkpoints.language_model import Checkpoint
 from charlm.config import RUNS, SamplingConfig
 from charlm.counts import interpolation as partner
 from charlm.engines.interpolated import PartneredEngine, PartneredReader
@@ -24,13 +24,13 @@ from charlm.inference.alternate import TurnSampler
 from charlm.inference.beginning import log_prob_begins
 from charlm.inference.classify import log_posterior
 from charlm.inference.evaluate import Summary, summarise, summarise_whole
+from charlm.inference.labels import Labels
 from charlm.inference.next_token import NextTokens, next_tokens
 from charlm.inference.pseudo import PseudoScore, PseudoSummary
 from charlm.inference.sample import Sample, Sampler, fresh_seed, stands_in
 from charlm.inference.score import TextScore, ended, score_texts
 from charlm.inference.unknown import unknown_of
 from charlm.models.arguments import each_text, one_text, several_texts
-from charlm.text.labelled import Labels
 from charlm.text.streaming import Piece
 from charlm.tokenizers.prompt import Prompt
 
@@ -55,7 +55,7 @@ class LanguageModel:
     >>> lm.score("The apple and pear salad").total_log_prob            # doctest: +SKIP
     """
 
-    def __init__(self, loaded: checkpoint.Checkpoint, *, alone: bool = False) -> None:
+    def __init__(self, loaded: Checkpoint, *, alone: bool = False) -> None:
         self.checkpoint = loaded
         self.config = loaded.config
         self.tokenizer = loaded.tokenizer
@@ -117,7 +117,9 @@ class LanguageModel:
         if self.labels is None:
             raise UsageError("this model knows no labels: train one with --label-from.")
         if isinstance(ids, str) or any(isinstance(one, str) for one in ids):
-            raise UsageError("log_likelihoods takes ids, as scoring.ended gives them, not texts.")
+            raise UsageError(
+                "log_likelihoods takes ids, as inference.score.ended gives them, not texts."
+            )
         found = np.empty((len(ids), len(self.labels.names)))
         if not len(ids):
             return found
@@ -496,5 +498,5 @@ def load(
     With ``alone`` a network that was trained with a partner (n-grams, a cache) is without it.
     Raises CheckpointError if there is none, or if it is damaged.
     """
-    found = checkpoint.load_named(None if model is None else str(model), Path(root))
+    found = Checkpoint.find(None if model is None else str(model), Path(root))
     return LanguageModel(found, alone=alone)

@@ -26,7 +26,8 @@ from charlm.config import ModelConfig
 from charlm.equations.parameters import MISSING, Arrays
 from charlm.nn.causal import RecurrentLM, State, with_arrays
 from charlm.nn.cells import make_layer
-from charlm.nn.windows import Rows, TokenizedText, group_rows
+from charlm.nn.windows import Rows, group_rows
+from charlm.text.tokens import TokenizedText
 
 _STEPS = 16  # rows longer than that are padded to a multiple of it
 _OVER_GAPS = 4  # one in so many targets is also predicted over a gap, in training
@@ -212,18 +213,10 @@ def read_sides(text: TokenizedText, spans: Spans, *, padded: bool = False) -> Si
     places = at[steps, rows]
     batch = len(lengths)
     return Sides(
-        inputs=text.inputs[torch.from_numpy(np.minimum(at, spans.end - 1))].long().t(),
-        after=_following(text, np.maximum(spans.end - 1 - step, spans.begin)).long().t(),
-        targets=text.targets[torch.from_numpy(places)].long(),
+        inputs=torch.from_numpy(text.inputs(np.minimum(at, spans.end - 1))).t(),
+        after=torch.from_numpy(text.following(np.maximum(spans.end - 1 - step, spans.begin))).t(),
+        targets=torch.from_numpy(text.targets(places)),
         places=places,
         forward=torch.from_numpy(steps * batch + rows),
         backward=torch.from_numpy((lengths[rows] - 1 - steps) * batch + rows),
     )
-
-
-def _following(text: TokenizedText, places: NDArray[np.int64]) -> Tensor:
-    """The token after each place, or ``vocab_size`` where a sequence ends there."""
-    begin = text.inputs[0]  # of a sequence: the id that stands before its first token
-    after = torch.from_numpy(np.minimum(places + 1, text.num_tokens - 1))
-    ends = (text.inputs[after] == begin) | torch.from_numpy(places + 1 == text.num_tokens)
-    return torch.where(ends, begin, text.targets[after])

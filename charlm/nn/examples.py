@@ -1,12 +1,10 @@
-"""What a head learns from: texts with a label each, or sentences with a tag for each token.
+"""What a head reads: texts with a label each, or sentences with a tag for each token, as ids.
 
-And the same as ids, laid side by side in batches of similar length. Labelled texts are read by
-labels.py.
+They are laid side by side in batches of similar length.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,28 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.config import LONGEST
-from charlm.errors import TextError
 from charlm.nn.head import Batch, Words
-from charlm.text.conll import Places, Sentence, Table
-from charlm.text.corpus import read_documents
-from charlm.text.labelled import Labelled
+from charlm.text.labelled import Labelled, LabelledTexts
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.word_letters import SpelledWords
 
 MOST_TOKENS = 4096  # of a step or of one go of reading, unless a single text has more
-
-
-class LabelledTexts(NamedTuple):
-    """Texts and the label of each."""
-
-    texts: list[str]
-    labels: list[str]
-
-    @classmethod
-    def of(cls, pairs: Iterable[Labelled]) -> "LabelledTexts":
-        """The same, apart."""
-        there = list(pairs)
-        return cls([one.text for one in there], [one.label for one in there])
 
 
 class Copies(NamedTuple):
@@ -53,31 +35,6 @@ def gathered(found: LabelledTexts) -> tuple[LabelledTexts, Copies]:
     counts = np.fromiter(pairs.values(), np.int64, len(pairs))
     totals = np.fromiter((of_text[pair.text] for pair in pairs), np.int64, len(pairs))
     return LabelledTexts.of(pairs), Copies(counts, counts / totals)
-
-
-# Reading
-
-
-def read_tagged(
-    paths: Iterable[str | Path],
-    places: Places,
-    *,
-    encoding: str = "utf-8",
-    errors: str = "strict",
-) -> tuple[list[Sentence], tuple[str, ...]]:
-    """Sentences with their tags, and what was noticed. Raises TextError."""
-    found: list[Sentence] = []
-    notes: list[str] = []
-    for document in read_documents(paths, encoding=encoding, errors=errors):
-        notes += document.notes
-        table = Table(places, name=document.name, tagged=True)
-        found += table.sentences(enumerate(document.text.split("\n"), 1))
-        if table.names is not None:
-            token, tag = table.names[table.token], table.names[table.tag]
-            notes.append(f"{document.name}: CoNLL-U, tokens are its {token}, tags its {tag}")
-    if not found:
-        raise TextError("there is no sentence: what was given is empty or blank.")
-    return found, tuple(notes)
 
 
 # As ids
@@ -205,3 +162,21 @@ def collate(examples: Examples, index: NDArray[np.int64]) -> tuple[Batch, Tensor
     )
     batch = Batch(torch.from_numpy(forms.ids[tokens]), sizes, words)
     return batch, torch.from_numpy(examples.labels[places]), torch.from_numpy(live)
+
+
+class Reading(NamedTuple):
+    """Texts (B,) side by side, what is to be said of them, and how much each counts."""
+
+    batch: Batch
+    targets: Tensor  # (B,), or (T, B) of a tagger
+    live: Tensor | None  # (T, B) of a tagger: True where a token is
+    weights: Tensor | None  # (B,), None where all count the same
+    step: int  # that reads them, from 0
+
+
+def read(examples: Examples, index: NDArray[np.int64], step: int) -> Reading:
+    """The texts (B,) of an index, for a step."""
+    weights = None
+    if examples.copies is not None:
+        weights = torch.from_numpy(examples.copies.shares[index].astype(np.float32))
+    return Reading(*collate(examples, index), weights, step)

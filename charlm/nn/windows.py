@@ -10,7 +10,7 @@ either way every token is a target exactly once an epoch.
 Letters: N tokens in all, S sequences, R rows of a group, B rows still running, T time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,34 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlm.tokenizers.base import Tokenizer
+from charlm.text.tokens import TokenizedText
 
 PADDING = -100  # the target of a position that does not count
-
-
-class TokenizedText(NamedTuple):
-    """Sequences as ids: what is predicted and what is read when predicting it.
-
-    targets: (N,) ids, each sequence closed by <EOS>.
-    inputs: (N,) the token before, or ``vocab_size`` (the zero vector x<1>) where a sequence
-        begins.
-    starts: (S + 1,) where each sequence begins in them, and N.
-    labels: (S,) the number of each sequence's label, where sequences have labels.
-    """
-
-    targets: Tensor
-    inputs: Tensor
-    starts: NDArray[np.int64]
-    labels: NDArray[np.int64] | None = None
-
-    @property
-    def num_tokens(self) -> int:
-        """Targets, <EOS> included."""
-        return int(self.starts[-1])
-
-    def sequences(self) -> list[NDArray[np.int32]]:
-        """The ids of each sequence, <EOS> included."""
-        return np.split(self.targets.numpy(), self.starts[1:-1]) if len(self.starts) > 1 else []
 
 
 class Rows(NamedTuple):
@@ -72,27 +47,6 @@ class Window(NamedTuple):
     targets: Tensor  # (B, T), PADDING where nothing is to be predicted
     num_targets: int
     labels: Tensor | None = None  # (B,) of each row's sequence, where sequences have labels
-
-
-def tokenize(
-    tokenizer: Tokenizer, sequences: Sequence[str], labels: Sequence[int] | None = None
-) -> TokenizedText:
-    """Encode sequences, each closed by <EOS>; labels (S,) are theirs, if they have any."""
-    eos = np.array([tokenizer.eos_id], dtype=np.int32)
-    ids = [np.concatenate((tokenizer.encode(text), eos)) for text in sequences]
-    text = from_ids(ids, tokenizer.vocab_size)
-    return text if labels is None else text._replace(labels=np.array(labels, dtype=np.int64))
-
-
-def from_ids(sequences: Sequence[NDArray[np.int32]], vocab_size: int) -> TokenizedText:
-    """Lay sequences of ids, closed already, one after another. None may be empty."""
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    targets = np.concatenate(sequences) if len(sequences) else np.empty(0, dtype=np.int32)
-    inputs = np.empty_like(targets)
-    inputs[1:] = targets[:-1]
-    inputs[starts[:-1]] = vocab_size
-    return TokenizedText(torch.from_numpy(targets), torch.from_numpy(inputs), starts)
 
 
 def cut_rows(
@@ -196,14 +150,14 @@ def read_window(text: TokenizedText, group: Rows, index: int, bptt_length: int) 
     at = (group.begin[:running, None] + offset) + np.arange(width)  # (B, T)
     live = at < group.end[:running, None]
     scored = live & (at >= group.counted[:running, None])
-    places = torch.from_numpy(np.minimum(at, group.end[:running, None] - 1))
-    targets = text.targets[places].long()
+    places = np.minimum(at, group.end[:running, None] - 1)
+    targets = torch.from_numpy(text.targets(places))
     num_targets = int(np.count_nonzero(scored))
     if num_targets < scored.size:
         targets.masked_fill_(torch.from_numpy(~scored), PADDING)
     labels = labels_of(text, group)
     return Window(
-        text.inputs[places].long(),
+        torch.from_numpy(text.inputs(places)),
         targets,
         num_targets,
         None if labels is None else labels[:running],

@@ -19,8 +19,10 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from charlm.checkpoints import directory as runs
-from charlm.checkpoints import disk as storage
+from charlm.checkpoints import directory
+from charlm.checkpoints.disk import DISK
+from charlm.checkpoints.files import read_file
+from charlm.checkpoints.tensors import parse_tensors
 from charlm.errors import CheckpointError
 from charlm.novelty.suffix_array import END, SuffixArray, is_order
 from charlm.tokenizers.character import code_points
@@ -220,8 +222,8 @@ def save(run: Path, index: Index, fingerprint: str) -> int:
         "held_out_unseen_word_ngrams": {str(n): x for n, x in index.held_out_words.items()},
     }
     remove(run)
-    runs.write_bytes(run / _FILE, data)
-    runs.write_json(run / _ABOUT, about)
+    directory.write_bytes(run / _FILE, data)
+    directory.write_json(run / _ABOUT, about)
     return len(data)
 
 
@@ -234,7 +236,7 @@ def remove(run: Path) -> None:
     """Delete the index of a run, if it has one."""
     for name in (_ABOUT, _FILE):
         try:
-            storage.DISK.unlink(run / name)
+            DISK.unlink(run / name)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -251,7 +253,7 @@ def load(run: Path, fingerprint: object) -> Index:
             f"{run} holds no index of its training text: it was trained with --no-index, or by an "
             "older charlm. Compare with a text that you name: charlm novelty SAMPLES --against FILE"
         )
-    about = runs.read_json(run / _ABOUT)
+    about = directory.read_json(run / _ABOUT)
     path = run / _FILE
     if about.get("format") != FORMAT:
         raise CheckpointError(
@@ -260,13 +262,13 @@ def load(run: Path, fingerprint: object) -> Index:
         )
     if about.get("fingerprint") != fingerprint:
         raise CheckpointError(f"{run / _ABOUT} is of another training text than the model's.")
-    data = storage.read_file(path, _LARGEST)
+    data = read_file(path, _LARGEST)
     if about.get("size") != len(data) or about.get("sha256") != hashlib.sha256(data).hexdigest():
         raise CheckpointError(
             f"{path} is damaged: it is not what was saved. Compare with a text that you name: "
             "charlm novelty SAMPLES --against FILE"
         )
-    arrays = storage.parse_tensors(path, data)
+    arrays = parse_tensors(path, data)
     totals = about.get("characters"), about.get("sequences")
     if not _are_sound(arrays, totals):
         raise CheckpointError(f"{path} does not hold the index of a text.")

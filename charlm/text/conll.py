@@ -11,6 +11,7 @@ import dataclasses
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from charlm.errors import CharlmError, TextError, UsageError
@@ -358,3 +359,27 @@ def score_spans(
 
 def _as_dicts(tags: Sequence[str]) -> list[dict[str, str | int]]:
     return [{"label": s.kind, "start": s.begin, "end": s.end - 1} for s in spans(tags)]
+
+
+def read_tagged(
+    paths: Iterable[str | Path],
+    places: Places,
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+) -> tuple[list[Sentence], tuple[str, ...]]:
+    """Sentences with their tags, and what was noticed. Raises TextError."""
+    from charlm.text.corpus import read_documents  # which needs numpy
+
+    found: list[Sentence] = []
+    notes: list[str] = []
+    for document in read_documents(paths, encoding=encoding, errors=errors):
+        notes += document.notes
+        table = Table(places, name=document.name, tagged=True)
+        found += table.sentences(enumerate(document.text.split("\n"), 1))
+        if table.names is not None:
+            token, tag = table.names[table.token], table.names[table.tag]
+            notes.append(f"{document.name}: CoNLL-U, tokens are its {token}, tags its {tag}")
+    if not found:
+        raise TextError("there is no sentence: what was given is empty or blank.")
+    return found, tuple(notes)

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charlm.config import VALID_SHARE
 from charlm.errors import FieldError, TextError, UsageError
 from charlm.text import files
 from charlm.text.formats import HEAD, wide_encoding
 from charlm.text.lines import has_cr_alone, said_of_cr, with_lf
 
-VALID_SHARE = 0.1
 _FEWEST_TO_HOLD_OUT = 5  # with fewer sequences than this, none is held out
 
 

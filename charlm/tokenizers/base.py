@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from charlm.tokenizers.ids import IdArray, Ids
 
 LEVELS = ("char", "word", "subword")
-SUBWORD_MODELS = ("unigram", "bpe")
-NORMAL_FORMS = ("NFC", "NFD", "NFKC", "NFKD")  # of Unicode
+SubwordModel: TypeAlias = Literal["unigram", "bpe"]
+NormalForm: TypeAlias = Literal["NFC", "NFD", "NFKC", "NFKD"]  # of Unicode
+SUBWORD_MODELS: tuple[SubwordModel, ...] = get_args(SubwordModel)
+NORMAL_FORMS: tuple[NormalForm, ...] = get_args(NormalForm)
 # What a tokenizer may not tell apart; texts that differ in nothing else are one to its model.
 CASE, SPACING = "case", "spacing"
-FORMS = {form: f"{'compatible' if 'K' in form else 'canonical'} forms" for form in NORMAL_FORMS}
+FORMS: dict[str, str] = {
+    form: f"{'compatible' if 'K' in form else 'canonical'} forms" for form in NORMAL_FORMS
+}
 UNK_ID = 0
 EOS_ID = 1
 NUM_SPECIALS = 2

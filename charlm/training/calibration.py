@@ -11,12 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checkpoints import directory as runs
-from charlm.checkpoints import step as checkpoint
+from charlm.checkpoints import directory
+from charlm.checkpoints.json_objects import to_json
+from charlm.checkpoints.language_model import Checkpoint
+from charlm.checkpoints.step import replace_file
 from charlm.inference.classify import fit_temperature, log_posterior
+from charlm.inference.labels import Labels
 from charlm.models.language_model import LanguageModel
-from charlm.nn.windows import TokenizedText
-from charlm.text.labelled import Labels
+from charlm.text.tokens import TokenizedText
 
 _TOKENS = 2**22  # of the text held out, read once for each label, are enough
 
@@ -34,7 +36,7 @@ class Calibrated(NamedTuple):
 
 def is_due(run: Path) -> bool:
     """Whether the best step of a run is of a conditional model that has not been calibrated."""
-    labels = checkpoint.load(runs.best_step(run)).labels
+    labels = Checkpoint.load(directory.best_step(run)).labels
     return labels is not None and labels.temperature is None
 
 
@@ -43,7 +45,7 @@ def calibrate(path: Path, valid: TokenizedText) -> Calibrated:
 
     Of much text about as many sequences are read as 2^22 tokens, times the labels, allow.
     """
-    lm = LanguageModel(checkpoint.load(path))
+    lm = LanguageModel(Checkpoint.load(path))
     assert lm.labels is not None
     assert valid.labels is not None
     sequences = valid.sequences()
@@ -55,5 +57,5 @@ def calibrate(path: Path, valid: TokenizedText) -> Calibrated:
     prior = lm.labels.log_prior
     temperature = fit_temperature(log_probs, prior, true)
     labels = dataclasses.replace(lm.labels, temperature=temperature)
-    checkpoint.replace_file(path, "labels.json", checkpoint.to_json(labels.to_json()))
+    replace_file(path, "labels.json", to_json(labels.to_json()))
     return Calibrated(labels, true, log_posterior(log_probs, prior, temperature))

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from charlm.config import ModelConfig, TrainingConfig
 
-DEFAULT_SECONDS = 180.0
 _LITTLE = 300_000  # tokens
 _MUCH = 500_000
 _MANY_TYPES = 4096

@@ -6,6 +6,7 @@ types and not tokens).
 """
 
 import math
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,11 +16,15 @@ from charlm.config import ModelConfig, TrainingConfig
 from charlm.engines.torch_passes import token_log_probs
 from charlm.inference.unknown import Speller, UnknownCharacters
 from charlm.nn.causal import RecurrentLM, to_arrays
-from charlm.nn.windows import from_ids, num_windows, tokenize
-from charlm.tokenizers.base import NUM_SPECIALS
+from charlm.text.tokens import from_ids, tokenize
+from charlm.tokenizers.base import NUM_SPECIALS, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
-from charlm.tokenizers.word import WordTokenizer
-from charlm.training.causal import groups_of_epoch, new_state, train_steps
+from charlm.tokenizers.normalizing import plain
+from charlm.tokenizers.word import UNKNOWN_WORD, WordTokenizer, count_types
+from charlm.training.loop import train_steps
+from charlm.training.request import Say
+from charlm.training.texts.sequences import Texts
+from charlm.training.window_steps import OnlyText, WindowSteps
 
 _MOST_TYPES = 20_000
 _CHARACTERS = 600_000  # to be read in all: a few seconds
@@ -48,15 +53,15 @@ def train_speller(counts: Mapping[str, int], tokenizer: WordTokenizer, seed: int
         num_steps=1, batch_size=16, weight_decay=0.05, end_learning_rate=8e-5, seed=seed
     )
     epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, _CHARACTERS / text.num_tokens))
-    groups = groups_of_epoch(text, config, 0)
-    steps = max(1, round(epochs * sum(num_windows(g, config.bptt_length) for g in groups)))
+    windows = WindowSteps()
+    steps = max(1, round(epochs * windows.steps_per_epoch(shape, config, OnlyText(text))))
     config = TrainingConfig.from_json(
         {**config.to_json(), "num_steps": steps, "warmup_steps": min(50, max(1, steps // 10))}
     )
-    state = new_state(shape, config)
-    for _ in train_steps(state, config, text):
+    state = windows.new_state(shape, config)
+    for _ in train_steps(windows, state, config, OnlyText(text)):
         pass
-    model = state.model.eval()
+    model = state.module.eval()
     log_known = _log_sum(_spelled(model, characters, tokenizer))
     weights = {name: array.copy() for name, array in to_arrays(model).items()}
     return Speller(config=shape, weights=weights, tokenizer=characters, log_known=log_known)
@@ -81,3 +86,20 @@ def _log_sum(log_probs: NDArray[np.float64]) -> float:
     largest = float(log_probs.max())
     total = largest + math.log(float(np.exp(log_probs - largest).sum()))
     return min(total, math.log1p(-1e-6))
+
+
+def speller_of(tokenizer: Tokenizer, texts: Texts, seed: int, say: Say) -> Speller | None:
+    """The speller of a word model, trained now; None at other levels."""
+    words = plain(tokenizer)
+    if not isinstance(words, WordTokenizer):
+        return None
+    begun = time.perf_counter()
+    counts = count_types(map(tokenizer.normalise, texts.train), words.pretokenized)
+    if words.pretokenized:
+        counts.pop(UNKNOWN_WORD, None)  # the name of all that is unknown is no word to spell
+    speller = train_speller(counts, words, seed)
+    say(
+        "speller: a character model of the rare words spells what is unknown "
+        f"({time.perf_counter() - begun:.0f} s)"
+    )
+    return speller

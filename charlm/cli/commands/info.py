@@ -17,7 +17,7 @@ from charlm.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from charlm.counts.interpolation import Partner
-    from charlm.text.labelled import Labels
+    from charlm.inference.labels import Labels
 
 RULES: Rules = (OneOf("NAME", "--model"),)
 _COLUMNS = 80
@@ -40,14 +40,14 @@ def info_cli(
     charlm info poems
     """
     model = name if name is not None else model
-    from charlm.checkpoints import directory as runs
-    from charlm.checkpoints import step as checkpoint
+    from charlm.checkpoints import directory
+    from charlm.checkpoints.language_model import Checkpoint
     from charlm.novelty import index as text_index
 
-    if runs.kind_of(path := runs.find_any(model, root)) != runs.LANGUAGE_MODEL:
+    if directory.kind_of(path := directory.find_any(model, root)) != directory.LANGUAGE_MODEL:
         show_head(path, json=json)
         return
-    loaded = checkpoint.load_named(model if model is not None else path.parent.name, root)
+    loaded = Checkpoint.find(model if model is not None else path.parent.name, root)
     config, info = loaded.config, held_out.figures(loaded.info)
     parameters = sum(array.size for array in loaded.weights.values())
     labels = loaded.labels
@@ -136,9 +136,9 @@ def list_cli(
     \b
     charlm list
     """
-    from charlm.checkpoints import directory as runs
+    from charlm.checkpoints import directory
 
-    there = runs.below(root)
+    there = directory.below(root)
     if not there:
         say(f"there is no model below {root}/. Train one first: charlm train FILE")
     rows = [_row(path) for path in there]
@@ -152,37 +152,36 @@ def list_cli(
 
 def _row(run: Path) -> dict[str, Any]:
     """What is told of a run, without loading its model; what cannot be read is None."""
-    from charlm.checkpoints import directory as runs
-    from charlm.checkpoints import step as checkpoint
-    from charlm.checkpoints.disk import parse_json
+    from charlm.checkpoints import directory
+    from charlm.checkpoints.step import StepFiles
     from charlm.config import HeadConfig, ModelConfig
     from charlm.equations import heads as head_equations
     from charlm.equations import parameters as weights
 
-    best, kind = runs.best_step(run), runs.kind_of(run)
+    best, kind = directory.best_step(run), directory.kind_of(run)
     row: dict[str, Any] = {
         "name": run.name,
         "kind": kind,
         "best": str(best),
-        "finished": runs.is_finished(run),
+        "finished": directory.is_finished(run),
         "level": None,
         "parameters": None,
         "loss_nats": None,
     }
     try:
-        _, files = checkpoint.read_step(best, ("model.json", "tokenizer.json"))
-        info = held_out.figures(parse_json(best / "model.json", files.get("model.json", b"")))
-        if kind == runs.LANGUAGE_MODEL:
+        files = StepFiles(best)
+        info = held_out.figures(files.json("model.json"))
+        if kind == directory.LANGUAGE_MODEL:
             shapes = weights.shapes(ModelConfig.from_json(info.get("model")))
         else:
             shapes = head_equations.shapes(HeadConfig.from_json(info.get("model")))
         row["parameters"] = sum(map(math.prod, shapes.values()))
         row["level"] = "word"
         if "tokenizer.json" in files:
-            row["level"] = parse_json(best / "tokenizer.json", files["tokenizer.json"]).get("level")
+            row["level"] = files.json("tokenizer.json").get("level")
     except (CheckpointError, UsageError) as error:
         return {**row, "error": str(error)}
-    unit = "token" if kind == runs.LANGUAGE_MODEL else "label"
+    unit = "token" if kind == directory.LANGUAGE_MODEL else "label"
     loss = info.get(f"best_loss_nats_per_{unit}")
     row["loss_nats"] = loss if isinstance(loss, float) and math.isfinite(loss) else None
     return row

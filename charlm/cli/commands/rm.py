@@ -24,21 +24,21 @@ def rm_cli(
     \b
     charlm rm old --yes
     """
-    from charlm.checkpoints import directory as runs
+    from charlm.checkpoints import directory
 
-    paths = [root / runs.check_name(name) for name in names]
+    paths = [root / directory.check_name(name) for name in names]
     for path in paths:  # all of them before the first is deleted
-        runs.check_removable(path)
+        directory.check_removable(path)
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("nobody is there to be asked: give --yes to delete.")
         for path in paths:
-            say(f"{path}: {runs.size(path) / 1e6:,.1f} MB")
+            say(f"{path}: {directory.size(path) / 1e6:,.1f} MB")
         sys.stderr.write("delete? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             say("nothing deleted")
             return
     for path in paths:
-        runs.remove(path)
+        directory.remove(path)
         say(f"deleted {safe_text(str(path))}")

@@ -22,15 +22,15 @@ def tokenize_cli(
     charlm tokenize "Cats average 15 hours of sleep a day."
     """
     say_loading()
-    from charlm.checkpoints import directory as runs
-    from charlm.checkpoints import step as checkpoint
+    from charlm.checkpoints import directory
+    from charlm.checkpoints.step import load_tokenizer
 
     if text == "-":
         text = read_utf8(text)
-    path = runs.find(model, root)
+    path = directory.find(model, root)
     if model is None:
         say(f"model: {path.parent.name}")
-    tokenizer = checkpoint.load_tokenizer(path)
+    tokenizer = load_tokenizer(path)
     ids = tokenizer.encode(text)
     pieces = tokenizer.pieces(ids)
     decoded, offsets = tokenizer.decode_with_offsets(ids)

@@ -67,10 +67,10 @@ def classifier_of(model: str | None, root: Path, *, alone: bool) -> tuple[Classi
     The newest finished run is taken where none is named, be it a classifier or a language model.
     Raises UsageError if it knows no labels.
     """
-    from charlm.checkpoints import directory as runs
+    from charlm.checkpoints import directory
 
-    path = runs.find_any(model, root)
-    if runs.kind_of(path) == "classifier":
+    path = directory.find_any(model, root)
+    if directory.kind_of(path) == "classifier":
         from charlm.models.heads import load_classifier
         from charlm.text.labelled import OF_FILES
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from charlm.checkpoints.run import Run
     from charlm.config import TrainingConfig
-    from charlm.training.run import Run
 
 
 def ways(run: "Run", split_on: str | None) -> str:

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from charlm.config import TrainingConfig
-    from charlm.training.causal import TrainingState
-    from charlm.training.course import Course
-    from charlm.training.request import Settled
+    from charlm.training.state import TrainingState
+    from charlm.training.trainer import Trainer
 
 _PLAIN_EVERY_SECONDS = 5.0
 _SAMPLE_EVERY_SECONDS = 20.0
@@ -31,11 +30,11 @@ class Display:
 
     columns: tuple[str, ...]
 
-    def __init__(self, course: "Course", config: "TrainingConfig") -> None:
-        self.course = course
+    def __init__(self, state: "TrainingState", config: "TrainingConfig") -> None:
+        self.state: Any = state
         self.config = config
         self.begun = time.perf_counter()
-        self.steps_before = course.step
+        self.steps_before = state.step
 
     def note(self, event: object) -> bool:
         """Take in what happened; whether it was a validation."""
@@ -51,27 +50,27 @@ class Display:
 
     def remark(self, event: object) -> str | None:
         """What is to be said of a step that gave nothing; of several in a row, of the first."""
-        from charlm.training.run import RolledBack
+        from charlm.training.task import RolledBack
 
-        course = self.course
-        what = f"step {course.step:,} gave a loss or gradient that is not finite"
+        state = self.state
+        what = f"step {state.step:,} gave a loss or gradient that is not finite"
         if isinstance(event, RolledBack):
             to = f"those of step {event.to_step:,}" if event.to_step else "the first, random ones"
-            rate = f"{0.5**course.rollbacks:g}"
+            rate = f"{0.5**state.rollbacks:g}"
             return (
                 f"{what}: the weights are {to} again, the learning rate is {rate} of the schedule's"
             )
-        first = getattr(event, "skipped", False) and course.skipped_in_a_row == 1
+        first = getattr(event, "skipped", False) and state.skipped_in_a_row == 1
         return f"{what}: skipped" if first and self.config.on_nan == "skip" else None
 
     @property
     def left(self) -> str:
         """The time that the remaining steps will take."""
-        done, total = self.course.step - self.steps_before, self.config.num_steps
+        done, total = self.state.step - self.steps_before, self.config.num_steps
         elapsed = time.perf_counter() - self.begun
-        if done < _STEPS_BEFORE_GUESS and self.course.step < total:
+        if done < _STEPS_BEFORE_GUESS and self.state.step < total:
             return "?"
-        rest = elapsed / max(1, done) * (total - self.course.step)
+        rest = elapsed / max(1, done) * (total - self.state.step)
         minutes, seconds = divmod(round(rest), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
@@ -79,7 +78,7 @@ class Display:
     def line(self) -> str:
         """All figures in one plain line."""
         columns = "  ".join(self.columns).replace("[bold]", "").replace("[/]", "")
-        step = f"step {self.course.step:,}/{self.config.num_steps:,}"
+        step = f"step {self.state.step:,}/{self.config.num_steps:,}"
         return f"{step}  {columns.format(**self.values())}"
 
 
@@ -91,17 +90,17 @@ def running_mean(before: float | None, value: float) -> float:
 class TextDisplay(Display):
     """Of a language model: bits per character, characters a second, time left."""
 
-    def __init__(self, state: "TrainingState", settled: "Settled") -> None:
-        super().__init__(state, settled.training)
-        self.state = state
-        self.material = settled.material
+    def __init__(self, trainer: "Trainer") -> None:
+        state = trainer.state
+        super().__init__(state, trainer.training)
+        self.material = trainer.material
         characters: int = self.material.about["train"]["characters"]
         self.characters_per_token = characters / self.material.text.num_tokens
         self.loss: float | None = None
         self.valid = state.best_loss if self.material.valid is not None else None
         self.tokens_before = state.tokens
         self.sampled_at = self.begun
-        self.is_pseudo = state.model.config.bidirectional
+        self.is_pseudo = state.module.config.bidirectional
         self.samples = 0
         self.columns = (
             "train [bold]{train}[/]",
@@ -122,8 +121,7 @@ class TextDisplay(Display):
 
     def note(self, event: object) -> bool:
         """Take in the losses."""
-        from charlm.training.causal import Step
-        from charlm.training.run import Validated
+        from charlm.training.task import Step, Validated
 
         if isinstance(event, Step) and not event.skipped:
             self.loss = running_mean(self.loss, event.loss)
@@ -147,7 +145,7 @@ class TextDisplay(Display):
         from charlm.config import SamplingConfig
         from charlm.engines.torch_lm import TorchEngine
         from charlm.inference.sample import Sampler
-        from charlm.training.causal import weights_for_use
+        from charlm.training.window_steps import weights_for_use
 
         too_early = time.perf_counter() - self.sampled_at < _SAMPLE_EVERY_SECONDS
         if too_early or self.is_pseudo:
@@ -164,6 +162,39 @@ class TextDisplay(Display):
             (drawn,) = sampler.sample(1, config)
         self.samples += 1
         return safe_text(label + drawn.text.replace("\n", " / "))
+
+
+class LabelDisplay(Display):
+    """Of a classifier or tagger: accuracies, a tagger's F1 of spans, and the time left."""
+
+    def __init__(self, trainer: "Trainer") -> None:
+        super().__init__(trainer.state, trainer.training)
+        self.train: float | None = None
+        self.columns = (
+            "accuracy: train [bold]{train}[/]",
+            "valid [bold]{valid}[/]",
+            "{left} left",
+        )
+
+    def note(self, event: object) -> bool:
+        """Take in the accuracy of training; that of validation stands in the state."""
+        from charlm.training.task import Step, Validated
+
+        if isinstance(event, Step) and not event.skipped and event.accuracy is not None:
+            self.train = running_mean(self.train, event.accuracy)
+        return isinstance(event, Validated)
+
+    def values(self) -> dict[str, str]:
+        """The two accuracies, and beside the second F1 where there is such."""
+        train, valid = ("-" if v is None else f"{v:.4f}" for v in (self.train, self.state.accuracy))
+        if self.state.f1 is not None:
+            valid += f" F1 {self.state.f1:.4f}"
+        return {"train": train, "valid": valid, "left": self.left}
+
+
+def display_of(trainer: "Trainer") -> Display:
+    """What shows a training of this kind."""
+    return TextDisplay(trainer) if trainer.task.kind is None else LabelDisplay(trainer)
 
 
 def show(events: Iterable[object], display: Display, *, quiet: bool = False) -> None:
@@ -188,7 +219,7 @@ def _show_plain(events: Iterable[object], display: Display) -> None:
         if (remark := display.remark(event)) is not None:
             say(remark)
         due = time.perf_counter() - said_at >= _PLAIN_EVERY_SECONDS
-        last = display.course.step == display.config.num_steps
+        last = display.state.step == display.config.num_steps
         if due or (last and is_validated):
             say(display.line())
             said_at = time.perf_counter()
@@ -203,7 +234,7 @@ def _show_live(events: Iterable[object], display: Display) -> None:
             is_validated = display.note(event)
             if (remark := display.remark(event)) is not None:
                 progress.console.print(remark, markup=False, highlight=False)
-            progress.update(task, completed=display.course.step, **display.values())
+            progress.update(task, completed=display.state.step, **display.values())
             if is_validated and (drawn := display.sample()) is not None:
                 progress.console.print(drawn, markup=False, highlight=False, style="dim")
 

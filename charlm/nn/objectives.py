@@ -1,0 +1,191 @@
+"""What a step of training minimises: modules that hold a network and make a loss of a batch.
+
+They are called, not reached into, so that a wrapper of modules (one for several processes, say)
+can stand around them. Letters as in causal.py and head.py; N targets.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from charlm.nn.bidirectional import BidirectionalLM, Sides
+from charlm.nn.causal import RecurrentLM, State, flatten_targets, narrow_state
+from charlm.nn.examples import Reading
+from charlm.nn.head import Batch, Head
+from charlm.nn.neighbours import weight_at
+from charlm.nn.softmax import TypeSampler, cross_entropy
+from charlm.nn.windows import PADDING, Window
+from charlm.tokenizers.base import EOS_ID, UNK_ID
+
+UNKNOWN = 0.05  # of the tokens that a head reads in training are <UNK>, so that it is met
+SMOOTHING = 0.1  # of what is to be said of a text goes to all labels (Szegedy et al. 2016)
+
+
+class Lesson(NamedTuple):
+    """What an objective makes of a batch.
+
+    loss () is minimised; told () is what is reported of it, the mean in nats per target; accuracy
+    the share of labels that were right. state is what the next batch begins with.
+    """
+
+    loss: Tensor
+    told: Tensor
+    num_targets: int
+    accuracy: float | None = None
+    state: State | None = None
+
+
+class Piece(NamedTuple):
+    """What a step of a language model reads.
+
+    before is the state carried into a window, None where its rows begin; ends_group says that
+    nothing is carried out of it.
+    """
+
+    window: Window | Sides
+    before: State | None
+    ends_group: bool
+
+
+class Objective(nn.Module):
+    """A network and what it is to learn. Calls take (batch, generator) and give a Lesson."""
+
+    is_sparse = False  # whether gradients are those of a few rows of a matrix
+
+    def __init__(self, model: nn.Module, *, precision: str) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.precision = precision
+
+    def cast(self) -> torch.autocast:
+        """Products in bf16 where that was asked for."""
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+class NextToken(Objective):
+    """-log P of each token given those before it, over all types or a sample of them."""
+
+    model: RecurrentLM
+
+    def __init__(
+        self, model: RecurrentLM, *, precision: str, types: TypeSampler | None = None
+    ) -> None:
+        super().__init__(model, precision=precision)
+        self._types = types
+        self.is_sparse = types is not None
+        # A window reads few of many embeddings: their gradient is made of those rows alone.
+        model.embedding.sparse = self.is_sparse
+
+    def forward(self, piece: Piece, generator: torch.Generator) -> Lesson:
+        """Of the next window."""
+        window, before, _ = piece
+        assert isinstance(window, Window)
+        if before is None:
+            before = self.model.init_state(len(window.inputs), window.labels)
+        device = self.model.embedding.weight.device
+        with self.cast():
+            hidden, after = self.model.hidden(
+                window.inputs.to(device),
+                narrow_state(before, len(window.inputs)),
+                generator,
+                window.labels,
+            )
+            vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
+            loss = self.loss(vectors, targets, generator)
+        return Lesson(loss, loss, window.num_targets, state=after)
+
+    def loss(self, vectors: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean nats per target () of vectors (N, H)."""
+        model = self.model
+        features = model.features(vectors)
+        if self._types is None:
+            total = cross_entropy(features, model.softmax_weight, model.softmax.bias, targets)
+        else:
+            drawn = self._types.draw(targets, generator)
+            total = cross_entropy(
+                features, *model.softmax_rows(drawn.ids), drawn.targets, drawn.log_weights
+            )
+        return total / len(targets)
+
+
+class BothSides(NextToken):
+    """-log P of each token given those before it and after it, and of some over a gap."""
+
+    model: BidirectionalLM
+
+    def forward(self, piece: Piece, generator: torch.Generator) -> Lesson:
+        """Of rows that are read whole."""
+        assert isinstance(piece.window, Sides)
+        with self.cast():
+            vectors, targets = self.model.lessons(piece.window, generator)
+            loss = self.loss(vectors, targets, generator)
+        return Lesson(loss, loss, piece.window.num_targets)
+
+
+class Prior(NamedTuple):
+    """What is known of the labels before a text is read.
+
+    A text counts once, however often it occurs, so some labels are rarer among what is learned
+    from than in the text. Added to the scores before the loss, ``shift`` makes up for that: what
+    the head itself says has the shares of all copies (Menon et al. 2021, "Long-tail learning via
+    logit adjustment"). What is smoothed away from a label goes to all labels by their shares:
+    spread evenly, a rare label that the shift makes more frequent would be suspected everywhere.
+    Tags are many more than texts, and are not smoothed.
+    """
+
+    shift: Tensor  # (C,)
+    spread: Tensor | None  # (C,), sums to 1
+
+
+class Labelling(Objective):
+    """-log P of labels, and beside it, less and less, of the neighbours of each token."""
+
+    model: Head
+
+    def __init__(self, model: Head, *, precision: str, prior: Prior, num_steps: int) -> None:
+        super().__init__(model, precision=precision)
+        self._prior, self._num_steps = prior, num_steps
+
+    def forward(self, reading: Reading, generator: torch.Generator) -> Lesson:
+        """Of texts side by side, in a step of a training of num_steps."""
+        head, device = self.model, self.model.softmax.weight.device
+        batch = reading.batch.to(device)
+        with self.cast():
+            scores, bottom = head.read(with_unknown(batch, generator), generator)
+        scores, bottom = scores.float(), bottom.float()
+        targets = reading.targets.to(device)
+        if reading.live is not None:
+            live = reading.live.to(device)
+            scores, targets = scores[live], targets[live]
+        weights = None if reading.weights is None else reading.weights.to(device)
+        scores = scores + self._prior.shift
+        loss = weighted_cross_entropy(scores, targets, weights, self._prior.spread)
+        if head.neighbours is not None:
+            beside = head.neighbours_loss(bottom, batch, generator)
+            loss = loss + weight_at(reading.step, self._num_steps) * beside
+        told = weighted_cross_entropy(scores.detach(), targets, weights)
+        right = float((scores.detach().argmax(1) == targets).double().mean())
+        return Lesson(loss, told, len(targets), right)
+
+
+def with_unknown(batch: Batch, generator: torch.Generator) -> Batch:
+    """A batch in which some tokens are <UNK>, never <EOS>; of a word the letters stay."""
+    chances = torch.empty(batch.ids.shape, device=batch.ids.device)
+    lost = chances.bernoulli_(UNKNOWN, generator=generator).bool() & (batch.ids != EOS_ID)
+    return batch._replace(ids=batch.ids.masked_fill(lost, UNK_ID))
+
+
+def weighted_cross_entropy(
+    scores: Tensor, targets: Tensor, weights: Tensor | None = None, spread: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of scores (M, C), each row counting as much as its weight (M,).
+
+    With a spread (C,) the targets (M,) are smoothed by it.
+    """
+    log_probs = scores.log_softmax(1)
+    each = -log_probs.gather(1, targets[:, None])[:, 0]
+    if spread is not None:
+        each = (1 - SMOOTHING) * each - SMOOTHING * (log_probs @ spread)
+    return each.mean() if weights is None else each @ weights / weights.sum()

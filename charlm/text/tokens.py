@@ -1,0 +1,72 @@
+"""TokenizedText: sequences as ids, one after another in one array.
+
+Letters: N tokens in all, S sequences.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.tokenizers.base import Tokenizer
+
+
+class TokenizedText(NamedTuple):
+    """Sequences as ids, each closed by <EOS>.
+
+    ids: (N,), of any integer type, in memory or mapped from a file (np.memmap): parts of it are
+        copied when they are read, never all of it.
+    starts: (S + 1,) where each sequence begins in them, and N.
+    vocab_size: the id that is read where a sequence begins, the zero vector x<1>.
+    labels: (S,) the number of each sequence's label, where sequences have labels.
+    """
+
+    ids: NDArray[np.integer[Any]]
+    starts: NDArray[np.int64]
+    vocab_size: int
+    labels: NDArray[np.int64] | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Targets, <EOS> included."""
+        return int(self.starts[-1])
+
+    def sequences(self) -> list[NDArray[np.integer[Any]]]:
+        """The ids of each sequence, <EOS> included."""
+        return np.split(self.ids, self.starts[1:-1]) if len(self.starts) > 1 else []
+
+    def targets(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The ids at places (...), to be predicted."""
+        return self.ids[places].astype(np.int64)
+
+    def inputs(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What is read when those at places (...) are predicted: the tokens before them."""
+        begins = self.starts[np.searchsorted(self.starts, places, side="right") - 1] == places
+        before = self.ids[np.maximum(places - 1, 0)].astype(np.int64)
+        return np.where(begins, self.vocab_size, before)
+
+    def following(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The tokens after those at places (...), or vocab_size where a sequence ends there."""
+        after = places + 1
+        ends = self.starts[np.searchsorted(self.starts, after, side="right") - 1] == after
+        there = self.ids[np.minimum(after, self.num_tokens - 1)].astype(np.int64)
+        return np.where(ends, self.vocab_size, there)
+
+
+def tokenize(
+    tokenizer: Tokenizer, sequences: Sequence[str], labels: Sequence[int] | None = None
+) -> TokenizedText:
+    """Encode sequences, each closed by <EOS>; labels (S,) are theirs, if they have any."""
+    eos = np.array([tokenizer.eos_id], dtype=np.int32)
+    ids = [np.concatenate((tokenizer.encode(text), eos)) for text in sequences]
+    text = from_ids(ids, tokenizer.vocab_size)
+    return text if labels is None else text._replace(labels=np.array(labels, dtype=np.int64))
+
+
+def from_ids(sequences: Sequence[NDArray[np.integer[Any]]], vocab_size: int) -> TokenizedText:
+    """Lay sequences of ids, closed already, one after another. None may be empty."""
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = np.concatenate(sequences) if len(sequences) else np.empty(0, dtype=np.int32)
+    return TokenizedText(ids, starts, vocab_size)

@@ -1,0 +1,65 @@
+"""The kinds of model that can be trained, as far as can be told without torch.
+
+What each kind lacks is declared here, once: a request is checked by it, and so is the command line
+before anything heavy is imported. How a kind is trained stands in tasks/.
+"""
+
+import dataclasses
+from typing import Literal, TypeAlias, get_args
+
+from charlm.config import LEVELS, Level
+
+TaskName: TypeAlias = Literal["language-model", "cloze", "classifier", "tagger"]
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of model.
+
+    seconds is the budget where none is asked for. lacks are the options of a Request that mean
+    nothing here (index is whether the training text is indexed), and because is the reason. levels
+    are those at which its text can be read.
+    """
+
+    name: TaskName
+    seconds: float
+    because: str
+    lacks: frozenset[str]
+    levels: tuple[Level, ...] = LEVELS
+
+
+_OF_TAGGERS = frozenset({"token_column", "tag_column"})
+_OF_LANGUAGE_MODELS = frozenset(
+    {"ngram", "cache", "normalize", "tie_weights", "bptt_length", "index"}
+)
+_OF_LABELS = frozenset({"label_from", "text_column", "text_field", "header"})
+
+CAUSAL = Kind(
+    name="language-model",
+    seconds=180.0,
+    because="a language model predicts tokens from left to right",
+    lacks=_OF_TAGGERS | {"pooling"},
+)
+CLOZE = Kind(
+    name="cloze",
+    seconds=180.0,
+    because="a bidirectional model reads both sides, and has no probability of a text",
+    lacks=_OF_TAGGERS | _OF_LABELS | {"ngram", "cache", "pooling"},
+)
+CLASSIFIER = Kind(
+    name="classifier",
+    seconds=120.0,
+    because="a classifier predicts labels, not tokens",
+    lacks=_OF_TAGGERS | _OF_LANGUAGE_MODELS,
+)
+TAGGER = Kind(
+    name="tagger",
+    seconds=120.0,
+    because="a tagger reads tokenized text, one token and its tag per line",
+    lacks=_OF_LANGUAGE_MODELS
+    | _OF_LABELS
+    | {"split_on", "distinct", "lowercase", "pretokenized", "subword_model", "pooling"},
+    levels=("word",),
+)
+KINDS: dict[TaskName, Kind] = {kind.name: kind for kind in (CAUSAL, CLOZE, CLASSIFIER, TAGGER)}

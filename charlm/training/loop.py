@@ -1,0 +1,181 @@
+"""The loop of every training: steps, validations and saves in their turn, until all is done."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from charlm.checkpoints.run import Run
+from charlm.config import TrainingConfig
+from charlm.engines.torch_passes import Stopped
+from charlm.errors import DivergedError
+from charlm.nn.objectives import Lesson, Objective
+from charlm.training.optimizer import CURE, descend, rate_of, step_generator
+from charlm.training.saving import go_back, save
+from charlm.training.state import TrainingState, is_done, is_due
+from charlm.training.task import AnyTask, Event, RolledBack, Step, Validated
+from charlm.training.texts.material import Material
+
+
+class Steps(Protocol):
+    """What gives the steps of a training what they learn from (task.py says more)."""
+
+    def objective(self, state: Any, training: TrainingConfig, material: Any) -> Objective:
+        """What makes a Lesson of a batch."""
+
+    def batches(self, state: Any, training: TrainingConfig, material: Any) -> Iterator[Any]:
+        """The batch of the next step."""
+
+    def advance(
+        self, state: Any, training: TrainingConfig, batch: Any, lesson: Lesson, *, finite: bool
+    ) -> None:
+        """Point at what is next."""
+
+
+SAVE_EVERY_SECONDS = 60.0
+SECONDS_TO_VALIDATE = 1.0  # that a validation may still take when told to stop
+MOST_ROLLBACKS = 5  # each halves the learning rate
+
+
+def train_steps(
+    steps: Steps,
+    state: Any,
+    config: TrainingConfig,
+    material: Any,
+    *,
+    meet: Callable[[nn.Module], None] = lambda _: None,
+) -> Iterator[Step]:
+    """Train from where the state is to config.num_steps, one step at a time.
+
+    ``steps`` is a task, or what gives a task its steps. Whenever a Step has been yielded the
+    state is whole and may be saved. ``meet`` is called with
+    the module between its gradients and their clipping: where several processes train, it is
+    where they agree. Raises DivergedError after 10 steps in a row whose gradient is not finite;
+    the weights are then those before them.
+    """
+    objective = steps.objective(state, config, material)
+    batches = steps.batches(state, config, material)
+    while state.step < config.num_steps:
+        batch = next(batches)
+        state.module.train()
+        generator = step_generator(config.seed, state.step, state.device)
+        lesson = objective(batch, generator)
+        backward(state.module, lesson.loss, reuse=objective.is_sparse)
+        meet(state.module)
+        loss, rate = float(lesson.told.detach()), rate_of(state, config, state.step)
+        norm = descend(state, config, loss)
+        finite = not state.skipped_in_a_row
+        state.step += 1
+        steps.advance(state, config, batch, lesson, finite=finite)
+        yield Step(state.step, loss, lesson.num_targets, norm, rate, not finite, lesson.accuracy)
+
+
+def backward(module: nn.Module, loss: Tensor, *, reuse: bool) -> None:
+    """The gradients of a loss, dense: those of a few rows are spread over the whole matrix.
+
+    With ``reuse`` that is done in the memory which the last step's gradient had.
+    """
+    parameters = list(module.parameters())
+    buffers = [parameter.grad if reuse else None for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    loss.backward()  # type: ignore[no-untyped-call]
+    for parameter, buffer in zip(parameters, buffers, strict=True):
+        grad = parameter.grad
+        if grad is not None and grad.is_sparse:
+            dense = torch.zeros_like(parameter) if buffer is None else buffer.zero_()
+            parameter.grad = dense.index_add_(0, grad._indices()[0], grad._values())
+
+
+def carry_on(
+    task: AnyTask,
+    run: Run,
+    state: TrainingState,
+    config: TrainingConfig,
+    material: Material,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    save_every_seconds: float = SAVE_EVERY_SECONDS,
+) -> Iterator[Event]:
+    """Train to the end of the budget, validating and saving; yields what happens as it happens.
+
+    Ends early, everything saved, when should_stop says so after a step or amid a long validation
+    (which is then the first thing to be done by whoever goes on), or when patience is spent:
+    config.patience validations in a row without a new best (0 is off). Where nothing is held out
+    there is no best, and patience is never spent.
+    """
+    if material.valid is None:
+        state.forget_best()  # which older versions took from the loss of training
+    steps = train_steps(task, state, config, material)
+    begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
+    while not is_done(state, config):
+        if not is_due(state, config):
+            step = next(steps)
+            task.note(state, step)
+            state.seconds = before + time.perf_counter() - begun
+            went_back = _heed_nan(task, run, state, config, material) if step.skipped else None
+            yield step
+            if went_back is not None:
+                yield went_back
+        worth_saving = False
+        if is_due(state, config):
+            worth_saving = yield from _validate_and_log(
+                task, run, state, config, material, should_stop
+            )
+        if not worth_saving and (
+            should_stop() or time.perf_counter() - saved_at >= save_every_seconds
+        ):
+            worth_saving = not run.has(state.step)
+        if worth_saving:
+            yield save(task, run, state, config, material)
+            saved_at = time.perf_counter()
+        if should_stop():
+            return
+
+
+def _validate_and_log(
+    task: AnyTask,
+    run: Run,
+    state: TrainingState,
+    config: TrainingConfig,
+    material: Material,
+    should_stop: Callable[[], bool],
+) -> Generator[Validated, None, bool]:
+    """Whether what came of a validation is to be saved.
+
+    One that is told to stop and takes too long is as if it had never begun.
+    """
+    begun = time.perf_counter()
+
+    def too_long() -> bool:
+        return time.perf_counter() - begun >= SECONDS_TO_VALIDATE and should_stop()
+
+    try:
+        validated, line = task.validate(state, config, material, too_long)
+    except Stopped:
+        return False
+    state.validated = state.step
+    run.log({"step": state.step, "seconds": round(state.seconds, 3), **line})
+    if validated is not None:
+        yield validated
+    # Without a best step it is the last one that counts.
+    is_wanted = validated is None or validated.is_best or state.best_step is None
+    return is_wanted or is_done(state, config)
+
+
+def _heed_nan(
+    task: AnyTask, run: Run, state: TrainingState, config: TrainingConfig, material: Material
+) -> RolledBack | None:
+    """After a step whose loss or gradient is not finite: what config.on_nan says."""
+    if config.on_nan == "skip":
+        return None
+    what = f"training diverged: step {state.step:,} gave a loss or gradient that is not finite"
+    if config.on_nan == "stop":
+        raise DivergedError(f"{what}, and --on-nan is stop. {CURE}")
+    if state.rollbacks == MOST_ROLLBACKS:
+        raise DivergedError(
+            f"{what}, after {MOST_ROLLBACKS} rollbacks. Begin again with a lower --learning-rate."
+        )
+    return RolledBack(state.step, go_back(task, run, state, config, material))

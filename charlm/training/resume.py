@@ -1,0 +1,160 @@
+"""Going on with a run: whether it is still what it was, and its state put back."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from charlm.checkpoints.run import Run
+from charlm.checkpoints.step import files_hash
+from charlm.config import TrainingConfig
+from charlm.errors import CheckpointError, UsageError
+from charlm.training.budget import fix_steps
+from charlm.training.device import device_of
+from charlm.training.request import AUTO, CONFIG_FIELDS, Request, Say
+from charlm.training.saving import restore, surroundings
+from charlm.training.state import TrainingState, is_done
+from charlm.training.task import Config
+from charlm.training.tasks import task_of
+from charlm.training.trainer import Trainer
+
+READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
+BUDGETS = ("seconds", "epochs", "steps")
+
+
+class ChangedError(UsageError):
+    """A field is asked for that a run was begun without, or with another value.
+
+    ``changes`` are (field, before, now).
+    """
+
+    def __init__(self, changes: list[tuple[str, Any, Any]]) -> None:
+        self.changes = changes
+        told = "; ".join(
+            f"{name} is {'not given' if before is None else before} there, {now} here"
+            for name, before, now in changes
+        )
+        super().__init__(f"a run goes on as it was begun: {told}.")
+
+
+def resume(run: Run, asked: Mapping[str, Any], say: Say, *, expected: str | None = None) -> Trainer:
+    """The texts read again, compared with those of the run, and its state put back.
+
+    ``asked`` are fields of a Request that were named anew: what is to be read again, a larger
+    budget, device, on_nan; the others must be as they were. None and auto name nothing.
+    ``expected`` is the task that the run is thought to be. Raises ChangedError, or UsageError where
+    the text is another or nothing is left to be done.
+    """
+    began = run.asked()
+    request = Request.from_json(began.get("request"))
+    task = task_of(request)
+    if expected not in (None, task.name):
+        raise UsageError(f"{run.path} is a {task.name}, not a {expected}.")
+    try:
+        config = task.config_of(began.get("model"))
+        training = TrainingConfig.from_json(began.get("training"))
+    except UsageError as error:
+        raise CheckpointError(f"{run.path / 'run.json'}: {error}") from None
+    asked = {name: value for name, value in asked.items() if value not in (None, AUTO)}
+    refuse_changes(request, config, training, asked)
+    again = {name: asked[name] for name in READ_AGAIN if asked.get(name)}
+    device = device_of(asked.get("device", request.device))
+    request = dataclasses.replace(request, **again, device=device)
+    texts = task.read(request, say)
+    saved = task.load(run.last_step())
+    if texts.fingerprint != began.get("fingerprint"):
+        told = task.differences(saved, texts)
+        raise UsageError(
+            f"the text of {', '.join((*request.corpus, *request.valid))} is not the one that "
+            f"{run.path} was begun with{f' ({told})' if told else ''}. Give the same text, or "
+            "begin a new run."
+        )
+    if files_hash(task.reader_files(saved)) != began.get("tokenizer"):
+        raise CheckpointError(
+            f"{saved.path}: the tokenizer is not the one that {run.path} was begun with. Restore "
+            "its files, or begin a new run."
+        )
+    material = task.prepare_again(request, texts, saved)
+    state = restore(task, run, config, training, request.device)
+    budget = {name: asked[name] for name in BUDGETS if asked.get(name) is not None}
+    if budget:
+        fields = {**dict.fromkeys(BUDGETS), **budget, "precision": training.precision}
+        request = dataclasses.replace(request, **fields)
+        training = fix_steps(task, request, config, training, material, say, done=state.step)
+    if "on_nan" in asked:  # no step so far depends on it
+        training = dataclasses.replace(training, on_nan=asked["on_nan"])
+    is_complete = task.is_complete(run, material)
+    go_on(run, state, training, saved.info, say, is_longer=bool(budget), is_complete=is_complete)
+    return Trainer(
+        task=task,
+        request=request,
+        config=config,
+        training=training,
+        material=material,
+        state=state,
+    )
+
+
+def go_on(
+    run: Run,
+    state: TrainingState,
+    training: TrainingConfig,
+    saved: dict[str, Any],
+    say: Say,
+    *,
+    is_longer: bool,
+    is_complete: bool,
+) -> None:
+    """Note what has changed in run.json, and say where the run goes on.
+
+    Where it is_longer than it was to be, a patience that was spent begins anew. Raises UsageError
+    if nothing is left to be done: is_complete says whether that is so once all steps are.
+    """
+    if is_longer and is_done(state, training):
+        state.worse_in_a_row = 0
+    if is_done(state, training) and is_complete:
+        raise UsageError(
+            f"{run.path} is finished: {state.step:,} steps. To train it further give a larger "
+            "budget with --steps, --epochs or --time."
+        )
+    if training.to_json() != run.asked().get("training"):
+        run.extend(training.to_json())
+    say(f"going on from step {state.step:,} of {training.num_steps:,}")
+    if changes := _changes(saved, surroundings(state)):
+        say(f"not bit for bit as it would have been: {changes}")
+
+
+def refuse_changes(
+    request: Request, config: Config, training: TrainingConfig, asked: Mapping[str, Any]
+) -> None:
+    """Raise ChangedError if a field is asked for that the run was begun without or with another."""
+    free = {*READ_AGAIN, *BUDGETS, "device", "on_nan"}
+    began = {
+        **training.to_json(),
+        **config.to_json(),
+        **request.to_json(),
+        "precision": training.precision,
+    }
+    before = {name: began.get(CONFIG_FIELDS.get(name, name)) for name in asked}
+    changes = [
+        (name, before[name], value)
+        for name, value in asked.items()
+        if name not in free and before[name] != value
+    ]
+    if changes:
+        raise ChangedError(changes)
+
+
+def _changes(info: dict[str, Any], now: dict[str, Any]) -> str:
+    """In what the surroundings of a saved step differ from those of today."""
+    changes = []
+    for name, value in now.items():
+        before = info.get(name)
+        if isinstance(value, dict):
+            changes += [
+                f"{part} {before.get(part)} there, {value[part]} here"
+                for part in value
+                if isinstance(before, dict) and before.get(part) != value[part]
+            ]
+        elif before != value:
+            changes.append(f"{name} {before} there, {value} here")
+    return ", ".join(changes)

@@ -1,0 +1,460 @@
+"""A language model that reads from left to right, conditional on labels where there are some."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm import metrics
+from charlm.checkpoints import directory
+from charlm.checkpoints.json_objects import to_json
+from charlm.checkpoints.language_model import Checkpoint, known_to_bytes
+from charlm.checkpoints.run import Run
+from charlm.checkpoints.tensors import arrays_to_bytes
+from charlm.config import ModelConfig, TrainingConfig
+from charlm.counts import ngram
+from charlm.counts.interpolation import Partner
+from charlm.counts.interpolation import fit as fit_partner
+from charlm.engines.torch_passes import quick_log_probs, token_log_probs
+from charlm.equations.parameters import Arrays
+from charlm.errors import CheckpointError, UsageError
+from charlm.inference.classify import report
+from charlm.inference.labels import Labels
+from charlm.nn.causal import RecurrentLM, State, from_arrays, to_arrays
+from charlm.text import corpus as corpora
+from charlm.text.tokens import TokenizedText
+from charlm.tokenizers import train_tokenizer
+from charlm.training import calibration, kinds, recipe
+from charlm.training.budget import faster_precision, likely_precision
+from charlm.training.optimizer import check_finite, copied, moments, rate_of, refusing
+from charlm.training.optimizer import restore as restore_parameters
+from charlm.training.request import Request, Say
+from charlm.training.speller import speller_of
+from charlm.training.state import set_counters
+from charlm.training.task import Step, Task, Validated
+from charlm.training.texts.material import TextMaterial, partner_of, text_material
+from charlm.training.texts.sequences import Texts, read_texts
+from charlm.training.window_steps import WindowState, WindowSteps, weights_for_use
+
+_CHEAPER_FORWARD = 0.35  # what a token costs in validation, against one in training
+_VALIDATION_SHARE = 0.05  # of the time, at most, goes into the quick validations
+_MOST_VALIDATIONS = 40
+_FEWEST_VALIDATIONS = 8
+_FEW_TOKENS = 20_000  # what is held out is always read as a whole if it is no more
+
+
+class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Checkpoint]):
+    """P(y<t> given y<1..t-1>), of texts of a label where they have one."""
+
+    declared = kinds.CAUSAL
+    kind = None
+    targets = "tokens"
+    loss = "loss"
+    beside_loss = ""
+
+    # What is asked, read and chosen
+
+    def check(self, request: Request) -> None:
+        """Raise UsageError for what cannot be, before anything is read."""
+        beside = request.text_column or request.text_field or request.header
+        if request.label_from is None and beside:
+            raise UsageError("text_column, text_field and header go with label_from.")
+        _ = request.label_source
+        if request.ngram is not None:
+            ngram.check_order(request.ngram)
+        ModelConfig(**{"vocab_size": 3, **self._shape(request)})
+
+    def config_of(self, values: object) -> ModelConfig:
+        """The shape of a model from JSON."""
+        return ModelConfig.from_json(values)
+
+    def read(self, request: Request, say: Say) -> Texts:
+        """The corpus, split."""
+        return read_texts(request, say)
+
+    def prepare(self, request: Request, texts: Texts, say: Say) -> TextMaterial:
+        """Learn a tokenizer, of words a speller, count n-grams; and the texts as ids."""
+        level = request.level or "char"
+        tokenizer = train_tokenizer(
+            texts.train,
+            level=level,
+            vocab_size=request.vocab_size,
+            min_count=request.min_count,
+            lowercase=request.lowercase,
+            pretokenized=request.pretokenized,
+            subword_model=request.subword_model,
+            normalize=request.normalize,
+        )
+        for note in tokenizer.notes:
+            say(note)
+        speller = speller_of(tokenizer, texts, request.seed, say)
+        material = text_material(texts, tokenizer, speller)
+        text = material.text
+        material = dataclasses.replace(material, partner=partner_of(request, tokenizer, text, say))
+        unknown = int((text.ids == tokenizer.unk_id).sum())
+        say(
+            f"vocabulary: {tokenizer.vocab_size:,} types at {level} level; {text.num_tokens:,} "
+            "tokens to train on"
+            f"{f', {unknown / text.num_tokens:.1%} of them <UNK>' if unknown else ''}"
+        )
+        return material
+
+    def prepare_again(self, request: Request, texts: Texts, saved: Checkpoint) -> TextMaterial:
+        """The texts as ids by a saved step's tokenizer."""
+        del request
+        if _counted(saved.labels) != _counted(texts.labels):
+            raise CheckpointError(
+                f"{saved.path}: the labels are not those that {saved.path.parent} was begun with. "
+                "Restore its files, or begin a new run."
+            )
+        return text_material(texts, saved.tokenizer, saved.speller, saved.partner)
+
+    def choose(
+        self, request: Request, material: TextMaterial, passes: float | None = None
+    ) -> tuple[ModelConfig, TrainingConfig, str]:
+        """What the recipe says."""
+        shape = self._shape(request)
+        if material.labels is not None:
+            number = len(material.labels.names)
+            shape.update(num_labels=number, label_size=recipe.label_size(number))
+        chosen = recipe.choose(
+            level=material.tokenizer.level,
+            vocab_size=material.tokenizer.vocab_size,
+            num_tokens=material.text.num_tokens,
+            num_sequences=len(material.text.starts) - 1,
+            seconds=request.seconds or self.declared.seconds,
+            model=shape,
+            training={**request.training, "seed": request.seed},
+            passes=passes,
+        )
+        return chosen.model, chosen.training, chosen.why
+
+    def heeds_passes(self, request: Request, material: TextMaterial) -> bool:
+        """Of much text in a time the guess is near, and the same on any machine."""
+        is_told = request.steps is not None or request.epochs is not None
+        return is_told or recipe.is_little(material.text.num_tokens)
+
+    def _shape(self, request: Request) -> dict[str, Any]:
+        """The fields of the model that were asked for."""
+        return request.model
+
+    def precision(
+        self, config: ModelConfig, device: str, measure: Callable[[str], float] | None
+    ) -> tuple[str, float | None]:
+        """The faster one: measured where time counts, else by experience."""
+        if measure is None:  # asked twice, the same run twice
+            return likely_precision(config.hidden_size, device), None
+        return faster_precision(measure)
+
+    def num_targets(self, material: TextMaterial) -> int:
+        """Tokens of the text to train on."""
+        return material.text.num_tokens
+
+    def most_epochs(self, request: Request, material: TextMaterial, steps_per_epoch: int) -> float:
+        """What the recipe says."""
+        del request, steps_per_epoch
+        text = material.text
+        mean_length = text.num_tokens / (len(text.starts) - 1)
+        return recipe.most_epochs(material.tokenizer.level, text.num_tokens, mean_length)
+
+    def validations(
+        self,
+        config: ModelConfig,
+        training: TrainingConfig,
+        material: TextMaterial,
+        epochs: float,
+    ) -> tuple[int, int]:
+        """As many as a twentieth of the time allows, within limits; else of a part of the text."""
+        valid_tokens = material.valid.num_tokens if material.valid is not None else 0
+        affordable = _VALIDATION_SHARE * epochs * material.text.num_tokens
+        affordable /= _validation_cost(config, training)  # tokens that may be read in all
+        number = int(min(_MOST_VALIDATIONS, affordable / max(1, valid_tokens)))
+        validate_tokens = 0
+        if number < _FEWEST_VALIDATIONS:
+            number = _FEWEST_VALIDATIONS
+            if affordable / number < valid_tokens > _FEW_TOKENS:
+                validate_tokens = max(_FEW_TOKENS, int(affordable / number))
+        return number, validate_tokens
+
+    # Steps
+
+    def note(self, state: WindowState, taken: Step) -> None:
+        """Add up what is logged."""
+        state.grad_norm = taken.grad_norm if math.isfinite(taken.grad_norm) else None
+        if not taken.skipped:
+            state.logged_nats += taken.loss * taken.num_targets
+            state.logged_targets += taken.num_targets
+
+    def validate(
+        self,
+        state: WindowState,
+        training: TrainingConfig,
+        material: TextMaterial,
+        should_stop: Callable[[], bool],
+    ) -> tuple[Validated | None, dict[str, Any]]:
+        """The held-out loss now, the partner fitted first."""
+        told = state.logged_nats / state.logged_targets if state.logged_targets else None
+        validated: Validated | None = Validated(state.step, None, is_best=False)
+        if material.valid is not None:
+            with weights_for_use(state) as model:
+                loss = self.held_out_loss(
+                    model, material.valid, state, training, material, should_stop
+                )
+            validated = _judged(state, loss)
+        state.logged_nats, state.logged_targets = 0.0, 0
+        line = {
+            "epoch": state.epoch,
+            "tokens": state.tokens,
+            "train_loss_nats_per_token": told,
+            "valid_loss_nats_per_token": validated.loss if validated else None,
+            "learning_rate": rate_of(state, training, state.step - 1),
+            "grad_norm": state.grad_norm,
+        }
+        return validated, line
+
+    def held_out_loss(
+        self,
+        model: RecurrentLM,
+        valid: TokenizedText,
+        state: WindowState,
+        training: TrainingConfig,
+        material: TextMaterial,
+        should_stop: Callable[[], bool],
+    ) -> float:
+        """Mean nats per target, of the mixture where there is a partner."""
+        places, log_probs = quick_log_probs(
+            model,
+            valid,
+            batch_size=max(64, training.batch_size),
+            bptt_length=training.bptt_length,
+            segment_length=training.segment_length,
+            most_tokens=training.validate_tokens,
+            should_stop=should_stop,
+        )
+        partner, evidence = partner_now(state, material), material.evidence
+        if partner is not None and evidence is not None and np.isfinite(log_probs).all():
+            seen = evidence.take(places)
+            partner = fit_partner(partner, log_probs, seen)
+            state.partner = partner.parameters
+            log_probs = partner.combine(log_probs, seen)
+        return -float(log_probs.mean())
+
+    # Files
+
+    def weights(self, state: WindowState) -> Arrays:
+        """The average where one is kept."""
+        with weights_for_use(state) as model:
+            return to_arrays(model)
+
+    def copies(self, state: WindowState) -> int:
+        """The weights, two moments, and their mean."""
+        return 3 if state.average is None else 4
+
+    def files(
+        self, state: WindowState, material: TextMaterial
+    ) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Tokenizer, speller, partner, labels, and what training sequences hash to."""
+        about = {
+            "split_on": material.split_on,
+            "level": material.tokenizer.level,
+            "model": state.module.config.to_json(),
+            "best_loss_nats_per_token": state.best_loss,
+        }
+        files = {**material.tokenizer.to_files()}
+        if material.speller is not None:
+            check_finite(state.step, material.speller.weights.items())
+            files["speller.json"] = to_json(material.speller.to_json())
+            files["speller.safetensors"] = arrays_to_bytes(material.speller.weights)
+        partner = partner_now(state, material)
+        if partner is not None:
+            files["partner.json"] = to_json(partner.to_json())
+            if arrays := partner.to_arrays():
+                files["ngram.safetensors"] = arrays_to_bytes(arrays)
+        if material.labels is not None:
+            files["labels.json"] = to_json(material.labels.to_json())
+        if material.known is not None:
+            files["known.safetensors"] = known_to_bytes(material.known)
+        return about, files
+
+    def arrays(self, state: WindowState) -> Arrays:
+        """Moments; the raw weights beside an average; the state that is carried."""
+        tensors = moments(state)
+        if state.average is not None:
+            tensors.update((_raw(name), p.detach()) for name, p in state.module.named_parameters())
+        for depth, layer in enumerate(state.recurrent or ()):
+            for index, tensor in enumerate(layer):
+                tensors[f"recurrent.{depth}.{index}"] = tensor
+        return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+    def put_back(
+        self, state: WindowState, weights: Arrays, arrays: Arrays, counters: Mapping[str, Any]
+    ) -> None:
+        """Raises CheckpointError if they do not fit the model."""
+        set_counters(state, counters)
+        with refusing():
+            if state.average is None:
+                restore_parameters(state, weights, arrays)
+            else:
+                names = [name for name, _ in state.module.named_parameters()]
+                raw = {name: arrays[_raw(name)] for name in names}
+                restore_parameters(state, raw, arrays)
+                for name, mean in zip(names, state.average, strict=True):
+                    mean.copy_(copied(name, weights, mean))
+            state.recurrent = _recurrent(state, arrays)
+
+    def put_back_beside(self, state: WindowState, saved: Checkpoint | None) -> None:
+        """The parameters of the partner."""
+        fitted = saved is not None and saved.partner is not None
+        state.partner = saved.partner.parameters if fitted else None  # type: ignore[union-attr]
+
+    def went_back(self, state: WindowState) -> None:
+        """What was carried came from other weights."""
+        state.recurrent = None
+
+    def load(self, path: Path) -> Checkpoint:
+        """A step, verified."""
+        return Checkpoint.load(path)
+
+    def load_training(self, saved: Checkpoint) -> tuple[dict[str, Any], Arrays]:
+        """Its counters and arrays."""
+        return saved.load_training()
+
+    def reader_files(self, saved: Checkpoint | TextMaterial) -> dict[str, bytes]:
+        """Those of the tokenizer."""
+        return saved.tokenizer.to_files()
+
+    def bytes_beside(self, material: TextMaterial) -> int:
+        """Tokenizer, hashes, speller, counts."""
+        size = super().bytes_beside(material)
+        if material.known is not None:
+            size += material.known.nbytes
+        if material.speller is not None:
+            size += sum(array.nbytes for array in material.speller.weights.values())
+        if material.partner is not None:
+            size += sum(array.nbytes for array in material.partner.to_arrays().values())
+        return size
+
+    def differences(self, saved: Checkpoint, texts: Texts) -> str:
+        """What is another in the texts than it was when a run was begun."""
+        changes = []
+        if saved.split_on != texts.split_on:
+            changes.append(f"a sequence is a {saved.split_on} there, a {texts.split_on} here")
+        about = saved.info.get("text")
+        for side, what in (("train", "to train on"), ("valid", "held out")):
+            there = about.get(side, {}) if isinstance(about, dict) else {}
+            here = corpora.count(getattr(texts, side))
+            for name in ("sequences", "characters"):
+                before, now = there.get(name), getattr(here, name)
+                if type(before) is int and before != now:
+                    changes.append(f"{before:,} {name} {what} there, {now:,} here")
+        names = [labels.names if labels else () for labels in (saved.labels, texts.labels)]
+        for ours, theirs, where in ((*names, "there"), (*reversed(names), "here")):
+            if lost := sorted(set(ours) - set(theirs)):
+                more = f" and {len(lost) - 5:,} more" if len(lost) > 5 else ""
+                changes.append(f"labels {', '.join(lost[:5])}{more} only {where}")
+        return ", ".join(changes) or "as long, but not the same"
+
+    # The end
+
+    def is_complete(self, run: Run, material: TextMaterial) -> bool:
+        """Whether a conditional model is calibrated."""
+        return material.valid is None or not calibration.is_due(run.path)
+
+    def finish(self, run: Run, material: TextMaterial, say: Say) -> str:
+        """Calibrate a conditional model; what the best step makes of the text held out."""
+        best = Checkpoint.load(directory.best_step(run.path))
+        assert material.valid is not None
+        if best.labels is not None:
+            _calibrate(best.path, material.valid, say)
+        held, number = material.about["valid"], material.valid.num_tokens
+        unknown = held["unknown_nats"]
+
+        def per_token(log_probs: NDArray[np.floating]) -> str:
+            return f"{(unknown - float(log_probs.sum())) / number:.4f} nats per token"
+
+        log_probs = self.held_out_log_probs(best, material.valid)
+        if best.partner is not None:
+            say(f"the network alone: {per_token(log_probs)}; with its partner:")
+            if material.evidence is not None:
+                log_probs = best.partner.combine(log_probs, material.evidence)
+        if unknown:
+            say(f"<UNK> as one symbol: {-log_probs.mean():.4f} nats per token; spelled:")
+        bits = metrics.bits_per(float(log_probs.sum()) - unknown, held["characters"])
+        more = self.beside_loss or f", {bits:.4f} bits per character"
+        return f"{self.loss}: {per_token(log_probs)}{more} (step {best.step})"
+
+    def held_out_log_probs(self, best: Checkpoint, valid: TokenizedText) -> NDArray[np.float64]:
+        """log P (N,) in nats of each token, exactly."""
+        return token_log_probs(from_arrays(best.config, best.weights), valid)[0]
+
+
+def partner_now(state: WindowState, material: TextMaterial) -> Partner | None:
+    """The partner with the parameters that it has by now."""
+    if material.partner is None or state.partner is None:
+        return material.partner
+    return material.partner.with_parameters(state.partner)
+
+
+def _judged(state: WindowState, loss: float) -> Validated | None:
+    """A loss, with best and patience brought up to date; None if it is not finite."""
+    if not math.isfinite(loss):
+        state.worse_in_a_row += 1
+        return None
+    is_best = state.best_loss is None or loss < state.best_loss
+    state.worse_in_a_row = 0 if is_best else state.worse_in_a_row + 1
+    if is_best:
+        state.best_loss, state.best_step = loss, state.step
+    return Validated(state.step, loss, is_best)
+
+
+def _validation_cost(model: ModelConfig, config: TrainingConfig) -> float:
+    """What reading a token costs, against training on it: all types have to be scored."""
+    width = model.embedding_size if model.tie_weights else model.hidden_size
+    recurrent = 8 * model.num_layers * model.hidden_size**2 * (1 + model.bidirectional)
+    types = config.frequent_types + config.sampled_types if config.sampled_types else None
+    whole = recurrent + width * model.vocab_size
+    trained = recurrent + width * min(types or model.vocab_size, model.vocab_size)
+    return _CHEAPER_FORWARD * whole / trained
+
+
+def _raw(name: str) -> str:
+    """What a parameter is called beside the average that stands under its own name."""
+    return f"weight.{name}"
+
+
+def _recurrent(state: WindowState, arrays: Arrays) -> State | None:
+    """The carried state, where one was saved."""
+    if "recurrent.0.0" not in arrays:
+        return None
+    blank = state.module.init_state(len(arrays["recurrent.0.0"]))
+    return tuple(
+        tuple(
+            copied(f"recurrent.{depth}.{index}", arrays, tensor)
+            for index, tensor in enumerate(layer)
+        )
+        for depth, layer in enumerate(blank)
+    )
+
+
+def _counted(labels: Labels | None) -> object:
+    """The labels and how many sequences have each, without what is fitted later."""
+    return labels and (labels.names, labels.counts)
+
+
+def _calibrate(path: Path, valid: TokenizedText, say: Say) -> None:
+    """Fit how sure the model is of labels, and say how good it is at them."""
+    begun = time.perf_counter()
+    found = calibration.calibrate(path, valid)
+    names = found.labels.names
+    predicted = [names[index] for index in found.log_posteriors.argmax(axis=1)]
+    figures = report([names[index] for index in found.true], predicted)
+    say(
+        f"classify: {figures.accuracy:.2%} of {figures.texts:,} texts held out get their label "
+        f"(mean of the labels {figures.macro_accuracy:.2%}), temperature "
+        f"{found.labels.temperature:.3f} ({time.perf_counter() - begun:.1f} s)"
+    )

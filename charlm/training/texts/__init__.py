@@ -1,0 +1,1 @@
+"""The texts of a training: read, held out, and made into ids."""

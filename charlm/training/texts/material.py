@@ -1,0 +1,199 @@
+"""Material: what a training is about, as ids."""
+
+import dataclasses
+import functools
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.counts import interpolation as partners
+from charlm.counts import ngram
+from charlm.counts.cache import Cache
+from charlm.counts.interpolation import Evidence, Partner
+from charlm.errors import CheckpointError
+from charlm.inference.labels import Labels
+from charlm.inference.unknown import Speller, Unknown, unknown_of
+from charlm.nn.examples import Examples, encode_sentences, encode_texts, gathered
+from charlm.novelty.index import Source, source_of
+from charlm.text import corpus as corpora
+from charlm.text.conll import Sentence
+from charlm.text.labelled import LabelledTexts
+from charlm.text.tokens import TokenizedText, tokenize
+from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.word_letters import SpelledWords
+from charlm.training.request import Request, Say
+from charlm.training.texts.examples import ExampleTexts
+from charlm.training.texts.sequences import Texts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Material:
+    """What every training has: about is what model.json tells of the text.
+
+    split_on is what a sequence is, None where that cannot be chosen; valid is what is held out,
+    None where nothing is.
+    """
+
+    about: dict[str, Any]
+    split_on: str | None
+    valid: Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextMaterial(Material):
+    """What a language model is trained on, and what its checkpoints carry beside the weights.
+
+    known are the hashes of the training sequences, None where they are files; speller is a word
+    model's; partner is what the network is mixed with, its parameters those to begin with; labels
+    are those of a conditional model; source is what an index of the training text is made of.
+    """
+
+    tokenizer: Tokenizer
+    speller: Speller | None = None
+    partner: Partner | None = None
+    labels: Labels | None = None
+    text: TokenizedText
+    valid: TokenizedText | None
+    known: NDArray[np.uint64] | None
+    split_on: str
+    source: Source | None = None
+
+    @functools.cached_property
+    def evidence(self) -> Evidence | None:
+        """What the partner makes of the text held out."""
+        if self.partner is None or self.valid is None:
+            return None
+        return self.partner.evidence(self.valid.sequences())
+
+
+def text_material(
+    texts: Texts, tokenizer: Tokenizer, speller: Speller | None, partner: Partner | None = None
+) -> TextMaterial:
+    """The texts as ids, with what the checkpoints will say of them.
+
+    Of each side that is its size, and the nats that its unknown words and characters add to what
+    <UNK> costs.
+    """
+    unknown = unknown_of(tokenizer, speller)
+    train = tokenize(tokenizer, texts.train, texts.train_labels)
+    valid = tokenize(tokenizer, texts.valid, texts.valid_labels)
+    sizes = {
+        side: {
+            **corpora.count(sequences)._asdict(),
+            "unknown_nats": _spelling_nats(tokenizer, unknown, sequences, ids),
+        }
+        for side, sequences, ids in (("train", texts.train, train), ("valid", texts.valid, valid))
+    }
+    normalised = [tokenizer.normalise(text) for text in texts.train]
+    known = corpora.sequence_hashes(normalised) if texts.split_on != "file" else None
+    return TextMaterial(
+        tokenizer=tokenizer,
+        speller=speller,
+        partner=partner,
+        labels=texts.labels,
+        text=train,
+        valid=valid if texts.valid else None,
+        known=known,
+        split_on=texts.split_on,
+        about={"fingerprint": texts.fingerprint, **sizes},
+        source=source_of(normalised, map(tokenizer.normalise, texts.valid)),
+    )
+
+
+def _spelling_nats(
+    tokenizer: Tokenizer, unknown: Unknown | None, texts: Sequence[str], ids: TokenizedText
+) -> float:
+    """-log P, in all, of what stands for <UNK> in texts, given that it is <UNK>."""
+    places = np.flatnonzero(ids.ids == tokenizer.unk_id)
+    holders = np.unique(np.searchsorted(ids.starts, places, side="right") - 1)  # few of the texts
+    kinds = [kind for index in holders for kind in tokenizer.unknown(texts[index])]
+    return -float(unknown.log_probs(kinds).sum()) if unknown is not None and kinds else 0.0
+
+
+def partner_of(
+    request: Request, tokenizer: Tokenizer, text: TokenizedText, say: Say
+) -> Partner | None:
+    """What the network is to be mixed with, if that was asked for; its n-grams counted now."""
+    if request.ngram is None and not request.cache:
+        return None
+    begun, counts, cache, what = time.perf_counter(), None, None, []
+    if request.ngram is not None:
+        counts = ngram.train(text.sequences(), tokenizer.vocab_size, request.ngram)
+        number = sum(len(level.keys) for level in counts.levels)
+        seconds = time.perf_counter() - begun
+        what.append(f"{number:,} n-grams of up to {request.ngram} tokens ({seconds:.1f} s)")
+    if request.cache:
+        cache = Cache(tokenizer.vocab_size, partners.LENGTHS[tokenizer.level], partners.WINDOW)
+        what.append(f"a cache of the last {partners.WINDOW:,} tokens of a sequence")
+    say(f"partner: {' and '.join(what)}, mixed with the network")
+    return Partner.new(counts, cache)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExampleMaterial(Material):
+    """What a classifier or tagger learns from; reader turns text into ids."""
+
+    reader: Tokenizer | SpelledWords
+    labels: tuple[str, ...]
+    examples: Examples
+    valid: Examples | None
+
+
+def example_material(
+    request: Request,
+    texts: ExampleTexts,
+    reader: Tokenizer | SpelledWords,
+    labels: Sequence[str] | None = None,
+) -> ExampleMaterial:
+    """The texts as ids, with what the checkpoints will say of them.
+
+    labels are those of a saved step. Raises CheckpointError if they are not those of the text.
+    """
+    if isinstance(texts.train, LabelledTexts):
+        kinds = texts.train.labels
+    else:
+        kinds = [tag for sentence in texts.train for tag in sentence.tags or ()]
+    names = tuple(sorted(set(kinds)))
+    if labels is not None and tuple(labels) != names:
+        raise CheckpointError(
+            "the labels in model.json of the last step are not those of the text."
+        )
+    ids = {name: at for at, name in enumerate(names)}
+    sides = [_encoded(side, reader, ids) for side in texts.sides]
+    about = {
+        "fingerprint": texts.fingerprint,
+        "label_from": request.label_from,
+        "split_on": texts.split_on,
+        "train": {"texts": len(sides[0].starts) - 1, "tokens": len(sides[0].tokens)},
+        "valid": {"texts": len(sides[1].starts) - 1, "tokens": len(sides[1].tokens)},
+        "labels": dict(sorted(Counter(kinds).items())),
+    }
+    asked = {"token_column": request.token_column, "tag_column": request.tag_column}
+    about |= {name: column for name, column in asked.items() if column is not None}
+    for at, side in enumerate(texts.sides):
+        if isinstance(side, LabelledTexts) and len(set(side.texts)) < len(side.texts):
+            once, copies = gathered(side)
+            sides[at] = _encoded(once, reader, ids)._replace(copies=copies)
+    return ExampleMaterial(
+        reader=reader,
+        labels=names,
+        examples=sides[0],
+        valid=sides[1] if len(sides[1].labels) else None,
+        about=about,
+        split_on=texts.split_on if isinstance(texts.train, LabelledTexts) else None,
+    )
+
+
+def _encoded(
+    side: LabelledTexts | list[Sentence], reader: Tokenizer | SpelledWords, ids: dict[str, int]
+) -> Examples:
+    if isinstance(side, LabelledTexts):
+        assert not isinstance(reader, SpelledWords)
+        return encode_texts(reader, side.texts, [ids[label] for label in side.labels])
+    assert isinstance(reader, SpelledWords)
+    tags = [[ids[tag] for tag in sentence.tags or ()] for sentence in side]
+    return encode_sentences(reader, [sentence.tokens for sentence in side], tags)

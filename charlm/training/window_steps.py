@@ -1,0 +1,257 @@
+"""The steps of a language model: which window comes next, and what is carried into it."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from charlm.config import ModelConfig, TrainingConfig
+from charlm.errors import CheckpointError
+from charlm.nn.bidirectional import BidirectionalLM, Sides, read_sides, spans_of, whole_groups
+from charlm.nn.causal import RecurrentLM, State, detach_state
+from charlm.nn.objectives import BothSides, Lesson, NextToken, Piece
+from charlm.nn.softmax import TypeSampler
+from charlm.nn.windows import Rows, Window, epoch_groups, num_windows, read_window
+from charlm.text.tokens import TokenizedText
+from charlm.training.optimizer import make_optimizer
+from charlm.training.state import TrainingState
+
+
+@dataclasses.dataclass(kw_only=True)
+class WindowState(TrainingState):
+    """All that changes while training. ``average`` is the running mean of the weights, if any.
+
+    epoch, group and window say which window of the text comes next; recurrent is the state
+    carried into it (None at the beginning of a group). logged_nats and logged_targets add up the
+    losses since the last validation. partner are the parameters (P,) of the partner, once they
+    have been fitted.
+    """
+
+    module: RecurrentLM
+    average: list[Tensor] | None
+    epoch: int = 0
+    group: int = 0
+    window: int = 0
+    recurrent: State | None = None
+    tokens: int = 0
+    grad_norm: float | None = None
+    logged_nats: float = 0.0
+    logged_targets: int = 0
+    partner: npt.NDArray[np.float64] | None = None
+
+
+class HasText(Protocol):
+    """What steps are made of."""
+
+    @property
+    def text(self) -> TokenizedText:
+        """The text to train on."""
+
+
+class OnlyText(NamedTuple):
+    """A text alone, to train on."""
+
+    text: TokenizedText
+
+
+class WindowSteps:
+    """From left to right, window by window, the state carried within a group of rows."""
+
+    def new_state(
+        self, config: ModelConfig, training: TrainingConfig, device: torch.device | str = "cpu"
+    ) -> WindowState:
+        """A freshly initialised model, drawn from the seed, and its optimizer."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            module = self.module(config)
+        module = module.to(device)
+        average = None
+        if training.average_decay:
+            average = [parameter.detach().clone() for parameter in module.parameters()]
+        optimizer = make_optimizer(module.named_parameters(), training)
+        return WindowState(module=module, optimizer=optimizer, average=average)
+
+    def module(self, config: ModelConfig) -> RecurrentLM:
+        """The network, its weights drawn from torch's generator."""
+        return RecurrentLM(config)
+
+    def groups(self, text: TokenizedText, training: TrainingConfig, epoch: int) -> list[Rows]:
+        """The groups of rows that an epoch reads, in order."""
+        return epoch_groups(
+            text,
+            batch_size=training.batch_size,
+            bptt_length=training.bptt_length,
+            segment_length=training.segment_length,
+            seed=training.seed,
+            epoch=epoch,
+        )
+
+    def num_windows(self, group: Rows, training: TrainingConfig) -> int:
+        """How many steps read a group."""
+        return num_windows(group, training.bptt_length)
+
+    def steps_per_epoch(
+        self, config: ModelConfig, training: TrainingConfig, material: HasText
+    ) -> int:
+        """How many steps read the text once."""
+        del config
+        groups = self.groups(material.text, training, 0)
+        return sum(self.num_windows(group, training) for group in groups)
+
+    def objective(
+        self, state: WindowState, training: TrainingConfig, material: HasText
+    ) -> NextToken:
+        """-log P of the tokens of a window."""
+        types = type_sampler(state.module, training, material.text)
+        return NextToken(state.module, precision=training.precision, types=types)
+
+    def batches(
+        self, state: WindowState, training: TrainingConfig, material: HasText
+    ) -> Iterator[Piece]:
+        """The window that comes next, and what is carried into it, for ever.
+
+        Raises CheckpointError if the state points at a place that the text does not have.
+        """
+        text = material.text
+        if (state.epoch, state.group, state.window, state.recurrent) != (0, 0, 0, None):
+            self._check_place(state, training, text)
+        while True:
+            groups = self.groups(text, training, state.epoch)
+            while state.group < len(groups):
+                group = groups[state.group]
+                ends = state.window + 1 == self.num_windows(group, training)
+                window = self.read_window(text, group, state.window, training)
+                yield Piece(window, state.recurrent, ends)
+            state.epoch, state.group = state.epoch + 1, 0
+
+    def read_window(
+        self, text: TokenizedText, group: Rows, window: int, training: TrainingConfig
+    ) -> Window | Sides:
+        """A window of a group."""
+        return read_window(text, group, window, training.bptt_length)
+
+    def advance(
+        self,
+        state: WindowState,
+        training: TrainingConfig,
+        batch: Piece,
+        lesson: Lesson,
+        *,
+        finite: bool,
+    ) -> None:
+        """Point at the next window; after a step that was not finite, at the next group."""
+        if finite and state.average is not None:
+            # A young average forgets faster, or it would be mostly the first random weights.
+            decay = min(training.average_decay, (1 + state.updates) / (10 + state.updates))
+            now = [parameter.detach() for parameter in state.module.parameters()]
+            torch._foreach_lerp_(state.average, now, 1 - decay)
+        state.tokens += lesson.num_targets
+        if batch.ends_group or not finite:  # what it carried cannot be trusted
+            state.group, state.window, state.recurrent = state.group + 1, 0, None
+        else:
+            assert lesson.state is not None
+            state.window, state.recurrent = state.window + 1, detach_state(lesson.state)
+
+    def rewind(self, state: WindowState) -> None:
+        """Point at the first window."""
+        state.epoch = state.group = state.window = 0
+        state.recurrent = None
+
+    def _check_place(
+        self, state: WindowState, training: TrainingConfig, text: TokenizedText
+    ) -> None:
+        """Raise CheckpointError unless the state points at a window, or behind a group."""
+        groups = self.groups(text, training, state.epoch)
+        if state.group < len(groups):
+            group = groups[state.group]
+            sound = state.window < self.num_windows(group, training)
+            if state.recurrent is None:
+                sound = sound and state.window == 0
+            elif sound:
+                running = len(read_window(text, group, state.window, training.bptt_length).inputs)
+                sound = state.window > 0 and state.recurrent[0][0].shape[0] >= running
+        else:
+            sound = (state.group, state.window, state.recurrent) == (len(groups), 0, None)
+        if not sound:
+            raise CheckpointError(
+                "training.json points at a place that the text does not have: epoch "
+                f"{state.epoch}, group {state.group}, window {state.window}. Go on from another "
+                "step, or begin again."
+            )
+
+
+class WholeRowSteps(WindowSteps):
+    """Rows from both sides, each as a whole; nothing is carried."""
+
+    def module(self, config: ModelConfig) -> BidirectionalLM:
+        """The network."""
+        return BidirectionalLM(config)
+
+    def groups(self, text: TokenizedText, training: TrainingConfig, epoch: int) -> list[Rows]:
+        """The groups of rows that an epoch reads, in order."""
+        return whole_groups(
+            text,
+            batch_size=training.batch_size,
+            segment_length=training.segment_length,
+            seed=training.seed,
+            epoch=epoch,
+        )
+
+    def num_windows(self, group: Rows, training: TrainingConfig) -> int:
+        """One step reads a group."""
+        del group, training
+        return 1
+
+    def objective(
+        self, state: WindowState, training: TrainingConfig, material: HasText
+    ) -> BothSides:
+        """-log P of the tokens of whole rows."""
+        types = type_sampler(state.module, training, material.text)
+        return BothSides(state.module, precision=training.precision, types=types)
+
+    def read_window(
+        self, text: TokenizedText, group: Rows, window: int, training: TrainingConfig
+    ) -> Sides:
+        """All of a group."""
+        del window, training
+        return read_sides(text, spans_of(group), padded=True)
+
+
+def type_sampler(
+    model: RecurrentLM, training: TrainingConfig, text: TokenizedText
+) -> TypeSampler | None:
+    """What draws the types of a step's softmax; None where it sums over all of them."""
+    vocab_size = model.config.vocab_size
+    if not 0 < training.frequent_types + training.sampled_types < vocab_size:
+        return None
+    if not training.sampled_types:
+        return None
+    frequencies = torch.from_numpy(np.bincount(text.ids, minlength=vocab_size))
+    return TypeSampler(
+        frequencies.to(model.embedding.weight.device),
+        training.frequent_types,
+        training.sampled_types,
+    )
+
+
+@contextlib.contextmanager
+def weights_for_use(state: WindowState) -> Iterator[RecurrentLM]:
+    """The model in evaluation mode with the weights to use: the average where one is kept."""
+    model = state.module
+    was_training = model.training
+    model.eval()
+    raw = [parameter.data for parameter in model.parameters()]
+    try:
+        if state.average is not None:
+            for parameter, mean in zip(model.parameters(), state.average, strict=True):
+                parameter.data = mean
+        yield model
+    finally:
+        for parameter, data in zip(model.parameters(), raw, strict=True):
+            parameter.data = data
+        model.train(was_training)

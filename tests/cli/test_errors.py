@@ -1,0 +1,223 @@
+"""Errors of the command line: one dialect, options by their names, and what may have been meant."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charlm.cli.app import app
+from charlm.cli.options import one_of, option_of
+from charlm.cli.output.terminal import safe_text
+from charlm.config import CELLS, LEVELS, ON_NAN, SamplingConfig
+from charlm.errors import CharlmError, FieldError, UsageError, did_you_mean
+from charlm.training.request import CONFIG_FIELDS
+from tests.support.cli import charlm
+
+
+def complaint(*arguments: str) -> str:
+    """The one line that a wrong use ends with."""
+    ended = charlm(*arguments)
+    assert ended.code == 2, ended
+    assert ended.stdout == b""
+    line = ended.err.splitlines()[-1]
+    assert line.startswith("charlm: error: "), line
+    assert re.search(r"[.?]$", line), line
+    return line.removeprefix("charlm: error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "there is no command 'trian'. Did you mean train? See charlm --help."),
+        (["qqqq"], "there is no command 'qqqq'. See charlm --help."),
+        (
+            ["train", "x", "--hiden", "3"],
+            "there is no option --hiden. Did you mean --hidden? See charlm train --help.",
+        ),
+        (["score", "--jsno"], "there is no option --jsno. Did you mean --json? See charlm score -"),
+        (["train", "x", "--hidden", "abc"], "--hidden must be a whole number, got abc. See "),
+        (["train", "x", "--dropout", "a"], "--dropout must be a number, got a. See "),
+        (["sample", "-n", "0"], "--n must be 1 or more, got 0. See charlm sample --help."),
+        (["next", "--top", "-1"], "--top must be 0 or more, got -1. See charlm next --help."),
+        (["sample", "--n"], "option '--n' requires an argument. See charlm --help."),
+        (["tokenize"], "missing argument 'text'. See charlm tokenize --help."),
+        (["list", "two", "words"], "got unexpected extra argument(s) (two words). See charlm list"),
+    ],
+)
+def test_the_parser_speaks_as_charlm_does(arguments: list[str], said: str) -> None:
+    """What the parser refuses is told in one line, under the same name as all other errors."""
+    assert complaint(*arguments).startswith(said)
+
+
+CHOICES = [
+    ("train x", "--level", "words", "word"),
+    ("train x", "--split-on", "lines", "line"),
+    ("train x", "--cell", "LSMT", "lstm"),
+    ("train x", "--pooling", "mean_max", "mean-max"),
+    ("train x", "--subword-model", "unigramm", "unigram"),
+    ("train x", "--normalize", "NFKCC", "NFKC"),
+    ("train x", "--on-nan", "skp", "skip"),
+    ("train x", "--precision", "bf-16", "bf16"),
+    ("train x", "--device", "gpu", "cpu"),
+    ("train x", "--errors", "replaced", "replace"),
+    ("sample", "--unk", "spel", "spell"),
+    ("score x", "--unit", "bit", "bits"),
+    ("score x", "--on-error", "stpo", "stop"),
+    ("score x", "--errors", "strikt", "strict"),
+    ("classify x", "--on-error", "dropp", "drop"),
+    ("evaluate x", "--format", "jsn", "json"),
+    ("evaluate x", "--split-on", "paragraphs", "paragraph"),
+    ("novelty x", "--split-on", "files", "file"),
+    ("fill x", "--unk", "keeep", "keep"),
+    ("next x", "--unit", "nat", "nats"),
+    ("tag x", "--errors", "replce", "replace"),
+    ("compare a b x", "--errors", "strct", "strict"),
+]
+
+
+@pytest.mark.parametrize(("command", "option", "wrong", "meant"), CHOICES)
+def test_a_choice_that_is_none_names_the_nearest(
+    command: str, option: str, wrong: str, meant: str
+) -> None:
+    """Each option that is one of a few names says which there are, and which may be meant."""
+    said = complaint(*command.split(), option, wrong)
+    assert said.startswith(f"{option} must be ")
+    assert f"got {wrong!r}. Did you mean {meant}?" in said
+
+
+@given(choice=st.sampled_from((*CELLS, *LEVELS, *ON_NAN, "NFKC")), data=st.data())
+def test_choices_are_taken_in_any_case(choice: str, data: st.DataObject) -> None:
+    """--cell LSTM is lstm, --normalize nfkc is NFKC; what is not given stays so."""
+    flips = data.draw(st.lists(st.booleans(), min_size=len(choice), max_size=len(choice)))
+    written = "".join(c.swapcase() if flip else c for c, flip in zip(choice, flips, strict=True))
+    chosen = one_of("--x", *CELLS, *LEVELS, *ON_NAN, "NFKC")
+    assert chosen(written) == choice
+    assert chosen(None) is None
+    with pytest.raises(UsageError, match="--x must be"):
+        chosen(f"{written}?")
+
+
+def options_of(command: str) -> set[str]:
+    """The options that a command has."""
+    import typer
+
+    group = typer.main.get_command(app)
+    return {name for p in group.commands[command].params for name in p.opts}  # type: ignore[attr-defined]
+
+
+def test_every_field_that_a_command_sets_has_its_option() -> None:
+    """The names that errors put in place of fields are options that there are."""
+    train = options_of("train")
+    fields = (*CONFIG_FIELDS.values(), "num_steps", "index")
+    asked = ("level", "split_on", "errors", "subword_model", "normalize", "vocab_size")
+    for field in (*fields, *asked, "min_count", "lowercase", "pretokenized", "seed", "precision"):
+        assert option_of(field) in train, field
+    for field in SamplingConfig.__dataclass_fields__:
+        assert option_of(field) in options_of("sample"), field
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--hidden", "0"], "--hidden must be a whole number from 1 to 65536, got 0."),
+        (["--layers", "99"], "--layers must be a whole number from 1 to 64, got 99."),
+        (["--dropout", "2"], "--dropout must be a number from 0 to 0.95, got 2.0."),
+        (
+            ["--min-count", "0"],
+            "--min-count must be at least 1, and means nothing at subword level.",
+        ),
+        (["--vocab-size", "2"], "--vocab-size must be at least 3 at char level, got 2."),
+    ],
+)
+def test_fields_are_called_by_their_options(
+    arguments: list[str], said: str, tmp_path: object
+) -> None:
+    """A model's field out of range is named as the command line knows it."""
+    from pathlib import Path
+
+    corpus = Path(str(tmp_path)) / "corpus.txt"
+    corpus.write_text("a pear\nan apple\n" * 20)
+    assert complaint("train", str(corpus), "--steps", "1", *arguments) == said
+    with pytest.raises(FieldError, match="temperature must be a number"):
+        SamplingConfig(temperature=-1.0)
+
+
+@given(got=st.text(max_size=20))
+def test_what_may_be_meant_is_one_of_the_choices(got: str) -> None:
+    """Whatever was written, the suggestion is a choice that there is, or nothing."""
+    said = did_you_mean(got, CELLS)
+    assert said == "" or said[len(" Did you mean ") : -1] in CELLS
+
+
+def test_a_field_error_is_a_usage_error_of_its_field() -> None:
+    """The library names the field; its parts are there for the command line."""
+    error = FieldError("hidden_size", "must be more.")
+    assert isinstance(error, CharlmError)
+    assert (str(error), error.field, error.what, error.exit_code) == (
+        "hidden_size must be more.",
+        "hidden_size",
+        "must be more.",
+        2,
+    )
+
+
+# Texts that begin as options do
+
+TAKE_TEXTS = ("score", "tokenize", "next", "fill", "classify")
+DASHED = (
+    "-1 degree",
+    "-mat and tie",
+    "-v x",
+    "-file not found",
+    "- a",
+    "--odd text",
+    "-=a\nb",
+    "-0 °",
+)
+
+
+def test_all_commands_that_take_texts_are_there() -> None:
+    """An argument that is a text is called so."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    found = {
+        name
+        for name, command in commands.items()
+        for one in command.params
+        if one.param_type_name == "argument" and one.name in ("text", "texts", "prefix")
+    }
+    assert found == set(TAKE_TEXTS)
+
+
+@pytest.mark.parametrize("command", TAKE_TEXTS)
+@pytest.mark.parametrize("text", DASHED)
+def test_a_text_that_begins_as_an_option_goes_behind_dashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, text: str
+) -> None:
+    """No letter of it is taken for an option, the error shows what to type, and that works; what
+    an option has for its value is let be.
+    """
+    monkeypatch.chdir(tmp_path)
+    for before in ([], ["--json"], ["--model", text]):
+        said = complaint(command, *before, text)
+        shown = safe_text(f"{command} -- {shlex.quote(text)}")
+        assert said.endswith(f"If it is a text, put it behind --: charlm {shown}.")
+        ended = charlm(command, *before, "--", text)
+        assert ended.code == 4  # it is looked for a model, and there is none
+        assert b"there is no model" in ended.stderr
+
+
+@pytest.mark.parametrize("command", [*TAKE_TEXTS, "train", "evaluate", "tag", "novelty"])
+def test_a_word_that_begins_as_an_option_may_go_behind_dashes(command: str) -> None:
+    """What is like no option may be a text, or the name of a file."""
+    what = "text" if command in TAKE_TEXTS else "file"
+    for word in ("-1", "-100", "---"):
+        hint = f"If it is a {what}, put it behind --: charlm {command} -- {word}. See charlm "
+        assert f"there is no option {word[:2] if word != '---' else word}. {hint}" in complaint(
+            command, word
+        )
+    for typo in (["score", "--jsno"], ["list", "-1"]):
+        assert "put it behind" not in complaint(*typo)

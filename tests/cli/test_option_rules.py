@@ -1,0 +1,413 @@
+"""Laws of options that depend on each other: refused at once, both named, and none forgotten."""
+
+import itertools
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from charlm.cli import app as command_line
+from charlm.cli.app import app
+from charlm.cli.input.option_rules import Apart, Needs, Rules, check, shown
+from charlm.errors import UsageError
+from tests.support.cli import charlm
+from tests.support.matrix import Tally
+
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+# Of each command: options that mean nothing without one of others.
+NEED = {
+    "train": [
+        ("--classifier --task=classifier", "--label-from --resume"),
+        ("--pooling", "--classifier --task=classifier --resume"),
+        ("--text-column --header", "--label-from=column:* --resume"),
+        ("--text-field", "--label-from=field:* --resume"),
+        ("--token-column --tag-column", "--tagger --task=tagger --resume"),
+        ("--lowercase --pretokenized", "--level=word --resume"),
+        ("--subword-model", "--level=subword --resume"),
+    ],
+    "sample": [("--weights", "--model=--model")],
+    "score": [
+        ("--weights", "--model=--model"),
+        ("--field", "--jsonl"),
+        ("--header --csv", "--column --nbest"),
+        ("--prefix", "--json --tsv --jsonl --column --csv --nbest"),
+        ("--weight --best", "--nbest"),
+        ("--invert", "--min-perplexity --max-perplexity --min-bits --max-bits"),
+    ],
+    "evaluate": [
+        ("--weights", "--model=--model"),
+        ("--split-on --encoding --errors", "FILES"),
+        ("--rate", "--dynamic"),
+        ("--text-column --header", "--labelled=column:*"),
+        ("--text-field", "--labelled=field:*"),
+    ],
+    "classify": [
+        ("--field", "--jsonl"),
+        ("--csv", "--column"),
+        ("--header", "--column --labelled=column:*"),
+        ("--prefix", "--json --tsv --jsonl --column"),
+        ("--text-column", "--labelled=column:*"),
+        ("--text-field", "--labelled=field:*"),
+        ("--file=--file", "--labelled"),
+    ],
+    "novelty": [("--field", "--jsonl")],
+    "next": [("--weights", "--model=--model")],
+}
+
+# Of each command: options that contradict others.
+CONTRADICT = {
+    "train": [
+        ("CORPUS", "--demo"),
+        ("--classifier", "--tagger"),
+        ("--bidirectional", "--classifier --tagger"),
+        ("--task", "--bidirectional --classifier --tagger"),
+        ("--time", "--epochs --steps"),
+        ("--epochs", "--steps"),
+        ("--valid", "--valid-share"),
+        ("--patience", "--valid-share=0.0"),
+        ("--min-count", "--level=subword"),
+        (
+            "--classifier --task=classifier --tagger --task=tagger",
+            "--ngram --cache --normalize --tie-weights --bptt-length --no-index",
+        ),
+        (
+            "--tagger --task=tagger",
+            "--label-from --text-column --text-field --header --split-on --distinct --level=char",
+        ),
+        (
+            "--tagger --task=tagger",
+            "--lowercase --pretokenized --subword-model --pooling --level=subword",
+        ),
+        (
+            "--bidirectional --task=cloze",
+            "--ngram --cache --pooling --label-from --text-column --text-field --header",
+        ),
+        ("--bidirectional --task=cloze", "--token-column --tag-column"),
+        ("--classifier --task=classifier --task=language-model", "--token-column --tag-column"),
+        ("--task=language-model", "--pooling"),
+        ("--split-on", "--label-from=column:* --label-from=field:*"),
+    ],
+    "sample": [
+        ("--weights", "--tune"),
+        ("--prompt", "--prompt-file"),
+        ("--json", "--null"),
+        ("--stream", "--json --novel --batch-size"),
+    ],
+    "score": [
+        ("--weights", "--tune"),
+        (
+            "TEXTS",
+            "--file --encoding --errors --on-error --jsonl --column --csv --nbest --null",
+        ),
+        ("TEXTS", "--split-on"),
+        ("--split-on", "--null"),
+        ("--split-on --null", "--jsonl --column --csv --nbest"),
+        ("--on-error", "--split-on=paragraph --split-on=file"),
+        ("--json", "--tsv --jsonl --column"),
+        ("--tsv", "--jsonl --column"),
+        ("--column", "--jsonl --nbest"),
+        ("--jsonl", "--csv"),
+        ("--nbest", "--min-perplexity --max-perplexity --min-bits --max-bits"),
+        ("--heatmap --html", "--json --tsv --per-token --jsonl --column --csv --nbest"),
+        ("--heatmap", "--unit"),
+        ("--per-token", "--words"),
+        ("--per-token --words", "--nbest"),
+        ("--min-perplexity", "--max-perplexity"),
+        ("--min-bits", "--max-bits"),
+    ],
+    "evaluate": [
+        ("--weights", "--tune"),
+        ("--json", "--format=table --format=kenlm"),
+        ("--check", "--closed --dynamic --format=kenlm --unit --labelled"),
+        ("--dynamic", "--format=kenlm --labelled"),
+        ("--unit", "--format=kenlm"),
+        ("--labelled", "--label"),
+        ("--split-on", "--labelled=column:* --labelled=field:*"),
+    ],
+    "classify": [
+        ("TEXTS", "--file --encoding --errors --on-error --jsonl --column --split-on --null"),
+        ("--split-on", "--null"),
+        ("--split-on --null", "--jsonl --column"),
+        ("--on-error", "--split-on=paragraph --split-on=file"),
+        ("--json", "--tsv --jsonl --column"),
+        ("--jsonl", "--tsv --column"),
+        ("--tsv", "--column"),
+        ("--labelled", "TEXTS --jsonl --column --top --prefix --on-error --split-on --null"),
+    ],
+    "novelty": [
+        ("--json", "--per-sample"),
+        ("--show", "--per-sample"),
+        ("--jsonl", "--null"),
+        ("--split-on", "--jsonl --null"),
+    ],
+    "fill": [
+        ("TEXTS", "--file --encoding --errors --split-on --null"),
+        ("--split-on", "--null"),
+        ("--json", "--tsv"),
+    ],
+    "info": [("NAME", "--model")],
+    "tag": [("--raw", "--evaluate --token-column --tag-column")],
+    "next": [
+        ("--weights", "--tune"),
+        ("PREFIX", "--file"),
+        ("--top", "--all"),
+        ("--json", "--tsv"),
+    ],
+}
+
+EVERYWHERE = {"--runs"}  # an option that goes with everything
+
+# Of each command: what goes with everything. A new option belongs here or into a table above.
+FREE = {
+    "train": "--cell --on-nan --precision --device --errors --name --vocab-size --layers "
+    "--hidden --embedding --output-layers --dropout "
+    "--input-dropout --batch-size --learning-rate --weight-decay --max-grad-norm --encoding "
+    "--seed --quiet",
+    "sample": "--alone --label --n --max-tokens --temperature --top-k --top-p --stop --report "
+    "--seed --unk",
+    "score": "--alone --label --context --closed",
+    "evaluate": "--alone",
+    "compare": "ONE OTHER FILES --errors --closed --show --fail-above --resamples --seed "
+    "--encoding --json",
+    "classify": "--model --alone",
+    "novelty": "FILES --model --against --prompt --ngrams --word-ngrams --fail-above "
+    "--encoding --errors",
+    "fill": "--top --model --unk --unit",
+    "next": "--alone --label --unit",
+    "tag": "FILE --errors --model --json --encoding",
+    "tokenize": "TEXT --model --json",
+    "info": "--json",
+    "list": "--json",
+    "rm": "NAMES --yes",
+    "help": "COMMAND",
+}
+
+# A value that an option takes, where 1 is none.
+VALUES = {
+    "--demo": "prose",
+    "--label-from": "file",
+    "--labelled": "file",
+    "--level": "word",
+    "--task": "cloze",
+    "--split-on": "line",
+    "--unit": "bits",
+    "--errors": "replace",
+    "--encoding": "latin-1",
+    "--on-error": "keep",
+    "--unk": "keep",
+    "--cell": "gru",
+    "--pooling": "last",
+    "--subword-model": "bpe",
+    "--normalize": "NFC",
+    "--format": "json",
+    "--min-perplexity": "9",
+    "--max-perplexity": "2",
+    "--min-bits": "9",
+    "--max-bits": "2",
+}
+
+
+def rules_of(command: str) -> Rules:
+    """The rules that a command is declared with."""
+    module: Any = getattr(command_line, "next_command" if command == "next" else command, None)
+    return getattr(module, "RULES", ())
+
+
+def term(written: str) -> str:
+    """A term of the tables as the rules have it."""
+    return written.replace("=", " ", 1)
+
+
+def pairs(table: dict[str, list[tuple[str, str]]], command: str) -> Iterator[tuple[str, str]]:
+    """The pairs of terms of a command's table."""
+    for ones, others in table.get(command, ()):
+        for one, other in itertools.product(ones.split(), others.split()):
+            yield term(one), term(other)
+
+
+def names(parameter: Any) -> list[str]:
+    """The names of a parameter as terms have them."""
+    if parameter.param_type_name == "argument":
+        return [parameter.name.upper()]
+    return list(parameter.opts)
+
+
+def given(command: str, *terms: str) -> list[str]:
+    """A command line with what the terms name."""
+    arguments = []
+    for one in terms:
+        name, _, wanted = one.partition(" ")
+        parameters = COMMANDS[command].params
+        (parameter,) = (one for one in parameters if name in names(one))
+        value = wanted.replace("*", "1") or VALUES.get(name, "1")
+        if not name.startswith("-"):
+            arguments.append("x")
+        elif getattr(parameter, "is_flag", False):
+            arguments.append(name)
+        elif wanted == name:
+            arguments += [name, "1", name, "1"]
+        else:
+            arguments += [name, value]
+    return arguments
+
+
+def needed(command: str, arguments: list[str]) -> list[str]:
+    """The arguments that a command is not without."""
+    if command == "novelty":
+        return [*arguments, "samples.txt"]
+    return arguments
+
+
+ALL = [
+    (command, kind, *pair)
+    for kind, table in (("need", NEED), ("contradict", CONTRADICT))
+    for command in table
+    for pair in pairs(table, command)
+]
+
+
+@pytest.mark.row("I2")
+def test_what_does_not_go_together_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
+) -> None:
+    """With exit 2 and a sentence that names both, before any model or text is looked for.
+
+    In either order, and beside an option that has nothing to do with them.
+    """
+    monkeypatch.chdir(tmp_path)  # where there is none: loading one would end with 4
+    cases = itertools.cycle(ALL)
+    for number in range(tally.wanted(len(ALL))):
+        command, kind, *pair = next(cases)
+        terms = pair[:1] if kind == "need" else pair
+        terms = terms[::-1] if number // len(ALL) % 2 else terms
+        beside = ["--runs", "x"] if number // len(ALL) % 3 == 1 and command != "info" else []
+        ended = charlm(command, *beside, *needed(command, given(command, *terms)))
+        said = ended.err
+        assert ended.code == 2, (command, pair, said)
+        assert said.startswith("charlm: error: ")
+        assert said.count("\n") == 1
+        assert all(shown(one) in said for one in pair), (command, pair, said)
+        tally.add()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_tables_are_the_rules(command: str) -> None:
+    """Each rule stands in a table of this file, and each pair of the tables in a rule."""
+    rules = rules_of(command)
+    needs = {pair for rule in rules if isinstance(rule, Needs) for pair in rule.pairs()}
+    assert needs == set(pairs(NEED, command))
+    others = [rule for rule in rules if not isinstance(rule, Needs)]
+    apart = {frozenset(pair) for rule in others for pair in rule.pairs()}
+    assert apart == {frozenset(pair) for pair in pairs(CONTRADICT, command)}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_option_is_forgotten(command: str) -> None:
+    """Each option of each command goes with everything, or stands in a table."""
+    options = {name for parameter in COMMANDS[command].params for name in names(parameter)}
+    free = set(FREE[command].split()) | EVERYWHERE & options
+    tied = {
+        one.partition(" ")[0]
+        for table in (NEED, CONTRADICT)
+        for pair in pairs(table, command)
+        for one in pair
+    }
+    assert not free & tied
+    known = set()
+    for parameter in COMMANDS[command].params:
+        if parameter.name != "help":
+            assert (free | tied) & set(names(parameter)), f"{command}: {names(parameter)}"
+            known.update(names(parameter))
+    assert free | tied <= known
+
+
+FLOATS = [
+    (str(command.name), names(parameter)[0])
+    for command in app.registered_commands
+    for parameter in COMMANDS[str(command.name)].params
+    if float in typing.get_args(typing.get_type_hints(command.callback).get(parameter.name) | None)
+]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(("command", "option"), FLOATS)
+def test_numbers_are_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str, value: str
+) -> None:
+    """No option takes what is not a number, or what is without end."""
+    monkeypatch.chdir(tmp_path)
+    before = {"compare": ["a", "b", "x"], "novelty": ["x"], "train": ["x"], "evaluate": ["x"]}
+    ended = charlm(command, *before.get(command, []), f"{option}={value}")
+    assert ended.code == 2
+    assert f"{option} must be a number that is finite, got {value}." in ended.err
+
+
+def test_all_numbers_are_there() -> None:
+    """The test above has something to test."""
+    found = {option for _, option in FLOATS}
+    assert {"--weight", "--max-bits", "--fail-above", "--temperature", "--dropout"} <= found
+
+
+def parsed(*arguments: str) -> None:
+    """A command line as it is checked. Raises UsageError."""
+    context = COMMANDS[arguments[0]].make_context(arguments[0], list(arguments[1:]))
+    check(context, rules_of(arguments[0]))
+
+
+@pytest.mark.parametrize(
+    ("command", "one", "other"),
+    [(command, *pair) for command in NEED for pair in pairs(NEED, command)],
+)
+def test_an_option_goes_with_what_it_needs(command: str, one: str, other: str) -> None:
+    """Beside any of the options that it needs, it is not said to need one."""
+    try:
+        parsed(command, *needed(command, given(command, one, other)))
+    except UsageError as error:
+        assert "goes with" not in str(error) or f"{shown(one)} goes" not in str(error)  # noqa: PT017
+
+
+def test_what_an_option_is_by_itself_is_not_given() -> None:
+    """The rules look at what stands on the command line; defaults contradict nothing."""
+    for command in COMMANDS:
+        if not any(parameter.required for parameter in COMMANDS[command].params):
+            parsed(command)
+    parsed("score", "x", "--words")
+    parsed("score", "--heatmap", "--unit", "bits", "--html", "x.html")
+    parsed("score", "--json", "--words", "--per-token")
+    parsed("novelty", "x", "--jsonl", "--split-on", "line", "--against", "y")
+
+
+def test_a_pair_may_go_together_when_there_is_more() -> None:
+    """What a rule makes an exception for is let through."""
+    rule = Apart("--per-token", "--words", "a row is one", unless="--json")
+    context = COMMANDS["score"].make_context("score", ["--per-token", "--words"])
+    with pytest.raises(UsageError, match="but with --json"):
+        check(context, (rule,))
+    context = COMMANDS["score"].make_context("score", ["--per-token", "--words", "--json"])
+    check(context, (rule,))
+
+
+SINGLE = [
+    (command, names(parameter)[0])
+    for command, known in COMMANDS.items()
+    for parameter in known.params
+    if parameter.param_type_name == "option" and not parameter.multiple and not parameter.is_flag
+]
+
+
+@pytest.mark.parametrize(("command", "option"), SINGLE)
+def test_what_takes_one_value_is_given_once(command: str, option: str) -> None:
+    """The first of two values would be ignored in silence: it is refused."""
+    ended = charlm(command, f"{option}=1", f"{option}=1")
+    assert ended.code == 2
+    assert f"{option} takes one value: give it once." in ended.err
+
+
+def test_what_takes_several_values_may_be_repeated() -> None:
+    """Options that may be given more than once are not among those."""
+    assert len(SINGLE) > 100
+    assert not {("sample", "--stop"), ("sample", "--model"), ("train", "--valid")} & {*SINGLE}
