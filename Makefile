@@ -1,15 +1,17 @@
 # Two commands do all the set-up on a machine that has Python 3.11 or newer:
 #   make demo    install, train on the bundled prose, draw samples, score two sentences
-#   make test    install, run the whole test suite
-# More: make reliability, make test-nightly, make lint, make bench, make clean; make audit asks
-# for known vulnerabilities, make hashed installs nothing but files of known hashes (torch apart).
+#   make test    install, run the whole test suite; a part of it with T= one path or more, or words:
+#                make test T=tests/inference/test_score.py, make test T="mixture label"
+# More: make fast (all tests but those of the reliability matrix), make reliability, make
+# test-nightly, make lint, make bench, make clean; make audit asks for known vulnerabilities, make
+# hashed installs nothing but files of known hashes (torch apart).
 # PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test reliability test-nightly lint format bench audit hashed lock clean
+.PHONY: demo test fast reliability test-nightly lint format bench audit hashed lock clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,8 +36,20 @@ demo: $(VENV)/.installed
 	        | grep -q '"rank": 1' || { echo "pear did not win at $$level level"; exit 1; }; \
 	done
 
+# Of T what is a path is run, and what is none is a word for -k. One file alone needs one process.
+space := $(subst ,, )
+PATHS := $(foreach word,$(T),$(if $(wildcard $(firstword $(subst ::, ,$(word)))),$(word)))
+WORDS := $(strip $(filter-out $(PATHS),$(T)))
+KEYWORDS := $(if $(filter and or not,$(WORDS)),$(WORDS),$(subst $(space), or ,$(WORDS)))
+ONE_FILE := $(if $(filter 1,$(words $(T))),$(filter %.py,$(firstword $(subst ::, ,$(PATHS)))))
+WORKERS := --numprocesses 2 --dist loadfile
+
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest $(if $(ONE_FILE),,$(WORKERS)) $(PATHS) $(if $(WORDS),-k '$(KEYWORDS)')
+
+# All but the rows of docs/reliability.md.
+fast: $(VENV)/.installed
+	$(BIN)/python -m pytest $(WORKERS) -m 'not row'
 
 # The rows of docs/reliability.md with their counts; nightly runs ten times as many cases.
 reliability: $(VENV)/.installed

@@ -6,7 +6,8 @@ import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "charlm"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "charlm"
 
 # Each may import from those before it, and from itself.
 ORDER = (
@@ -130,3 +131,17 @@ def test_light_packages_need_no_torch() -> None:
     assert len(light) > 90
     assert not [name for name in light if needs_torch(name)]
     assert needs_torch("charlm.training.loop")
+
+
+def test_tests_stand_where_their_modules_do() -> None:
+    """Their folders are named as the packages are; no test imports another, or a helper but by
+    its full name.
+    """
+    folders = {path.name for path in TESTS.iterdir() if any(path.glob("test_*.py"))}
+    assert folders - {"reliability"} <= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert len(folders) > 9
+    helpers = {path.stem for path in (TESTS / "support").glob("*.py")}
+    for path in TESTS.rglob("*.py"):
+        for name in imports_of(ast.parse(path.read_bytes()), lazy=True):
+            assert name.split(".")[0] not in helpers, path
+            assert name.split(".")[0] != "tests" or name.startswith("tests.support"), path

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from charlm.cli.output.terminal import safe_text
 from charlm.config import CELLS, LEVELS, ON_NAN, SamplingConfig
 from charlm.errors import CharlmError, FieldError, UsageError, did_you_mean
 from charlm.training.request import CONFIG_FIELDS
-from tests.support.cli import charlm
+from tests.support.cli import bad, charlm
 
 
 def complaint(*arguments: str) -> str:
@@ -221,3 +222,46 @@ def test_a_word_that_begins_as_an_option_may_go_behind_dashes(command: str) -> N
         )
     for typo in (["score", "--jsno"], ["list", "-1"]):
         assert "put it behind" not in complaint(*typo)
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("harm", ["cut", "flip", "remove"])
+def test_a_damaged_checkpoint_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, harm: str
+) -> None:
+    """A file cut short, changed by a bit or missing is named, with 4, by every command."""
+    shutil.copytree(folder / "checkpoints", tmp_path / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+    (file,) = Path("checkpoints/char").glob(f"step-*/{name}")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data[:-1] if harm == "cut" else data)
+    if harm == "remove":
+        file.unlink()
+    for command in (["sample"], ["score", "x"], ["next", "x"], ["info"]):
+        assert name in bad(4, *command, "--model", "char")
+
+
+def test_debug_shows_where(here: Path) -> None:
+    """The traceback is there for whoever asks for it, and the sentence still ends it all."""
+    result = charlm("--debug", "sample", "--model", "nobody")
+    assert result.code == 4
+    assert "Traceback" in result.err
+    assert result.err.splitlines()[-1].startswith("charlm: error: ")
+    assert "Traceback" not in charlm("sample", "--model", "nobody").err
+
+
+def test_a_fault_of_charlm_is_told_as_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that nobody foresaw is a line, and names the way to its traceback."""
+    from charlm.models import language_model as api
+
+    def load(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(api, "load", load)
+    result = charlm("sample")
+    assert result.code == 1
+    assert result.err == (
+        "charlm: unexpected error: ZeroDivisionError: oops\n"
+        "This is a fault of charlm; --debug shows where.\n"
+    )

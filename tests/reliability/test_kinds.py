@@ -1,8 +1,7 @@
 """Labelled and bidirectional models, classifiers and taggers: what they save, read and score.
 
 Rows C2, C4, F4, L2, T1 and T2 of the matrix for them; those of running trainings stand in
-test_reliability_running.py, those of files in test_reliability_storage.py, of terminals in
-test_reliability_terminal.py.
+test_running.py, those of files in test_storage.py, of terminals in test_terminal.py.
 """
 
 import contextlib

@@ -7,12 +7,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charlm import cli
 
+TINY = ("--steps", "3", "--hidden", "8")  # a training of a moment
 BEST = re.compile(
     r"best validation loss: (\d+\.\d{4}) nats per token, (\d+\.\d{4}) bits per character "
     r"\(step \d+\)\n"
@@ -144,6 +146,11 @@ def lines_of_json(text: str) -> list[dict[str, Any]]:
         raise AssertionError(name)
 
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+def runs() -> list[str]:
+    """The names below checkpoints/, whatever they are."""
+    return sorted(path.name for path in Path("checkpoints").glob("*"))
 
 
 def complaint(ended: Ended) -> str | None:

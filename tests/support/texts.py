@@ -7,3 +7,4 @@ TEXT = "".join(
     for verb in ("eats", "sees", "wants")
     for fruit in ("pear", "apple", "plum")
 )
+AWKWARD_TEXT = "a\tb\nc\rd\\e\x1b[31m\x00\x7f\x9b2J\u202e ☃"

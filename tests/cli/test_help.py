@@ -1,0 +1,124 @@
+"""Help, the version, and what the parser refuses."""
+
+import gzip
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import TINY, charlm, good
+from tests.support.texts import TEXT
+
+COMMANDS = (
+    *("train", "sample", "score", "evaluate", "compare", "classify", "novelty", "fill", "next"),
+    *("tokenize", "info", "list", "tag", "rm", "help"),
+)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_fits_80_columns_and_shows_examples(
+    command: str, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Help goes to stdout, in lines of at most 80 columns, with an example to copy."""
+    monkeypatch.setenv("COLUMNS", "80")
+    result = good(*([command] if command else []), flag)
+    assert result.err == ""
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert examples(command)
+
+
+def examples(command: str) -> list[str]:
+    """The example lines of a command's help."""
+    text = good(*([command] if command else []), "-h").out
+    return [
+        line.strip() for line in text.splitlines() if re.match(r"  (\w+ \S+ \| )?charlm ", line)
+    ]
+
+
+def tiny_budget(arguments: list[str]) -> list[str]:
+    """Options that, appended to a training's, make it short."""
+    if "--time" in arguments:
+        return ["--time", "0.3s", *([] if "--resume" in arguments else ["--hidden", "8"])]
+    return ["--epochs", "0.01", "--hidden", "8"] if "--epochs" in arguments else list(TINY)
+
+
+def test_every_example_of_the_help_runs(empty: Path) -> None:
+    """Every command line that the help shows ends with 0, in the order in which it stands."""
+    (empty / "sentences.txt").write_text("the bear\nthe jay\n")
+    (empty / "records.jsonl").write_text('{"text": "the bear"}\n')
+    (empty / "table.tsv").write_text("1\tthe bear\n")
+    (empty / "stimuli.csv").write_text("item,sentence\n1,the bear\n")
+    (empty / "hypotheses.tsv").write_text("1\tthe bear\t-2\n1\tthe jay\t-1\n")
+    (empty / "samples.txt").write_text("the bear\nthe jay\n")
+    (empty / "samples.jsonl").write_text('{"text": "the bear"}\n')
+    (empty / "held-out.txt").write_text("the bear\nthe jay\n")
+    (empty / "gaps.txt").write_text("the b[?]r\n[?3] jay\n")
+    for name in ("words", "chars", "old", "new"):
+        good("train", "corpus.txt", "--name", name, *TINY)
+    (empty / "poems").mkdir()
+    (empty / "poems" / "one.txt").write_text(TEXT)
+    (empty / "play.txt").write_text(TEXT)
+    (empty / "names").mkdir()
+    (empty / "names" / "Greek.txt").write_text("Adamou\nBellios\nCallas\nDemas\nEgonidis\n")
+    (empty / "names" / "Russian.txt").write_text("Abakumov\nBabanin\nChaadaev\nDalin\nEgin\n")
+    (empty / "news.gz").write_bytes(gzip.compress(TEXT.encode()))
+    (empty / "entities.conll").write_text("Ada\tB-PER\nsleeps\tO\n\nin\tO\nRome\tB-LOC\n\n" * 2)
+    (empty / "sentences.conll").write_text("Ada\nsleeps\n")
+    (empty / "letters.txt").write_text("Ada sleeps.\n")
+    rest = "_\t0\troot\t_\t_\n"
+    rows = f"1\tAda\t_\t_\tNNP\t{rest}2\tsleeps\t_\t_\tVBZ\t{rest}\n"
+    (empty / "treebank.conllu").write_text(rows * 2)
+    for label in ("bad", "good"):
+        (empty / "reviews" / label).mkdir(parents=True)
+        for number in range(3):
+            (empty / "reviews" / label / f"{number}.txt").write_text(f"{label} {number}\n")
+    ran = 0
+    for command in ("", *COMMANDS):
+        for line in examples(command):
+            first, _, second = line.rpartition(" | ")
+            if first.startswith("charlm "):
+                stdin = good(*shlex.split(first)[1:]).out.encode()
+            else:
+                stdin = gzip.decompress((empty / first.split()[1]).read_bytes()) if first else b""
+            arguments = shlex.split(second)[1:]
+            if arguments[0] == "train":
+                arguments += tiny_budget(arguments)
+            good(*arguments, stdin=stdin)
+            ran += 1
+    assert ran >= 15
+
+
+def test_without_a_command_there_is_help() -> None:
+    """`charlm` alone shows the help and ends as a wrong usage does."""
+    result = charlm()
+    assert result.code == 2
+    assert "Usage: charlm" in result.both
+
+
+def test_version() -> None:
+    """--version is one line on stdout."""
+    assert re.fullmatch(r"charlm \d+\.\d+\.\d+\n", good("--version").out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["trian"],
+        ["train", "--stepz", "3"],
+        ["train", "corpus.txt", "--steps", "many"],
+        ["sample", "--n", "0"],
+        ["next", "--top", "-1"],
+        ["next", "two", "prefixes"],
+        ["tokenize"],
+        ["list", "extra"],
+    ],
+)
+def test_what_the_parser_refuses_is_a_usage_error(arguments: list[str]) -> None:
+    """A command or option that does not exist is one line on stderr, as any error; code 2."""
+    result = charlm(*arguments)
+    assert result.code == 2
+    assert result.out == ""
+    (line,) = result.err.splitlines()
+    assert re.fullmatch(r"charlm: error: .+ See charlm( \w+)? --help\.", line)
