@@ -481,7 +481,7 @@ def test_no_text_is_changed_by_what_is_said_of_it(here: Path, tally: Tally) -> N
     assert [line.removeprefix("\ufeff") for line in found[:1]] + found[1:] == [
         line.removeprefix("\ufeff") for line in lines[:1]
     ] + lines[1:]
-    assert b"a CR alone ends a line here" in ended.err
+    assert b"a CR alone ends a line here" in ended.stderr
     tally.add(len(texts))
     tokens = ["x" + "".join(char for char in line if not char.isspace()) for line in lines]
     Path("tokens.txt").write_text("\n".join(tokens) + "\n", newline="")
