@@ -36,7 +36,7 @@ from charlm.tokenizers.prompt import Prompt
 
 if TYPE_CHECKING:
     from charlm.nn.causal import RecurrentLM
-    from charlm.novelty.index import Index
+    from charlm.novelty.text_index import Index
     from charlm.novelty.measure import Novelty
 
 # A job is small if NumPy is done with it before torch would have been imported. What a token

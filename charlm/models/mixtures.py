@@ -34,7 +34,7 @@ from charlm.text import corpus
 from charlm.tokenizers.word import UNKNOWN_WORD
 
 if TYPE_CHECKING:
-    from charlm.novelty.index import Index
+    from charlm.novelty.text_index import Index
 
 
 def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> LanguageModel:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
-from charlm.novelty.index import Index, Source
+from charlm.novelty.text_index import Index, Source
 from charlm.novelty.suffix_array import END, Numbers
 from charlm.text.corpus import sequence_hash
 

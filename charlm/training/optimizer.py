@@ -106,7 +106,7 @@ def moments(state: TrainingState) -> dict[str, Tensor]:
     return found
 
 
-def restore(state: TrainingState, weights: Arrays, arrays: Arrays) -> None:
+def restore_parameters(state: TrainingState, weights: Arrays, arrays: Arrays) -> None:
     """Put back parameters, and of what ``moments`` gave as much as state.updates asks for.
 
     Raises KeyError, RuntimeError or ValueError for what does not fit: see ``refusing``.

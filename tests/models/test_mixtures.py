@@ -23,7 +23,7 @@ from charlm.models import language_model as api
 from charlm.models.language_model import LanguageModel
 from charlm.models.mixtures import SequenceMixture, TokenMixture, mixed
 from charlm.novelty import index as text_index
-from charlm.novelty.index import source_of
+from charlm.novelty.text_index import source_of
 from charlm.novelty.measure import index_of
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers.word import WordTokenizer, count_types

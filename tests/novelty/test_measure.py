@@ -15,7 +15,7 @@ from charlm.errors import UsageError
 from charlm.models import language_model as api
 from charlm.novelty import index as text_index
 from charlm.novelty import measure as novelty_room
-from charlm.novelty.index import Index, source_of
+from charlm.novelty.text_index import Index, source_of
 from charlm.novelty.measure import Copy, NGrams, Sample, measure, samples_of
 from charlm.novelty.suffix_array import END, SuffixArray, is_order
 from charlm.text.corpus import sequence_hashes

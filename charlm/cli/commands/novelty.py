@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from charlm.cli.input.records import Form
-    from charlm.novelty.index import Index
+    from charlm.novelty.text_index import Index
     from charlm.novelty.measure import NGrams, Novelty, SampleNovelty
     from charlm.text.corpus import Document
 
@@ -168,7 +168,7 @@ def _index_of(
     documents: "list[Document]", split_on: str, normalise: "Callable[[str], str]"
 ) -> "tuple[Index, NDArray[np.uint64] | None, list[Origin]]":
     """The index of files, the hashes of their sequences, and which are whose."""
-    from charlm.novelty.index import Index, source_of
+    from charlm.novelty.text_index import Index, source_of
     from charlm.text.corpus import sequence_hashes, split_sequences
 
     sequences: list[str] = []

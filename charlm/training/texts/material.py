@@ -18,7 +18,7 @@ from charlm.errors import CheckpointError
 from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller, Unknown, unknown_of
 from charlm.nn.examples import Examples, encode_sentences, encode_texts, gathered
-from charlm.novelty.index import Source, source_of
+from charlm.novelty.text_index import Source, source_of
 from charlm.text import corpus as corpora
 from charlm.text.conll import Sentence
 from charlm.text.labelled import LabelledTexts
