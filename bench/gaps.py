@@ -16,7 +16,7 @@ from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.equations.language_model import Array
 from charlm.inference.fill import fill
 from charlm.inference.score import ended
-from charlm.models import language_model as api
+from charlm.models.language_model import LanguageModel, load
 from charlm.text import corpus
 
 _PLACES = 200
@@ -40,10 +40,10 @@ def main(arguments: list[str]) -> None:
     (text,) = corpus.split_sequences(document.text, "file")
     (valid,) = corpus.hold_out([text], split_on="file", share=VALID_SHARE, seed=0).valid
     for name in names:
-        _figures(name, api.load(name), valid)
+        _figures(name, load(name), valid)
 
 
-def _figures(name: str, lm: api.LanguageModel, valid: str) -> None:
+def _figures(name: str, lm: LanguageModel, valid: str) -> None:
     both = lm.config.bidirectional
     ids = ended(lm.tokenizer, [valid])
     scorer = lm._cloze("torch") if both else lm.engine("torch")
@@ -73,9 +73,7 @@ def _figures(name: str, lm: api.LanguageModel, valid: str) -> None:
             )
 
 
-def _filled(
-    lm: api.LanguageModel, valid: str, place: int, length: int, way: str
-) -> tuple[str, str]:
+def _filled(lm: LanguageModel, valid: str, place: int, length: int, way: str) -> tuple[str, str]:
     """What a model fills into a gap, and what stands there."""
     left, right = valid[place - _CONTEXT : place], valid[place + length :][:_CONTEXT]
     true = valid[place : place + length]

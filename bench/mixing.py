@@ -15,10 +15,9 @@ import numpy as np
 
 from bench import machine
 from charlm.checkpoints.run import Run
-from charlm.counts import interpolation as partner
-from charlm.counts import ngram
+from charlm.counts import interpolation, ngram
 from charlm.counts.interpolation import Partner
-from charlm.models import language_model as api
+from charlm.models.language_model import load
 from charlm.tokenizers import train_tokenizer
 from charlm.training.request import Request
 from charlm.training.texts.material import text_material
@@ -73,7 +72,7 @@ def mixing(arguments: Sequence[str]) -> None:
 
 
 def _of_run(name: str) -> list[tuple[object, ...]]:
-    lm = api.load(name)
+    lm = load(name)
     if lm.partner is None:
         raise SystemExit(f"{name} was trained without --ngram and --cache.")
     began = Run(lm.checkpoint.path.parent).asked()
@@ -82,7 +81,7 @@ def _of_run(name: str) -> list[tuple[object, ...]]:
     if held is None:
         raise SystemExit(f"nothing was held out from {name}.")
     ids = held.sequences()
-    network, _ = api.load(name, alone=True).engine_for(held.num_tokens).token_log_probs(ids)
+    network, _ = load(name, alone=True).engine_for(held.num_tokens).token_log_probs(ids)
     alone = -network.mean()
     rows: list[tuple[object, ...]] = [(name, "nothing", f"{alone:.4f}", f"{np.exp(alone):.2f}", "")]
     counted, cache = lm.partner.ngram, lm.partner.cache
@@ -97,7 +96,7 @@ def _of_run(name: str) -> list[tuple[object, ...]]:
         halves = np.array_split(np.arange(held.num_tokens), 2)
         found = []
         for fitted, judged in (halves, halves[::-1]):
-            best = partner.fit(one, network[fitted], evidence.take(fitted), rounds=30)
+            best = interpolation.fit(one, network[fitted], evidence.take(fitted), rounds=30)
             found.append(best.combine(network[judged], evidence.take(judged)))
         loss = -np.concatenate(found).mean()
         less = 1 - np.exp(loss - alone)

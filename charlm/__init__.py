@@ -22,7 +22,7 @@ __all__ = ["CharlmError", "LanguageModel", "__version__", "load"]
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for (PEP 562)."""
     if name in ("LanguageModel", "load"):
-        from charlm.models import language_model as api
+        from charlm.models import language_model
 
-        return getattr(api, name)
+        return getattr(language_model, name)
     raise AttributeError(f"module 'charlm' has no attribute {name!r}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 import charlm
-from charlm.cli import errors as border
+from charlm.cli import errors
 from charlm.cli.commands import (
     classify,
     compare,
@@ -61,26 +61,26 @@ def charlm_cli(
     charlm sample --n 200
     charlm score "The apple and pear salad"
     """
-    border.debug = debug
+    errors.debug = debug
 
 
-app.command("train", cls=border.ruled(train.RULES, {"--demo": train.DEMO}))(train.train_cli)
-app.command("sample", cls=border.ruled(sample.RULES))(sample.sample_cli)
-app.command("score", cls=border.ruled(score.RULES))(score.score_cli)
-app.command("evaluate", cls=border.ruled(evaluate.RULES))(evaluate.evaluate_cli)
-app.command("compare", cls=border.ruled(()))(compare.compare_cli)
-app.command("classify", cls=border.ruled(classify.RULES))(classify.classify_cli)
-app.command("novelty", cls=border.ruled(novelty.RULES))(novelty.novelty_cli)
-app.command("fill", cls=border.ruled(fill.RULES))(fill.fill_cli)
-app.command("next", cls=border.ruled(next_command.RULES))(next_command.next_cli)
-app.command("tag", cls=border.ruled(tag.RULES))(tag.tag_cli)
-app.command("tokenize", cls=border.ruled(()))(tokenize.tokenize_cli)
-app.command("info", cls=border.ruled(info.RULES))(info.info_cli)
-app.command("list", cls=border.ruled(()))(info.list_cli)
-app.command("rm", cls=border.ruled(()))(rm.rm_cli)
+app.command("train", cls=errors.ruled(train.RULES, {"--demo": train.DEMO}))(train.train_cli)
+app.command("sample", cls=errors.ruled(sample.RULES))(sample.sample_cli)
+app.command("score", cls=errors.ruled(score.RULES))(score.score_cli)
+app.command("evaluate", cls=errors.ruled(evaluate.RULES))(evaluate.evaluate_cli)
+app.command("compare", cls=errors.ruled(()))(compare.compare_cli)
+app.command("classify", cls=errors.ruled(classify.RULES))(classify.classify_cli)
+app.command("novelty", cls=errors.ruled(novelty.RULES))(novelty.novelty_cli)
+app.command("fill", cls=errors.ruled(fill.RULES))(fill.fill_cli)
+app.command("next", cls=errors.ruled(next_command.RULES))(next_command.next_cli)
+app.command("tag", cls=errors.ruled(tag.RULES))(tag.tag_cli)
+app.command("tokenize", cls=errors.ruled(()))(tokenize.tokenize_cli)
+app.command("info", cls=errors.ruled(info.RULES))(info.info_cli)
+app.command("list", cls=errors.ruled(()))(info.list_cli)
+app.command("rm", cls=errors.ruled(()))(rm.rm_cli)
 
 
-@app.command("help", cls=border.ruled(()))
+@app.command("help", cls=errors.ruled(()))
 def help_cli(
     context: typer.Context,
     command: Annotated[
@@ -113,9 +113,9 @@ def main() -> None:
     try:
         sys.exit(app(prog_name="charlm", standalone_mode=False))
     except _MISUSE as error:
-        border.complain_of_usage(error)
+        errors.complain_of_usage(error)
     except CharlmError as error:  # of an option's own check
-        border.complain_of(error)
+        errors.complain_of(error)
 
 
 def _writable(stream: TextIO | None) -> TextIO:

@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from charlm.config import ModelConfig
 from charlm.engines.protocol import Details, Ids, Predictions, score_predictions
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.equations.parameters import Arrays, model_weights
 
 _LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
 
-State: TypeAlias = tuple[equations.LayerState, ...]
+State: TypeAlias = tuple[language_model.LayerState, ...]
 
 
 class NumpyCloze:
@@ -50,9 +50,9 @@ class NumpyCloze:
         They are those that a sequence begins with.
         """
         begun = np.concatenate(([self.config.vocab_size], ids)).astype(np.int64)
-        return equations.hidden(self.config.cell, self._weights, begun[None])[1]
+        return language_model.hidden(self.config.cell, self._weights, begun[None])[1]
 
-    def after(self, ids: Ids, *, ends: bool) -> equations.Array:
+    def after(self, ids: Ids, *, ends: bool) -> language_model.Array:
         """What the backward stack says (1, H) of the token that ids (T,) come after.
 
         With ``ends`` the last of them is the <EOS> of the sequence.
@@ -62,26 +62,26 @@ class NumpyCloze:
         if not len(inputs):
             return np.zeros((1, self.config.hidden_size), dtype=np.float32)
         backward = self._weights._replace(layers=self._weights.backward)
-        return equations.hidden(self.config.cell, backward, inputs[None])[1][-1][0]
+        return language_model.hidden(self.config.cell, backward, inputs[None])[1][-1][0]
 
     def step(self, ids: Ids, state: State) -> State:
         """The state of the forward stack after one more token of each row, ids (B,)."""
-        return equations.hidden(self.config.cell, self._weights, ids[:, None], state)[1]
+        return language_model.hidden(self.config.cell, self._weights, ids[:, None], state)[1]
 
     def select(self, state: State, rows: Ids) -> State:
         """A state of these rows, each as often as it is named."""
         return tuple(tuple(array[rows] for array in layer) for layer in state)
 
     def predict(
-        self, state: State, after: equations.Array, missing: int = 0
+        self, state: State, after: language_model.Array, missing: int = 0
     ) -> npt.NDArray[np.float64]:
         """log P (B, V) of the token after what rows have read, before what comes after (1, H).
 
         Between it and what comes after so many more tokens are missing.
         """
         top = state[-1][0]  # (B, H)
-        both = equations.join(self._weights, top, np.broadcast_to(after, top.shape), missing)
-        return equations.predict(self._weights, both).astype(np.float64)
+        both = language_model.join(self._weights, top, np.broadcast_to(after, top.shape), missing)
+        return language_model.predict(self._weights, both).astype(np.float64)
 
     def _predictions(self, sequences: Sequence[Ids]) -> Predictions:
         """log P (M, V) at some of the tokens (M,) after others.
@@ -102,11 +102,13 @@ class NumpyCloze:
                 both = self._joined(ids).reshape(len(at), -1)
                 for some in range(0, len(at), portion):
                     span = slice(some, some + portion)
-                    yield at[span], equations.predict(self._weights, both[span])
+                    yield at[span], language_model.predict(self._weights, both[span])
 
-    def _joined(self, ids: Ids) -> equations.Array:
+    def _joined(self, ids: Ids) -> language_model.Array:
         """Both directions side by side (B, T, 2H) of sequences (B, T)."""
         cell, weights = self.config.cell, self._weights
         begin = np.full((len(ids), 1), self.config.vocab_size)
-        before, _ = equations.hidden(cell, weights, np.concatenate((begin, ids[:, :-1]), axis=1))
-        return np.concatenate((before, equations.hidden_after(cell, weights, ids)), axis=2)
+        before, _ = language_model.hidden(
+            cell, weights, np.concatenate((begin, ids[:, :-1]), axis=1)
+        )
+        return np.concatenate((before, language_model.hidden_after(cell, weights, ids)), axis=2)

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from charlm.config import ModelConfig
 from charlm.engines.arbiter import NetworkArbiter
 from charlm.engines.protocol import Details, Ids, Logits, Predictions, score_predictions
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.equations.parameters import Arrays, model_weights
 
 _LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
 
-State = tuple[equations.LayerState, ...]
+State = tuple[language_model.LayerState, ...]
 
 
 class NumpyEngine:
@@ -33,7 +33,7 @@ class NumpyEngine:
         """A conditional model, given a label; the weights are shared."""
         given = copy.copy(self)
         given._label = label
-        given._weights = equations.given_label(self.config.cell, self._weights, label)
+        given._weights = language_model.given_label(self.config.cell, self._weights, label)
         return given
 
     def token_log_probs(
@@ -75,7 +75,7 @@ class NumpyEngine:
         for first in range(0, length, portion):
             span = slice(first, first + portion)
             top, state = self._hidden(inputs[:, span], state)
-            predicted = equations.predict(self._weights, top)  # (B, T, V)
+            predicted = language_model.predict(self._weights, top)  # (B, T, V)
             yield at[:, span].reshape(-1), predicted.reshape(-1, self.config.vocab_size)
 
     def read_on(
@@ -91,8 +91,8 @@ class NumpyEngine:
         for first in range(0, len(ids), portion):
             span = slice(first, first + portion)
             top, before = self._hidden(inputs[None, span], before)
-            predicted = equations.predict(self._weights, top[0])  # (T, V)
-            log_probs[span] = equations.token_log_probs(predicted, ids[span].astype(np.int64))
+            predicted = language_model.predict(self._weights, top[0])  # (T, V)
+            log_probs[span] = language_model.token_log_probs(predicted, ids[span].astype(np.int64))
         assert before is not None
         return log_probs, (int(ids[-1]), before)
 
@@ -111,22 +111,22 @@ class NumpyEngine:
         """What decides where rounding could."""
         return NetworkArbiter(self.config.cell, self.reference())
 
-    def reference(self) -> equations.ModelWeights:
+    def reference(self) -> language_model.ModelWeights:
         """The weights in double precision."""
         weights = model_weights(self.config, self._arrays)
         if self._label is None:
             return weights
-        return equations.given_label(self.config.cell, weights, self._label)
+        return language_model.given_label(self.config.cell, weights, self._label)
 
     def read(self, ids: Ids) -> State:
         """The state of one row that has read ids (T,)."""
-        state = equations.init_state(self.config.cell, self._weights, 1)
+        state = language_model.init_state(self.config.cell, self._weights, 1)
         return self._hidden(ids[None], state)[1] if len(ids) else state
 
     def step(self, ids: Ids, state: State) -> tuple[Logits, State]:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
         top, state = self._hidden(ids[:, None], state)
-        logits: Logits = equations.predict(self._weights, top[:, 0])
+        logits: Logits = language_model.predict(self._weights, top[:, 0])
         return logits, state
 
     def select(self, state: State, rows: Ids) -> State:
@@ -139,5 +139,5 @@ class NumpyEngine:
             for array, value in zip(layer, initial, strict=True):
                 array[rows] = value
 
-    def _hidden(self, inputs: Ids, state: State | None) -> tuple[equations.Array, State]:
-        return equations.hidden(self.config.cell, self._weights, inputs, state)
+    def _hidden(self, inputs: Ids, state: State | None) -> tuple[language_model.Array, State]:
+        return language_model.hidden(self.config.cell, self._weights, inputs, state)

@@ -8,11 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from charlm.engines import numpy_cloze
 from charlm.engines.numpy_cloze import NumpyCloze
-from charlm.engines.numpy_cloze import State as Arrays
 from charlm.engines.protocol import Details, Ids, empty_details
 from charlm.engines.torch_passes import Stopped, target_log_probs
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.nn.bidirectional import BidirectionalLM, Spans, read_sides, spans_of, with_context
 from charlm.nn.causal import State, to_arrays
 from charlm.nn.linear import Product
@@ -130,18 +130,18 @@ class TorchCloze(NumpyCloze):
         text = from_ids(ids, self.config.vocab_size)
         return pseudo_log_probs(self.model, text, details=details)
 
-    def before(self, ids: Ids) -> Arrays:
+    def before(self, ids: Ids) -> numpy_cloze.State:
         """The state of the forward stack before the token that follows ids (T,)."""
         begun = np.concatenate(([self.config.vocab_size], ids))
         return self._read(self.model.hidden, begun)
 
-    def after(self, ids: Ids, *, ends: bool) -> equations.Array:
+    def after(self, ids: Ids, *, ends: bool) -> language_model.Array:
         """What the backward stack says (1, H) of the token that ids (T,) come after."""
         end = [self.config.vocab_size] if ends else []
         return self._read(self.model.hidden_after, np.concatenate((end, ids[::-1])))[-1][0]
 
     @torch.inference_mode()
-    def _read(self, stack: _Reads, inputs: Ids) -> Arrays:
+    def _read(self, stack: _Reads, inputs: Ids) -> numpy_cloze.State:
         """The state of a stack, one row, that has read inputs (T,), a window at a time."""
         state = self.model.init_state(1)
         device = self.model.embedding.weight.device

@@ -11,7 +11,7 @@ from charlm.engines.arbiter import NetworkArbiter
 from charlm.engines.protocol import Details, Ids, Logits, Predictions
 from charlm.engines.torch_passes import Begun, predictions, read, read_on, token_log_probs
 from charlm.engines.torch_steps import TorchDecoder
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.equations.language_model import ModelWeights
 from charlm.equations.parameters import model_weights
 from charlm.nn.causal import RecurrentLM, to_arrays
@@ -80,5 +80,5 @@ class TorchEngine:
         """The weights in double precision."""
         if self._conditional is not None:
             whole, label = self._conditional
-            return equations.given_label(self.config.cell, whole.reference(), label)
+            return language_model.given_label(self.config.cell, whole.reference(), label)
         return model_weights(self.config, to_arrays(self.model))

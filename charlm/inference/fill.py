@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.engines.numpy_cloze import NumpyCloze
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.errors import TextError, UsageError
 from charlm.tokenizers.base import UNK_TEXT, Tokenizer
 from charlm.tokenizers.ids import IdArray
@@ -195,7 +195,7 @@ def _search(
             left, missing = left - 1, missing - 1
             log_probs = cloze.predict(state, after, missing)  # (B, V)
             log_probs[:, never] = -np.inf
-            totals = (scores[:, None] + equations.log_softmax(log_probs)).reshape(-1)
+            totals = (scores[:, None] + language_model.log_softmax(log_probs)).reshape(-1)
             rows, tokens = _best(totals, log_probs.shape, max(top, _BEAMS) if left else top)
             scores = totals[rows * log_probs.shape[1] + tokens]
             ids = np.column_stack((ids[rows], tokens))

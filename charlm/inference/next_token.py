@@ -12,7 +12,7 @@ import numpy as np
 
 from charlm import metrics
 from charlm.engines.protocol import Engine
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.errors import UsageError
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.prompt import Prompt
@@ -67,7 +67,7 @@ def next_tokens(
         raise UsageError(f"top must not be negative, got {top}.")
     begun = Prompt(tokenizer, prefix)
     logits = engine.next_logits(np.array(begun.ids, dtype=np.int64))
-    log_probs = equations.log_softmax(logits.astype(np.float64))  # (V,)
+    log_probs = language_model.log_softmax(logits.astype(np.float64))  # (V,)
     order = np.argsort(-log_probs, kind="stable")[:top]
     surprisals = -log_probs[order]  # ascending
     ranks = np.searchsorted(surprisals, surprisals) + 1

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from charlm.config import ModelConfig, SamplingConfig
 from charlm.engines.numpy_lm import NumpyEngine
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.draw import draw
@@ -115,7 +115,7 @@ class Speller:
         return NumpyEngine(self.config, self.weights)
 
     @functools.cached_property
-    def _reference(self) -> equations.ModelWeights:
+    def _reference(self) -> language_model.ModelWeights:
         return self._engine.reference()
 
     def log_probs(self, unknown: Sequence[str]) -> NDArray[np.float64]:
@@ -193,8 +193,10 @@ class Speller:
         rows = np.arange(len(streams))  # those that go on
         inputs, state = np.full(len(rows), self.config.vocab_size), None
         for _ in range(_MOST_CHARACTERS + 1):
-            top, state = equations.hidden(self.config.cell, self._reference, inputs[:, None], state)
-            log_probs = equations.predict(self._reference, top[:, -1])  # (B, V)
+            top, state = language_model.hidden(
+                self.config.cell, self._reference, inputs[:, None], state
+            )
+            log_probs = language_model.predict(self._reference, top[:, -1])  # (B, V)
             if may_end is not None:
                 log_probs[[not may_end(texts[row]) for row in rows.tolist()], eos] = _NEVER
             uniform = np.array([streams[row]() for row in rows.tolist()])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charlm.checkpoints.head import HeadCheckpoint, find_head
 from charlm.config import LONGEST, RUNS
-from charlm.equations import heads as head_equations
+from charlm.equations import heads
 from charlm.models.arguments import several_sentences, several_texts
 
 _FEW_TOKENS = 1000  # or letters: what NumPy reads while torch is imported
@@ -27,14 +27,12 @@ class _Loaded:
         self._head: object = None  # heads.Head, once there is much to do
 
     @property
-    def _numpy(self) -> head_equations.HeadWeights:
-        return head_equations.head_weights(
-            self.checkpoint.config, self.checkpoint.weights, np.float32
-        )
+    def _numpy(self) -> heads.HeadWeights:
+        return heads.head_weights(self.checkpoint.config, self.checkpoint.weights, np.float32)
 
     def _log_probs(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated log-probabilities (M, C), double precision."""
-        return head_equations.log_softmax(scores, self.checkpoint.temperature)
+        return heads.log_softmax(scores, self.checkpoint.temperature)
 
 
 class Classifier(_Loaded):
@@ -69,7 +67,7 @@ class Classifier(_Loaded):
             return self._log_probs(
                 np.stack(
                     [
-                        head_equations.classify(
+                        heads.classify(
                             config, weights, np.append(tokenizer.encode(text)[:LONGEST], eos)
                         )
                         for text in texts
@@ -104,7 +102,7 @@ class Tagger(_Loaded):
             weights = self._numpy
             scores = np.concatenate(
                 [
-                    head_equations.tag(
+                    heads.tag(
                         config,
                         weights,
                         np.array([words.word(token) for token in sentence]),

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.config import RUNS, SamplingConfig
-from charlm.counts import interpolation as partner
+from charlm.counts import interpolation
 from charlm.engines.interpolated import PartneredEngine, PartneredReader
 from charlm.engines.marginal import MarginalEngine
 from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine, Ids, Reader
 from charlm.errors import UsageError
-from charlm.inference import fill as filling
 from charlm.inference.alternate import TurnSampler
 from charlm.inference.beginning import log_prob_begins
 from charlm.inference.classify import log_posterior
 from charlm.inference.evaluate import Summary, summarise, summarise_whole
+from charlm.inference.fill import Fillings, fill
 from charlm.inference.labels import Labels
 from charlm.inference.next_token import NextTokens, next_tokens
 from charlm.inference.pseudo import PseudoScore, PseudoSummary
@@ -36,8 +36,8 @@ from charlm.tokenizers.prompt import Prompt
 
 if TYPE_CHECKING:
     from charlm.nn.causal import RecurrentLM
-    from charlm.novelty.text_index import Index
     from charlm.novelty.measure import Novelty
+    from charlm.novelty.text_index import Index
 
 # A job is small if NumPy is done with it before torch would have been imported. What a token
 # costs: each weight is read and used once, and each layer takes a dozen calls. A prompt is read
@@ -253,7 +253,7 @@ class LanguageModel:
         engine = self.engine(self.kind_for(1, one_text(prefix, "prefix")))
         return next_tokens(engine, self.tokenizer, prefix, top=top)
 
-    def fill(self, text: str, *, top: int = 10, keep_unknown: bool = False) -> filling.Fillings:
+    def fill(self, text: str, *, top: int = 10, keep_unknown: bool = False) -> Fillings:
         """The likeliest ways to fill the gaps of a text: [?] is one of one token, [?5] of five.
 
         <UNK> is among them with ``keep_unknown``. A text is a sequence; for a model of whole files
@@ -261,7 +261,7 @@ class LanguageModel:
         UsageError if the model reads one side alone (it was trained without --bidirectional).
         """
         cloze = self._cloze(self.kind_for(1, one_text(text, "text")))
-        return filling.fill(
+        return fill(
             cloze,
             self.tokenizer,
             text,
@@ -366,7 +366,7 @@ class LanguageModel:
     @functools.cached_property
     def index(self) -> "Index":
         """The index of the training text. Raises CheckpointError if the run keeps none."""
-        from charlm.novelty import index as text_index
+        from charlm.novelty import text_index
 
         about = self.checkpoint.info.get("text")
         fingerprint = about.get("fingerprint") if isinstance(about, dict) else None
@@ -484,7 +484,7 @@ class LanguageModel:
             raise UsageError("there is nothing to tune: one model, which was trained alone.")
         ids = ended(self.tokenizer, several_texts(texts, "texts"))
         log_probs, _ = self._network(self.kind_for(sum(map(len, ids)))).token_log_probs(ids)
-        fitted = partner.fit(self.partner, log_probs, self.partner.evidence(ids))
+        fitted = interpolation.fit(self.partner, log_probs, self.partner.evidence(ids))
         tuned = copy.copy(self)
         tuned.partner, tuned._engines, tuned._samplers = fitted, {}, {}
         return tuned

@@ -119,7 +119,7 @@ class _Mixed(LanguageModel):
     @functools.cached_property
     def index(self) -> "Index":
         """The index of all training texts. Raises CheckpointError if a run keeps none."""
-        from charlm.novelty import index as text_index
+        from charlm.novelty import text_index
 
         return text_index.united([model.index for model in self.models], self.normalise)
 

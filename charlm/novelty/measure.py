@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
-from charlm.novelty.text_index import Index, Source
 from charlm.novelty.suffix_array import END, Numbers
+from charlm.novelty.text_index import Index, Source
 from charlm.text.corpus import sequence_hash
 
 CHARACTERS = (3, 5, 10, 20)  # the n of n-grams, if nothing else is asked for

@@ -355,7 +355,7 @@ def _fields(line: str, source: LabelSource) -> tuple[str, str]:
     return text, label
 
 
-def hold_out(
+def hold_out_labelled(
     sequences: Sequence[Labelled], *, split_on: str, share: float, seed: int, whole: bool = False
 ) -> tuple[list[Labelled], list[Labelled]]:
     """What is trained on, and a share of each label to validate on (a stratified split).

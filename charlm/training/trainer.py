@@ -16,7 +16,7 @@ from typing import Any, Self
 from charlm.checkpoints.run import Run, Saved
 from charlm.checkpoints.step import files_hash
 from charlm.config import TrainingConfig
-from charlm.novelty import index, measure
+from charlm.novelty import measure, text_index
 from charlm.training import loop, saving
 from charlm.training.budget import fix_steps
 from charlm.training.device import device_of
@@ -83,7 +83,7 @@ class Trainer:
                 "tokenizer": files_hash(self.task.reader_files(self.material)),
             }
         )
-        index.remove(run.path)  # of a run of that name that came to nothing
+        text_index.remove(run.path)  # of a run of that name that came to nothing
 
     def train(
         self,
@@ -113,11 +113,11 @@ class Trainer:
         material = self.material
         if not isinstance(material, TextMaterial) or material.source is None:
             return
-        if index.stands(run.path):
+        if text_index.stands(run.path):
             return
         begun = time.perf_counter()
         found = measure.index_of(material.source)
-        size = index.save(run.path, found, material.about["fingerprint"])
+        size = text_index.save(run.path, found, material.about["fingerprint"])
         part = "" if found.indexed == 1 else f"{found.indexed:.1%} of "
         say(
             f"index: {part}the training text, for charlm novelty, {size / 1e6:.1f} MB "

@@ -253,7 +253,7 @@ def test_debug_shows_where(here: Path) -> None:
 
 def test_a_fault_of_charlm_is_told_as_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that nobody foresaw is a line, and names the way to its traceback."""
-    from charlm.models import language_model as api
+    # UNUSED IMPORT
 
     def load(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")

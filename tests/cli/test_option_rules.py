@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import typer
 
-from charlm.cli import app as command_line
-from charlm.cli.app import app
+from charlm.cli import app
 from charlm.cli.input.option_rules import Apart, Needs, Rules, check, shown
 from charlm.errors import UsageError
 from tests.support.cli import charlm
 from tests.support.matrix import Tally
 
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = typer.main.get_command(app.app).commands  # type: ignore[attr-defined]
 
 # Of each command: options that mean nothing without one of others.
 NEED = {
@@ -213,7 +212,7 @@ VALUES = {
 
 def rules_of(command: str) -> Rules:
     """The rules that a command is declared with."""
-    module: Any = getattr(command_line, "next_command" if command == "next" else command, None)
+    module: Any = getattr(app, "next_command" if command == "next" else command, None)
     return getattr(module, "RULES", ())
 
 
@@ -327,7 +326,7 @@ def test_no_option_is_forgotten(command: str) -> None:
 
 FLOATS = [
     (str(command.name), names(parameter)[0])
-    for command in app.registered_commands
+    for command in app.app.registered_commands
     for parameter in COMMANDS[str(command.name)].params
     if float in typing.get_args(typing.get_type_hints(command.callback).get(parameter.name) | None)
 ]

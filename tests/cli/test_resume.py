@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from charlm.checkpoints.run import Run
-from charlm.cli.output import training_progress as progress
+from charlm.cli.output import training_progress
 from charlm.training.task import Step
 from tests.support.cli import BEST, TINY, bad, charlm, good, runs
 from tests.support.texts import TEXT
@@ -36,7 +36,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
     budget = ("--steps", "12", "--hidden", "8")
     whole = good("train", "corpus.txt", "--name", "whole", *budget)
     with monkeypatch.context() as patch:
-        patch.setattr(progress, "show", interrupting(number, 5))
+        patch.setattr(training_progress, "show", interrupting(number, 5))
         result = charlm("train", "corpus.txt", "--name", "cut", *budget)
     assert result.code == 128 + number
     assert result.out == ""
@@ -87,7 +87,7 @@ def test_what_is_ignored_stays_ignored(empty: Path, monkeypatch: pytest.MonkeyPa
     """Under nohup a hang-up does not end a training."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        monkeypatch.setattr(progress, "show", interrupting(signal.SIGHUP, 2))
+        monkeypatch.setattr(training_progress, "show", interrupting(signal.SIGHUP, 2))
         assert BEST.fullmatch(good("train", "corpus.txt", *TINY).out)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -101,7 +101,7 @@ def test_a_second_signal_ends_at_once(empty: Path, monkeypatch: pytest.MonkeyPat
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("not reached")
 
-    monkeypatch.setattr(progress, "show", show)
+    monkeypatch.setattr(training_progress, "show", show)
     result = charlm("train", "corpus.txt", *TINY)
     assert (result.code, result.out) == (130, "")
     assert result.err.endswith("charlm: interrupted\n")
@@ -116,7 +116,7 @@ def test_a_closed_terminal_does_not_stop_the_saving(
         next(events)
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(progress, "_show_plain", show_plain)
+    monkeypatch.setattr(training_progress, "_show_plain", show_plain)
     assert BEST.fullmatch(good("train", "corpus.txt", *TINY).out)
 
 
@@ -128,7 +128,7 @@ def test_a_reader_that_leaves_loses_nothing(empty: Path, monkeypatch: pytest.Mon
             next(events)
         raise BrokenPipeError
 
-    monkeypatch.setattr(progress, "_show_plain", show_plain)
+    monkeypatch.setattr(training_progress, "_show_plain", show_plain)
     result = charlm("train", "corpus.txt", "--name", "run", "--steps", "30", "--hidden", "8")
     assert (result.code, result.out) == (128 + 13, "")
     assert "error" not in result.err

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from charlm.cli.output import training_progress as progress
+from charlm.cli.output import training_progress
 from charlm.cli.output.terminal import safe_text
 from charlm.config import CELLS, LEVELS, SPLITS
 from tests.support.cli import BEST, TINY, bad, good, lines_of_json, runs
@@ -328,7 +328,7 @@ def test_samples_are_shown_while_training(
 ) -> None:
     """Now and then a sample is shown, and nothing in it can drive the terminal."""
     (empty / "controls.txt").write_bytes(b"\x07\x08\x0c\n\x07\n\x08\x07\n" * 9)
-    monkeypatch.setattr(progress, "_SAMPLE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(training_progress, "_SAMPLE_EVERY_SECONDS", 0.0)
     monkeypatch.setenv("TERM", "xterm-256color")
     err = good("train", "controls.txt", *TINY, terminal=terminal).err
     assert re.search(r"\\x0[78]", err)

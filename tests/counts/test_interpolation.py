@@ -289,13 +289,13 @@ def test_the_fit_goes_on_to_the_optimum(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["ngram", "cache", "both"])
 def test_the_fit_climbs_and_its_slopes_are_slopes(kind: str) -> None:
     """A fit is at least as good as what it began with; slopes agree with differences."""
-    from charlm.counts import interpolation as module
+    from charlm.counts import interpolation
 
     partner = partner_of(kind)
     sequences = ended([[2, 3, 4] * 8, [4, 4, 0, 0] * 6, *TEXT])
     evidence = partner.evidence(sequences)
     network = np.log(np.random.default_rng(1).uniform(0.01, 0.5, size=sum(map(len, sequences))))
-    slopes = module._slopes(partner, network, evidence)
+    slopes = interpolation._slopes(partner, network, evidence)
     for index in range(len(partner.parameters)):
         moved = [partner.parameters.copy() for _ in range(2)]
         moved[0][index] -= 1e-5

@@ -16,7 +16,7 @@ from charlm.engines.torch_lm import TorchEngine
 from charlm.equations.parameters import shapes
 from charlm.inference.sample import Sampler
 from charlm.inference.score import score_texts
-from charlm.models import language_model as api
+from charlm.models.language_model import load
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.text.corpus import sequence_hashes
 from tests.support.tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run
@@ -134,7 +134,7 @@ def test_small_jobs_do_without_torch(tmp_path: Path) -> None:
 def test_the_choice_of_engine_changes_nothing(tmp_path: Path) -> None:
     """A LanguageModel gives what the engine it did not take would have given."""
     run = trained_run(tmp_path / "run", material=material_of(), num_steps=3)
-    lm = api.load(run)  # torch has been imported here, so it is taken
+    lm = load(run)  # torch has been imported here, so it is taken
     engine = NumpyEngine(lm.config, lm.checkpoint.weights)
     (other,) = score_texts(engine, lm.tokenizer, ["the cat"])
     assert lm.score("the cat").total_log_prob == pytest.approx(other.total_log_prob, abs=1e-5)

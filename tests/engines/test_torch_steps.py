@@ -9,7 +9,7 @@ import torch
 from charlm.config import CELLS
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_steps import TorchDecoder
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.nn.causal import RecurrentLM
 from tests.support.tiny import model_of
 
@@ -66,7 +66,7 @@ def test_agrees_with_the_equations(cell: str) -> None:
         VOCAB_SIZE, cell=cell, num_layers=2, tie_weights=True, output_layers=1, std=0.2
     )
     inputs = inputs_for(4, 25)
-    exact, _ = equations.forward(cell, TorchEngine(model).reference(), inputs.numpy())
+    exact, _ = language_model.forward(cell, TorchEngine(model).reference(), inputs.numpy())
     np.testing.assert_allclose(
         stepped(TorchDecoder(model), inputs).numpy(), exact, rtol=0, atol=1e-5
     )

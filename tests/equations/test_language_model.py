@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from charlm.config import CELLS
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.equations.language_model import (
     NUM_GATES,
     NUM_STATES,
@@ -79,7 +79,7 @@ def test_lstm_by_hand() -> None:
     # forget    2 - 1 - 1/2 - 1/2           = 0        sigmoid -> 1/2
     # candidate 2 ln3 - 1 + 1 - 3/2 ln3     = ln3 / 2  tanh    -> 1/2
     # output    0 - ln3                     = -ln3     sigmoid -> 1/4
-    h, c = equations.lstm(weights, one(2), (one(-1), one(1)))
+    h, c = language_model.lstm(weights, one(2), (one(-1), one(1)))
     assert c.item() == pytest.approx(3 / 4 * 1 / 2 + 1 / 2 * 1, abs=1e-15)  # 7/8
     assert h.item() == pytest.approx(1 / 4 * math.tanh(7 / 8), abs=1e-15)
 
@@ -94,14 +94,14 @@ def test_gru_reset_before_by_hand() -> None:
     # relevance 4/5 - ln3 - 4/5             = -ln3     sigmoid -> 1/4
     # update    0 + ln3                     = ln3      sigmoid -> 3/4
     # candidate 5 (1/4 * 4/5) + ln3 / 2 - 1 = ln3 / 2  tanh    -> 1/2
-    (c,) = equations.gru_reset_before(weights, one(1), (one(0.8),))
+    (c,) = language_model.gru_reset_before(weights, one(1), (one(0.8),))
     assert c.item() == pytest.approx(3 / 4 * 1 / 2 + 1 / 4 * 4 / 5, abs=1e-15)  # 23/40
 
 
 def test_gru_minimal_by_hand() -> None:
     """x = 1, c = 1/5: update sigmoid(-ln3) = 1/4, candidate tanh(ln3 / 2) = 1/2."""
     weights = LayerWeights(column(0, LN3), column(-5 * LN3, -2.5 * LN3), np.zeros(2))
-    (c,) = equations.gru_minimal(weights, one(1), (one(0.2),))
+    (c,) = language_model.gru_minimal(weights, one(1), (one(0.2),))
     assert c.item() == pytest.approx(1 / 4 * 1 / 2 + 3 / 4 * 1 / 5, abs=1e-15)  # 11/40
 
 
@@ -114,7 +114,7 @@ def test_fused_gru_by_hand() -> None:
         bias_hh=np.array([0.0, 0.0, 1.0]),
     )
     # reset 3/4; z 1/4; candidate tanh(ln3 / 2 - 3/2 + 3/4 (5 * 1/5 + 1)) = 1/2
-    (h,) = equations.gru(weights, one(1), (one(0.2),))
+    (h,) = language_model.gru(weights, one(1), (one(0.2),))
     assert h.item() == pytest.approx((1 - 1 / 4) * 1 / 2 + 1 / 4 * 1 / 5, abs=1e-15)  # 17/40
 
 
@@ -127,7 +127,7 @@ def test_peepholes_by_hand() -> None:
         peephole=column(LN3 / 2, -LN3 / 2, 1),
     )
     # c<t-1> = 2: update sigmoid(ln3) = 3/4, forget sigmoid(-ln3) = 1/4, candidate 1/2
-    h, c = equations.lstm_peephole(weights, one(0), (one(0), one(2)))
+    h, c = language_model.lstm_peephole(weights, one(0), (one(0), one(2)))
     assert c.item() == pytest.approx(3 / 4 * 1 / 2 + 1 / 4 * 2, abs=1e-15)  # 7/8
     assert h.item() == pytest.approx(math.tanh(7 / 8) / (1 + math.exp(-7 / 8)), abs=1e-15)
 
@@ -166,10 +166,10 @@ def test_every_cell_has_its_row_in_every_table() -> None:
 def test_nothing_overflows_and_the_dtype_stays(dtype: type) -> None:
     """Saturated gates and huge logits give no warning (warnings are errors here)."""
     z = np.array([-1e4, -1.0, 0.0, 1e4], dtype)
-    np.testing.assert_allclose(equations.sigmoid(z), [0, 1 / (1 + math.e), 0.5, 1], atol=1e-7)
-    assert equations.sigmoid(z).dtype == dtype
-    assert equations.log_softmax(z).dtype == dtype
-    np.testing.assert_array_equal(equations.log_softmax(z)[[0, 3]], [-2e4, 0])
+    np.testing.assert_allclose(language_model.sigmoid(z), [0, 1 / (1 + math.e), 0.5, 1], atol=1e-7)
+    assert language_model.sigmoid(z).dtype == dtype
+    assert language_model.log_softmax(z).dtype == dtype
+    np.testing.assert_array_equal(language_model.log_softmax(z)[[0, 3]], [-2e4, 0])
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -233,23 +233,23 @@ def test_scores_by_hand() -> None:
     targets = np.array([[0, 1], [0, 2]])
     log_probs = np.log(probs)
     np.testing.assert_allclose(
-        np.exp(equations.total_log_prob(log_probs, targets)), [1 / 8, 1 / 16], rtol=1e-14
+        np.exp(language_model.total_log_prob(log_probs, targets)), [1 / 8, 1 / 16], rtol=1e-14
     )
-    mean = equations.cross_entropy(log_probs, targets)
+    mean = language_model.cross_entropy(log_probs, targets)
     assert mean == pytest.approx(7 * math.log(2) / 4, abs=1e-14)
 
 
 def test_a_uniform_model_costs_log_v() -> None:
     """Cross-entropy of the uniform distribution is ln V, float32 or not."""
-    log_probs = equations.log_softmax(np.zeros((3, 7, 11), np.float32))
-    mean = equations.cross_entropy(log_probs, np.arange(21).reshape(3, 7) % 11)
+    log_probs = language_model.log_softmax(np.zeros((3, 7, 11), np.float32))
+    mean = language_model.cross_entropy(log_probs, np.arange(21).reshape(3, 7) % 11)
     assert mean == pytest.approx(math.log(11), abs=1e-6)
 
 
 def test_without_is_the_rest_renormalised() -> None:
     """Masking a token divides the others by what is left: what re-drawing samples from."""
     log_probs = np.log([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3]])
-    masked = np.exp(equations.without(log_probs, 1))
+    masked = np.exp(language_model.without(log_probs, 1))
     np.testing.assert_allclose(masked, [[5 / 8, 0, 3 / 8], [1 / 4, 0, 3 / 4]], rtol=1e-14)
     np.testing.assert_allclose(np.exp(log_probs[0, 1]), 0.2)  # the argument is left alone
 
@@ -257,11 +257,11 @@ def test_without_is_the_rest_renormalised() -> None:
 def test_clipping_scales_all_gradients_by_one_factor() -> None:
     """The common norm becomes max_norm if it was larger; a smaller one, even 0, stays."""
     gradients = [np.array([3.0, 0.0]), np.array([[4.0]])]  # norm 5
-    half = equations.clipped(gradients, 2.5)
+    half = language_model.clipped(gradients, 2.5)
     np.testing.assert_allclose(half[0], [1.5, 0])
     np.testing.assert_allclose(half[1], [[2]])
     for small in (gradients, [np.zeros(2), np.zeros((1, 1))]):
-        for ours, theirs in zip(equations.clipped(small, 5.0), small, strict=True):
+        for ours, theirs in zip(language_model.clipped(small, 5.0), small, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 

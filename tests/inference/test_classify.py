@@ -23,7 +23,7 @@ from charlm.inference.classify import (
     report,
 )
 from charlm.inference.score import ended
-from charlm.models import language_model as api
+from charlm.models.language_model import load
 from charlm.training import calibration
 from tests.support.cli import charlm, good
 
@@ -133,7 +133,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_ends_calibrated(folder: Path) -> None:
     """The best step has a temperature, written into it whole, and posteriors that add up to 1."""
-    lm = api.load(folder / "checkpoints" / "kinds")
+    lm = load(folder / "checkpoints" / "kinds")
     assert lm.labels is not None
     assert lm.labels.temperature is not None
     assert not calibration.is_due(folder / "checkpoints" / "kinds")
@@ -150,7 +150,7 @@ def test_training_ends_calibrated(folder: Path) -> None:
 
 def test_one_text_is_not_several(folder: Path) -> None:
     """Each character of it would be classified: it is refused, as texts given for ids are."""
-    lm = api.load(folder / "checkpoints" / "kinds")
+    lm = load(folder / "checkpoints" / "kinds")
     for ask in (lm.classify, lm.log_posteriors, lm.log_likelihoods):
         with pytest.raises(UsageError, match="text"):
             ask("aei")
@@ -171,7 +171,7 @@ def test_counts_tell_no_labels(
     more = ["--hidden", "16", "--quiet", "--learning-rate", "0.02", "--ngram", "3", "--cache"]
     good(*arguments, *more)
     run = tmp_path / "checkpoints" / "counted"
-    lm, alone = api.load(run), api.load(run, alone=True)
+    lm, alone = load(run), load(run, alone=True)
     texts = ["aei", "137", "", "ou1", "uoa"]
     np.testing.assert_array_equal(lm.log_posteriors(texts), alone.log_posteriors(texts))
     given = [one.with_label("odd").score("137").total_log_prob for one in (lm, alone)]

@@ -11,7 +11,7 @@ from charlm.errors import UsageError
 from charlm.inference.compare import Comparison, Model, Unit, compare, units_of
 from charlm.inference.score import TextScore, TokenScore
 from charlm.metrics import NATS_PER_BIT
-from charlm.models import language_model as api
+from charlm.models.language_model import LanguageModel, load
 from charlm.text import corpus
 from tests.support.cli import bad, good
 from tests.support.texts import TEXT
@@ -22,7 +22,7 @@ LONG = "".join(f"the cat sat on mat number {n}\n" for n in range(120))
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, api.LanguageModel]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LanguageModel]:
     """A small model of each level, that of words with its speller."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "corpus.txt").write_text(TEXT)
@@ -30,10 +30,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, api.LanguageMo
         patch.chdir(folder)
         for level in LEVELS:
             good("train", "corpus.txt", "--level", level, "--name", level, "--steps", "8")
-        return {level: api.load(folder / "checkpoints" / level) for level in LEVELS}
+        return {level: load(folder / "checkpoints" / level) for level in LEVELS}
 
 
-def as_model(loaded: api.LanguageModel, split_on: str) -> Model:
+def as_model(loaded: LanguageModel, split_on: str) -> Model:
     """A model that reads sequences of a kind."""
     return Model(lambda texts, tokens: loaded.score_all(texts, per_token=tokens), split_on)
 
@@ -81,7 +81,7 @@ def test_units_are_the_text_in_order(split_on: str, text: str) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
 def test_bits_are_those_of_evaluate(
-    models: dict[str, api.LanguageModel], level: str, split_on: str
+    models: dict[str, LanguageModel], level: str, split_on: str
 ) -> None:
     """All of a model's nats are in the units."""
     loaded = models[level]
@@ -95,7 +95,7 @@ def test_bits_are_those_of_evaluate(
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
 def test_a_sequence_without_an_end_is_cut_too(
-    models: dict[str, api.LanguageModel], level: str, split_on: str
+    models: dict[str, LanguageModel], level: str, split_on: str
 ) -> None:
     """A line of 9,000 characters is units between words, or anywhere, with all of its nats, each
     token's where it stands: so models of lines and of files can be set side by side on it.
@@ -117,7 +117,7 @@ def test_a_sequence_without_an_end_is_cut_too(
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("last", ["", "\n", "\n\n\n"])
 def test_a_file_ends_as_its_last_line_does(
-    models: dict[str, api.LanguageModel], level: str, last: str
+    models: dict[str, LanguageModel], level: str, last: str
 ) -> None:
     """Beside a model of lines, or of paragraphs, one of files pays for the end of each, not for
     that of the file, of which the other says nothing.
@@ -153,7 +153,7 @@ def test_where_one_model_pays_for_what_the_other_is_told_they_are_refused(
         compare((constant(1.0, kinds[0]), constant(1.0, kinds[1])), [text])
 
 
-def test_a_model_is_as_good_as_itself(models: dict[str, api.LanguageModel]) -> None:
+def test_a_model_is_as_good_as_itself(models: dict[str, LanguageModel]) -> None:
     """The difference is 0 and so is the interval."""
     model = as_model(models["char"], "line")
     found = compare((model, model), [LONG])
@@ -162,7 +162,7 @@ def test_a_model_is_as_good_as_itself(models: dict[str, api.LanguageModel]) -> N
 
 
 def test_turned_round_the_difference_changes_its_sign(
-    models: dict[str, api.LanguageModel],
+    models: dict[str, LanguageModel],
 ) -> None:
     """And the interval with it."""
     one, other = as_model(models["char"], "line"), as_model(models["word"], "line")
@@ -193,7 +193,7 @@ def test_what_differs_most_comes_first() -> None:
     assert [unit.text for unit in found.most_different(2)] == ["1", "2"]
 
 
-def test_nothing_cannot_be_compared(models: dict[str, api.LanguageModel]) -> None:
+def test_nothing_cannot_be_compared(models: dict[str, LanguageModel]) -> None:
     """No text, no comparison; fewer than five units, no interval and no verdict."""
     model = as_model(models["char"], "line")
     with pytest.raises(UsageError, match="no text"):

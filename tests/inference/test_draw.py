@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.config import SamplingConfig
-from charlm.inference import draw as drawing
-from charlm.inference.draw import draw
+from charlm.inference.draw import _keep_top_p, draw
 from tests.support.tiny import chi_square_p
 
 UNK = 0
@@ -196,7 +195,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(
     expected = distribution(logits, SamplingConfig(top_p=p), UNK)
     weights = np.exp(logits - logits.max())[None]
     weights[0, UNK] = 0
-    drawing._keep_top_p(weights, p, 0.0, 0.0)
+    _keep_top_p(weights, p, 0.0, 0.0)
     assert ((weights[0] > 0) == (expected > 0)).all()
     assert weights[0].sum() >= p * np.delete(np.exp(logits - logits.max()), UNK).sum() * (1 - 1e-9)
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.engines.torch_lm import TorchEngine
-from charlm.inference import evaluate as summary
+from charlm.inference import evaluate
 from charlm.inference.evaluate import Summary, summarise
 from charlm.inference.unknown import Unknown, unknown_of
-from charlm.models import language_model as api
+from charlm.models.language_model import load
 from charlm.text import corpus
 from charlm.text.streaming import Piece
 from charlm.tokenizers import Tokenizer, train_tokenizer
@@ -143,10 +143,10 @@ def test_pieces_are_the_whole(
     model = MODELS[level]
     pieces = [piece for text in texts for piece in pieces_of(text, cuts)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(summary, "_CHARACTERS", 20)
-        patch.setattr(summary, "_FEW", 2)
-        patch.setattr(summary, "_MOST_CHARACTERS", most)
-        patch.setattr(summary, "_PART", part)
+        patch.setattr(evaluate, "_CHARACTERS", 20)
+        patch.setattr(evaluate, "_FEW", 2)
+        patch.setattr(evaluate, "_MOST_CHARACTERS", most)
+        patch.setattr(evaluate, "_PART", part)
         found = model.summary(pieces)
     expected = model.by_hand(texts)
     if level == "char":
@@ -257,7 +257,7 @@ def test_evaluate_is_the_sum_of_scores(level: str, tmp_path: Path) -> None:
     if isinstance(material.tokenizer, WordTokenizer):
         speller = train_speller(count_types(TEXTS), material.tokenizer, seed=3)
         material = dataclasses.replace(material, speller=speller)
-    lm = api.load(trained_run(tmp_path / "run", material=material, num_steps=2))
+    lm = load(trained_run(tmp_path / "run", material=material, num_steps=2))
     texts = [*TEXTS, *ODD]
     options: dict[str, Any]
     for options in ({}, {"closed": True}):

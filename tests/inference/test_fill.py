@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.engines.torch_cloze import TorchCloze
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.equations.parameters import model_weights
 from charlm.errors import TextError, UsageError
 from charlm.inference.fill import cut, fill, split_gaps
-from charlm.models import language_model as api
+from charlm.models.language_model import load
 from charlm.nn.causal import to_arrays
 from charlm.tokenizers.base import Tokenizer
 from tests.support.cli import bad, good, lines_of_json
@@ -83,13 +83,13 @@ def conditional(
     ids = np.append(tokenizer.encode(text), tokenizer.eos_id).astype(np.int64)
     cell, weights = cloze.config.cell, cloze._weights
     begun = np.concatenate(([VOCAB], ids[:place]))
-    before, _ = equations.hidden(cell, weights, begun[None])
-    after = equations.hidden_after(cell, weights, ids[None])[:, place + missing]
+    before, _ = language_model.hidden(cell, weights, begun[None])
+    after = language_model.hidden_after(cell, weights, ids[None])[:, place + missing]
     gate = weights.gap_gates[missing - 1] if missing else 1.0
     both = np.concatenate((before[:, -1], gate * after), axis=1)
-    row = equations.predict(weights, both)[0].astype(np.float64)
+    row = language_model.predict(weights, both)[0].astype(np.float64)
     row[without] = -np.inf
-    return equations.log_softmax(row)
+    return language_model.log_softmax(row)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -136,7 +136,7 @@ def test_an_excerpt_has_no_end() -> None:
         ids = np.append(tokenizer.encode("cd"), [1] * is_whole)
         expected = cloze.predict(state, cloze.after(ids, ends=is_whole))[0]
         expected[[0, 1]] = -np.inf
-        expected = equations.log_softmax(expected)
+        expected = language_model.log_softmax(expected)
         for entry in fill(cloze, tokenizer, "ab[?]cd", is_whole=is_whole).entries:
             (token,) = tokenizer.encode(entry.gaps[0])
             assert entry.log_prob == pytest.approx(float(expected[token]), abs=1e-6)
@@ -152,7 +152,7 @@ def test_of_several_gaps_the_next_sees_what_was_filled_in() -> None:
     state = cloze.before(tokenizer.encode("a"))
     first = cloze.predict(state, cloze.after(tokenizer.encode("bc"), ends=False))[0]
     first[[0, 1]] = -np.inf
-    first = equations.log_softmax(first)
+    first = language_model.log_softmax(first)
     for entry in found.entries[:4]:
         one, other = (int(tokenizer.encode(gap)[0]) for gap in entry.gaps)
         second = conditional(cloze, entry.text, 4, [0, 1])
@@ -197,7 +197,7 @@ def test_words_are_cut_as_they_would_be_without_a_gap() -> None:
 def test_what_is_known_stays_as_it_is(level: str, tmp_path: Path) -> None:
     """At every level a filled text is the text with something in its gap, unknown words kept."""
     material = material_of(level=level, valid=["the cat ran"])
-    lm = api.load(trained_run(tmp_path / level, material=material, shape={"bidirectional": True}))
+    lm = load(trained_run(tmp_path / level, material=material, shape={"bidirectional": True}))
     found = lm.fill("the cat Ät [?] the mat", top=3)
     assert len(found.entries) == 3
     for entry in found.entries:
@@ -377,5 +377,5 @@ def test_resuming_with_or_without_is_refused(here: Path) -> None:
     """--resume does not turn one kind into the other."""
     complaint = bad(2, "train", "--resume", "--name", "left", "--bidirectional", "--steps", "9")
     assert "--bidirectional" in complaint
-    weights = model_weights(api.load("both").config, api.load("both").checkpoint.weights)
+    weights = model_weights(load("both").config, load("both").checkpoint.weights)
     assert len(weights.backward) == 1

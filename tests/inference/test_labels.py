@@ -25,20 +25,26 @@ from charlm.engines.marginal import MarginalEngine
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import token_log_probs
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.inference.alternate import TurnSampler
 from charlm.inference.labels import Labels
-from charlm.models import language_model as api
+from charlm.models.language_model import load
 from charlm.models.mixtures import mixed
 from charlm.nn.causal import RecurrentLM, detach_state, narrow_state, to_arrays
 from charlm.nn.windows import epoch_groups, read_windows
 from charlm.text.corpus import sequence_hashes
-from charlm.text.labelled import Labelled, LabelSource, hold_out, label_of_file, read_labelled
+from charlm.text.labelled import (
+    Labelled,
+    LabelSource,
+    hold_out_labelled,
+    label_of_file,
+    read_labelled,
+)
 from charlm.text.tokens import from_ids, tokenize
 from charlm.training.request import Request
-from charlm.training.state import counters as state_counters
+from charlm.training.state import counters
 from charlm.training.texts.material import TextMaterial
 from tests.support import tiny
 from tests.support.tiny import (
@@ -106,10 +112,12 @@ def test_a_label_is_an_input_at_every_step_and_the_first_state(cell: str) -> Non
         for token in ids[0]:
             a = np.concatenate((weights.embedding[token], vector))[None]
             for depth, layer in enumerate(weights.layers):
-                states[depth] = equations.STEPS[cell](layer, a, states[depth])
+                states[depth] = language_model.STEPS[cell](layer, a, states[depth])
                 a = states[depth][0]
-            expected.append(equations.predict(weights, a)[0])
-        found, _ = equations.forward(cell, equations.given_label(cell, weights, label), ids)
+            expected.append(language_model.predict(weights, a)[0])
+        found, _ = language_model.forward(
+            cell, language_model.given_label(cell, weights, label), ids
+        )
         np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-12)
 
 
@@ -138,7 +146,7 @@ def test_all_ways_to_run_a_conditional_model_agree(cell: str, shape: dict[str, o
             state, read = decoder.read(np.empty(0, dtype=np.int64)), None
             for place, token in enumerate([V, *ids[:-1].tolist()]):
                 logits, state = decoder.step(np.array([token]), state)
-                stepped = equations.log_softmax(logits)[0, ids[place]]
+                stepped = language_model.log_softmax(logits)[0, ids[place]]
                 read = arbiter.read(np.array([token]), read)
                 exact = arbiter.log_probs([read])[0, ids[place]]
                 assert stepped == pytest.approx(exact, abs=1e-5)
@@ -154,7 +162,7 @@ def test_labels_change_the_distribution() -> None:
                 for label in range(L)
             ]
         )
-        probs = np.exp(equations.log_softmax(rows.astype(np.float64)))
+        probs = np.exp(language_model.log_softmax(rows.astype(np.float64)))
         np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-6)
         assert min(np.abs(probs[i] - probs[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-3
 
@@ -335,13 +343,13 @@ def test_rows_of_several_windows_go_on_bit_for_bit() -> None:
         for _ in itertools.islice(train_steps(stopped, config, text), stop):
             pass
         weights = {name: array.copy() for name, array in to_arrays(stopped.module).items()}
-        restore_state(other, weights, state_arrays(stopped), state_counters(stopped))
+        restore_state(other, weights, state_arrays(stopped), counters(stopped))
         assert [step.loss for step in train_steps(other, config, text)] == losses[stop:]
 
 
 def test_a_loaded_model_takes_a_label(run: Path) -> None:
     """Scores with a label and without add up by the prior; samples name the label they are of."""
-    lm = api.load(run)
+    lm = load(run)
     assert lm.labels is not None
     assert lm.labels.names == ("be", "cat", "dog")
     assert np.exp(lm.labels.log_prior) == pytest.approx([3 / 11, 5 / 11, 3 / 11])
@@ -370,12 +378,12 @@ def test_a_loaded_model_takes_a_label(run: Path) -> None:
 def test_an_unknown_label_is_told_the_known(run: Path) -> None:
     """with_label refuses what it does not know, naming what there is."""
     with pytest.raises(UsageError, match=r"no label 'cow'\. It knows be, cat, dog"):
-        api.load(run).with_label("cow")
+        load(run).with_label("cow")
 
 
 def test_a_prompt_earns_labels_their_weight(run: Path) -> None:
     """What stands before the text draws the label by P(label given it)."""
-    lm = api.load(run)
+    lm = load(run)
     assert lm.labels is not None
     prompt = TEXTS[0]
     drawn = lm.sample(400, prompt=prompt, max_tokens=1, seed=0)
@@ -782,7 +790,7 @@ def test_copies_can_be_left_out_of_training(tmp_path: Path) -> None:
 @settings(deadline=None)
 def test_a_text_is_on_one_side_alone(pairs: list[Labelled], share: float, seed: int) -> None:
     """Nothing is lost, no text is on both sides under whatever labels, and shares hold by label."""
-    train, valid = hold_out(pairs, split_on="line", share=share, seed=seed)
+    train, valid = hold_out_labelled(pairs, split_on="line", share=share, seed=seed)
     assert sorted(train + valid) == sorted(pairs)
     assert not {one.text for one in train} & {one.text for one in valid}
     first = {one.text: one.label for one in reversed(pairs)}
@@ -796,6 +804,6 @@ def test_a_text_is_on_one_side_alone(pairs: list[Labelled], share: float, seed: 
 def test_of_a_file_the_end_is_held_out() -> None:
     """Where a sequence is a file each label has a part on both sides, in order."""
     pairs = [Labelled("abcdefghij", "x"), Labelled("0123456789", "y")]
-    train, valid = hold_out(pairs, split_on="file", share=0.2, seed=0)
+    train, valid = hold_out_labelled(pairs, split_on="file", share=0.2, seed=0)
     assert train == [Labelled("abcdefgh", "x"), Labelled("01234567", "y")]
     assert valid == [Labelled("ij", "x"), Labelled("89", "y")]

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from charlm.config import CELLS, SamplingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.errors import UsageError
 from charlm.inference.next_token import NextTokens, next_tokens
 from charlm.inference.sample import Sampler
 from charlm.inference.score import score_texts
 from charlm.metrics import NATS_PER_BIT
-from charlm.models import language_model as api
+from charlm.models.language_model import load
 from charlm.nn.causal import to_arrays
 from tests.support.tiny import (
     LEVELS,
@@ -94,7 +94,7 @@ def test_every_cell_is_that_of_the_equations(cell: str, prefix: str) -> None:
     model = model_of(tokenizer.vocab_size, cell=cell, **shape)
     torch_engine = TorchEngine(model)
     inputs = np.array([[tokenizer.vocab_size, *tokenizer.encode(prefix)]])
-    exact, _ = equations.forward(cell, torch_engine.reference(), inputs)
+    exact, _ = language_model.forward(cell, torch_engine.reference(), inputs)
     for engine in (NumpyEngine(model.config, to_arrays(model)), torch_engine):
         found = next_tokens(engine, tokenizer, prefix, top=None)
         np.testing.assert_allclose(log_probs(found), exact[0, -1], rtol=0, atol=1e-5)
@@ -253,7 +253,7 @@ def test_a_short_prefix_does_without_torch(tmp_path: Path) -> None:
 
 def test_of_a_loaded_model_as_in_the_documentation(tmp_path: Path) -> None:
     """next_tokens() is the beginning of a text, and gives 20 entries or as many as are asked."""
-    lm = api.load(trained_run(tmp_path / "run", material=material_of(), num_steps=3))
+    lm = load(trained_run(tmp_path / "run", material=material_of(), num_steps=3))
     assert lm.next_tokens().prefix == ""
     assert len(lm.next_tokens("the ").entries) == min(20, lm.tokenizer.vocab_size)
     assert [len(lm.next_tokens("a", top=top).entries) for top in (3, 0)] == [3, 0]

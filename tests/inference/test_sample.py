@@ -14,9 +14,9 @@ from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine
 from charlm.engines.torch_lm import TorchEngine
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.errors import CharlmError, UsageError
-from charlm.inference import draw as drawing
+from charlm.inference import draw
 from charlm.inference.sample import MOST_ATTEMPTS, Sample, Sampler
 from charlm.inference.score import score_texts
 from charlm.inference.unknown import Speller
@@ -101,8 +101,8 @@ def exact_log_prob(sampler: Sampler, prompt: str, ids: list[int]) -> float:
     before = sampler.tokenizer.encode_prompt(prompt).tolist()
     inputs = np.array([[sampler.tokenizer.vocab_size, *before, *ids[:-1]]])
     weights = sampler.engine.reference()
-    log_probs, _ = equations.forward(sampler.engine.config.cell, weights, inputs)
-    picked = equations.token_log_probs(log_probs, np.array([[*before, *ids]]))
+    log_probs, _ = language_model.forward(sampler.engine.config.cell, weights, inputs)
+    picked = language_model.token_log_probs(log_probs, np.array([[*before, *ids]]))
     return float(picked[0, len(before) :].sum())
 
 
@@ -184,8 +184,8 @@ def test_rounding_in_the_logits_changes_no_text(
 
     monkeypatch.setattr(sampler.decoder, "step", noisy)
     assert [sample.text for sample in drawn(sampler, 40)] != expected
-    monkeypatch.setattr(drawing, "PROBABILITY_ERROR", 3e-2)
-    monkeypatch.setattr(drawing, "LOGIT_ERROR", 5e-2)
+    monkeypatch.setattr(draw, "PROBABILITY_ERROR", 3e-2)
+    monkeypatch.setattr(draw, "LOGIT_ERROR", 5e-2)
     assert [sample.text for sample in drawn(sampler, 40)] == expected
 
 
@@ -210,8 +210,8 @@ def test_the_exact_arbiter_agrees(
         return logits
 
     monkeypatch.setattr(sampler, "_exact_logits", counted)
-    monkeypatch.setattr(drawing, "PROBABILITY_ERROR", 1e9)
-    monkeypatch.setattr(drawing, "LOGIT_ERROR", 1e9)
+    monkeypatch.setattr(draw, "PROBABILITY_ERROR", 1e9)
+    monkeypatch.setattr(draw, "LOGIT_ERROR", 1e9)
     exact = drawn(sampler, 20, **options)
     assert [sample.text for sample in exact] == [sample.text for sample in expected]
     assert asked == sum(sample.num_tokens for sample in exact)
@@ -252,8 +252,8 @@ def test_frequencies_of_whole_sequences_match_the_model() -> None:
     weights = sampler.engine.reference()
 
     def next_probs(*ids: int) -> np.ndarray:
-        log_probs, _ = equations.forward("lstm", weights, np.array([[vocab_size, *ids]]))
-        return np.exp(equations.without(log_probs[0, -1], unk))
+        log_probs, _ = language_model.forward("lstm", weights, np.array([[vocab_size, *ids]]))
+        return np.exp(language_model.without(log_probs[0, -1], unk))
 
     first = next_probs()
     expected = np.zeros((vocab_size, vocab_size))  # an ended sequence stands at (<EOS>, <EOS>)
@@ -289,7 +289,7 @@ def test_a_kept_unk_comes_as_often_as_any_type(level: str) -> None:
     sampler = unknowing(level)
     samples, ids = tokens_of(sampler, 5_000, max_tokens=1, unknown="keep")
     start = np.array([[sampler.tokenizer.vocab_size]])
-    log_probs, _ = equations.forward("lstm", sampler.engine.reference(), start)
+    log_probs, _ = language_model.forward("lstm", sampler.engine.reference(), start)
     counts = np.bincount(
         [first for (first,) in ids.values()], minlength=sampler.tokenizer.vocab_size
     )
@@ -337,8 +337,8 @@ def test_rounding_changes_no_text_with_unknown_tokens(
     """If everything is doubtful, every token is drawn in double precision: the same samples."""
     sampler = unknowing(level, speller)
     expected = drawn(sampler, 30, unknown=unknown)
-    monkeypatch.setattr(drawing, "PROBABILITY_ERROR", 1e9)
-    monkeypatch.setattr(drawing, "LOGIT_ERROR", 1e9)
+    monkeypatch.setattr(draw, "PROBABILITY_ERROR", 1e9)
+    monkeypatch.setattr(draw, "LOGIT_ERROR", 1e9)
     exact = drawn(sampler, 30, unknown=unknown)
     assert [sample.text for sample in exact] == [sample.text for sample in expected]
 
@@ -613,7 +613,7 @@ def test_reference_weights_are_the_model() -> None:
     for shape in ({}, {"tie_weights": True, "embedding_size": 5}, {"output_layers": 2}):
         model = model_of(9, num_layers=2, std=0.3, **shape)
         inputs = torch.tensor([[9, 1, 2, 3, 4, 5]])
-        exact, _ = equations.forward("lstm", TorchEngine(model).reference(), inputs.numpy())
+        exact, _ = language_model.forward("lstm", TorchEngine(model).reference(), inputs.numpy())
         assert exact.dtype == np.float64
         rows = model(inputs, model.init_state(1))[0].log_softmax(2)
         np.testing.assert_allclose(rows.numpy(), exact, atol=1e-5, rtol=0)

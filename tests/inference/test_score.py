@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from charlm import metrics
 from charlm.config import CELLS
-from charlm.engines import torch_passes as evaluation
+from charlm.engines import torch_passes
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import quick_log_probs, token_log_probs
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.inference.score import TextScore, score_texts
 from charlm.nn.causal import RecurrentLM, flatten_targets
 from charlm.nn.windows import PADDING, Rows, group_rows
@@ -46,8 +46,8 @@ def by_the_equations(model: RecurrentLM, text: TokenizedText) -> NDArray[np.floa
     weights, values = TorchEngine(model).reference(), []
     for begin, end in itertools.pairwise(text.starts.tolist()):
         inputs, targets = text.inputs(np.arange(begin, end)), text.ids[begin:end]
-        log_probs, _ = equations.forward(model.config.cell, weights, inputs[None])
-        values.append(equations.token_log_probs(log_probs, targets[None])[0])
+        log_probs, _ = language_model.forward(model.config.cell, weights, inputs[None])
+        values.append(language_model.token_log_probs(log_probs, targets[None])[0])
     return np.concatenate(values)
 
 
@@ -71,7 +71,7 @@ def test_ranks_count_what_is_likelier() -> None:
     weights = TorchEngine(model).reference()
     expected = []
     for begin, end in itertools.pairwise(text.starts.tolist()):
-        table, _ = equations.forward("lstm", weights, text.inputs(np.arange(begin, end))[None])
+        table, _ = language_model.forward("lstm", weights, text.inputs(np.arange(begin, end))[None])
         for row, target in zip(table[0], text.ids[begin:end].tolist(), strict=True):
             expected.append(1 + sum(p > row[target] for p in row))
     assert details.ranks.tolist() == expected
@@ -183,21 +183,21 @@ def test_a_score_depends_on_the_text_alone(monkeypatch: pytest.MonkeyPatch) -> N
     check(twice[len(texts) :])
     check(score_texts(TorchEngine(model), tokenizer, texts, per_token=True))
     for window, tokens in ((7, 50), (64, 64), (10_000, 10_000), (256, 1)):
-        monkeypatch.setattr(evaluation, "_WINDOW", window)
-        monkeypatch.setattr(evaluation, "_TOKENS", tokens)
+        monkeypatch.setattr(torch_passes, "_WINDOW", window)
+        monkeypatch.setattr(torch_passes, "_TOKENS", tokens)
         check(score_texts(TorchEngine(model), tokenizer, texts))
-    monkeypatch.setattr(evaluation, "_LOGITS", 3 * tokenizer.vocab_size)  # three places at a time
+    monkeypatch.setattr(torch_passes, "_LOGITS", 3 * tokenizer.vocab_size)  # three places at a time
     check(score_texts(TorchEngine(model), tokenizer, texts, per_token=True))
 
 
 def test_a_very_long_text_is_read_as_one() -> None:
     """Past many windows a score is still that of the whole text before it, by the equations."""
     model = tiny_model(cell="rnn-tanh")
-    text = text_of_lengths([3 * evaluation._WINDOW + 5])
+    text = text_of_lengths([3 * torch_passes._WINDOW + 5])
     log_probs, _ = token_log_probs(model, text)
     np.testing.assert_allclose(log_probs, by_the_equations(model, text), rtol=0, atol=1e-5)
     # The state does cross from window to window: a window read on its own differs.
-    start = evaluation._WINDOW
+    start = torch_passes._WINDOW
     tail = text.ids[start:]
     alone, _ = token_log_probs(model, from_ids([tail], 7))
     assert abs(alone[0] - log_probs[start]) > 1e-3
@@ -208,7 +208,7 @@ def test_an_empty_text_scores_its_end() -> None:
     model, tokenizer = letters_model()
     (score,) = score_texts(TorchEngine(model), tokenizer, [""], per_token=True)
     weights = TorchEngine(model).reference()
-    first, _ = equations.forward("lstm", weights, np.array([[tokenizer.vocab_size]]))
+    first, _ = language_model.forward("lstm", weights, np.array([[tokenizer.vocab_size]]))
     assert score.total_log_prob == pytest.approx(first[0, 0, tokenizer.eos_id], abs=1e-5)
     assert score.num_tokens == 1
     assert score.num_oov == 0
@@ -312,7 +312,7 @@ def test_a_limit_that_is_none_changes_nothing(
     for most in (0, text.num_tokens, text.num_tokens + 1, 10**12):
         assert mean_loss(model, text, **sizes, most_tokens=most) == whole
     assert mean_loss(model, text, **sizes, most_tokens=text.num_tokens // 2) != whole
-    monkeypatch.setattr(evaluation, "_LOGITS", 3 * 7)
+    monkeypatch.setattr(torch_passes, "_LOGITS", 3 * 7)
     assert mean_loss(model, text, **sizes) == pytest.approx(whole, rel=1e-6)
 
 
@@ -337,7 +337,7 @@ def test_a_limited_mean_loss_is_that_of_what_it_reads(
         rows.append(of)
         return group_rows(of, **options)
 
-    with mock.patch.object(evaluation, "group_rows", noted):
+    with mock.patch.object(torch_passes, "group_rows", noted):
         quick = mean_loss(
             model,
             text,
@@ -374,7 +374,7 @@ def test_a_limited_mean_loss_is_near_the_whole(most: int) -> None:
         text = text_of_lengths(lengths)
         sizes = {"batch_size": 8, "bptt_length": 16, "segment_length": 64}
         whole = mean_loss(model, text, **sizes)
-        with mock.patch.object(evaluation, "flatten_targets", wraps=flatten_targets) as flatten:
+        with mock.patch.object(torch_passes, "flatten_targets", wraps=flatten_targets) as flatten:
             part = mean_loss(model, text, **sizes, most_tokens=most)
         counted = sum(int((call.args[1] != PADDING).sum()) for call in flatten.call_args_list)
         assert counted == pytest.approx(most, rel=0.2)

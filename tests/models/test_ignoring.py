@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import charlm
 from charlm.errors import UsageError
 from charlm.inference.compare import compare, model_of
-from charlm.models import language_model as api
+from charlm.models.language_model import LanguageModel
 from charlm.models.mixtures import mixed
 from tests.support.cli import bad, good
 
@@ -45,9 +46,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def load(home: Path, name: str) -> api.LanguageModel:
+def load(home: Path, name: str) -> LanguageModel:
     """A model of that home."""
-    return api.load(home / "checkpoints" / name)
+    return charlm.load(home / "checkpoints" / name)
 
 
 @pytest.fixture(autouse=True)

@@ -19,12 +19,12 @@ from charlm.counts.interpolation import Partner
 from charlm.engines.mixture import check_weights, tune
 from charlm.engines.torch_passes import token_log_probs
 from charlm.errors import UsageError
-from charlm.models import language_model as api
+from charlm.models import language_model
 from charlm.models.language_model import LanguageModel
 from charlm.models.mixtures import SequenceMixture, TokenMixture, mixed
-from charlm.novelty import index as text_index
-from charlm.novelty.text_index import source_of
+from charlm.novelty import text_index
 from charlm.novelty.measure import index_of
+from charlm.novelty.text_index import source_of
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.training.speller import train_speller
@@ -64,7 +64,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(home: Path, name: str, **options: Any) -> LanguageModel:
     """A model of that home."""
-    return api.load(home / "checkpoints" / name, **options)
+    return language_model.load(home / "checkpoints" / name, **options)
 
 
 def test_a_partner_is_fitted_saved_and_used(home: Path) -> None:

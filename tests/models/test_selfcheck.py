@@ -12,9 +12,8 @@ import pytest
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.errors import TextError
 from charlm.inference.unknown import Speller, UnknownCharacters
-from charlm.models import language_model as api
 from charlm.models import selfcheck
-from charlm.models.language_model import LanguageModel
+from charlm.models.language_model import LanguageModel, load
 from charlm.models.mixtures import mixed
 from charlm.models.selfcheck import Check, check_model, drawn_texts, some_texts
 from charlm.text.streaming import Piece
@@ -65,13 +64,13 @@ def failed(lm: LanguageModel, texts: list[str]) -> set[str]:
 @pytest.mark.parametrize("texts", [TEXTS, ["the xyzzy 你好", "", "9"], [""], None])
 def test_a_sound_model_passes(runs: dict[str, Path], level: str, texts: list[str] | None) -> None:
     """On known and unknown text, on nothing but an end, and on a text of its own."""
-    lm = api.load(runs[level])
+    lm = load(runs[level])
     assert failed(lm, drawn_texts(lm) if texts is None else texts) == set()
 
 
 def test_both_engines_are_checked(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where small jobs go to another engine than large ones, both have to be sound."""
-    lm = api.load(runs["char"])
+    lm = load(runs["char"])
     monkeypatch.setattr(lm, "kind_for", lambda tokens: "numpy" if tokens < 10**6 else "torch")
     names = [check.name for check in check_model(lm, TEXTS) if check.passed]
     assert sum("NumPy" in name for name in names) == sum("torch" in name for name in names) == 2
@@ -110,7 +109,7 @@ def by(lm: LanguageModel, **faults: Callable[[Any], Any]) -> LanguageModel:
 
 def test_faults_of_the_engine_are_found(runs: dict[str, Path]) -> None:
     """Scores that are too high by a thousandth, a slip in a step, other weights, NaN."""
-    fresh = {level: (lambda level=level: api.load(runs[level])) for level in LEVELS}
+    fresh = {level: (lambda level=level: load(runs[level])) for level in LEVELS}
     for level in LEVELS:
         raised = by(fresh[level](), scores=lambda values: values + 2e-3)
         assert failed(raised, TEXTS) >= {SUM, EXACT}
@@ -129,7 +128,7 @@ def test_faults_of_the_engine_are_found(runs: dict[str, Path]) -> None:
 
 def test_wrong_shares_are_found(runs: dict[str, Path]) -> None:
     """Unknown characters that share a millionth too much."""
-    lm = api.load(runs["char"])
+    lm = load(runs["char"])
     assert isinstance(lm.unknown, UnknownCharacters)
     lm.unknown.log_share += 2e-6
     assert failed(lm, TEXTS) == {SHARES}
@@ -137,12 +136,12 @@ def test_wrong_shares_are_found(runs: dict[str, Path]) -> None:
 
 def test_a_wrong_speller_is_found(runs: dict[str, Path]) -> None:
     """A known share that is not the vocabulary's, room for more than there is, other characters."""
-    fresh = api.load(runs["word"]).unknown
+    fresh = load(runs["word"]).unknown
     assert isinstance(fresh, Speller)
     parts = {"config": fresh.config, "weights": fresh.weights, "tokenizer": fresh.tokenizer}
 
     def with_speller(speller: Speller) -> LanguageModel:
-        lm = api.load(runs["word"])
+        lm = load(runs["word"])
         lm.unknown = speller
         return lm
 
@@ -160,7 +159,7 @@ def test_a_score_that_is_not_its_sum_is_found(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """evaluate that leaves something out, or a total that is not that of the tokens."""
-    lm = api.load(runs["char"])
+    lm = load(runs["char"])
     evaluate, score_all = lm.evaluate, lm.score_all
     monkeypatch.setattr(lm, "evaluate", lambda texts, **options: evaluate(texts[1:], **options))
     assert failed(lm, TEXTS) == {TOTAL}

@@ -20,11 +20,11 @@ from charlm.engines import torch_cloze
 from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_cloze import TorchCloze, pseudo_log_probs, quick_pseudo_log_probs
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import UsageError
 from charlm.inference.score import score_texts
-from charlm.models import language_model as api
+from charlm.models.language_model import load
 from charlm.models.mixtures import mixed
 from charlm.nn.bidirectional import (
     BidirectionalLM,
@@ -71,10 +71,10 @@ def by_hand(model: BidirectionalLM, ids: np.ndarray) -> np.ndarray:
     """
     config = model.config
     weights = model_weights(config, to_arrays(model))
-    step = equations.STEPS[config.cell]
+    step = language_model.STEPS[config.cell]
 
     def top(stack: tuple[Any, ...], tokens: list[int]) -> np.ndarray:
-        states = list(equations.init_state(config.cell, weights, 1))
+        states = list(language_model.init_state(config.cell, weights, 1))
         a = np.empty(0)
         for token in tokens:
             a = weights.embedding[[token]]
@@ -88,7 +88,7 @@ def by_hand(model: BidirectionalLM, ids: np.ndarray) -> np.ndarray:
         before = [config.vocab_size, *ids[:t].tolist()]
         after = [config.vocab_size, *ids[t + 1 :][::-1].tolist()]
         both = np.concatenate((top(weights.layers, before), top(weights.backward, after)), axis=1)
-        rows.append(equations.predict(weights, both)[0])
+        rows.append(language_model.predict(weights, both)[0])
     return np.stack(rows)
 
 
@@ -114,7 +114,7 @@ def test_all_ways_give_what_reading_each_side_by_hand_gives(
     expected = [by_hand(model, ids) for ids in sequences]
     weights = model_weights(model.config, to_arrays(model))
     for ids, rows in zip(sequences, expected, strict=True):
-        found = equations.both_sides(cell, weights, ids[None].astype(np.int64))[0]
+        found = language_model.both_sides(cell, weights, ids[None].astype(np.int64))[0]
         np.testing.assert_allclose(found, rows, atol=1e-12)
     pairs = zip(sequences, expected, strict=True)
     chosen = np.concatenate([rows[np.arange(len(ids)), ids] for ids, rows in pairs])
@@ -350,11 +350,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pseudo_log_likelihood_is_the_sum_over_tokens(path: Path) -> None:
     """PLL adds up log P of each token given all others, <EOS> and spelling of <UNK> included."""
-    lm = api.load(path)
+    lm = load(path)
     weights = model_weights(lm.config, lm.checkpoint.weights)
     text = "the caÄt"
     ids = np.append(lm.tokenizer.encode(text), lm.tokenizer.eos_id).astype(np.int64)
-    rows = equations.both_sides(lm.config.cell, weights, ids[None])[0]
+    rows = language_model.both_sides(lm.config.cell, weights, ids[None])[0]
     closed = float(rows[np.arange(len(ids)), ids].sum())
     assert lm.unknown is not None
     score, bare = lm.pseudo_score(text, per_token=True), lm.pseudo_score(text, closed=True)
@@ -417,7 +417,7 @@ def test_words_add_up_to_the_text(level: str, texts: list[str], context: str) ->
 
 def test_a_context_is_read_and_not_counted(path: Path) -> None:
     """PLL after a context is that of both together, less the context's own tokens."""
-    lm = api.load(path)
+    lm = load(path)
     whole = lm.pseudo_score("the cat sat", per_token=True).tokens
     assert whole is not None
     rest = lm.pseudo_score(" sat", context="the cat")
@@ -436,7 +436,7 @@ def test_evaluating_adds_up_sequences(path: Path) -> None:
     """The pseudo-figures of a file are those of its sequences together."""
     from charlm.text.streaming import Piece
 
-    lm = api.load(path)
+    lm = load(path)
     pieces = [Piece("the c", ends=False), Piece("at"), Piece("a dog")]
     *_, found = lm.pseudo_evaluate_pieces(pieces)
     scores = lm.pseudo_score_all(["the cat", "a dog"])
@@ -449,7 +449,7 @@ def test_evaluating_adds_up_sequences(path: Path) -> None:
 
 def test_what_needs_a_next_token_is_refused(path: Path, tmp_path: Path) -> None:
     """Neither kind of model does what the other is for, and both say what does."""
-    lm, plain = api.load(path), api.load(trained_run(tmp_path / "plain"))
+    lm, plain = load(path), load(trained_run(tmp_path / "plain"))
     for refused in (
         lambda: lm.score("x"),
         lambda: lm.sample(1),
@@ -492,7 +492,7 @@ def test_tokenizers_of_all_levels_train(tmp_path: Path) -> None:
     for level in ("word", "subword"):
         material = material_of(level=level, valid=["the cat ran to the dog"])
         shape = {"bidirectional": True, "tie_weights": True}
-        lm = api.load(trained_run(tmp_path / level, material=material, shape=shape))
+        lm = load(trained_run(tmp_path / level, material=material, shape=shape))
         assert lm.tokenizer.vocab_size == tokenizer_of(level).vocab_size
         assert lm.pseudo_score(TEXTS[0], closed=True).pseudo_log_likelihood < 0
 

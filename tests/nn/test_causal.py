@@ -12,7 +12,7 @@ from torch import Tensor
 
 from charlm.config import CELLS
 from charlm.engines.torch_lm import TorchEngine
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.nn.causal import (
     RecurrentLM,
     State,
@@ -168,7 +168,7 @@ def test_the_model_is_its_equations(
         log_probs = torch.cat((first, second), dim=1).log_softmax(dim=2)
     weights = TorchEngine(model).reference()
     assert weights.softmax_bias.dtype == np.float64
-    expected, last = equations.forward(cell, weights, ids.numpy())
+    expected, last = language_model.forward(cell, weights, ids.numpy())
     np.testing.assert_allclose(log_probs.numpy(), expected, rtol=0, atol=tolerance)
     for layer, layer_expected in zip(state, last, strict=True):
         for tensor, array in zip(layer, layer_expected, strict=True):

@@ -20,20 +20,20 @@ from charlm.checkpoints.run import Run
 from charlm.checkpoints.step import save_step
 from charlm.config import CELLS, LONGEST, HeadConfig, TrainingConfig
 from charlm.engines.torch_labels import read_scores
-from charlm.equations import heads as head_equations
+from charlm.equations import heads
 from charlm.equations.heads import head_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.models.heads import Classifier, Tagger, load_classifier
-from charlm.nn import examples as head_data
+from charlm.nn import examples
 from charlm.nn.examples import Examples, collate, encode_sentences, encode_texts, gathered, groups
 from charlm.nn.head import Head, from_arrays, to_arrays, turn, turned
 from charlm.nn.objectives import weighted_cross_entropy
 from charlm.text.labelled import LabelledTexts
 from charlm.tokenizers.word_letters import SpelledWords
 from charlm.training.request import Request
-from charlm.training.state import counters as state_counters
+from charlm.training.state import counters
 from charlm.training.task import Step
-from charlm.training.tasks import task_of as of_request
+from charlm.training.tasks import task_of
 from charlm.training.tasks.classifier import standard_error
 from charlm.training.tasks.labelling import fit_temperature, prior_of
 from tests.support.heads import KINDS, NAMES, TAGGED, begun, config_of, material_of, same
@@ -70,7 +70,7 @@ def examples_of(config: HeadConfig, lengths: list[int], seed: int = 0) -> Exampl
         tokens = rng.integers(0, config.vocab_size, starts[-1])
         return Examples(tokens, starts, rng.integers(0, config.num_labels, len(lengths)))
     spelled = rng.integers(1, 6, 10)
-    forms = head_data.Forms(
+    forms = examples.Forms(
         rng.integers(0, config.vocab_size, 10),
         rng.integers(0, config.num_letters, spelled.sum()),
         np.concatenate(([0], np.cumsum(spelled))).astype(np.int64),
@@ -86,11 +86,11 @@ def reference(config: HeadConfig, head: Head, examples: Examples) -> np.ndarray:
     for begin, end in zip(examples.starts[:-1], examples.starts[1:], strict=True):
         tokens = examples.tokens[begin:end]
         if examples.forms is None:
-            found.append(head_equations.classify(config, weights, tokens)[None])
+            found.append(heads.classify(config, weights, tokens)[None])
         else:
             forms = examples.forms
             letters = [forms.letters[forms.starts[t] : forms.starts[t + 1]] for t in tokens]
-            found.append(head_equations.tag(config, weights, forms.ids[tokens], letters))
+            found.append(heads.tag(config, weights, forms.ids[tokens], letters))
     return np.concatenate(found)
 
 
@@ -126,7 +126,7 @@ def test_neighbours_are_those_of_the_equations() -> None:
     weights, nats = head_weights(config, to_arrays(head)), []
     for begin, end in zip(examples.starts[:-1], examples.starts[1:], strict=True):
         ids = examples.tokens[begin:end]
-        a = head_equations.both_ways(config.cell, weights.layers[0], weights.embedding[ids])
+        a = heads.both_ways(config.cell, weights.layers[0], weights.embedding[ids])
         size = config.hidden_size
         for way, from_, of in (("after", a[:-1, :size], ids[1:]), ("before", a[1:, size:], ids)):
             z = from_ @ arrays[f"{way}.weight"].T + arrays[f"{way}.bias"]
@@ -177,7 +177,7 @@ def test_what_is_learned_beside_labels_is_for_going_on_alone(tmp_path: Path) -> 
     )
     del arrays["neighbours.after.weight"]
     with pytest.raises(CheckpointError, match="lacks neighbours"):
-        restore_state(state, model.weights, arrays, state_counters(state))
+        restore_state(state, model.weights, arrays, counters(state))
     for config in (config_of("tagger"), config_of("classifier", vocab_size=1001)):
         head = Head(config)
         head.learn_neighbours()
@@ -378,9 +378,7 @@ def test_the_temperature_is_the_one_that_labels_were_drawn_with(true: float, see
     assert found == pytest.approx(true, rel=0.1)
 
     def loss(temperature: float) -> float:
-        return -float(
-            head_equations.log_softmax(scores, temperature)[np.arange(len(labels)), labels].mean()
-        )
+        return -float(heads.log_softmax(scores, temperature)[np.arange(len(labels)), labels].mean())
 
     assert loss(found) <= min(loss(found * 1.01), loss(found / 1.01))
 
@@ -693,7 +691,7 @@ def test_a_pass_is_as_many_steps_as_said(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_not_begun(kind: Any, fields: dict[str, Any], said: str) -> None:
     """Options that contradict one another are refused before anything is read."""
     with pytest.raises(UsageError, match=said):
-        of_request(Request(task=kind, corpus=("x",), **fields))
+        task_of(Request(task=kind, corpus=("x",), **fields))
 
 
 def test_a_request_survives_json() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charlm.config import CELLS
 from charlm.engines.torch_steps import TorchDecoder
-from charlm.nn import linear as products
+from charlm.nn import linear
 from charlm.nn.linear import Product
 from tests.support.tiny import model_of
 
@@ -17,7 +17,7 @@ from tests.support.tiny import model_of
 @pytest.fixture(params=["as it is", "without oneDNN", "with operators that are gone"])
 def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """This machine, one without oneDNN, and a torch whose operators were renamed."""
-    products._onednn_works.cache_clear()
+    linear._onednn_works.cache_clear()
     if request.param == "without oneDNN":
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     elif request.param == "with operators that are gone":
@@ -28,7 +28,7 @@ def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
         monkeypatch.setattr(torch.ops, "mkldnn", Gone())
     yield request.param
-    products._onednn_works.cache_clear()
+    linear._onednn_works.cache_clear()
 
 
 SIZES = st.integers(1, 70)
@@ -76,7 +76,7 @@ def test_what_is_not_single_precision_on_a_cpu_is_left_to_torch() -> None:
 def test_fallback_is_taken(machine: str) -> None:
     """The fixture's machines differ in what they use, or the laws above say nothing of it."""
     if machine != "as it is":
-        assert not products._onednn_works()
+        assert not linear._onednn_works()
 
 
 @pytest.mark.parametrize("cell", CELLS)

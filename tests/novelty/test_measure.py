@@ -12,12 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import UsageError
-from charlm.models import language_model as api
-from charlm.novelty import index as text_index
-from charlm.novelty import measure as novelty_room
-from charlm.novelty.text_index import Index, source_of
+from charlm.models.language_model import load
+from charlm.novelty import text_index
 from charlm.novelty.measure import Copy, NGrams, Sample, measure, samples_of
 from charlm.novelty.suffix_array import END, SuffixArray, is_order
+from charlm.novelty.text_index import Index, source_of
 from charlm.text.corpus import sequence_hashes
 from tests.support.cli import bad, good, lines_of_json
 from tests.support.texts import TEXT
@@ -206,7 +205,7 @@ def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     index = Index.build(source_of(FOX))
     samples = samples_of(["the hen ran", "", "a fox", "zebra", "the fox sat and sat"] * 3)
     whole = measure(index, samples)
-    monkeypatch.setattr(novelty_room, "_PORTION", 12)
+    monkeypatch.setattr("charlm.novelty.measure._PORTION", 12)
     assert measure(index, samples) == whole
 
 
@@ -288,7 +287,7 @@ def test_samples_come_from_sample(here: Path) -> None:
 
 def test_python_says_the_same(here: Path) -> None:
     """LanguageModel.novelty gives the figures of the command."""
-    found = api.load("line").novelty(["the big zoo", "old"], words=(1,))
+    found = load("line").novelty(["the big zoo", "old"], words=(1,))
     (said,) = lines_of_json(
         good("novelty", "-", "--model", "line", "--json", stdin=b"the big zoo\nold\n").out
     )

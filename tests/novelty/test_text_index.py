@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from charlm.checkpoints import directory
 from charlm.errors import CheckpointError
-from charlm.novelty import index as text_index
-from charlm.novelty.text_index import Index, source_of
+from charlm.novelty import text_index
 from charlm.novelty.measure import index_of, measure, samples_of
+from charlm.novelty.text_index import Index, source_of
 from charlm.text.corpus import sequence_hashes
 
 FOX = ["the fox sat", "a fox ran to the hen", "the hen and the fox"]

@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 
 from charlm.errors import TextError, UsageError
 from charlm.models.language_model import load
-from charlm.text import corpus, files, formats, lines
-from charlm.text import streaming as streams
+from charlm.text import corpus, files, formats, lines, streaming
 from tests.support.cli import Ended, charlm, complaint
 from tests.support.matrix import Tally
 
@@ -412,7 +411,7 @@ def test_packed_and_named_texts_on_standard_input(folder: Path) -> None:
     os.close(writer)
     with os.fdopen(reader, "rb") as stream, pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin", type("In", (), {"buffer": stream}))
-        found = [line.text for line in streams.stream_lines("-") if line is not None]
+        found = [line.text for line in streaming.stream_lines("-") if line is not None]
     assert found == ["one", "two"]
 
 
@@ -483,8 +482,8 @@ def test_a_bomb_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.Mon
             )  # bzip2 and xz take some themselves
             for read in (
                 lambda: corpus.read_documents([tmp_path / "bomb"]),
-                lambda: list(streams.stream_lines(tmp_path / "bomb")),
-                lambda: list(streams.read_sequences([tmp_path / "bomb"], "file")),
+                lambda: list(streaming.stream_lines(tmp_path / "bomb")),
+                lambda: list(streaming.read_sequences([tmp_path / "bomb"], "file")),
             ):
                 with pytest.raises(TextError, match="500 times its size"):
                     read()
@@ -492,7 +491,7 @@ def test_a_bomb_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.Mon
         tracemalloc.stop()
     monkeypatch.undo()  # what is far from filling a memory is read, however well it is packed
     (tmp_path / "log").write_bytes(zlib.compress(b"the same line\n" * 2**19, wbits=31))
-    assert sum(1 for _ in streams.stream_lines(tmp_path / "log")) == 2**19
+    assert sum(1 for _ in streaming.stream_lines(tmp_path / "log")) == 2**19
 
 
 def test_xz_that_wants_too_much_memory_is_refused(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from charlm.checkpoints.head import HeadCheckpoint
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.engines import torch_cloze
 from charlm.errors import CheckpointError
-from charlm.models import heads as head_api
-from charlm.models import language_model as api
-from charlm.nn import examples as head_data
+from charlm.models import heads
+from charlm.models.language_model import LanguageModel, load
+from charlm.nn import examples
 from tests.support.cli import charlm, complaint
 from tests.support.disks import Failing, Recorder, crash_states, everywhere, restore, snapshot
 from tests.support.kinds import begin, go_on, outcome, with_texts
@@ -269,8 +269,8 @@ def test_a_model_says_what_it_is(here: Path, kind: str) -> None:
     step = next((RUNS / kind).glob("step-*"))
     loaders: dict[str, Callable[[], object]] = {
         "language model": lambda: Checkpoint.load(step),
-        "classifier": lambda: head_api.load_classifier(str(step)),
-        "tagger": lambda: head_api.load_tagger(str(step)),
+        "classifier": lambda: heads.load_classifier(str(step)),
+        "tagger": lambda: heads.load_tagger(str(step)),
     }
     is_one = kind if kind in HEADS else "language model"
     for name, loader in loaders.items():
@@ -298,18 +298,18 @@ def figures(kind: str) -> Iterator[tuple[str, Callable[[Sequence[str]], list[np.
     step = next((RUNS / kind).glob("step-*"))
     for engine in ("numpy", "torch"):
         if kind == "classifier":
-            heads = head_api.Classifier(HeadCheckpoint.load(step))
-            yield engine, lambda texts, m=heads: list(m.log_posteriors(texts))
+            classifier = heads.Classifier(HeadCheckpoint.load(step))
+            yield engine, lambda texts, m=classifier: list(m.log_posteriors(texts))
         elif kind == "tagger":
-            tagger = head_api.Tagger(HeadCheckpoint.load(step))
+            tagger = heads.Tagger(HeadCheckpoint.load(step))
             yield engine, lambda texts, m=tagger: m.log_probs([text.split() for text in texts])
         elif kind == "labelled":
-            lm = api.load(step)
+            lm = load(step)
             yield engine, lambda texts, m=lm: list(m.log_posteriors(texts))
         else:
-            lm = api.load(step)
+            lm = load(step)
 
-            def scores(texts: Sequence[str], m: api.LanguageModel = lm) -> list[np.ndarray]:
+            def scores(texts: Sequence[str], m: LanguageModel = lm) -> list[np.ndarray]:
                 found = m.pseudo_score_all(texts, per_token=True)
                 each = [score.sums.tokens for score in found]
                 return [np.array([token.log_prob for token in tokens or ()]) for tokens in each]
@@ -330,15 +330,15 @@ def test_what_is_said_of_a_text_is_its_own(
     (_, by_numpy), (_, by_torch) = figures(kind)
 
     def by(engine: str) -> None:
-        monkeypatch.setattr(api.LanguageModel, "kind_for", lambda *_, **__: engine)
-        monkeypatch.setattr(head_api, "_FEW_TOKENS", 10**9 if engine == "numpy" else 0)
+        monkeypatch.setattr(LanguageModel, "kind_for", lambda *_, **__: engine)
+        monkeypatch.setattr(heads, "_FEW_TOKENS", 10**9 if engine == "numpy" else 0)
 
     by("numpy")
     alone = [by_numpy([text])[0] for text in texts]
     together = [by_numpy(texts)]
     by("torch")
     for most, window in ((4096, 2048), (50, 9), (1, 70)):
-        monkeypatch.setattr(head_data, "MOST_TOKENS", most)
+        monkeypatch.setattr(examples, "MOST_TOKENS", most)
         monkeypatch.setattr(torch_cloze, "_TOKENS", most)
         monkeypatch.setattr(torch_cloze, "_LONGEST", window)
         order = rng.sample(range(len(texts)), len(texts))
@@ -361,13 +361,13 @@ def test_what_is_said_of_a_text_is_its_own(
 @pytest.mark.row("L2")
 def test_a_gap_is_filled_alike(here: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally) -> None:
     """Fillings have the same probabilities on either engine, whatever was filled before."""
-    lm, rng = api.load(RUNS / "bidirectional"), random.Random(3)
+    lm, rng = load(RUNS / "bidirectional"), random.Random(3)
     for _ in range(tally.wanted(12)):
         words = rng.choices(WORDS, k=6)
         words[rng.randrange(6)] = rng.choice(("[?]", "[?2]", "[?][?3]"))
         found = []
         for engine in ("numpy", "torch", "numpy"):
-            monkeypatch.setattr(api.LanguageModel, "kind_for", lambda *_, e=engine, **__: e)
+            monkeypatch.setattr(LanguageModel, "kind_for", lambda *_, e=engine, **__: e)
             found.append(lm.fill(" ".join(words), top=4).entries)
         for entries in found[1:]:
             for ours, theirs in zip(found[0], entries, strict=True):
@@ -465,7 +465,7 @@ def test_no_text_is_changed_by_what_is_said_of_it(here: Path, tally: Tally) -> N
     odd += list("abc ")
     count = tally.wanted(300)
     texts = ["".join(rng.choices(odd, k=rng.randrange(12))) for _ in range(count // 3)]
-    lm = api.load(RUNS / "bidirectional")
+    lm = load(RUNS / "bidirectional")
     for text in texts:
         escaped = text.replace("[?]", "\\[?]") if "\\[?]" not in text else "a"
         plain = escaped.replace("\\[?]", "[?]")

@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 
 from charlm.config import LEVELS, SamplingConfig
-from charlm.engines import numpy_lm as numpy_engine
-from charlm.engines import torch_passes as evaluation
+from charlm.engines import numpy_lm, torch_passes
 from charlm.engines.protocol import Engine, Ids
-from charlm.equations import language_model as equations
-from charlm.inference import evaluate as summary
+from charlm.equations import language_model
+from charlm.inference import evaluate
 from charlm.inference.evaluate import summarise
 from charlm.inference.sample import Sampler
 from charlm.inference.score import score_texts
@@ -93,10 +92,10 @@ def test_a_score_is_its_texts_alone(
     found: list[list[np.ndarray]] = [[] for _ in texts]
     for engine in engines[level]:
         for window, tokens, logits in ((256, 16_384, 2**22), (7, 40, 100), (64, 500, 5_000)):
-            monkeypatch.setattr(evaluation, "_WINDOW", window)
-            monkeypatch.setattr(evaluation, "_TOKENS", tokens)
-            monkeypatch.setattr(evaluation, "_LOGITS", logits)
-            monkeypatch.setattr(numpy_engine, "_LOGITS", logits)
+            monkeypatch.setattr(torch_passes, "_WINDOW", window)
+            monkeypatch.setattr(torch_passes, "_TOKENS", tokens)
+            monkeypatch.setattr(torch_passes, "_LOGITS", logits)
+            monkeypatch.setattr(numpy_lm, "_LOGITS", logits)
             order = rng.sample(range(count), count)
             size = rng.choice((3, 17, count))
             for at in range(0, count, size):
@@ -178,7 +177,7 @@ def test_a_million_tokens_add_up(
 
     And twice the text takes no more memory.
     """
-    monkeypatch.setattr(summary, "_MOST_CHARACTERS", 2**17)  # what is longer is read in parts
+    monkeypatch.setattr(evaluate, "_MOST_CHARACTERS", 2**17)  # what is longer is read in parts
     for seed in range(tally.wanted(1)):
         peaks = []
         for part in (A_MILLION // 2, A_MILLION):
@@ -213,10 +212,10 @@ def outcomes(
 ) -> Iterator[tuple[tuple[int, ...], float]]:
     """Every sequence of so many tokens, or fewer and <EOS>, with its probability."""
     logits = engine.next_logits(np.array(begun, dtype=np.int64)).astype(np.float64)
-    logits = equations.log_softmax(logits)
+    logits = language_model.log_softmax(logits)
     if config.unknown == "resample":
         logits[UNK_ID] = -np.inf
-    probs = np.exp(equations.log_softmax(logits / config.temperature))
+    probs = np.exp(language_model.log_softmax(logits / config.temperature))
     for token, probability in enumerate(probs.tolist()):
         ids = (*begun, token)
         if token == EOS_ID or len(ids) == steps:

@@ -18,10 +18,9 @@ from charlm.errors import CheckpointError, UsageError
 from charlm.models.language_model import load
 from charlm.tokenizers import tokenizer_from_files, train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
-from charlm.tokenizers.normalizing import _begins as begins
-from charlm.tokenizers.normalizing import normal_form, plain
+from charlm.tokenizers.normalizing import _begins, normal_form, plain
 from charlm.tokenizers.word import UNKNOWN_WORD
-from charlm.training import speller as spelling
+from charlm.training import speller
 from tests.support.cli import charlm, complaint
 from tests.support.matrix import Tally
 from tests.support.odd_corpora import odd_corpora
@@ -42,8 +41,8 @@ def test_odd_corpora_work_or_are_refused(
     Where a text cannot be trained on, a model of prose scores it and takes it for a prompt.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(spelling, "_CHARACTERS", 2_000)  # spellers that are soon trained
-    monkeypatch.setattr(spelling, "_FEWEST_EPOCHS", 0.02)
+    monkeypatch.setattr(speller, "_CHARACTERS", 2_000)  # spellers that are soon trained
+    monkeypatch.setattr(speller, "_FEWEST_EPOCHS", 0.02)
     corpora = list(odd_corpora())
     assert len(corpora) == len(dict(corpora)) == 60
     train = ("train", "odd.txt", "--level", level, *TINY, *SHORT, "--name")
@@ -196,8 +195,8 @@ def test_texts_are_taken_apart_where_nothing_composes() -> None:
     for char in map(chr, range(0x110000)):
         parts = unicodedata.decomposition(char).split()
         if len(parts) == 2 and not parts[0].startswith("<"):
-            assert not begins(chr(int(parts[1], 16))) or unicodedata.normalize("NFC", char) != char
-        assert not (unicodedata.combining(char) and begins(char))
+            assert not _begins(chr(int(parts[1], 16))) or unicodedata.normalize("NFC", char) != char
+        assert not (unicodedata.combining(char) and _begins(char))
         if not char.isascii() and char.lower() != char:
             for form in NORMAL_FORMS:
                 once = normal_form(char, form, lowercase=True)

@@ -230,8 +230,8 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     """Let functions of charlm tell, signal or spoil when they are called."""
     from charlm.cli.commands import sample
     from charlm.cli.output import meter
-    from charlm.nn import head as heads
     from charlm.nn import objectives
+    from charlm.nn.head import Head
     from charlm.tokenizers import subword
     from charlm.training import budget, calibration, loop, resume
     from charlm.training.tasks import causal, classifier, tagger
@@ -288,7 +288,7 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     before(meter.Meter, "update", "scoring")
 
     genuine_settle = Trainer.settle.__func__  # type: ignore[attr-defined]
-    genuine_loss, genuine_head = objectives.cross_entropy, heads.Head.__init__
+    genuine_loss, genuine_head = objectives.cross_entropy, Head.__init__
 
     def settle(*args: Any) -> Any:
         nonlocal settled
@@ -354,6 +354,6 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     Trainer.settle = classmethod(settle)  # type: ignore[assignment]
     Trainer.train = fits(Trainer.train)  # type: ignore[method-assign]
     resume.restore = restores(resume.restore)
-    heads.Head.__init__ = make_head
+    Head.__init__ = make_head
     objectives.cross_entropy, os.fsync = cross_entropy, fsync
     loop.SECONDS_TO_VALIDATE = job.get("validate_seconds", loop.SECONDS_TO_VALIDATE)

@@ -13,7 +13,7 @@ from charlm.config import HeadConfig, TrainingConfig
 from charlm.nn.head import to_arrays
 from charlm.tokenizers.word_letters import SpelledWords
 from charlm.training.request import Request
-from charlm.training.state import counters as state_counters
+from charlm.training.state import counters
 from charlm.training.tasks.labelling import HeadState
 from charlm.training.texts.material import ExampleMaterial
 from tests.support.trainers import fit, new_state, prepared, read_texts, state_arrays
@@ -79,8 +79,8 @@ def same(one: HeadState, another: HeadState) -> None:
     for arrays in (lambda s: to_arrays(s.module), state_arrays):
         for name, array in arrays(one).items():
             np.testing.assert_array_equal(array, arrays(another)[name], err_msg=name)
-    counters = [{**state_counters(s), "seconds": 0.0} for s in (one, another)]
-    assert counters[0] == counters[1]
+    both = [{**counters(s), "seconds": 0.0} for s in (one, another)]
+    assert both[0] == both[1]
 
 
 def fit_with_poison(

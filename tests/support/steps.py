@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import charlm
 from charlm.checkpoints import directory
 from charlm.checkpoints.disk import DISK, Disk
 from charlm.checkpoints.files import read_file
@@ -20,12 +21,11 @@ from charlm.config import HEADS, HeadConfig, ModelConfig
 from charlm.counts import ngram
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import Partner
-from charlm.equations import heads as head_equations
+from charlm.equations import heads
 from charlm.equations.parameters import shapes
 from charlm.errors import CheckpointError
 from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller
-from charlm.models import language_model as api
 from charlm.models.heads import Classifier, Tagger
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers import train_tokenizer
@@ -47,7 +47,7 @@ def tokenizer_files(level: str) -> tuple[int, dict[str, bytes]]:
 def weights(config: ModelConfig | HeadConfig, seed: int = 0) -> dict[str, np.ndarray]:
     """Random numbers of the shapes of a model."""
     rng = np.random.default_rng(seed)
-    parts = head_equations.shapes(config) if isinstance(config, HeadConfig) else shapes(config)
+    parts = heads.shapes(config) if isinstance(config, HeadConfig) else shapes(config)
     return {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in parts.items()}
 
 
@@ -180,7 +180,7 @@ def use(step: Path) -> object:
         if loaded.config.kind == "classifier":
             return Classifier(loaded).classify(["the cat, ▁ é", ""]).sum()
         return Tagger(loaded).tag([["the", "cat", "é"], []])
-    model = api.load(step)
+    model = charlm.load(step)
     if model.config.bidirectional:
         model.pseudo_score("the cat, ▁ é")
         return model.fill("the [?] é", top=2)

@@ -16,14 +16,13 @@ from charlm.training import budget, loop, saving
 from charlm.training.request import Request
 from charlm.training.state import TrainingState
 from charlm.training.task import AnyTask, Event, Step, Validated
-from charlm.training.tasks import TASKS
-from charlm.training.tasks import task_of as of_request
+from charlm.training.tasks import TASKS, task_of
 from charlm.training.texts.material import ExampleMaterial, Material, TextMaterial
 from charlm.training.trainer import Trainer
 from charlm.training.window_steps import OnlyText
 
 
-def task_of(config: ModelConfig | HeadConfig) -> AnyTask:
+def task_for(config: ModelConfig | HeadConfig) -> AnyTask:
     """The task that trains a model of this shape."""
     if isinstance(config, HeadConfig):
         return TASKS[config.kind]
@@ -36,7 +35,7 @@ def new_state(
     device: torch.device | str = "cpu",
 ) -> Any:
     """The first state of a training."""
-    return task_of(config).new_state(config, training, device)
+    return task_for(config).new_state(config, training, device)
 
 
 def train_steps(state: Any, training: TrainingConfig, material: Any) -> Iterator[Step]:
@@ -45,7 +44,7 @@ def train_steps(state: Any, training: TrainingConfig, material: Any) -> Iterator
         material = OnlyText(material)
     elif isinstance(material, Examples):
         material = _examples_alone(material)
-    return loop.train_steps(task_of(state.module.config), state, training, material)
+    return loop.train_steps(task_for(state.module.config), state, training, material)
 
 
 def _examples_alone(examples: Examples, valid: Examples | None = None) -> ExampleMaterial:
@@ -65,7 +64,7 @@ def fit(
     """Train in a run to the end of the budget."""
     config = state.module.config
     trainer = Trainer(
-        task=task_of(config),
+        task=task_for(config),
         request=Request(corpus=()),
         config=config,
         training=training,
@@ -77,24 +76,24 @@ def fit(
 
 def save(run: Run, state: Any, training: TrainingConfig, material: Material) -> Saved:
     """Save a step."""
-    return saving.save(task_of(state.module.config), run, state, training, material)
+    return saving.save(task_for(state.module.config), run, state, training, material)
 
 
 def restore(
     run: Run, config: ModelConfig | HeadConfig, training: TrainingConfig, device: str = "cpu"
 ) -> Any:
     """The state at the last step saved."""
-    return saving.restore(task_of(config), run, config, training, device)
+    return saving.restore(task_for(config), run, config, training, device)
 
 
 def state_arrays(state: TrainingState) -> Any:
     """All tensors of a state that are not the weights for use."""
-    return task_of(state.module.config).arrays(state)  # type: ignore[arg-type]
+    return task_for(state.module.config).arrays(state)  # type: ignore[arg-type]
 
 
 def restore_state(state: TrainingState, weights: Any, arrays: Any, counters: Any) -> None:
     """Put back what those held."""
-    task = task_of(state.module.config)  # type: ignore[arg-type]
+    task = task_for(state.module.config)  # type: ignore[arg-type]
     task.put_back(state, weights, arrays, counters)
 
 
@@ -129,7 +128,7 @@ def fix_steps(
     done: int = 0,
 ) -> TrainingConfig:
     """The steps and validations that a budget comes to."""
-    task = task_of(config)
+    task = task_for(config)
     request = dataclasses.replace(request, device="cpu")
     return budget.fix_steps(task, request, config, training, material, say, done=done)
 
@@ -146,17 +145,17 @@ def targets_per_second(
         split_on="line",
         about={},
     )
-    return budget.targets_per_second(task_of(config), config, training, material, seconds)
+    return budget.targets_per_second(task_for(config), config, training, material, seconds)
 
 
 def read_texts(request: Request, say: Callable[[str], None] = lambda _: None) -> Any:
     """The texts of a request of any kind. Raises UsageError for one that cannot be."""
-    return of_request(request).read(request, say)
+    return task_of(request).read(request, say)
 
 
 def prepared(request: Request, texts: Any) -> Any:
     """Those texts as ids."""
-    return of_request(request).prepare(request, texts, lambda _: None)
+    return task_of(request).prepare(request, texts, lambda _: None)
 
 
 def validate(
@@ -172,9 +171,9 @@ def validate(
     training = TrainingConfig(num_steps=state.step if at_end else 10**9, segment_length=10**9)
     none = Examples(np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int64))
     material = dataclasses.replace(_examples_alone(valid or none, valid), labels=tuple(names))
-    return task_of(state.module.config).validate(state, training, material, should_stop)[0]
+    return task_for(state.module.config).validate(state, training, material, should_stop)[0]
 
 
 def windows_per_epoch(config: ModelConfig, training: TrainingConfig, text: TokenizedText) -> int:
     """How many steps of a language model read a text once."""
-    return task_of(config).steps_per_epoch(config, training, OnlyText(text))
+    return task_for(config).steps_per_epoch(config, training, OnlyText(text))

@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import TextError, UsageError
-from charlm.text import corpus, files
-from charlm.text import streaming as streams
+from charlm.text import corpus, files, streaming
 
 
-def read_lines(path: str | Path, **options: Any) -> Iterator[streams.Line]:
+def read_lines(path: str | Path, **options: Any) -> Iterator[streaming.Line]:
     """The lines, as one who cannot do with a broken one reads them."""
-    for line in streams.stream_lines(path, **options):
+    for line in streaming.stream_lines(path, **options):
         assert line is not None
         if line.problem is not None:
             raise TextError(line.problem)
@@ -80,7 +79,7 @@ def test_lines_before_a_broken_one_are_given() -> None:
         only_encodes = {"errors": "xmlcharrefreplace"}
         for reads in (
             lambda: list(read_lines(file.name, **only_encodes)),
-            lambda: list(streams.read_sequences([file.name], "line", **only_encodes)),
+            lambda: list(streaming.read_sequences([file.name], "line", **only_encodes)),
             lambda: corpus.read_documents([file.name], **only_encodes),
         ):
             with pytest.raises(UsageError, match="error callback"):
@@ -116,7 +115,7 @@ def test_lines_need_no_more_memory_than_a_line(tmp_path: Path) -> None:
     assert peak < 1_000_000
 
 
-def whole(pieces: Iterable[streams.Piece]) -> list[str]:
+def whole(pieces: Iterable[streaming.Piece]) -> list[str]:
     """The sequences that pieces make; the last piece ends the last."""
     sequences, parts = [], []
     ends = True
@@ -146,9 +145,9 @@ def test_sequences_in_pieces_are_the_sequences(
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "a.txt"
         path.write_bytes(data)
-        patch.setattr(streams, "_BLOCK", block)
+        patch.setattr(streaming, "_BLOCK", block)
         patch.setattr(files, "_BLOCK", block)
-        pieces = list(streams.read_sequences([path, path], split_on, encoding=encoding))
+        pieces = list(streaming.read_sequences([path, path], split_on, encoding=encoding))
     expected = corpus.split_sequences(corpus.decode("a.txt", data, encoding).text, split_on)
     assert whole(pieces) == 2 * expected
     ends = [piece.end for piece in pieces]
@@ -171,7 +170,7 @@ def test_broken_text_is_refused_or_replaced_alike(data: bytes, block: int) -> No
                     d.text for d in corpus.read_documents([path], errors=errors)
                 ),
                 lambda errors=errors: "".join(
-                    p.text for p in streams.read_sequences([path], "file", errors=errors)
+                    p.text for p in streaming.read_sequences([path], "file", errors=errors)
                 ),
             ):
                 try:
@@ -188,19 +187,19 @@ def test_sequences_come_from_gz_directories_and_standard_input(
     (tmp_path / "b.txt").write_bytes(b"zwei\ndrei")
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress("eins ß\n".encode()))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"vier\r\n")))
-    pieces = streams.read_sequences([tmp_path, "-"], "line")
+    pieces = streaming.read_sequences([tmp_path, "-"], "line")
     assert whole(pieces) == ["eins ß", "zwei", "drei", "vier"]
     with pytest.raises(TextError, match="no file"):
-        streams.read_sequences([tmp_path / "b.txt", tmp_path / "c.txt"], "line")
+        streaming.read_sequences([tmp_path / "b.txt", tmp_path / "c.txt"], "line")
     with pytest.raises(TextError, match="no file"):
-        streams.read_sequences([], "line")
+        streaming.read_sequences([], "line")
     with pytest.raises(UsageError, match="line, paragraph or file"):
-        streams.read_sequences([tmp_path], "page")
+        streaming.read_sequences([tmp_path], "page")
     with pytest.raises(UsageError, match="unknown encoding"):
-        list(streams.read_sequences([tmp_path / "b.txt"], "line", encoding="klingon"))
+        list(streaming.read_sequences([tmp_path / "b.txt"], "line", encoding="klingon"))
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"eins" * 99)[:20])
     with pytest.raises(TextError, match="cannot read"):
-        list(streams.read_sequences([tmp_path], "line"))
+        list(streaming.read_sequences([tmp_path], "line"))
 
 
 @pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
@@ -213,7 +212,7 @@ def test_sequences_need_no_more_memory_than_a_block(
     path.write_bytes(line * (2**23 // len(line)))
     tracemalloc.start()
     try:
-        longest = max(len(piece.text) for piece in streams.read_sequences([path], split_on))
+        longest = max(len(piece.text) for piece in streaming.read_sequences([path], split_on))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -23,8 +23,7 @@ from charlm.text.conll import score_spans
 from charlm.training.loop import MOST_ROLLBACKS
 from charlm.training.optimizer import learning_rate
 from charlm.training.request import Request
-from charlm.training.state import counters as state_counters
-from charlm.training.state import set_counters
+from charlm.training.state import counters, set_counters
 from charlm.training.task import RolledBack, Step, Validated
 from charlm.training.tasks import labelling
 from charlm.training.tasks.labelling import HeadState
@@ -38,8 +37,8 @@ from tests.support.trainers import (
     restore,
     restore_state,
     state_arrays,
+    train_steps,
 )
-from tests.support.trainers import train_steps as head_steps
 
 
 def all_of(state: HeadState) -> dict[str, NDArray[np.float32]]:
@@ -62,7 +61,7 @@ def test_a_bad_gradient_leaves_no_trace(tmp_path: Path, kind: str, value: float)
         parameters = list(state.module.parameters())
         parameter = parameters[rng.integers(len(parameters))]
         place, bad = rng.integers(parameter.numel()), rng.integers(1, 5)
-        steps = head_steps(state, config, material.examples)
+        steps = train_steps(state, config, material.examples)
         for _ in range(bad - 1):
             next(steps)
         before = all_of(state)
@@ -318,7 +317,7 @@ def test_counters_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with Run(tmp_path / "run") as run:
         material = material_of(tmp_path, "tagger")
         *_, state = begun(run, material, "tagger")
-    sound = state_counters(state)
+    sound = counters(state)
     assert {"step", "rollbacks", "best_f1", "temperature", "logged_nats"} < set(sound)
     assert not {"head", "optimizer"} & set(sound)
     for name in sound:
@@ -328,7 +327,7 @@ def test_counters_that_cannot_be_are_refused(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError):
             set_counters(state, {**{k: v for k, v in sound.items() if k != name}, "step": 1.5})
     set_counters(state, json.loads(json.dumps(sound)))
-    assert state_counters(state) == sound
+    assert counters(state) == sound
 
 
 def test_figures_of_the_best_step_are_there_if_it_is(tmp_path: Path) -> None:
@@ -336,13 +335,13 @@ def test_figures_of_the_best_step_are_there_if_it_is(tmp_path: Path) -> None:
     with Run(tmp_path / "run") as run:
         material = material_of(tmp_path, "tagger")
         *_, state = begun(run, material, "tagger")
-    weights, arrays, sound = to_arrays(state.module), state_arrays(state), state_counters(state)
+    weights, arrays, sound = to_arrays(state.module), state_arrays(state), counters(state)
     figures = {"best_step": 3, "best_loss": 0.5, "best_accuracy": 0.5}
     for number in range(4):
         for given in itertools.combinations(figures, number):
-            counters = {**sound, **{name: figures[name] for name in given}}
+            values = {**sound, **{name: figures[name] for name in given}}
             if 0 < number < 3:
                 with pytest.raises(CheckpointError, match="do not belong together"):
-                    restore_state(state, weights, arrays, counters)
+                    restore_state(state, weights, arrays, values)
             else:
-                restore_state(state, weights, arrays, counters)
+                restore_state(state, weights, arrays, values)

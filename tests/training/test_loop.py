@@ -21,14 +21,14 @@ from torch import Tensor
 from charlm.config import CELLS, ModelConfig, TrainingConfig
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import token_log_probs
-from charlm.equations import language_model as equations
+from charlm.equations import language_model
 from charlm.errors import CheckpointError, DivergedError
 from charlm.nn.causal import RecurrentLM, flatten_targets, narrow_state, to_arrays
 from charlm.nn.softmax import Sample, TypeSampler
 from charlm.nn.windows import PADDING, Window, num_windows, read_window
 from charlm.text.tokens import TokenizedText, from_ids
 from charlm.training.optimizer import MOST_SKIPPED, learning_rate, step_generator
-from charlm.training.state import counters as state_counters
+from charlm.training.state import counters
 from charlm.training.task import Step
 from charlm.training.window_steps import WindowState, weights_for_use
 from tests.support.tiny import EOS, mean_loss, quick_training, text_of_lengths, tiny_model
@@ -144,8 +144,8 @@ def test_the_first_loss_is_that_of_the_equations(cell: str) -> None:
         width = read_window(TEXT, group, 0, 8).inputs.shape[1]
         for begin, end in zip(group.begin, group.end, strict=True):
             inputs, targets = TEXT.inputs(np.arange(begin, end)), TEXT.ids[begin:end]
-            log_probs, _ = equations.forward(cell, weights, inputs[None])
-            for t, value in enumerate(equations.token_log_probs(log_probs, targets[None])[0]):
+            log_probs, _ = language_model.forward(cell, weights, inputs[None])
+            for t, value in enumerate(language_model.token_log_probs(log_probs, targets[None])[0]):
                 nats[t // width] -= value
                 counts[t // width] += 1
         for index in range(len(nats)):
@@ -222,7 +222,9 @@ def test_gradients_are_clipped_to_a_common_norm() -> None:
         assert step.grad_norm == pytest.approx(norm, rel=1e-5)
         clipped = [p.grad.numpy() for p in state.module.parameters() if p.grad is not None]
         assert len(clipped) == len(gradients)
-        for gradient, expected in zip(clipped, equations.clipped(gradients, bound), strict=True):
+        for gradient, expected in zip(
+            clipped, language_model.clipped(gradients, bound), strict=True
+        ):
             np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-8)
 
 
@@ -439,7 +441,7 @@ def snapshot(state: WindowState) -> Snapshot:
     with weights_for_use(state) as model:
         weights = {name: array.copy() for name, array in to_arrays(model).items()}
     tensors = {name: tensor.copy() for name, tensor in state_arrays(state).items()}
-    return Snapshot(json.dumps(state_counters(state)), tensors, weights)
+    return Snapshot(json.dumps(counters(state)), tensors, weights)
 
 
 def restored(model: ModelConfig, config: TrainingConfig, saved: Snapshot) -> WindowState:
@@ -756,8 +758,8 @@ def test_scores_sum_over_all_types() -> None:
     expected = []
     for begin, end in itertools.pairwise(TEXT.starts.tolist()):
         inputs, targets = TEXT.inputs(np.arange(begin, end)), TEXT.ids[begin:end]
-        log_probs, _ = equations.forward("lstm", weights, inputs[None])
-        expected += equations.token_log_probs(log_probs, targets[None])[0].tolist()
+        log_probs, _ = language_model.forward("lstm", weights, inputs[None])
+        expected += language_model.token_log_probs(log_probs, targets[None])[0].tolist()
     with (
         mock.patch.object(TypeSampler, "draw", side_effect=AssertionError),
         weights_for_use(state) as trained,

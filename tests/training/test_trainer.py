@@ -21,7 +21,7 @@ from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
 from charlm.nn.causal import from_arrays
 from charlm.training import loop
-from charlm.training.state import counters as state_counters
+from charlm.training.state import counters
 from charlm.training.task import Event, Step, Validated
 from charlm.training.tasks.causal import Causal
 from charlm.training.texts.material import TextMaterial
@@ -88,7 +88,7 @@ def assert_same(one: WindowState, other: WindowState) -> None:
     tensors, saved = state_arrays(one), state_arrays(other)
     assert tensors.keys() == saved.keys()
     assert all(np.array_equal(tensors[name], saved[name]) for name in tensors)
-    assert {**state_counters(one), "seconds": 0} == {**state_counters(other), "seconds": 0}
+    assert {**counters(one), "seconds": 0} == {**counters(other), "seconds": 0}
     for mine, theirs in zip(one.average or (), other.average or (), strict=True):
         assert torch.equal(mine, theirs)
 

@@ -56,9 +56,9 @@ def compare_cli(
     if seed < 0:
         raise UsageError(f"--seed must not be negative, got {seed}.")
     from charlm.inference.compare import compare, model_of
-    from charlm.models import language_model as api
+    from charlm.models.language_model import load
 
-    models = (api.load(one, root=root), api.load(other, root=root))
+    models = (load(one, root=root), load(other, root=root))
     documents = [document.text for document in documents_of(files, encoding, errors)]
     if not all(model.is_small(sum(map(len, documents))) for model in models):
         say_loading()

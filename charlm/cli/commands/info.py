@@ -42,7 +42,7 @@ def info_cli(
     model = name if name is not None else model
     from charlm.checkpoints import directory
     from charlm.checkpoints.language_model import Checkpoint
-    from charlm.novelty import index as text_index
+    from charlm.novelty import text_index
 
     if directory.kind_of(path := directory.find_any(model, root)) != directory.LANGUAGE_MODEL:
         show_head(path, json=json)
@@ -155,8 +155,7 @@ def _row(run: Path) -> dict[str, Any]:
     from charlm.checkpoints import directory
     from charlm.checkpoints.step import StepFiles
     from charlm.config import HeadConfig, ModelConfig
-    from charlm.equations import heads as head_equations
-    from charlm.equations import parameters as weights
+    from charlm.equations import heads, parameters
 
     best, kind = directory.best_step(run), directory.kind_of(run)
     row: dict[str, Any] = {
@@ -172,9 +171,9 @@ def _row(run: Path) -> dict[str, Any]:
         files = StepFiles(best)
         info = held_out.figures(files.json("model.json"))
         if kind == directory.LANGUAGE_MODEL:
-            shapes = weights.shapes(ModelConfig.from_json(info.get("model")))
+            shapes = parameters.shapes(ModelConfig.from_json(info.get("model")))
         else:
-            shapes = head_equations.shapes(HeadConfig.from_json(info.get("model")))
+            shapes = heads.shapes(HeadConfig.from_json(info.get("model")))
         row["parameters"] = sum(map(math.prod, shapes.values()))
         row["level"] = "word"
         if "tokenizer.json" in files:

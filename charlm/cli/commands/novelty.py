@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from charlm.cli.input.records import Form
-    from charlm.novelty.text_index import Index
     from charlm.novelty.measure import NGrams, Novelty, SampleNovelty
+    from charlm.novelty.text_index import Index
     from charlm.text.corpus import Document
 
 _COLUMNS = 80

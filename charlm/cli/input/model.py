@@ -30,12 +30,12 @@ def load_models(
 
     With a ``label`` those of them that know labels are given it.
     """
-    from charlm.models import language_model as api
+    from charlm.models.language_model import load
 
     loaded = (
-        [api.load(model, alone=alone, root=root) for model in models]
+        [load(model, alone=alone, root=root) for model in models]
         if models
-        else [api.load(alone=alone, root=root)]
+        else [load(alone=alone, root=root)]
     )
     if not models:
         step = loaded[0].checkpoint.step

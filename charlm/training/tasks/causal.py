@@ -17,22 +17,27 @@ from charlm.checkpoints.language_model import Checkpoint, known_to_bytes
 from charlm.checkpoints.run import Run
 from charlm.checkpoints.tensors import arrays_to_bytes
 from charlm.config import ModelConfig, TrainingConfig
-from charlm.counts import ngram
+from charlm.counts import interpolation, ngram
 from charlm.counts.interpolation import Partner
-from charlm.counts.interpolation import fit as fit_partner
 from charlm.engines.torch_passes import quick_log_probs, token_log_probs
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.classify import report
 from charlm.inference.labels import Labels
 from charlm.nn.causal import RecurrentLM, State, from_arrays, to_arrays
-from charlm.text import corpus as corpora
+from charlm.text.corpus import count
 from charlm.text.tokens import TokenizedText
 from charlm.tokenizers import train_tokenizer
 from charlm.training import calibration, kinds, recipe
 from charlm.training.budget import faster_precision, likely_precision
-from charlm.training.optimizer import check_finite, copied, moments, rate_of, refusing
-from charlm.training.optimizer import restore as restore_parameters
+from charlm.training.optimizer import (
+    check_finite,
+    copied,
+    moments,
+    rate_of,
+    refusing,
+    restore_parameters,
+)
 from charlm.training.request import Request, Say
 from charlm.training.speller import speller_of
 from charlm.training.state import set_counters
@@ -239,7 +244,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
         partner, evidence = partner_now(state, material), material.evidence
         if partner is not None and evidence is not None and np.isfinite(log_probs).all():
             seen = evidence.take(places)
-            partner = fit_partner(partner, log_probs, seen)
+            partner = interpolation.fit(partner, log_probs, seen)
             state.partner = partner.parameters
             log_probs = partner.combine(log_probs, seen)
         return -float(log_probs.mean())
@@ -347,7 +352,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
         about = saved.info.get("text")
         for side, what in (("train", "to train on"), ("valid", "held out")):
             there = about.get(side, {}) if isinstance(about, dict) else {}
-            here = corpora.count(getattr(texts, side))
+            here = count(getattr(texts, side))
             for name in ("sequences", "characters"):
                 before, now = there.get(name), getattr(here, name)
                 if type(before) is int and before != now:

@@ -26,8 +26,7 @@ from charlm.errors import CheckpointError
 from charlm.nn.examples import Examples, Reading, groups, read
 from charlm.nn.head import Head, to_arrays
 from charlm.nn.objectives import Labelling, Prior
-from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing
-from charlm.training.optimizer import restore as restore_parameters
+from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing, restore_parameters
 from charlm.training.request import Request, Say
 from charlm.training.state import TrainingState, set_counters
 from charlm.training.task import Step, Task, Validated

@@ -4,9 +4,9 @@ from collections import Counter
 from typing import NamedTuple
 
 from charlm.errors import TextError
-from charlm.text import corpus as corpora
 from charlm.text.conll import Sentence, read_tagged
-from charlm.text.labelled import LabelledTexts, hold_out, read_labelled
+from charlm.text.corpus import fingerprint, hold_out
+from charlm.text.labelled import LabelledTexts, hold_out_labelled, read_labelled
 from charlm.text.overlap import overlap
 from charlm.training.request import Request, Say
 
@@ -39,7 +39,7 @@ class ExampleTexts(NamedTuple):
                 for sentence in side:
                     parts += [*sentence.tokens, "", *(sentence.tags or ()), ""]
             parts.append("\n")
-        return corpora.fingerprint(parts)
+        return fingerprint(parts)
 
 
 def read_examples(request: Request, say: Say) -> ExampleTexts:
@@ -58,7 +58,7 @@ def read_examples(request: Request, say: Say) -> ExampleTexts:
         apart, _, more = read_labelled(request.valid, source, split_on=of_files, **options)
         notes += more
     else:
-        pairs, apart = hold_out(
+        pairs, apart = hold_out_labelled(
             pairs,
             split_on=split_on,
             share=request.valid_share,
@@ -112,9 +112,7 @@ def read_sentences(request: Request, say: Say) -> ExampleTexts:
     else:
         # Equal sentences stand on one side.
         texts = ["\n".join(sentence.tokens) for sentence in found]
-        split = corpora.hold_out(
-            texts, split_on="line", share=request.valid_share, seed=request.seed
-        )
+        split = hold_out(texts, split_on="line", share=request.valid_share, seed=request.seed)
         held = set(split.valid)
         pairs = list(zip(found, texts, strict=True))
         train = [sentence for sentence, text in pairs if text not in held]

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.counts import interpolation as partners
-from charlm.counts import ngram
+from charlm.counts import interpolation, ngram
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import Evidence, Partner
 from charlm.errors import CheckpointError
@@ -19,8 +18,8 @@ from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller, Unknown, unknown_of
 from charlm.nn.examples import Examples, encode_sentences, encode_texts, gathered
 from charlm.novelty.text_index import Source, source_of
-from charlm.text import corpus as corpora
 from charlm.text.conll import Sentence
+from charlm.text.corpus import count, sequence_hashes
 from charlm.text.labelled import LabelledTexts
 from charlm.text.tokens import TokenizedText, tokenize
 from charlm.tokenizers.base import Tokenizer
@@ -83,13 +82,13 @@ def text_material(
     valid = tokenize(tokenizer, texts.valid, texts.valid_labels)
     sizes = {
         side: {
-            **corpora.count(sequences)._asdict(),
+            **count(sequences)._asdict(),
             "unknown_nats": _spelling_nats(tokenizer, unknown, sequences, ids),
         }
         for side, sequences, ids in (("train", texts.train, train), ("valid", texts.valid, valid))
     }
     normalised = [tokenizer.normalise(text) for text in texts.train]
-    known = corpora.sequence_hashes(normalised) if texts.split_on != "file" else None
+    known = sequence_hashes(normalised) if texts.split_on != "file" else None
     return TextMaterial(
         tokenizer=tokenizer,
         speller=speller,
@@ -127,8 +126,10 @@ def partner_of(
         seconds = time.perf_counter() - begun
         what.append(f"{number:,} n-grams of up to {request.ngram} tokens ({seconds:.1f} s)")
     if request.cache:
-        cache = Cache(tokenizer.vocab_size, partners.LENGTHS[tokenizer.level], partners.WINDOW)
-        what.append(f"a cache of the last {partners.WINDOW:,} tokens of a sequence")
+        cache = Cache(
+            tokenizer.vocab_size, interpolation.LENGTHS[tokenizer.level], interpolation.WINDOW
+        )
+        what.append(f"a cache of the last {interpolation.WINDOW:,} tokens of a sequence")
     say(f"partner: {' and '.join(what)}, mixed with the network")
     return Partner.new(counts, cache)
 

@@ -4,8 +4,15 @@ from typing import NamedTuple, TypeVar
 
 from charlm.errors import TextError
 from charlm.inference.labels import Labels
-from charlm.text import corpus as corpora
-from charlm.text.labelled import Labelled, LabelSource, hold_out, read_labelled
+from charlm.text.corpus import (
+    choose_split,
+    count,
+    fingerprint,
+    hold_out,
+    read_documents,
+    split_sequences,
+)
+from charlm.text.labelled import Labelled, LabelSource, hold_out_labelled, read_labelled
 from charlm.text.overlap import overlap
 from charlm.text.tables import first_lines, said_of
 from charlm.training.request import Request, Say
@@ -33,37 +40,33 @@ class Texts(NamedTuple):
         if self.labels is not None:
             numbers = map(str, [*(self.train_labels or ()), *(self.valid_labels or ())])
             labelled = [*self.labels.names, "", *numbers, ""]
-            return corpora.fingerprint([*labelled, self.split_on, *self.train, "", *self.valid])
-        return corpora.fingerprint([self.split_on, *self.train, "", *self.valid])
+            return fingerprint([*labelled, self.split_on, *self.train, "", *self.valid])
+        return fingerprint([self.split_on, *self.train, "", *self.valid])
 
 
 def read_texts(request: Request, say: Say) -> Texts:
     """Read, decode, split into sequences and hold out. Raises TextError where nothing is left."""
     if request.label_source is not None:
         return _read_labelled(request, request.label_source, say)
-    documents = corpora.read_documents(
-        request.corpus, encoding=request.encoding, errors=request.errors
-    )
+    documents = read_documents(request.corpus, encoding=request.encoding, errors=request.errors)
     held = (
-        corpora.read_documents(request.valid, encoding=request.encoding, errors=request.errors)
+        read_documents(request.valid, encoding=request.encoding, errors=request.errors)
         if request.valid
         else []
     )
     for document in [*documents, *held]:
         for note in (*document.notes, *said_of(document.name, first_lines(document.text))):
             say(note)
-    split_on = request.split_on or corpora.choose_split(d.text for d in documents)
-    train = [s for d in documents for s in corpora.split_sequences(d.text, split_on)]
+    split_on = request.split_on or choose_split(d.text for d in documents)
+    train = [s for d in documents for s in split_sequences(d.text, split_on)]
     if not train:
         raise TextError("there is no text to train on: the corpus is empty or blank.")
     if held:
-        valid = [s for d in held for s in corpora.split_sequences(d.text, split_on)]
+        valid = [s for d in held for s in split_sequences(d.text, split_on)]
         if not valid:
             raise TextError("there is no text to validate on: it is empty or blank.")
     else:
-        split = corpora.hold_out(
-            train, split_on=split_on, share=request.valid_share, seed=request.seed
-        )
+        split = hold_out(train, split_on=split_on, share=request.valid_share, seed=request.seed)
         train, valid = split.train, split.valid
         for note in split.notes:
             say(note)
@@ -93,7 +96,7 @@ def _read_labelled(request: Request, source: LabelSource, say: Say) -> Texts:
         valid, _, more = read_labelled(request.valid, source, split_on=of_files, **options)
         notes += more
     elif request.valid_share:
-        train, valid = hold_out(
+        train, valid = hold_out_labelled(
             train,
             split_on=split_on,
             share=request.valid_share,
@@ -133,12 +136,12 @@ def _read_labelled(request: Request, source: LabelSource, say: Say) -> Texts:
 def _say_text(
     request: Request, train: list[str], valid: list[str], split_on: str, say: Say
 ) -> None:
-    counts = corpora.count(train)
+    counts = count(train)
     chosen = "" if request.split_on else " (chosen by the look of the text; --split-on changes it)"
     say(
         f"text: {counts.characters:,} characters in {counts.sequences:,} "
         f"{'sequence' if counts.sequences == 1 else 'sequences'}, one a {split_on}{chosen}; "
-        f"{corpora.count(valid).characters:,} more held out"
+        f"{count(valid).characters:,} more held out"
     )
     if counts.characters < _FEW_CHARACTERS:
         say(
