@@ -253,12 +253,11 @@ def test_debug_shows_where(here: Path) -> None:
 
 def test_a_fault_of_charlm_is_told_as_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that nobody foresaw is a line, and names the way to its traceback."""
-    # UNUSED IMPORT
 
     def load(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(api, "load", load)
+    monkeypatch.setattr("charlm.models.language_model.load", load)
     result = charlm("sample")
     assert result.code == 1
     assert result.err == (

@@ -398,7 +398,7 @@ def test_a_prompt_earns_labels_their_weight(run: Path) -> None:
 def test_a_model_with_labels_takes_turns_with_another(run: Path, tmp_path: Path) -> None:
     """Mixed with one of another vocabulary it draws its label for each of its sequences."""
     other = trained_run(tmp_path / "other", material=tiny.material_of(level="subword"), num_steps=1)
-    both = mixed([api.load(run), api.load(other)])
+    both = mixed([load(run), load(other)])
     assert {sample.drawn_by for sample in both.sample(12, seed=3, max_tokens=4)} == {0, 1}
     for prompt in ("", "the"):
         drawn = [s.text for s in both.sample(12, prompt=prompt, seed=3, max_tokens=4)]

@@ -179,7 +179,7 @@ def test_models_of_different_vocabularies_are_checked_one_by_one_and_together(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has its checks under its name; the mixture has its own, which can be failed."""
-    both = mixed([api.load(runs[level]) for level in LEVELS], [0.5, 0.5, 0.0])
+    both = mixed([load(runs[level]) for level in LEVELS], [0.5, 0.5, 0.0])
     for texts in (TEXTS, ["the xyzzy 你好", "", "9"], drawn_texts(both)):
         checks = list(check_model(both, texts))
         assert all(check.passed for check in checks), checks
