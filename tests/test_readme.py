@@ -213,7 +213,7 @@ def test_every_command_that_is_shown_is_one(
 
 def test_links_lead_somewhere() -> None:
     """What the pages link to, files and headings, is there."""
-    for path in (README, ROOT / "CONTRIBUTING.md", MODELS, *PAGES):
+    for path in (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", MODELS, *PAGES):
         for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
             file, _, heading = link.partition("#")
             if link.startswith("http"):
@@ -221,6 +221,15 @@ def test_links_lead_somewhere() -> None:
             target = (path.parent / file).resolve() if file else path
             assert target.exists(), f"{path.name}: {link}"
             assert not heading or heading in headings(target), f"{path.name}: {link}"
+
+
+def test_the_modules_that_are_named_are_there() -> None:
+    """A page that names a file of the project names one that stands there."""
+    for path in (README, ROOT / "CONTRIBUTING.md", MODELS, *PAGES):
+        for name in re.findall(r"`([\w/]+\.py)`", path.read_text(encoding="utf-8")):
+            places = (ROOT, ROOT / "charlm", ROOT / "tests")
+            there = any((place / name).exists() for place in places)
+            assert there or ("/" not in name and [*ROOT.glob(f"*/**/{name}")]), (path.name, name)
 
 
 def headings(path: Path) -> set[str]:
