@@ -5,10 +5,13 @@ counts of tokens. docs/metrics.md defines every figure.
 """
 
 import math
+from typing import Literal, TypeAlias
+
+Unit: TypeAlias = Literal["nats", "bits", "log10"]
 
 NATS_PER_BIT = math.log(2.0)
 NATS_PER_LOG10 = math.log(10.0)
-UNITS = {"nats": 1.0, "bits": NATS_PER_BIT, "log10": NATS_PER_LOG10}
+UNITS: dict[str, float] = {"nats": 1.0, "bits": NATS_PER_BIT, "log10": NATS_PER_LOG10}
 
 
 def perplexity(total_log_prob: float, num_tokens: int) -> float:

@@ -9,6 +9,7 @@ import typer
 
 import charlm
 from charlm.cli import errors
+from charlm.cli.command import Commands, ruled
 from charlm.cli.commands import (
     classify,
     compare,
@@ -29,8 +30,8 @@ from charlm.errors import CharlmError, UsageError, did_you_mean
 
 app = typer.Typer(
     name="charlm",
+    cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -54,7 +55,7 @@ def charlm_cli(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Train a recurrent language model on your own text, sample from it, score with it.
+    """Train recurrent language models on your own text, sample from them, score with them.
 
     \b
     charlm train corpus.txt
@@ -64,30 +65,30 @@ def charlm_cli(
     errors.debug = debug
 
 
-app.command("train", cls=errors.ruled(train.RULES, {"--demo": train.DEMO}))(train.train_cli)
-app.command("sample", cls=errors.ruled(sample.RULES))(sample.sample_cli)
-app.command("score", cls=errors.ruled(score.RULES))(score.score_cli)
-app.command("evaluate", cls=errors.ruled(evaluate.RULES))(evaluate.evaluate_cli)
-app.command("compare", cls=errors.ruled(()))(compare.compare_cli)
-app.command("classify", cls=errors.ruled(classify.RULES))(classify.classify_cli)
-app.command("novelty", cls=errors.ruled(novelty.RULES))(novelty.novelty_cli)
-app.command("fill", cls=errors.ruled(fill.RULES))(fill.fill_cli)
-app.command("next", cls=errors.ruled(next_command.RULES))(next_command.next_cli)
-app.command("tag", cls=errors.ruled(tag.RULES))(tag.tag_cli)
-app.command("tokenize", cls=errors.ruled(()))(tokenize.tokenize_cli)
-app.command("info", cls=errors.ruled(info.RULES))(info.info_cli)
-app.command("list", cls=errors.ruled(()))(info.list_cli)
-app.command("rm", cls=errors.ruled(()))(rm.rm_cli)
+app.command("train", cls=ruled(train.RULES, {"--demo": train.DEMO}))(train.train_cli)
+app.command("sample", cls=ruled(sample.RULES))(sample.sample_cli)
+app.command("score", cls=ruled(score.RULES))(score.score_cli)
+app.command("evaluate", cls=ruled(evaluate.RULES))(evaluate.evaluate_cli)
+app.command("compare", cls=ruled(()))(compare.compare_cli)
+app.command("classify", cls=ruled(classify.RULES))(classify.classify_cli)
+app.command("novelty", cls=ruled(novelty.RULES))(novelty.novelty_cli)
+app.command("fill", cls=ruled(fill.RULES))(fill.fill_cli)
+app.command("next", cls=ruled(next_command.RULES))(next_command.next_cli)
+app.command("tag", cls=ruled(tag.RULES))(tag.tag_cli)
+app.command("tokenize", cls=ruled(()))(tokenize.tokenize_cli)
+app.command("info", cls=ruled(info.RULES))(info.info_cli)
+app.command("list", cls=ruled(()))(info.list_cli)
+app.command("rm", cls=ruled(()))(rm.rm_cli)
 
 
-@app.command("help", cls=errors.ruled(()))
+@app.command("help", cls=ruled(()))
 def help_cli(
     context: typer.Context,
     command: Annotated[
-        str | None, typer.Argument(help="The command.  [default: all of them]", show_default=False)
+        str | None, typer.Argument(help="Name of a command.  [default: all]", show_default=False)
     ] = None,
 ) -> None:
-    """Show what a command does and its options, as --help does.
+    """Show the help of a command.
 
     \b
     charlm help train

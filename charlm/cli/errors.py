@@ -10,19 +10,14 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-import typer
-import typer.core
-
-from charlm.cli.input.arguments import as_text
-from charlm.cli.input.option_rules import Rules, check
 from charlm.cli.options import option_of
 from charlm.cli.output.terminal import safe_text, say_lines
 from charlm.cli.signals import amid_import, end, numbers
-from charlm.errors import CharlmError, FieldError, UsageError, did_you_mean, must_be_one_of
+from charlm.errors import CharlmError, FieldError, did_you_mean, must_be_one_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -125,44 +120,10 @@ def guarded(function: Callable[P, R]) -> Callable[P, R]:
     return command
 
 
-def ruled(rules: Rules, unsaid: Mapping[str, str] | None = None) -> type[typer.core.TyperCommand]:
-    """What a command is: its options keep to the rules, and its errors end in a line.
-
-    ``unsaid`` are options whose value may be left out, each with what then stands for it.
-    """
-
-    class Command(typer.core.TyperCommand):
-        """A command of charlm's."""
-
-        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            """Put in what was left unsaid, and parse."""
-            said = list(_said(args, unsaid or {}))
-            _refuse_dashed_texts(ctx, said)
-            _refuse_repeated(self.make_parser(ctx).parse_args(list(said))[2])
-            return super().parse_args(ctx, said)
-
-        @guarded
-        def invoke(self, ctx: Any) -> Any:
-            """Look at what was given, then do the work."""
-            check(ctx, rules)
-            ctx.params = as_text(ctx.params)
-            return super().invoke(ctx)
-
-    return Command
-
-
-def _said(arguments: list[str], unsaid: Mapping[str, str]) -> Iterator[str]:
-    """The arguments with the values that were left out, before another option or the end."""
-    for argument, following in zip(arguments, (*arguments[1:], "--"), strict=False):
-        yield argument
-        if argument in unsaid and following.startswith("-"):
-            yield unsaid[argument]
-
-
 _TEXTS = ("text", "texts", "prefix")  # arguments that are no names of files
 
 
-def _takes(command: Any) -> str | None:
+def takes(command: Any) -> str | None:
     """What a command's argument is, a text or a file; None where it has none."""
     names = [one.name for one in command.params if one.param_type_name == "argument"]
     if not names:
@@ -170,43 +131,8 @@ def _takes(command: Any) -> str | None:
     return "a text" if any(name in _TEXTS for name in names) else "a file"
 
 
-def _refuse_repeated(given: Sequence[Any]) -> None:
-    """Raise UsageError if an option with one value is among what was given more than once."""
-    seen = set()
-    for parameter in given:
-        single = parameter.param_type_name == "option" and not parameter.multiple
-        if single and not parameter.is_flag and parameter.name in seen:
-            raise UsageError(f"{parameter.opts[0]} takes one value: give it once.")
-        seen.add(parameter.name)
-
-
-def _refuse_dashed_texts(context: Any, arguments: list[str]) -> None:
-    """Raise UsageError if a text stands where it would be read as an option, or as several.
-
-    It is told by its white space, which names of options have none of.
-    """
-    if _takes(context.command) != "a text":
-        return
-    valued = {
-        name
-        for option in context.command.params
-        if option.param_type_name == "option" and not option.is_flag
-        for name in option.opts
-    }
-    left = iter(arguments)
-    for argument in left:
-        if argument == "--":
-            return
-        if argument in valued:
-            next(left, None)
-        elif argument.startswith("-") and re.search(r"^[^=]*\s|^-[^-].*\s", argument, re.DOTALL):
-            raise UsageError(
-                f"{argument!r} begins as an option does. "
-                f"{_behind_dashes(context.command_path, 'a text', argument)}."
-            )
-
-
-def _behind_dashes(command: str, what: str, argument: str) -> str:
+def behind_dashes(command: str, what: str, argument: str) -> str:
+    """What to type for an argument that begins as an option does."""
     return f"If it is {what}, put it behind --: {command} -- {shlex.quote(argument)}"
 
 
@@ -242,9 +168,9 @@ def _what_is_wrong(error: Any) -> str:
     option = getattr(error, "option_name", None)
     if option is not None and hasattr(error, "possibilities"):
         meant = did_you_mean(option, error.possibilities or ())
-        if not meant and error.ctx is not None and (what := _takes(error.ctx.command)) is not None:
+        if not meant and error.ctx is not None and (what := takes(error.ctx.command)) is not None:
             given = next((one for one in sys.argv[1:] if one.startswith(option)), option)
-            meant = f" {_behind_dashes(error.ctx.command_path, what, given)}"
+            meant = f" {behind_dashes(error.ctx.command_path, what, given)}"
         return f"there is no option {option}.{meant}"
     if (
         command := re.fullmatch(r"No such command '(.*?)'.*", error.message, re.DOTALL)

@@ -2,44 +2,42 @@
 
 import os
 import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
-from charlm.config import RUNS, SPLITS
-from charlm.errors import UsageError, must_be_one_of
-from charlm.metrics import UNITS
+from charlm.cli.input.run_names import completed
+from charlm.config import RUNS, Split
+from charlm.metrics import Unit as UnitName
 from charlm.training.request import CONFIG_FIELDS
 
-
-def one_of(option: str, *choices: str) -> Callable[[str | None], str | None]:
-    """A callback of an option: the choice that was meant, in whatever case it was written.
-
-    The callback raises UsageError for anything else.
-    """
-    by_lower = {choice.lower(): choice for choice in choices}
-
-    def chosen(value: str | None) -> str | None:
-        if value is None:
-            return None
-        if value.lower() not in by_lower:
-            raise UsageError(f"{option} {must_be_one_of(choices, value)}")
-        return by_lower[value.lower()]
-
-    return chosen
-
+# Headings of the help; what has none stands under Options.
+MODEL, INPUT, OUTPUT = "Model", "Input", "Output"
 
 # The model
+
+
+def _runs(heading: str) -> Any:
+    return typer.Option(
+        "--runs",
+        envvar="CHARLM_RUNS",
+        metavar="DIR",
+        help="Directory of runs.",
+        rich_help_panel=heading,
+    )
+
 
 Model = Annotated[
     str | None,
     typer.Option(
         "--model",
         "-m",
-        help="A run's name, or a path.  [default: the newest finished run]",
+        metavar="NAME",
+        help="Name of a run, or a path.  [default: the newest finished run]",
+        autocompletion=completed,
+        rich_help_panel=MODEL,
     ),
 ]
 Models = Annotated[
@@ -47,29 +45,47 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="A run's name, or a path; several are mixed.  [default: the newest finished run]",
+        metavar="NAME",
+        help="Name of a run, or a path; several are mixed.  [default: the newest finished run]",
+        autocompletion=completed,
+        rich_help_panel=MODEL,
     ),
 ]
-Runs = Annotated[
-    Path,
-    typer.Option("--runs", envvar="CHARLM_RUNS", metavar="DIR", help="The directory of runs."),
-]
+Runs = Annotated[Path, _runs(MODEL)]
+RunsToWrite = Annotated[Path, _runs("Run")]
 Weights = Annotated[
     str | None,
-    typer.Option(help="Of several models, such as 0.7,0.3.  [default: equal]"),
+    typer.Option(
+        help="Weights of several models, such as 0.7,0.3.  [default: equal]",
+        rich_help_panel=MODEL,
+    ),
 ]
 Tune = Annotated[
-    Path | None, typer.Option(help="Mix as suits this text best, which none was trained on.")
+    Path | None,
+    typer.Option(help="Fit mixture weights to this held-out file.", rich_help_panel=MODEL),
 ]
 Alone = Annotated[
-    bool, typer.Option("--alone", help="The network without its n-grams and its cache.")
+    bool,
+    typer.Option(
+        "--alone",
+        help="Use the network without its n-grams and its cache.",
+        rich_help_panel=MODEL,
+    ),
 ]
 Label = Annotated[
     str | None,
-    typer.Option(help="Of a model with labels, this one.  [default: all, by their share]"),
+    typer.Option(
+        help="Condition on this label.  [default: all labels, by their share]",
+        rich_help_panel=MODEL,
+    ),
 ]
 Closed = Annotated[
-    bool, typer.Option("--closed", help="<UNK> as one symbol, its spelling left out.")
+    bool,
+    typer.Option(
+        "--closed",
+        help="Score <UNK> as one symbol, without its spelling.",
+        rich_help_panel=MODEL,
+    ),
 ]
 
 
@@ -91,46 +107,81 @@ def _runs_option(root: Path) -> str:
 # The form of results
 
 Unit = Annotated[
-    str,
+    UnitName,
+    typer.Option(help="Unit of log-probabilities.", case_sensitive=False, rich_help_panel=OUTPUT),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON Lines, full precision.", rich_help_panel=OUTPUT),
+]
+JsonObject = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object, full precision.", rich_help_panel=OUTPUT),
+]
+Tsv = Annotated[
+    bool,
     typer.Option(
-        help="Of log-probabilities: nats, bits or log10.", callback=one_of("--unit", *UNITS)
+        "--tsv", help="Print tab-separated values, full precision.", rich_help_panel=OUTPUT
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON Lines, full precision.")]
-Tsv = Annotated[bool, typer.Option("--tsv", help="Tab-separated, full precision.")]
 
 # Files
 
-FileEncoding = Annotated[str, typer.Option(help="Of the file.")]
-FilesEncoding = Annotated[str, typer.Option(help="Of the files.")]
+Encoding = Annotated[str, typer.Option(help="Encoding of the text.", rich_help_panel=INPUT)]
 Errors = Annotated[
-    str,
+    Literal["strict", "replace", "surrogateescape"],
     typer.Option(
-        help="What to do with bytes that are no text: strict or replace.",
-        callback=one_of("--errors", "strict", "replace", "surrogateescape"),
+        help="What to do with bytes that cannot be decoded.",
+        case_sensitive=False,
+        rich_help_panel=INPUT,
     ),
 ]
 TextColumn = Annotated[
     str | None,
     typer.Option(
-        help="The column that is the text, its number or name.  [default: the other one of two]"
+        help="Column of the text, by number or name.  [default: the other one of two]",
+        rich_help_panel=INPUT,
     ),
 ]
 TextField = Annotated[
     str | None,
-    typer.Option(help="The field that is the text, doc.text inside another.  [default: text]"),
+    typer.Option(
+        help="Field of the text; doc.text is a field inside another.  [default: text]",
+        rich_help_panel=INPUT,
+    ),
 ]
 
 SplitOn = Annotated[
-    str | None,
+    Split | None,
     typer.Option(
-        help="A text of a file is a line, paragraph or file.  [default: line]",
-        callback=one_of("--split-on", *SPLITS),
+        help="What one text of a file is.  [default: line]",
+        case_sensitive=False,
+        rich_help_panel=INPUT,
+    ),
+]
+SplitAsTrained = Annotated[
+    Split | None,
+    typer.Option(
+        help="What one sequence of a file is.  [default: as in training]",
+        case_sensitive=False,
+        rich_help_panel=INPUT,
     ),
 ]
 Null = Annotated[
     bool,
-    typer.Option("--null", "-0", help="A NUL ends each text of a file: of charlm sample -0."),
+    typer.Option(
+        "--null",
+        "-0",
+        help="A NUL ends each text of a file, as charlm sample -0 writes it.",
+        rich_help_panel=INPUT,
+    ),
+]
+Labelled = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the true label stands: file, directory, column:2, column:kind or field:kind.",
+        rich_help_panel=INPUT,
+    ),
 ]
 
 # Tokens with tags
@@ -138,40 +189,61 @@ Null = Annotated[
 TokenColumn = Annotated[
     str | None,
     typer.Option(
-        help="The column of tokens, its number or its name in CoNLL-U.  [default: the first, or "
-        "form]"
+        help="Column of the tokens, by number or by its name in CoNLL-U.  [default: first, or "
+        "form]",
+        rich_help_panel=INPUT,
     ),
 ]
 TagColumn = Annotated[
     str | None,
     typer.Option(
-        help="The column of tags, its number or its name in CoNLL-U.  [default: the last, or upos]"
+        help="Column of the tags, by number or by its name in CoNLL-U.  [default: last, or upos]",
+        rich_help_panel=INPUT,
     ),
 ]
 
-# Lines that hold texts (records.py)
+# Lines that hold texts (input/records.py)
 
 Jsonl = Annotated[
-    bool, typer.Option("--jsonl", help="Lines are JSON objects; results go in as fields.")
+    bool,
+    typer.Option(
+        "--jsonl",
+        help="Read JSON objects, one per line; results are added as fields.",
+        rich_help_panel=INPUT,
+    ),
 ]
 Field = Annotated[
-    str, typer.Option(help="The field that is the text, with --jsonl; doc.text inside another.")
+    str,
+    typer.Option(
+        help="Field of the text, with --jsonl; doc.text is a field inside another.",
+        rich_help_panel=INPUT,
+    ),
 ]
 Column = Annotated[
-    str | None, typer.Option(help="Lines are columns between tabs: the text's number or name.")
+    str | None,
+    typer.Option(
+        help="Read tab-separated lines: column of the text, by number or name.",
+        rich_help_panel=INPUT,
+    ),
 ]
 Csv = Annotated[
     bool,
-    typer.Option("--csv", help="Columns stand between commas or semicolons, as in a .csv file."),
-]
-Header = Annotated[bool, typer.Option("--header", help="The first line names the columns.")]
-Prefix = Annotated[str, typer.Option(help="In front of the names of results.")]
-OnError = Annotated[
-    str,
     typer.Option(
-        help="What becomes of broken lines: stop, keep or drop.",
-        callback=one_of("--on-error", "stop", "keep", "drop"),
+        "--csv",
+        help="Columns are separated by commas or semicolons, as in a .csv file.",
+        rich_help_panel=INPUT,
     ),
+]
+Header = Annotated[
+    bool,
+    typer.Option("--header", help="The first line names the columns.", rich_help_panel=INPUT),
+]
+Prefix = Annotated[
+    str, typer.Option(help="Prefix for the names of results.", rich_help_panel=OUTPUT)
+]
+OnError = Annotated[
+    Literal["stop", "keep", "drop"],
+    typer.Option(help="What to do with broken lines.", case_sensitive=False, rich_help_panel=INPUT),
 ]
 
 # Rules that several commands have (rules.py)

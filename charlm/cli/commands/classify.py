@@ -71,47 +71,51 @@ RULES: Rules = (
 
 def classify_cli(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="The texts.", show_default=False)
+        list[str] | None, typer.Argument(help="Texts to classify.", show_default=False)
     ] = None,
     file: Annotated[
         list[str] | None,
-        typer.Option("--file", "-f", help="Classify each line of a file; - is stdin."),
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="Classify each line of this file; - is standard input.",
+            rich_help_panel=options.INPUT,
+        ),
     ] = None,
     split_on: options.SplitOn = None,
     null: options.Null = False,
-    model: options.Model = None,
-    root: options.Runs = RUNS,
-    alone: options.Alone = False,
-    top: Annotated[
-        int | None,
-        typer.Option(min=1, help=f"Labels of each text.  [default: {_TOP}, of lines 1]"),
-    ] = None,
-    labelled: Annotated[
-        str | None,
-        typer.Option(
-            help="The files say the labels: file, directory, column:N, column:NAME or field:NAME. "
-            "Tell how many are right."
-        ),
-    ] = None,
+    labelled: options.Labelled = None,
     text_column: options.TextColumn = None,
     text_field: options.TextField = None,
-    json: options.Json = False,
-    tsv: options.Tsv = False,
     jsonl: options.Jsonl = False,
     field: options.Field = "text",
     column: options.Column = None,
     csv: options.Csv = False,
     header: options.Header = False,
-    prefix: options.Prefix = "",
     on_error: options.OnError = "stop",
-    encoding: options.FilesEncoding = "utf-8",
+    encoding: options.Encoding = "utf-8",
     errors: options.Errors = "strict",
+    model: options.Model = None,
+    root: options.Runs = RUNS,
+    alone: options.Alone = False,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Number of labels to print per text.  [default: {_TOP}; 1 for lines]",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    json: options.Json = False,
+    tsv: options.Tsv = False,
+    prefix: options.Prefix = "",
 ) -> None:
-    """Which label texts have, by a model that was trained with labels.
+    """Predict the label of each text.
 
-    By Bayes' rule from the probability of a text given each label, as sure as the text held out in
-    training showed that it may be. With --labelled the labels are known, and the figures are
-    those of the model.
+    A language model trained with labels answers by Bayes' rule from the probability of the text
+    given each label, calibrated on held-out text. With --labelled the labels are known, and the
+    accuracy is measured.
 
     \b
     charlm classify --model names "Kovalenko" "Takahashi"

@@ -7,6 +7,7 @@ import typer
 from charlm.cli import options
 from charlm.cli.input.beginning import documents_of
 from charlm.cli.input.model import together
+from charlm.cli.input.run_names import completed
 from charlm.cli.output.terminal import cut, out, out_json, safe_text, say, say_loading
 from charlm.config import RUNS
 from charlm.errors import CharlmError, UsageError
@@ -18,36 +19,45 @@ _COLUMNS = 80
 
 
 def compare_cli(
-    one: Annotated[str, typer.Argument(help="A model: a run's name, or a path.", metavar="A")],
-    other: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
+    one: Annotated[
+        str,
+        typer.Argument(
+            help="First model: name of a run, or a path.", metavar="A", autocompletion=completed
+        ),
+    ],
+    other: Annotated[
+        str, typer.Argument(help="Second model.", metavar="B", autocompletion=completed)
+    ],
     files: Annotated[
-        list[str], typer.Argument(help="Files, packed ones too, directories; - is stdin.")
+        list[str],
+        typer.Argument(help="Text files, directories of them, .gz files, or - for standard input."),
     ],
     show: Annotated[
-        int, typer.Option(min=0, help="How many of the sequences that differ most are shown.")
+        int, typer.Option(min=0, help="Number of sequences to show: those that differ most.")
     ] = 3,
     fail_above: Annotated[
         float | None,
         typer.Option(
-            help="End with 1 if on these files B needs more bits per character than A by more "
-            "than this, be it chance or not."
+            help="Exit with 1 if B needs more bits per character than A by more than this, even "
+            "if by chance."
         ),
     ] = None,
-    closed: options.Closed = False,
     resamples: Annotated[
-        int, typer.Option(min=1, help="How often the text is drawn anew for the interval.")
+        int, typer.Option(min=1, help="Number of bootstrap resamples for the interval.")
     ] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
-    root: options.Runs = RUNS,
-    encoding: options.FilesEncoding = "utf-8",
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    encoding: options.Encoding = "utf-8",
     errors: options.Errors = "strict",
-    json: options.Json = False,
+    root: options.Runs = RUNS,
+    closed: options.Closed = False,
+    json: options.JsonObject = False,
 ) -> None:
-    """Which of two models predicts a text better, and whether that is more than chance.
+    """Compare how well two models predict a text.
 
-    They may be of different levels: bits per character are compared, unknown words and
-    characters spelled out. Where one model would pay for what the other does not tell apart
-    (case, spacing, blank lines) they are refused. The files are held in memory.
+    The difference has a confidence interval. Models of different levels are compared by bits per
+    character, unknown words and characters spelled out. If one model would pay for what the other
+    does not tell apart (case, spacing, blank lines), they are refused. The files are held in
+    memory.
 
     \b
     charlm compare words chars held-out.txt

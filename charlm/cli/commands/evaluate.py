@@ -5,7 +5,7 @@ import itertools
 import operator
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ from charlm.cli.output.meter import Meter
 from charlm.cli.output.metrics_block import fields, finite, kenlm, learned, table
 from charlm.cli.output.pseudo_names import pseudo_named
 from charlm.cli.output.terminal import cut, out, out_json, safe_text, say, say_loading
-from charlm.config import RUNS, SPLITS
+from charlm.config import RUNS
 from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
@@ -52,16 +52,28 @@ RULES: Rules = (
 def evaluate_cli(
     files: Annotated[
         list[str] | None,
-        typer.Argument(help="Files, packed ones too, directories; - is stdin.", show_default=False),
-    ] = None,
-    split_on: Annotated[
-        str | None,
-        typer.Option(
-            help="A sequence is a line, paragraph or file.  [default: as in training]",
-            callback=options.one_of("--split-on", *SPLITS),
+        typer.Argument(
+            help="Text files, directories of them, .gz files, or - for standard input.",
+            show_default=False,
         ),
     ] = None,
-    encoding: options.FilesEncoding = "utf-8",
+    dynamic: Annotated[
+        bool,
+        typer.Option("--dynamic", help="Also evaluate the model as it learns from what it reads."),
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Step size of --dynamic.  [default: 0.15 for characters, else 0.4]"),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check that the model's probabilities sum to 1.")
+    ] = False,
+    split_on: options.SplitAsTrained = None,
+    labelled: options.Labelled = None,
+    text_column: options.TextColumn = None,
+    text_field: options.TextField = None,
+    header: options.Header = False,
+    encoding: options.Encoding = "utf-8",
     errors: options.Errors = "strict",
     model: options.Models = None,
     root: options.Runs = RUNS,
@@ -69,42 +81,24 @@ def evaluate_cli(
     tune: options.Tune = None,
     alone: options.Alone = False,
     label: options.Label = None,
-    labelled: Annotated[
-        str | None,
-        typer.Option(
-            help="Each sequence by its own label, which the files say: file, directory, column:N, "
-            "column:NAME or field:NAME."
-        ),
-    ] = None,
-    text_column: options.TextColumn = None,
-    text_field: options.TextField = None,
-    header: options.Header = False,
-    unit: options.Unit = "nats",
     closed: options.Closed = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object, full precision.")] = False,
+    unit: options.Unit = "nats",
+    json: options.JsonObject = False,
     form: Annotated[
-        str,
+        Literal["table", "json", "kenlm"],
         typer.Option(
             "--format",
-            help="table, json, or the four lines of kenlm's query.",
-            callback=options.one_of("--format", "table", "json", "kenlm"),
+            help="Format of the figures; kenlm prints the four lines of KenLM's query.",
+            case_sensitive=False,
+            rich_help_panel=options.OUTPUT,
         ),
     ] = "table",
-    dynamic: Annotated[
-        bool, typer.Option("--dynamic", help="Also as a model that learns from what it reads.")
-    ] = False,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Its step size.  [default: 0.15 for characters, else 0.4]"),
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Whether the model's probabilities add up to 1.")
-    ] = False,
 ) -> None:
-    """How well a model predicts a text: perplexities, bits per character, what is unknown.
+    """Measure how well a model predicts a text.
 
-    Several files give one block of figures over all of them. With --check the model's own
-    arithmetic is tested, on the files or on a text that it draws.
+    Prints perplexities, bits per character, and the share of unknown tokens. Several files give
+    one block of figures over all of them. --check tests the model's own arithmetic, on the files
+    or on a text that it draws.
 
     \b
     charlm evaluate sentences.txt
@@ -118,7 +112,7 @@ def evaluate_cli(
     if not files and not check:
         raise UsageError("give a file to evaluate on: charlm evaluate FILE")
     loaded = load_models(model, root, weights, tune, alone=alone, label=label)
-    split_on = split_on or loaded.checkpoint.split_on
+    split: str = split_on or loaded.checkpoint.split_on
     pseudo = loaded.config.bidirectional
     if pseudo and (check or dynamic or form == "kenlm"):
         raise UsageError(
@@ -126,7 +120,7 @@ def evaluate_cli(
             "about probabilities of texts read from left to right. Leave them out."
         )
     if check:
-        _check(loaded, files or [], split_on, encoding, errors, as_json=form == "json")
+        _check(loaded, files or [], split, encoding, errors, as_json=form == "json")
         return
     files = files or []
     if labelled is not None:
@@ -135,19 +129,19 @@ def evaluate_cli(
         source = LabelSource.parse(
             labelled, text_column=text_column, text_field=text_field, header=header
         )
-        of_files = split_on if source.is_of_files else None
-        found, split_on = labelled_of(files, source, of_files, encoding, errors)
+        of_files = split if source.is_of_files else None
+        found, split = labelled_of(files, source, of_files, encoding, errors)
         say_loading()
         summary, learning = _of_labels(loaded, found, closed), None
-        _write(loaded, files, split_on, form, unit, rate, summary, learning)
+        _write(loaded, files, split, form, unit, rate, summary, learning)
         return
-    pieces = sequences_of(files, split_on, encoding, errors)
+    pieces = sequences_of(files, split, encoding, errors)
     if dynamic:
         from charlm.engines.dynamic import RATES
 
         rate = RATES[loaded.tokenizer.level] if rate is None else rate
     summary, learning = _summaries(loaded, files, pieces, closed, rate)
-    _write(loaded, files, split_on, form, unit, rate, summary, learning)
+    _write(loaded, files, split, form, unit, rate, summary, learning)
 
 
 def _write(

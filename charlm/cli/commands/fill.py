@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -43,35 +43,39 @@ def fill_cli(
     texts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Texts with gaps: [?] is one token, [?5] five; \\[?] is no gap.",
+            help="Texts with gaps: [?] is one token, [?5] is five; \\[?] is plain text.",
             show_default=False,
         ),
     ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of fillings to print per text.")] = _TOP,
+    unk: Annotated[
+        Literal["resample", "keep"],
+        typer.Option(help="Leave out <UNK>, or keep it as U+FFFD.", case_sensitive=False),
+    ] = "resample",
     file: Annotated[
-        str | None, typer.Option("--file", "-f", help="Fill each line of a file; - is stdin.")
+        str | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="Fill each line of this file; - is standard input.",
+            rich_help_panel=options.INPUT,
+        ),
     ] = None,
     split_on: options.SplitOn = None,
     null: options.Null = False,
-    top: Annotated[int, typer.Option(min=1, help="How many ways to fill a text.")] = _TOP,
-    unk: Annotated[
-        str,
-        typer.Option(
-            help="<UNK>: resample leaves it out, keep shows it, as U+FFFD.",
-            callback=options.one_of("--unk", "resample", "keep"),
-        ),
-    ] = "resample",
+    encoding: options.Encoding = "utf-8",
+    errors: options.Errors = "strict",
     model: options.Model = None,
     root: options.Runs = RUNS,
     unit: options.Unit = "nats",
     json: options.Json = False,
     tsv: options.Tsv = False,
-    encoding: options.FileEncoding = "utf-8",
-    errors: options.Errors = "strict",
 ) -> None:
-    """What may stand in the gaps of a text, by a model trained with --bidirectional.
+    """Fill the gaps of a text.
 
-    A gap is [?], of several tokens [?5]: characters, words or subwords, as the model has them.
-    A backslash makes it plain text.
+    The model is a cloze model (charlm train --task cloze). A gap is [?], or [?5] for several
+    tokens: characters, words or subwords, by the model's level. A backslash makes it plain text.
 
     \b
     charlm fill --model gaps "The apple and [?] salad"

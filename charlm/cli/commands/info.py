@@ -10,6 +10,7 @@ import typer
 from charlm.cli import options
 from charlm.cli.head_info import show_head, show_rows
 from charlm.cli.input.option_rules import OneOf, Rules
+from charlm.cli.input.run_names import completed
 from charlm.cli.output import held_out
 from charlm.cli.output.terminal import out, out_json, safe_text, say
 from charlm.config import RUNS
@@ -27,14 +28,16 @@ def info_cli(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A run's name, or a path.  [default: the newest finished run]", show_default=False
+            help="Name of a run, or a path.  [default: the newest finished run]",
+            show_default=False,
+            autocompletion=completed,
         ),
     ] = None,
     model: options.Model = None,
     root: options.Runs = RUNS,
-    json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    json: options.JsonObject = False,
 ) -> None:
-    """What a model is and how it was trained.
+    """Describe a model and how it was trained.
 
     \b
     charlm info poems
@@ -127,11 +130,12 @@ def _partner(partner: "Partner") -> str:
 
 def list_cli(
     root: options.Runs = RUNS,
-    json: Annotated[bool, typer.Option("--json", help="JSON Lines.")] = False,
+    json: options.Json = False,
 ) -> None:
-    """The models that there are, the newest first.
+    """List all models, newest first.
 
-    The loss is that of what was held out, in nats per token (per label of a classifier or tagger).
+    The loss is measured on held-out text, in nats per token (per label for classifiers and
+    taggers).
 
     \b
     charlm list

@@ -34,15 +34,23 @@ _LEAST_PERCENT = 0.01  # what is less is written as a power of ten
 def next_cli(
     prefix: Annotated[
         str | None,
-        typer.Argument(help="What stands before; - is stdin.  [default: nothing]"),
-    ] = None,
-    file: Annotated[
-        str | None, typer.Option("--file", "-f", help="A file that holds it; - is stdin.")
+        typer.Argument(help="Text in front; - is standard input.  [default: empty]"),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(min=0, help=f"How many; 0 is all.  [default: {_TOP}]")
+        int | None,
+        typer.Option(min=0, help=f"Number of tokens to print; 0 is all.  [default: {_TOP}]"),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every token there is.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Print all tokens.")] = False,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="File that holds the text in front; - is standard input.",
+            rich_help_panel=options.INPUT,
+        ),
+    ] = None,
     model: options.Models = None,
     root: options.Runs = RUNS,
     weights: options.Weights = None,
@@ -53,7 +61,7 @@ def next_cli(
     json: options.Json = False,
     tsv: options.Tsv = False,
 ) -> None:
-    """The tokens likeliest to come next.
+    """Print the most likely next tokens.
 
     \b
     charlm next "The apple and p"

@@ -11,7 +11,7 @@ from charlm.cli.input.model import load_model
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.cli.input.records import JsonLines, PlainLines, read
 from charlm.cli.output.terminal import cut, out, out_json, safe_text, say
-from charlm.config import RUNS, SPLITS
+from charlm.config import RUNS
 from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
@@ -42,50 +42,63 @@ RULES: Rules = (
 
 def novelty_cli(
     files: Annotated[
-        list[str], typer.Argument(help="Files of samples; - is stdin.", metavar="SAMPLES")
+        list[str],
+        typer.Argument(help="Files of samples, or - for standard input.", metavar="SAMPLES"),
     ],
-    model: options.Model = None,
-    root: options.Runs = RUNS,
-    against: Annotated[
-        list[str] | None,
-        typer.Option(help="Compare with this file instead of the model's training text; repeat."),
-    ] = None,
-    split_on: Annotated[
-        str | None,
-        typer.Option(
-            help="A sample is a line, paragraph or file.  [default: as in training]",
-            callback=options.one_of("--split-on", *SPLITS),
-        ),
-    ] = None,
-    jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Lines are JSON objects, as of charlm sample --json.")
-    ] = False,
-    field: options.Field = "text",
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="A NUL ends each sample: of charlm sample -0.")
-    ] = False,
-    prompt: Annotated[str, typer.Option(help="How samples begin: not counted.")] = "",
-    ngrams: Annotated[str, typer.Option(help="The n of n-grams of characters.")] = "3,5,10,20",
-    word_ngrams: Annotated[str, typer.Option(help="The n of n-grams of words.")] = "1,2,3,4",
+    ngrams: Annotated[str, typer.Option(help="Orders of the character n-grams.")] = "3,5,10,20",
+    word_ngrams: Annotated[str, typer.Option(help="Orders of the word n-grams.")] = "1,2,3,4",
     show: Annotated[
-        int, typer.Option(min=0, help="How many samples are shown, the longest copies first.")
+        int, typer.Option(min=0, help="Number of samples to show, longest copies first.")
     ] = 5,
     fail_above: Annotated[
         float | None,
-        typer.Option(help="End with 1 if more than this share stands in the training text."),
+        typer.Option(help="Exit with 1 if more than this share stands in the training text."),
     ] = None,
-    per_sample: Annotated[
-        bool, typer.Option("--per-sample", help="A JSON object for each sample, in order.")
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compare with this file instead of the training text; may be repeated.",
+            rich_help_panel=options.INPUT,
+        ),
+    ] = None,
+    split_on: options.SplitAsTrained = None,
+    jsonl: Annotated[
+        bool,
+        typer.Option(
+            "--jsonl",
+            help="Read JSON objects, one per line, as charlm sample --json writes them.",
+            rich_help_panel=options.INPUT,
+        ),
     ] = False,
-    json: options.Json = False,
-    encoding: options.FilesEncoding = "utf-8",
+    field: options.Field = "text",
+    null: options.Null = False,
+    prompt: Annotated[
+        str,
+        typer.Option(
+            help="Text that each sample begins with; it is not counted.",
+            rich_help_panel=options.INPUT,
+        ),
+    ] = "",
+    encoding: options.Encoding = "utf-8",
     errors: options.Errors = "strict",
+    model: options.Model = None,
+    root: options.Runs = RUNS,
+    per_sample: Annotated[
+        bool,
+        typer.Option(
+            "--per-sample",
+            help="Print one JSON object per sample, in order.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
+    json: options.JsonObject = False,
 ) -> None:
-    """What of samples is new, and what was copied from the training text.
+    """Measure how much of the samples is copied from training text.
 
-    How many stand in the training text, the longest span that each has copied from it, and the
-    share of n-grams that are new. The index of the training text lies in the run's directory;
-    with --against and without --model, no model is needed.
+    Prints how many samples stand in the training text, the longest copied span of each, and the
+    share of n-grams that are new. The index of the training text is in the run's directory; with
+    --against and without --model no model is needed.
 
     \b
     charlm sample --n 200 | charlm novelty -
@@ -116,17 +129,18 @@ def novelty_cli(
     else:
         samples = documents_of(files, encoding, errors)
     why = None
-    if split_on is None and loaded is not None:
-        split_on, why = loaded.checkpoint.split_on, "as the model's sequences are"
-    elif split_on is None:
-        split_on = split_of(texts) if are_apart else choose_split(one.text for one in samples)
+    split: str | None = split_on
+    if split is None and loaded is not None:
+        split, why = loaded.checkpoint.split_on, "as the model's sequences are"
+    elif split is None:
+        split = split_of(texts) if are_apart else choose_split(one.text for one in samples)
         why = "by the look of the samples"
-    texts += _cut(samples, split_on)
-    _say_cut(len(texts), split_on, why, are_apart=are_apart, against=bool(against))
+    texts += _cut(samples, split)
+    _say_cut(len(texts), split, why, are_apart=are_apart, against=bool(against))
     origins: list[Origin] = []
     if against:
         documents = documents_of(against, encoding, errors)
-        index, known, origins = _index_of(documents, split_on, normalise)
+        index, known, origins = _index_of(documents, split, normalise)
     else:
         assert loaded is not None
         index, known = loaded.index, loaded.checkpoint.known

@@ -6,20 +6,24 @@ from typing import Annotated
 import typer
 
 from charlm.cli import options
+from charlm.cli.input.run_names import completed
 from charlm.cli.output.terminal import safe_text, say
 from charlm.config import RUNS
 from charlm.errors import UsageError
 
 
 def rm_cli(
-    names: Annotated[list[str], typer.Argument(help="Names of runs (charlm list).")],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Names of runs (charlm list).", autocompletion=completed),
+    ],
     root: options.Runs = RUNS,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
 ) -> None:
     """Delete runs, with all their checkpoints.
 
-    On a terminal it asks first. A run in training is refused, and so is a link or a directory that
-    holds anything but a run.
+    On a terminal it asks first. A run in training is refused, and so is a link, or a directory
+    that holds anything but a run.
 
     \b
     charlm rm old --yes

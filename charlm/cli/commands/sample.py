@@ -12,11 +12,10 @@ from charlm.cli.input.beginning import read_beginning
 from charlm.cli.input.model import load_models
 from charlm.cli.input.option_rules import Apart, OneOf, Rules
 from charlm.cli.output.terminal import out, out_json, say, say_lines, say_loading
-from charlm.config import RUNS, UNKNOWN
+from charlm.config import RUNS, SamplingConfig, Unknown
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
-    from charlm.config import SamplingConfig
     from charlm.inference.sample import Sample, Sampler
     from charlm.models.language_model import LanguageModel
 
@@ -32,57 +31,120 @@ RULES: Rules = (
     Apart("--stream", "--batch-size", "a stream is drawn one sequence after another"),
 )
 
+_DRAWING = "Drawing"
+
 
 def sample_cli(
+    n: Annotated[
+        int, typer.Option("--n", "-n", min=1, help="Number of sequences.", rich_help_panel=_DRAWING)
+    ] = 1,
+    max_tokens: Annotated[
+        int,
+        typer.Option(help="Maximum number of tokens per sequence.", rich_help_panel=_DRAWING),
+    ] = 1000,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            "--prime",
+            help="Text that each sequence begins with; - is standard input.",
+            rich_help_panel=_DRAWING,
+        ),
+    ] = None,
+    prompt_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that holds the prompt, newlines included.", rich_help_panel=_DRAWING
+        ),
+    ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            help="Softmax temperature: below 1 more likely tokens, above 1 more varied ones, 0 "
+            "always the most likely.",
+            rich_help_panel=_DRAWING,
+        ),
+    ] = 1.0,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            help="Draw from the k most likely tokens only.  [default: all]",
+            rich_help_panel=_DRAWING,
+        ),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            help="Draw from the most likely tokens that make up this probability only.  [default: "
+            "all]",
+            rich_help_panel=_DRAWING,
+        ),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="End a sequence before this text; may be repeated.", rich_help_panel=_DRAWING
+        ),
+    ] = None,
+    unk: Annotated[
+        Unknown,
+        typer.Option(
+            help="If <UNK> is drawn: draw again, spell a new word, or keep it as U+FFFD.",
+            case_sensitive=False,
+            rich_help_panel=_DRAWING,
+        ),
+    ] = "resample",
+    novel: Annotated[
+        bool,
+        typer.Option(
+            "--novel",
+            help="Draw again what stands in the training text.",
+            rich_help_panel=_DRAWING,
+        ),
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Random seed.  [default: another each time, printed on stderr]",
+            rich_help_panel=_DRAWING,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Number of sequences drawn in parallel.", rich_help_panel=_DRAWING
+        ),
+    ] = 256,
     model: options.Models = None,
     root: options.Runs = RUNS,
     weights: options.Weights = None,
     tune: options.Tune = None,
     alone: options.Alone = False,
     label: options.Label = None,
-    n: Annotated[
-        int, typer.Option("--n", "-n", min=1, help="How many sequences: 200 means 200 of them.")
-    ] = 1,
-    max_tokens: Annotated[int, typer.Option(help="The most tokens of each.")] = 1000,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", "--prime", help="How each begins; - is stdin.")
-    ] = None,
-    prompt_file: Annotated[
-        Path | None, typer.Option(help="A file that holds the prompt, newlines and all.")
-    ] = None,
-    temperature: Annotated[
-        float, typer.Option(help="Below 1 safer, above 1 wilder, 0 always the likeliest.")
-    ] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Only the k likeliest tokens.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Only the likeliest tokens that make up this share.")
-    ] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option(help="End before this text; may be repeated.")
-    ] = None,
-    unk: Annotated[
-        str,
-        typer.Option(
-            help="<UNK>: resample it, spell a new word, or keep it, as U+FFFD.",
-            callback=options.one_of("--unk", *UNKNOWN),
-        ),
-    ] = "resample",
-    novel: Annotated[
-        bool, typer.Option("--novel", help="Draw again what stands in the training text.")
-    ] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="Tell on stderr what is new and what was copied.")
+        bool,
+        typer.Option(
+            "--report",
+            help="Print on stderr how much is new and how much is copied.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = False,
-    stream: Annotated[bool, typer.Option("--stream", help="Write as it is drawn.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="JSON Lines, all that is known.")] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream", help="Print tokens as they are drawn.", rich_help_panel=options.OUTPUT
+        ),
+    ] = False,
+    json: options.Json = False,
     null: Annotated[
-        bool, typer.Option("--null", "-0", help="End each with a NUL, for novelty -0 and score -0.")
+        bool,
+        typer.Option(
+            "--null",
+            "-0",
+            help="End each sequence with a NUL, for novelty -0 and score -0.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="The same seed, the same text.  [default: another each time, told]"),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="How many are drawn side by side.")] = 256,
 ) -> None:
     """Draw new sequences from a model.
 
@@ -96,7 +158,6 @@ def sample_cli(
     charlm sample --model poems --unk spell
     charlm sample --model names --label Russian --n 20
     """
-    from charlm.config import SamplingConfig
     from charlm.inference.sample import fresh_seed
 
     text = read_beginning(prompt, prompt_file, ways="--prompt or --prompt-file")

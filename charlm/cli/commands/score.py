@@ -77,69 +77,122 @@ RULES: Rules = (
     Ordered("--min-bits", "--max-bits"),
 )
 
+_FILTER, _NBEST = "Filter", "N-best lists"
+
 
 def score_cli(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="The texts. Two or more are also ranked.", show_default=False),
+        typer.Argument(help="Texts to score; two or more are also ranked.", show_default=False),
     ] = None,
     file: Annotated[
-        str | None, typer.Option("--file", "-f", help="Score each line of a file; - is stdin.")
+        str | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="Score each line of this file; - is standard input.",
+            rich_help_panel=options.INPUT,
+        ),
     ] = None,
     split_on: options.SplitOn = None,
     null: options.Null = False,
+    context: Annotated[
+        str,
+        typer.Option(
+            help="Text in front of each text; it is not scored.", rich_help_panel=options.INPUT
+        ),
+    ] = "",
+    jsonl: options.Jsonl = False,
+    field: options.Field = "text",
+    column: options.Column = None,
+    csv: options.Csv = False,
+    header: options.Header = False,
+    on_error: options.OnError = "stop",
+    encoding: options.Encoding = "utf-8",
+    errors: options.Errors = "strict",
     model: options.Models = None,
     root: options.Runs = RUNS,
     weights: options.Weights = None,
     tune: options.Tune = None,
     alone: options.Alone = False,
     label: options.Label = None,
-    context: Annotated[
-        str, typer.Option(help="What stands before each text; it is not scored.")
-    ] = "",
+    closed: options.Closed = False,
     unit: options.Unit = "nats",
-    per_token: Annotated[bool, typer.Option("--per-token", help="A line for each token.")] = False,
+    per_token: Annotated[
+        bool,
+        typer.Option("--per-token", help="Per-token surprisal.", rich_help_panel=options.OUTPUT),
+    ] = False,
     words: Annotated[
-        bool, typer.Option("--words", help="A line for each word, its ending made sure of.")
+        bool,
+        typer.Option(
+            "--words",
+            help="Per-word surprisal, corrected for word boundaries.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = False,
     heatmap: Annotated[
-        bool, typer.Option("--heatmap", help="The text itself, coloured by surprisal.")
+        bool,
+        typer.Option(
+            "--heatmap",
+            help="Print the text coloured by surprisal.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = False,
     html: Annotated[
-        Path | None, typer.Option(help="Write the coloured texts to a page for a browser.")
+        Path | None,
+        typer.Option(
+            help="Write the coloured texts to this HTML page.", rich_help_panel=options.OUTPUT
+        ),
     ] = None,
-    closed: options.Closed = False,
     json: options.Json = False,
     tsv: options.Tsv = False,
-    jsonl: options.Jsonl = False,
-    field: options.Field = "text",
-    column: options.Column = None,
-    csv: options.Csv = False,
-    header: options.Header = False,
     prefix: options.Prefix = "",
     min_perplexity: Annotated[
-        float | None, typer.Option(help="Keep texts of so much per token or more.")
+        float | None,
+        typer.Option(
+            help="Keep texts with at least this perplexity per token.", rich_help_panel=_FILTER
+        ),
     ] = None,
-    max_perplexity: Annotated[float | None, typer.Option(help="Or of so much or less.")] = None,
+    max_perplexity: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep texts with at most this perplexity per token.", rich_help_panel=_FILTER
+        ),
+    ] = None,
     min_bits: Annotated[
-        float | None, typer.Option(help="Keep texts of so many bits per character or more.")
+        float | None,
+        typer.Option(
+            help="Keep texts with at least this many bits per character.", rich_help_panel=_FILTER
+        ),
     ] = None,
-    max_bits: Annotated[float | None, typer.Option(help="Or of so many or less.")] = None,
+    max_bits: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep texts with at most this many bits per character.", rich_help_panel=_FILTER
+        ),
+    ] = None,
     invert: Annotated[
-        bool, typer.Option("--invert", "-v", help="Keep the others instead.")
+        bool,
+        typer.Option("--invert", "-v", help="Keep the other texts.", rich_help_panel=_FILTER),
     ] = False,
-    on_error: options.OnError = "stop",
     n_best: Annotated[
-        bool, typer.Option("--nbest", help="Lines are id, text, score: rank those of an id.")
+        bool,
+        typer.Option(
+            "--nbest",
+            help="Read lines of id, text and score; rank the texts of each id.",
+            rich_help_panel=_NBEST,
+        ),
     ] = False,
     best: Annotated[
-        bool, typer.Option("--best", help="Of each id the best line alone, with --nbest.")
+        bool,
+        typer.Option("--best", help="Print the best line of each id only.", rich_help_panel=_NBEST),
     ] = False,
-    weight: Annotated[float, typer.Option(help="Of log P in the total, with --nbest.")] = 1.0,
-    encoding: options.FileEncoding = "utf-8",
-    errors: options.Errors = "strict",
+    weight: Annotated[
+        float, typer.Option(help="Weight of log P in the total.", rich_help_panel=_NBEST)
+    ] = 1.0,
 ) -> None:
-    """The probability of texts, the end of each included.
+    """Score texts: their probability, the end of each included.
 
     \b
     charlm score "The apple and pear salad"

@@ -41,36 +41,34 @@ def tag_cli(
     file: Annotated[
         str | None,
         typer.Argument(
-            help="A token a line, a blank line between sentences; - is stdin.", show_default=False
+            help="One token per line, a blank line after each sentence; - is standard input.",
+            show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="A tagger's name, or a path.  [default: the newest finished one]",
-        ),
-    ] = None,
-    root: options.Runs = RUNS,
     evaluate: Annotated[
         bool,
-        typer.Option("--evaluate", help="The last column has the tags: how many are right?"),
+        typer.Option("--evaluate", help="Measure accuracy: the file has a column of tags."),
     ] = False,
     raw: Annotated[
         bool,
-        typer.Option("--raw", help="Lines are plain sentences: cut them into words first."),
+        typer.Option(
+            "--raw",
+            help="Read plain sentences, one per line, and tokenize them.",
+            rich_help_panel=options.INPUT,
+        ),
     ] = False,
     token_column: options.TokenColumn = None,
     tag_column: options.TagColumn = None,
-    json: options.Json = False,
-    encoding: options.FileEncoding = "utf-8",
+    encoding: options.Encoding = "utf-8",
     errors: options.Errors = "strict",
+    model: options.Model = None,
+    root: options.Runs = RUNS,
+    json: options.Json = False,
 ) -> None:
-    """The tag of each token.
+    """Tag each token.
 
-    What comes out is a line for each line that came in: the token, a tab, its tag. CoNLL-U goes
-    out as it came, with the tags in their column.
+    Prints one line per line of input: the token, a tab, its tag. CoNLL-U is printed as it was
+    read, with the tags in their column.
 
     \b
     charlm tag sentences.conll

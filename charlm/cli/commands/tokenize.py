@@ -11,12 +11,16 @@ from charlm.config import RUNS
 
 
 def tokenize_cli(
-    text: Annotated[str, typer.Argument(help="The text; - is stdin.", show_default=False)],
+    text: Annotated[
+        str, typer.Argument(help="Text to tokenize; - is standard input.", show_default=False)
+    ],
     model: options.Model = None,
     root: options.Runs = RUNS,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    json: options.JsonObject = False,
 ) -> None:
-    """Show the pieces and ids of a text, and what they give when put together again.
+    """Show the tokens and ids of a text.
+
+    The text that they decode to is shown as well.
 
     \b
     charlm tokenize "Cats average 15 hours of sleep a day."

@@ -84,6 +84,7 @@ def seconds(text: str | None) -> float | None:
 @taking(
     GROUPS,
     {
+        "valid": Flag(metavar="FILE"),
         "seconds": Flag("--time", "TIME", seconds),
         "tie_weights": Flag("--tie-weights/--untie-weights"),
     },
@@ -101,7 +102,7 @@ def train_cli(
         typer.Option(
             help="Kind of model.  [default: language-model]",
             case_sensitive=False,
-            rich_help_panel="Kind of model",
+            rich_help_panel="Task",
         ),
     ] = None,
     bidirectional: Annotated[
@@ -109,7 +110,7 @@ def train_cli(
         typer.Option(
             "--bidirectional",
             help="Short for --task cloze: reads both sides of each token, for charlm fill.",
-            rich_help_panel="Kind of model",
+            rich_help_panel="Task",
         ),
     ] = False,
     classifier: Annotated[
@@ -117,7 +118,7 @@ def train_cli(
         typer.Option(
             "--classifier",
             help="Short for --task classifier: predicts the label of a text.",
-            rich_help_panel="Kind of model",
+            rich_help_panel="Task",
         ),
     ] = False,
     tagger: Annotated[
@@ -125,7 +126,7 @@ def train_cli(
         typer.Option(
             "--tagger",
             help="Short for --task tagger: predicts the tag of each token.",
-            rich_help_panel="Kind of model",
+            rich_help_panel="Task",
         ),
     ] = False,
     name: Annotated[
@@ -135,7 +136,7 @@ def train_cli(
             rich_help_panel="Run",
         ),
     ] = None,
-    root: options.Runs = RUNS,
+    root: options.RunsToWrite = RUNS,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Continue an existing run.", rich_help_panel="Run"),
