@@ -3,15 +3,15 @@
 #   make test    install, run the whole test suite; a part of it with T= one path or more, or words:
 #                make test T=tests/inference/test_score.py, make test T="mixture label"
 # More: make fast (all tests but those of the reliability matrix), make reliability, make
-# test-nightly, make lint, make bench, make clean; make audit asks for known vulnerabilities, make
-# hashed installs nothing but files of known hashes (torch apart).
+# test-nightly, make lint, make docs, make bench, make clean; make audit asks for known
+# vulnerabilities, make hashed installs nothing but files of known hashes (torch apart).
 # PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fast reliability test-nightly lint format bench audit hashed lock clean
+.PHONY: demo test fast reliability test-nightly lint format docs bench audit hashed lock clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -66,6 +66,10 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The page of all commands, from their help.
+docs: $(VENV)/.installed
+	$(BIN)/python -m charlm.cli.reference > docs/cli.md
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench

@@ -1,0 +1,43 @@
+"""The help of every command as a page: python -m charlm.cli.reference > docs/cli.md."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from charlm.cli.app import app
+from charlm.cli.output.terminal import out
+
+_WIDTH = 78  # of a terminal of 80 columns
+
+
+def reference() -> str:
+    """The page."""
+    return "\n".join(_lines())
+
+
+def _lines() -> Iterator[str]:
+    group: Any = typer.main.get_command(app)
+    settings = {**group.context_settings, "terminal_width": _WIDTH}
+    context = typer.Context(group, info_name="charlm", **settings)
+    yield "# Commands"
+    yield ""
+    yield "The help of every command. `make docs` writes this page, a test checks it."
+    yield from _section(group.get_help(context))
+    for name, command in group.commands.items():
+        about = typer.Context(command, info_name=name, parent=context)
+        yield ""
+        yield f"## charlm {name}"
+        yield from _section(command.get_help(about))
+    yield ""
+
+
+def _section(told: str) -> Iterator[str]:
+    yield ""
+    yield "```text"
+    yield from map(str.rstrip, told.splitlines())
+    yield "```"
+
+
+if __name__ == "__main__":
+    out(reference())
