@@ -24,7 +24,8 @@ from charlm.cli.commands import (
     tokenize,
     train,
 )
-from charlm.cli.commands import next as next_command  # the module's own name is a builtin's
+from charlm.cli.commands import list as list_command  # the modules' own names are builtins'
+from charlm.cli.commands import next as next_command
 from charlm.cli.output.terminal import out
 from charlm.errors import CharlmError, UsageError, did_you_mean
 
@@ -77,7 +78,7 @@ app.command("next", cls=ruled(next_command.RULES))(next_command.next_cli)
 app.command("tag", cls=ruled(tag.RULES))(tag.tag_cli)
 app.command("tokenize", cls=ruled(()))(tokenize.tokenize_cli)
 app.command("info", cls=ruled(info.RULES))(info.info_cli)
-app.command("list", cls=ruled(()))(info.list_cli)
+app.command("list", cls=ruled(()))(list_command.list_cli)
 app.command("rm", cls=ruled(()))(rm.rm_cli)
 
 
