@@ -138,8 +138,7 @@ def charlm(
     With --classifier it is a head that names the label; without, a conditional model of which
     Bayes' rule makes one.
     """
-    from charlm.models.heads import load_classifier
-    from charlm.models.language_model import load
+    from charlm.models.load import load
 
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "names.tsv"
@@ -153,7 +152,8 @@ def charlm(
             raise SystemExit(done.stdout + done.stderr)
         run = Path(folder) / "checkpoints" / "names"
         if option == "--classifier":
-            found = load_classifier(str(run))
+            found = load(run, task="classifier")
             return np.array(found.names)[found.classify(list(held)).argmax(axis=1)]
-        model = load(run)
+        model = load(run, task="language-model")
+        assert model.labels is not None
         return np.array(model.labels.names)[model.classify(list(held)).argmax(axis=1)]

@@ -16,7 +16,9 @@ from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.equations.language_model import Array
 from charlm.inference.fill import fill
 from charlm.inference.score import ended
-from charlm.models.language_model import LanguageModel, load
+from charlm.models.cloze_model import ClozeModel
+from charlm.models.language_model import LanguageModel
+from charlm.models.load import load
 from charlm.text import corpus
 
 _PLACES = 200
@@ -43,10 +45,10 @@ def main(arguments: list[str]) -> None:
         _figures(name, load(name), valid)
 
 
-def _figures(name: str, lm: LanguageModel, valid: str) -> None:
+def _figures(name: str, lm: LanguageModel | ClozeModel, valid: str) -> None:
     both = lm.config.bidirectional
     ids = ended(lm.tokenizer, [valid])
-    scorer = lm._cloze("torch") if both else lm.engine("torch")
+    scorer = lm.engines.of("torch")
     begun = time.perf_counter()
     log_probs, details = scorer.token_log_probs(ids, details=True)
     seconds = time.perf_counter() - begun
@@ -73,14 +75,16 @@ def _figures(name: str, lm: LanguageModel, valid: str) -> None:
             )
 
 
-def _filled(lm: LanguageModel, valid: str, place: int, length: int, way: str) -> tuple[str, str]:
+def _filled(
+    lm: LanguageModel | ClozeModel, valid: str, place: int, length: int, way: str
+) -> tuple[str, str]:
     """What a model fills into a gap, and what stands there."""
     left, right = valid[place - _CONTEXT : place], valid[place + length :][:_CONTEXT]
     true = valid[place : place + length]
     if way == "left side alone":
         (drawn,) = lm.sample(1, prompt=left, temperature=0, max_tokens=length)
         return drawn.text[len(left) :].ljust(length, "\0"), true
-    cloze = lm._cloze("numpy")
+    cloze = lm.engines.of("numpy")
     if way == "one by one":
         cloze = _Untold(lm.config, lm.checkpoint.weights)
     written = f"{left}[?{length}]{right}"

@@ -17,7 +17,7 @@ from bench import machine
 from charlm.checkpoints.run import Run
 from charlm.counts import interpolation, ngram
 from charlm.counts.interpolation import Partner
-from charlm.models.language_model import load
+from charlm.models.load import load
 from charlm.tokenizers import train_tokenizer
 from charlm.training.request import Request
 from charlm.training.texts.material import text_material
@@ -81,7 +81,7 @@ def _of_run(name: str) -> list[tuple[object, ...]]:
     if held is None:
         raise SystemExit(f"nothing was held out from {name}.")
     ids = held.sequences()
-    network, _ = load(name, alone=True).engine_for(held.num_tokens).token_log_probs(ids)
+    network, _ = load(name, alone=True).engines.for_tokens(held.num_tokens).token_log_probs(ids)
     alone = -network.mean()
     rows: list[tuple[object, ...]] = [(name, "nothing", f"{alone:.4f}", f"{np.exp(alone):.2f}", "")]
     counted, cache = lm.partner.ngram, lm.partner.cache

@@ -151,7 +151,7 @@ def features(tokens: list[str], at: int) -> list[str]:
 
 def charlm(budget: str, train: Sentences, held: list[list[str]]) -> list[list[str]]:
     """A whole `charlm train --tagger` with no other option, then what it says."""
-    from charlm.models.heads import load_tagger
+    from charlm.models.load import load
 
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "capitals.conll"
@@ -168,4 +168,4 @@ def charlm(budget: str, train: Sentences, held: list[list[str]]) -> list[list[st
         done = subprocess.run(command, cwd=folder, env=here, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
-        return load_tagger("capitals", Path(folder) / "checkpoints").tag(held)
+        return load(Path(folder) / "checkpoints" / "capitals", task="tagger").tag(held)

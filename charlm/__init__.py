@@ -1,28 +1,131 @@
 """charlm: train a recurrent language model on your own text, sample from it, score with it.
 
     import charlm
-    lm = charlm.load("checkpoints/run")
+    lm = charlm.train("corpus.txt", level="word", seconds=60)
     lm.score("The apple and pear salad").total_log_prob
     lm.sample(n=5, seed=1)
+    charlm.load("checkpoints/run").evaluate(["The apple and pear salad"]).bits_per_character
 
-Importing the package is light; torch is imported when a model is loaded.
+Importing the package is light: what it offers is imported when it is asked for (PEP 562), and
+torch when a model is trained or a large job is done.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from charlm.errors import CharlmError
-
 if TYPE_CHECKING:
-    from charlm.models.language_model import LanguageModel, load
+    from charlm.checkpoints.run import Saved
+    from charlm.config import HeadConfig, ModelConfig, SamplingConfig, TrainingConfig
+    from charlm.errors import (
+        CharlmError,
+        CheckpointError,
+        DivergedError,
+        FieldError,
+        LockedError,
+        TextError,
+        UsageError,
+    )
+    from charlm.inference.evaluate import Summary
+    from charlm.inference.fill import Filling, Fillings
+    from charlm.inference.labels import Labels
+    from charlm.inference.next_token import NextToken, NextTokens
+    from charlm.inference.pseudo import PseudoScore, PseudoSummary
+    from charlm.inference.sample import Sample
+    from charlm.inference.score import TextScore, TokenScore
+    from charlm.inference.stream import Fragment
+    from charlm.inference.words import WordScore
+    from charlm.models.cloze_model import ClozeModel
+    from charlm.models.heads import Classifier, Tagger
+    from charlm.models.language_model import LanguageModel
+    from charlm.models.load import load
+    from charlm.models.mixtures import SequenceMixture, TokenMixture, mix
+    from charlm.novelty.measure import Novelty
+    from charlm.training.resume import ChangedError
+    from charlm.training.task import Event, RolledBack, Step, Validated
+    from charlm.training.train import resume, train
 
 __version__ = "0.1.0"
-__all__ = ["CharlmError", "LanguageModel", "__version__", "load"]
+
+_FOUND_IN = {
+    "training.train": ("train", "resume"),
+    "models.load": ("load",),
+    "models.mixtures": ("mix", "TokenMixture", "SequenceMixture"),
+    "models.language_model": ("LanguageModel",),
+    "models.cloze_model": ("ClozeModel",),
+    "models.heads": ("Classifier", "Tagger"),
+    "inference.score": ("TextScore", "TokenScore"),
+    "inference.words": ("WordScore",),
+    "inference.evaluate": ("Summary",),
+    "inference.sample": ("Sample",),
+    "inference.stream": ("Fragment",),
+    "inference.next_token": ("NextToken", "NextTokens"),
+    "inference.fill": ("Filling", "Fillings"),
+    "inference.pseudo": ("PseudoScore", "PseudoSummary"),
+    "inference.labels": ("Labels",),
+    "novelty.measure": ("Novelty",),
+    "training.task": ("Event", "Step", "Validated", "RolledBack"),
+    "checkpoints.run": ("Saved",),
+    "config": ("HeadConfig", "ModelConfig", "SamplingConfig", "TrainingConfig"),
+    "errors": (
+        *("CharlmError", "CheckpointError", "DivergedError", "FieldError"),
+        *("LockedError", "TextError", "UsageError"),
+    ),
+    "training.resume": ("ChangedError",),
+}
+_MODULE_OF = {name: module for module, names in _FOUND_IN.items() for name in names}
+
+__all__ = [
+    "ChangedError",
+    "CharlmError",
+    "CheckpointError",
+    "Classifier",
+    "ClozeModel",
+    "DivergedError",
+    "Event",
+    "FieldError",
+    "Filling",
+    "Fillings",
+    "Fragment",
+    "HeadConfig",
+    "Labels",
+    "LanguageModel",
+    "LockedError",
+    "ModelConfig",
+    "NextToken",
+    "NextTokens",
+    "Novelty",
+    "PseudoScore",
+    "PseudoSummary",
+    "RolledBack",
+    "Sample",
+    "SamplingConfig",
+    "Saved",
+    "SequenceMixture",
+    "Step",
+    "Summary",
+    "Tagger",
+    "TextError",
+    "TextScore",
+    "TokenMixture",
+    "TokenScore",
+    "TrainingConfig",
+    "UsageError",
+    "Validated",
+    "WordScore",
+    "__version__",
+    "load",
+    "mix",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for (PEP 562)."""
-    if name in ("LanguageModel", "load"):
-        from charlm.models import language_model
+    """What the package offers, imported when it is asked for."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'charlm' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"charlm.{_MODULE_OF[name]}"), name)
 
-        return getattr(language_model, name)
-    raise AttributeError(f"module 'charlm' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

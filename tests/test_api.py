@@ -1,5 +1,7 @@
 """Laws of the Python interface: what the README shows works, and importing it is light."""
 
+import ast
+import inspect
 import math
 import subprocess
 import sys
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import charlm
-from charlm.errors import CheckpointError, UsageError
+from charlm.errors import CharlmError, CheckpointError, UsageError
 from tests.support.tiny import TEXTS, material_of, trained_run
 
 
@@ -136,3 +138,50 @@ def test_importing_the_package_is_light() -> None:
     assert light == "[]"
     assert "numpy" in loaded
     assert "torch" not in loaded  # small jobs are done without it
+
+
+def test_what_there_is_is_listed_without_importing_it() -> None:
+    """dir(charlm) is __all__, each name of which is what mypy sees under that name."""
+    code = (
+        "import sys, charlm\n"
+        "print(dir(charlm) == sorted(charlm.__all__) == charlm.__all__)\n"
+        "print('torch' in sys.modules or 'numpy' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+    tree = ast.parse(Path(charlm.__file__).read_bytes())
+    typed = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("charlm.")
+        for alias in node.names
+    }
+    assert typed == {name: f"charlm.{module}" for name, module in charlm._MODULE_OF.items()}
+    assert {*typed, "__version__"} == set(charlm.__all__)
+
+
+def test_every_error_is_exported() -> None:
+    """Whoever catches one finds it in the package."""
+    every = {CharlmError}
+    while more := {kind for one in every for kind in one.__subclasses__()} - every:
+        every |= more
+    own = {kind.__name__ for kind in every if kind.__module__ == "charlm.errors"}
+    assert own <= set(charlm.__all__)
+
+
+def test_public_functions_name_their_options() -> None:
+    """No function of the package or method of its models takes **options of any type."""
+    for name in charlm.__all__:
+        offered = getattr(charlm, name)
+        own = vars(offered).values() if inspect.isclass(offered) else [offered]
+        for function in filter(inspect.isfunction, own):
+            if function.__name__.startswith("_"):
+                continue
+            kinds = {one.kind for one in inspect.signature(function).parameters.values()}
+            assert inspect.Parameter.VAR_KEYWORD not in kinds, (name, function)
+
+
+def test_models_have_no_more_than_a_person_asks_for() -> None:
+    """A class is small: what it has beyond its bases can be read at a glance."""
+    for kind in (charlm.LanguageModel, charlm.ClozeModel, charlm.Classifier, charlm.Tagger):
+        assert sum(not name.startswith("_") for name in vars(kind)) <= 16, kind

@@ -61,10 +61,10 @@ def _resumed(
     run: "Run", asked: dict[str, Any], task: str | None, say: Callable[[str], None]
 ) -> "Trainer":
     """The run where it was left. Raises UsageError, in the words of options, if it is another."""
-    from charlm.training.resume import ChangedError, resume
+    from charlm.training.resume import ChangedError, resumed
 
     try:
-        trainer = resume(run, asked, say, expected=task)
+        trainer = resumed(run, asked, say, expected=task)
     except ChangedError as error:
         told = "; ".join(
             f"{option_of(field)} is {'not given' if before is None else before} there, {now} here"

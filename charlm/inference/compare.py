@@ -23,7 +23,7 @@ from charlm.tokenizers.base import CASE, FORMS, SPACING, Tokenizer
 from charlm.tokenizers.word import UNKNOWN_WORD
 
 if TYPE_CHECKING:
-    from charlm.models.language_model import LanguageModel
+    from charlm.models.base import TokenDistribution
 
 _BLOCK = 1000  # characters of a unit at least, where it is a part of a sequence
 _ROUNDING = 1e-6  # bits per character: what the order of a sum in single precision can change
@@ -72,14 +72,8 @@ class Model(NamedTuple):
         return one.to_files() == another.to_files()
 
 
-def model_of(lm: "LanguageModel", name: str, *, closed: bool = False) -> Model:
+def model_of(lm: "TokenDistribution", name: str, *, closed: bool = False) -> Model:
     """A language model as one to compare. Raises UsageError if it has no bits to be compared."""
-    if lm.config.bidirectional:
-        raise UsageError(
-            f"{name} reads both sides of each token, so it has no bits per character that could be "
-            "compared: charlm evaluate gives the pseudo-perplexity of each such model, which "
-            "compares those of one vocabulary."
-        )
     if lm.unknown is None and not closed:
         raise UsageError(
             f"{name} cannot spell what it does not know, so its bits are not those of the text. "

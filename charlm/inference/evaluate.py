@@ -95,21 +95,53 @@ class Summary:
         """All bits shared over the bytes of UTF-8."""
         return metrics.bits_per(self.total_log_prob, self.bytes)
 
-    def perplexity_per_token(self, *, oovs: bool = True, eos: bool = True) -> float | None:
-        """With or without OOV tokens, with or without <EOS>; what is left out is not counted.
+    @property
+    def perplexity_per_token(self) -> float | None:
+        """Of all tokens, <EOS> and OOVs among them; inf where a float cannot hold it."""
+        return self._per_token()
 
-        inf where a float cannot hold it, None if no token is left.
-        """
+    @property
+    def perplexity_per_token_excluding_oovs(self) -> float | None:
+        """The same without the tokens that are <UNK>: they are not counted."""
+        return self._per_token(oovs=False)
+
+    @property
+    def perplexity_per_token_excluding_eos(self) -> float | None:
+        """The same without the ends of sequences: they are not counted."""
+        return self._per_token(eos=False)
+
+    @property
+    def perplexity_per_token_excluding_oovs_and_eos(self) -> float | None:
+        """The same without both. None if no token is left."""
+        return self._per_token(oovs=False, eos=False)
+
+    @property
+    def perplexity_per_word(self) -> float | None:
+        """The same shared over words: an <EOS> counts as one."""
+        return self._per_word()
+
+    @property
+    def perplexity_per_word_excluding_oovs(self) -> float | None:
+        """The same without the words that hold an OOV, left out with all their tokens."""
+        return self._per_word(oovs=False)
+
+    @property
+    def perplexity_per_word_excluding_eos(self) -> float | None:
+        """The same without the ends of sequences."""
+        return self._per_word(eos=False)
+
+    @property
+    def perplexity_per_word_excluding_oovs_and_eos(self) -> float | None:
+        """The same without both."""
+        return self._per_word(oovs=False, eos=False)
+
+    def _per_token(self, *, oovs: bool = True, eos: bool = True) -> float | None:
         count, total = self.tokens, self.total_log_prob
         if not oovs:
             count, total = count - self.oov_tokens, self.closed_log_prob - self.oov_log_prob
         return self._perplexity(count, total, eos)
 
-    def perplexity_per_word(self, *, oovs: bool = True, eos: bool = True) -> float | None:
-        """The same shared over words: an <EOS> counts as one, a word with an OOV is an OOV.
-
-        Such a word is left out with all its tokens.
-        """
+    def _per_word(self, *, oovs: bool = True, eos: bool = True) -> float | None:
         count, total = self.words + self.sequences, self.total_log_prob
         if not oovs:
             count, total = count - self.oov_words, self.closed_log_prob - self.oov_words_log_prob

@@ -76,4 +76,4 @@ class PseudoSummary:
     @property
     def pseudo_perplexity(self) -> float | None:
         """exp(-PLL / tokens), <EOS> among them; None where there is no token."""
-        return self.sums.perplexity_per_token()
+        return self.sums.perplexity_per_token

@@ -59,6 +59,15 @@ class Sample:
     drawn_by: int | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Drawn:
+    """A token of sequence number index; of an <UNK> also the type that it spells."""
+
+    index: int
+    token_id: int
+    spelled: str | None
+
+
 def fresh_seed() -> int:
     """A seed from the operating system, short enough to be typed."""
     return secrets.randbelow(10**9)
@@ -123,20 +132,43 @@ class Sampler:
         novel: bool = False,
         indices: Sequence[int] | None = None,
         batch_size: int = BATCH_SIZE,
-        on_token: Callable[[int, int], None] | None = None,
-        on_spelling: Callable[[int, str], None] | None = None,
     ) -> Iterator[Sample]:
         """Draw n sequences, or those of the ``indices``, ascending, and yield them in order.
 
         At most batch_size are drawn side by side; one that has ended makes room for the next.
-        With ``novel``, one that stands in the training text is drawn again. on_token is told
-        (index, token_id) of every token when it is drawn; on_spelling, before that, (index, type)
-        of what an <UNK> spells.
+        With ``novel``, one that stands in the training text is drawn again.
 
         Raises UsageError if novelty is asked of a model that does not know its training text, or
         spelling of one that cannot spell; CharlmError if after 100 attempts a sequence still
         stands in the training text.
         """
+        drawing = self._draw_all(n, config, prompt, novel, indices, batch_size, told=False)
+        return (one for one in drawing if isinstance(one, Sample))
+
+    def tokens(
+        self,
+        n: int,
+        config: SamplingConfig,
+        *,
+        prompt: str = "",
+        novel: bool = False,
+        indices: Sequence[int] | None = None,
+        batch_size: int = 1,
+    ) -> Iterator["Drawn | Sample"]:
+        """The same with every token when it is drawn; after its last one a sequence as a whole."""
+        return self._draw_all(n, config, prompt, novel, indices, batch_size, told=True)
+
+    def _draw_all(
+        self,
+        n: int,
+        config: SamplingConfig,
+        prompt: str,
+        novel: bool,
+        indices: Sequence[int] | None,
+        batch_size: int,
+        *,
+        told: bool,
+    ) -> Iterator["Drawn | Sample"]:
         if novel and self.stands_in_training("") is None:
             raise UsageError(
                 "this model cannot tell what is novel: it was trained on whole files, not on lines "
@@ -161,10 +193,9 @@ class Sampler:
             leaving: list[int] = []
             renewed: list[int] = []
             for row, (lane, token) in enumerate(zip(lanes, tokens, strict=True)):
-                if on_spelling is not None and token == self.tokenizer.unk_id and lane.spelled:
-                    on_spelling(lane.index, lane.spelled[-1])
-                if on_token is not None:
-                    on_token(lane.index, token)
+                if told:
+                    is_spelled = token == self.tokenizer.unk_id and bool(lane.spelled)
+                    yield Drawn(lane.index, token, lane.spelled[-1] if is_spelled else None)
                 inputs[row] = token
                 done = self._finish(lane, config, begun)
                 if done is None:

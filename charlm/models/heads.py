@@ -5,13 +5,12 @@ larger ones by heads.py. The figures agree.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checkpoints.head import HeadCheckpoint, find_head
-from charlm.config import LONGEST, RUNS
+from charlm.checkpoints.head import HeadCheckpoint
+from charlm.config import LONGEST
 from charlm.equations import heads
 from charlm.models.arguments import several_sentences, several_texts
 
@@ -138,13 +137,3 @@ class Tagger(_Loaded):
             for at in range(0, len(sentence), LONGEST)
         ]
         return read_scores(self._head, encode_sentences(self.checkpoint.words, pieces, None))
-
-
-def load_classifier(model: str | None = None, root: Path = RUNS) -> Classifier:
-    """The classifier of this name, or the newest finished one. Raises CheckpointError."""
-    return Classifier(HeadCheckpoint.load(find_head(model, "classifier", root)))
-
-
-def load_tagger(model: str | None = None, root: Path = RUNS) -> Tagger:
-    """The tagger of this name, or the newest finished one. Raises CheckpointError."""
-    return Tagger(HeadCheckpoint.load(find_head(model, "tagger", root)))

@@ -1,7 +1,8 @@
 """Several language models as one: mixed token by token, or sequence by sequence.
 
-Models of one vocabulary are mixed token by token (mixture.py). Models of different ones, a word
-and a character model for instance, agree on nothing smaller than a whole text: their mixture is
+Models of one vocabulary are mixed token by token (engines/mixture.py). Models of different ones,
+a word and a character model for instance, agree on nothing smaller than a whole text: their mixture
+is
 
     P(text) = Σk w_k P_k(text),
 
@@ -13,56 +14,59 @@ for each sequence.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
-from charlm.engines.mixture import MixtureEngine, check_weights, mix, tune
-from charlm.engines.protocol import Engine
+from charlm.engines import mixture
 from charlm.errors import UsageError
 from charlm.inference.alternate import TurnSampler
 from charlm.inference.evaluate import Summary, wholes
-from charlm.inference.next_token import NextTokens
 from charlm.inference.sample import united
 from charlm.inference.score import TextScore, ended
 from charlm.models.arguments import one_text, several_texts
-from charlm.models.language_model import LanguageModel
+from charlm.models.base import TextDistribution, TextModel, TokenDistribution
+from charlm.models.engine_choice import MixedEngines
 from charlm.text import corpus
+from charlm.text.streaming import Piece
 from charlm.tokenizers.word import UNKNOWN_WORD
 
 if TYPE_CHECKING:
     from charlm.novelty.text_index import Index
 
 
-def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> LanguageModel:
+def mix(
+    models: Sequence[TokenDistribution], weights: Sequence[float] = ()
+) -> "TokenMixture | SequenceMixture":
     """Models as one, mixed by weights, which are made to add up to 1; by equal ones if none.
 
-    Raises UsageError if the weights cannot be, if a model of another vocabulary than the first's
-    cannot spell what it does not know, or if one tells texts apart that another does not.
+    Models of one vocabulary are mixed token by token (TokenMixture), others text by text
+    (SequenceMixture). Raises UsageError if the weights cannot be, if a model of another vocabulary
+    than the first's cannot spell what it does not know, or if one tells texts apart that another
+    does not.
     """
-    if isinstance(models, (str, LanguageModel)) or not all(
-        isinstance(model, LanguageModel) for model in models
-    ):
-        raise UsageError("a mixture is made of a list of models that are loaded: mixed([a, b]).")
+    if isinstance(models, (str, TextModel)):
+        raise UsageError("a mixture is made of a list of models that are loaded: mix([a, b]).")
+    models = list(models)
     if not models:
         raise UsageError("a mixture needs a model.")
-    checked = check_weights(weights, len(models))
-    if any(model.config.bidirectional for model in models):
-        raise UsageError(
-            "a bidirectional model cannot be mixed: it has no next token and no probability of a "
-            "text. Give it alone, or models trained without --bidirectional."
-        )
+    for model in models:
+        if not isinstance(model, TokenDistribution):
+            raise UsageError(
+                "a mixture is made of loaded language models that read from left to right, got "
+                f"{model!r:.40}: mix([a, b])."
+            )
+    checked = mixture.check_weights(weights, len(models))
     first = models[0]
     for model in models[1:]:
         if set(model.tokenizer.ignores) != set(first.tokenizer.ignores):
             what = " and ".join(sorted(set(model.tokenizer.ignores) ^ set(first.tokenizer.ignores)))
             raise UsageError(
-                f"{first.checkpoint.path.parent.name} and {model.checkpoint.path.parent.name} "
-                f"cannot be mixed: to one of them texts that differ in {what} alone are one, to "
-                "the other each is its own. Give models trained alike."
+                f"{first.name} and {model.name} cannot be mixed: to one of them texts that differ "
+                f"in {what} alone are one, to the other each is its own. Give models trained alike."
             )
     files = [model.tokenizer.to_files() for model in models]
     if all(other == files[0] for other in files[1:]):
@@ -70,26 +74,15 @@ def mixed(models: Sequence[LanguageModel], weights: Sequence[float] = ()) -> Lan
     return SequenceMixture(models, checked)
 
 
-class _Mixed(LanguageModel):
-    """What both have in common. Where one model has to speak for all, the first does."""
+class _Several(TextModel):
+    """What both kinds of mixture are as texts go: all that their models were trained on."""
 
-    def __init__(self, models: Sequence[LanguageModel], weights: Sequence[float]) -> None:
-        super().__init__(models[0].checkpoint)
-        self.models = tuple(models)
-        self.weights = tuple(weights)
-        self.partner = None
+    models: tuple[TokenDistribution, ...]
+    weights: tuple[float, ...]
 
-    @property
-    def labels(self) -> None:
-        """Each model may have its own; of their mixture there are none."""
-        return None
-
-    @property
-    def model(self) -> Any:
-        """There is no single network."""
-        raise UsageError(
-            "a mixture cannot learn as it reads: leave out --dynamic, or give a model."
-        )
+    def __repr__(self) -> str:
+        parts = (f"{w:.3g} {m.name}" for m, w in zip(self.models, self.weights, strict=True))
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     @property
     def num_parameters(self) -> int:
@@ -123,48 +116,48 @@ class _Mixed(LanguageModel):
 
         return text_index.united([model.index for model in self.models], self.normalise)
 
-    def tuned(self, texts: Sequence[str]) -> Self:
-        """The same models, mixed by the weights under which texts are likeliest."""
-        return type(self)(self.models, tune(self.log_probs(texts)))
 
-    def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """log P (K, N) in nats that each model gives to each of what is mixed."""
-        raise NotImplementedError
-
-
-class TokenMixture(_Mixed):
+class TokenMixture(_Several, TokenDistribution):
     """Models of one vocabulary; what is unknown is spelled as the first of them does."""
 
+    def __init__(self, models: Sequence[TokenDistribution], weights: Sequence[float]) -> None:
+        self.checkpoint = models[0].checkpoint
+        self.models, self.weights = tuple(models), tuple(weights)
+        self.unknown = models[0].unknown
+        self.engines = MixedEngines([model.engines for model in models], weights)
+
     def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """log P (K, N) of each token."""
-        texts = several_texts(texts, "texts")
-        ids = ended(self.tokenizer, texts)
-        kind = self.kind_for(sum(map(len, ids)))
-        return np.stack([model.engine(kind).token_log_probs(ids)[0] for model in self.models])
+        """log P (K, N) in nats that each model gives to each token of texts."""
+        ids = ended(self.tokenizer, several_texts(texts, "texts"))
+        kind = self.engines.kind_for(sum(map(len, ids)))
+        return np.stack([model.engines.of(kind).token_log_probs(ids)[0] for model in self.models])
 
-    def _made(self, kind: str) -> Engine:
-        return MixtureEngine([model.engine(kind) for model in self.models], self.weights)
+    def tuned(self, texts: Sequence[str]) -> Self:
+        """The same models, mixed by the weights under which the tokens of texts are likeliest."""
+        return type(self)(self.models, mixture.tune(self.log_probs(texts)))
 
 
-class SequenceMixture(_Mixed):
-    """Models of different vocabularies."""
+class SequenceMixture(_Several, TextDistribution):
+    """Models of different vocabularies: they have no tokens in common, and spell all."""
 
-    def __init__(self, models: Sequence[LanguageModel], weights: Sequence[float]) -> None:
-        super().__init__(models, weights)
+    def __init__(self, models: Sequence[TokenDistribution], weights: Sequence[float]) -> None:
+        self.checkpoint = models[0].checkpoint
+        self.models, self.weights = tuple(models), tuple(weights)
         for model in models:
             if model.unknown is None:
                 raise UsageError(
-                    f"{model.checkpoint.path.parent.name} cannot spell what it does not know, so "
-                    "it cannot be mixed with a model of another vocabulary. Train it anew."
+                    f"{model.name} cannot spell what it does not know, so it cannot be mixed with "
+                    "a model of another vocabulary. Train it anew."
                 )
 
     def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """log P (K, N) of each text. Raises UsageError if one names what is unknown to the models.
+        """log P (K, N) in nats that each model gives to each text.
 
-        That is other words in each.
+        Raises UsageError if a text names what is unknown to the models: that is other words in
+        each.
         """
         texts = several_texts(texts, "texts")
-        if any(UNKNOWN_WORD in self.models[0].tokenizer.unknown(text) for text in texts):
+        if any(UNKNOWN_WORD in self.tokenizer.unknown(text) for text in texts):
             raise UsageError(
                 "the text holds <unk>, which stands for other words in each of these models: mix "
                 "models of one vocabulary, or leave it out."
@@ -172,43 +165,25 @@ class SequenceMixture(_Mixed):
         scores = [model.score_all(texts) for model in self.models]
         return np.array([[score.total_log_prob for score in row] for row in scores])
 
-    def score_all(
-        self,
-        texts: Sequence[str],
-        *,
-        context: str = "",
-        per_token: bool = False,
-        words: bool = False,
-        closed: bool = False,
-    ) -> list[TextScore]:
+    def score_all(self, texts: Sequence[str], *, context: str = "") -> list[TextScore]:
         """log P of whole texts; a token is a character here, or the end.
 
         After a context it is log P of context and text as one, less log P that a text begins with
-        the context: so the models have the weights that they have earned by it. Raises UsageError
-        if more than sums is asked for.
+        the context: so the models have the weights that they have earned by it.
         """
-        if per_token or words or closed:
-            raise UsageError(
-                "models of different vocabularies have no tokens or words in common, and spell "
-                "all: leave out --per-token, --words, --heatmap, --html and --closed."
-            )
         one_text(context, "context")
         texts = several_texts(texts, "texts")
         if not texts:
             return []
-        whole = [context + text for text in texts]
-        mixed = mix(list(self.log_probs(whole)), self.weights) - self.log_prob_begins(context)
+        of_each = list(self.log_probs([context + text for text in texts]))
+        mixed = mixture.mix(of_each, self.weights) - self.log_prob_begins(context)
         return [
             TextScore(text=text, total_log_prob=float(value), num_tokens=len(text) + 1, num_oov=0)
             for text, value in zip(texts, mixed, strict=True)
         ]
 
-    def evaluate_pieces(
-        self, pieces: Any, *, closed: bool = False, rate: float | None = None
-    ) -> Iterator[Summary]:
+    def evaluate_pieces(self, pieces: Iterable[Piece]) -> Iterator[Summary]:
         """The figures so far, again and again. A sequence is held in memory as a whole."""
-        if closed or rate is not None:
-            raise UsageError("of models of different vocabularies there is only the plain figure.")
         total = Summary(eos_log_prob=None, spelling_log_prob=0.0)
         for texts in wholes(pieces):
             total += self._summary(texts)
@@ -225,23 +200,19 @@ class SequenceMixture(_Mixed):
             spelling_log_prob=0.0,
         )
 
-    def next_tokens(self, prefix: str = "", top: int | None = 20) -> NextTokens:
-        """There is no such thing. Raises UsageError."""
-        del prefix, top
-        raise UsageError(
-            "models of different vocabularies have no next token in common: give one model, or "
-            "models of one vocabulary."
-        )
-
     def log_prob_begins(self, text: str) -> float:
         """log P (nats) that a text begins with this one, however it goes on."""
         return float(np.logaddexp.reduce(self._begun(text)))
 
-    def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Any:
-        """What draws."""
+    def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> TurnSampler:
+        """What draws a model for each sequence, by what the prompt makes of the weights."""
         drawing = [model.sampler(n, config, prompt).beside(self.models) for model in self.models]
         begun = self._begun(prompt)
         return TurnSampler(drawing, np.exp(begun - np.logaddexp.reduce(begun)).tolist())
+
+    def tuned(self, texts: Sequence[str]) -> Self:
+        """The same models, mixed by the weights under which texts are likeliest."""
+        return type(self)(self.models, mixture.tune(self.log_probs(texts)))
 
     def _begun(self, text: str) -> NDArray[np.float64]:
         """log w_k P_k(a text begins with this one) (K,): what the models have earned by it."""

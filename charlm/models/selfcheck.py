@@ -6,7 +6,7 @@ deviation found and the bound it has to keep.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,13 @@ from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine, Ids
 from charlm.errors import TextError
 from charlm.inference.unknown import NamedOrSpelled, Speller
+from charlm.models.base import TextDistribution, TokenDistribution
 from charlm.models.mixtures import SequenceMixture
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import WordTokenizer
-
-if TYPE_CHECKING:
-    from charlm.models.language_model import LanguageModel
 
 _POSITIONS = 300  # at which the probabilities of all types are added up
 _ROWS, _TOKENS = 32, 128  # so many texts, so many tokens of each, among which they are drawn
@@ -70,12 +68,12 @@ def some_texts(pieces: Iterable[Piece]) -> list[str]:
     return texts
 
 
-def drawn_texts(lm: "LanguageModel", seed: int = 0) -> list[str]:
+def drawn_texts(lm: TextDistribution, seed: int = 0) -> list[str]:
     """Texts that the model draws itself."""
     return [sample.text for sample in lm.sample(n=_ROWS, seed=seed, max_tokens=_TOKENS)]
 
 
-def check_model(lm: "LanguageModel", texts: Sequence[str], *, seed: int = 0) -> Iterator[Check]:
+def check_model(lm: TextDistribution, texts: Sequence[str], *, seed: int = 0) -> Iterator[Check]:
     """All checks that a model of its level has, on texts: at positions drawn by seed.
 
     Models of different vocabularies are checked one by one, then what is made of them.
@@ -89,14 +87,15 @@ def check_model(lm: "LanguageModel", texts: Sequence[str], *, seed: int = 0) -> 
         chosen = [texts[i] for i in rng.permutation(len(texts))[:_NUM_SCORED]]
         yield from _mixture(lm, chosen, rng)
         return
+    assert isinstance(lm, TokenDistribution)
     tokenizer = lm.tokenizer
     eos = np.array([EOS_ID], dtype=np.int32)
     chosen = [texts[i] for i in rng.permutation(len(texts))]
     rows = [np.append(tokenizer.encode(text), eos)[:_TOKENS] for text in chosen[:_ROWS]]
     # What a small model is run by depends on the size of the job.
-    kinds = dict.fromkeys((lm.kind_for(_ROWS * _TOKENS), lm.kind_for(_LARGE_JOB)))
+    kinds = dict.fromkeys((lm.engines.kind_for(_ROWS * _TOKENS), lm.engines.kind_for(_LARGE_JOB)))
     for kind in kinds:
-        engine, name = lm.engine(kind), {"numpy": "NumPy"}.get(kind, kind)
+        engine, name = lm.engines.of(kind), {"numpy": "NumPy"}.get(kind, kind)
         worst, number = _sums(engine, rows, rng)
         yield Check(f"P of all types adds up to 1 ({name})", worst, _SUM, number)
         worst, number = _against_equations(engine, rows[:_REFERENCE_ROWS], rng)
@@ -248,7 +247,7 @@ def _apart(found: NDArray[np.float64], right: NDArray[np.float64]) -> float:
     return float(np.max(np.abs(found - right) / np.maximum(1, np.abs(right))))
 
 
-def _totals(lm: "LanguageModel", texts: Sequence[str]) -> Check:
+def _totals(lm: TokenDistribution, texts: Sequence[str]) -> Check:
     """A text's log P against the sum of its tokens, of its two parts, and against evaluate."""
     scores = lm.score_all(texts, per_token=True)
     closed = lm.score_all(texts, closed=True)

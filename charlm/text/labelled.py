@@ -20,6 +20,7 @@ from charlm.text.files import plain_name
 from charlm.text.streaming import Line
 from charlm.text.tables import Csv, Table, Tabs, cut_by, is_csv
 
+IN_MEMORY = "memory"  # labels that a Python caller hands over beside the texts
 FORMS = "file, directory, column:N, column:NAME or field:NAME"
 OF_FILES = ("file", "directory")  # what needs no name of a column or field
 _SAID = 20  # labels that an error lists
@@ -55,6 +56,8 @@ class LabelSource:
         The text of a row is the other one of two columns, that of an object its field "text". A
         name of a column means that there is a header. Raises UsageError.
         """
+        if form == IN_MEMORY:
+            return cls(kind=form)
         kind, _, label = form.partition(":")
         alone = kind in OF_FILES
         if not (not label if alone else kind in ("column", "field") and bool(label)):
@@ -149,6 +152,8 @@ def read_labelled(
             for text in corpus.split_sequences(document.text, split_on)
         ]
         return found, split_on, notes + more
+    if source.kind == IN_MEMORY:
+        raise UsageError(f"labels are read from {FORMS}, not from {IN_MEMORY!r}.")
     if split_on is not None:
         raise UsageError(f"with labels from a {source.kind} a line is a sequence: leave out split.")
     tables = [list(_records(document, source)) for document in documents]

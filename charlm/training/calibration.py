@@ -53,7 +53,7 @@ def calibrate(path: Path, valid: TokenizedText) -> Calibrated:
     number = max(1, int(share * len(sequences)))
     chosen = ((np.arange(number) + 0.5) * len(sequences) / number).astype(np.int64)
     true = valid.labels[chosen]
-    log_probs = lm.log_likelihoods([sequences[index] for index in chosen])
+    log_probs = lm.engines.log_likelihoods([sequences[index] for index in chosen])
     prior = lm.labels.log_prior
     temperature = fit_temperature(log_probs, prior, true)
     labels = dataclasses.replace(lm.labels, temperature=temperature)

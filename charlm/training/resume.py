@@ -15,6 +15,7 @@ from charlm.training.saving import restore, surroundings
 from charlm.training.state import TrainingState, is_done
 from charlm.training.task import Config
 from charlm.training.tasks import task_of
+from charlm.training.texts.memory import TextsInMemory
 from charlm.training.trainer import Trainer
 
 READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
@@ -36,12 +37,20 @@ class ChangedError(UsageError):
         super().__init__(f"a run goes on as it was begun: {told}.")
 
 
-def resume(run: Run, asked: Mapping[str, Any], say: Say, *, expected: str | None = None) -> Trainer:
+def resumed(
+    run: Run,
+    asked: Mapping[str, Any],
+    say: Say,
+    *,
+    expected: str | None = None,
+    given: TextsInMemory | None = None,
+) -> Trainer:
     """The texts read again, compared with those of the run, and its state put back.
 
     ``asked`` are fields of a Request that were named anew: what is to be read again, a larger
     budget, device, on_nan; the others must be as they were. None and auto name nothing.
-    ``expected`` is the task that the run is thought to be. Raises ChangedError, or UsageError where
+    ``expected`` is the task that the run is thought to be; a run that was begun with texts in
+    memory needs the same texts ``given``. Raises ChangedError, or UsageError where
     the text is another or nothing is left to be done.
     """
     began = run.asked()
@@ -59,14 +68,19 @@ def resume(run: Run, asked: Mapping[str, Any], say: Say, *, expected: str | None
     again = {name: asked[name] for name in READ_AGAIN if asked.get(name)}
     device = device_of(asked.get("device", request.device))
     request = dataclasses.replace(request, **again, device=device)
-    texts = task.read(request, say)
+    if not request.corpus and given is None:
+        raise UsageError(
+            f"{run.path} was begun with texts in memory: go on with it from Python, and give them "
+            "again: charlm.resume(run, texts=[...])."
+        )
+    texts = task.read(request, say, given)
     saved = task.load(run.last_step())
     if texts.fingerprint != began.get("fingerprint"):
         told = task.differences(saved, texts)
         raise UsageError(
-            f"the text of {', '.join((*request.corpus, *request.valid))} is not the one that "
-            f"{run.path} was begun with{f' ({told})' if told else ''}. Give the same text, or "
-            "begin a new run."
+            f"the text of {', '.join((*request.corpus, *request.valid)) or 'memory'} is not the "
+            f"one that {run.path} was begun with{f' ({told})' if told else ''}. Give the same "
+            "text, or begin a new run."
         )
     if files_hash(task.reader_files(saved)) != began.get("tokenizer"):
         raise CheckpointError(

@@ -21,6 +21,7 @@ from charlm.training.kinds import Kind, TaskName
 from charlm.training.request import Request, Say
 from charlm.training.state import TrainingState
 from charlm.training.texts.material import Material
+from charlm.training.texts.memory import TextsInMemory
 
 
 class Step(NamedTuple):
@@ -135,8 +136,11 @@ class Task(ABC, Generic[C, S, M, T, L]):
         """The shape of a model from JSON. Raises UsageError."""
 
     @abstractmethod
-    def read(self, request: Request, say: Say) -> T:
-        """Read the texts and hold some out. Raises TextError where nothing is left."""
+    def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> T:
+        """Read the texts and hold some out. Raises TextError where nothing is left.
+
+        Texts ``given`` in memory stand in place of the files that a request names.
+        """
 
     @abstractmethod
     def prepare(self, request: Request, texts: T, say: Say) -> M:

@@ -24,6 +24,7 @@ from charlm.training.request import Request, Say
 from charlm.training.task import AnyTask, Config, Event
 from charlm.training.tasks import task_of
 from charlm.training.texts.material import TextMaterial
+from charlm.training.texts.memory import TextsInMemory
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -38,12 +39,15 @@ class Trainer:
     state: Any
 
     @classmethod
-    def settle(cls, request: Request, say: Say) -> Self:
-        """Read the texts, learn what turns them into ids, choose sizes, fix the number of steps."""
+    def settle(cls, request: Request, say: Say, given: TextsInMemory | None = None) -> Self:
+        """Read the texts, learn what turns them into ids, choose sizes, fix the number of steps.
+
+        Texts ``given`` in memory stand in place of the files that a request names.
+        """
         task = task_of(request)
         level, device = request.level or task.default_level, device_of(request.device)
         request = dataclasses.replace(request, level=level, device=device)
-        texts = task.read(request, say)
+        texts = task.read(request, say, given)
         begun = time.perf_counter()
         material = task.prepare(request, texts, say)
         config, training, why = task.choose(request, material)

@@ -259,7 +259,7 @@ def test_a_fault_of_charlm_is_told_as_one(here: Path, monkeypatch: pytest.Monkey
     def load(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("charlm.models.language_model.load", load)
+    monkeypatch.setattr("charlm.models.load.load_text_model", load)
     result = charlm("sample")
     assert result.code == 1
     assert result.err == (

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from charlm.cli.commands import sample as sample_command
 from charlm.config import LEVELS
+from charlm.inference.stream import held_back
 from tests.support.cli import TINY, bad, charlm, good, lines_of_json
 
 
@@ -155,7 +155,7 @@ def test_held_back_is_what_could_become_a_stop_string() -> None:
         ("aaa", "aab", 2),
         ("", "a", 0),
     ):
-        assert sample_command.held_back(text, stop) == held
+        assert held_back(text, stop) == held
 
 
 def test_samples_as_json_tell_all_that_is_known(here: Path) -> None:

@@ -16,7 +16,7 @@ from charlm.engines.torch_lm import TorchEngine
 from charlm.equations.parameters import shapes
 from charlm.inference.sample import Sampler
 from charlm.inference.score import score_texts
-from charlm.models.language_model import load
+from charlm.models.load import load
 from charlm.nn.causal import RecurrentLM, to_arrays
 from charlm.text.corpus import sequence_hashes
 from tests.support.tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run

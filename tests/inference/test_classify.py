@@ -23,7 +23,7 @@ from charlm.inference.classify import (
     report,
 )
 from charlm.inference.score import ended
-from charlm.models.language_model import load
+from charlm.models.load import load
 from charlm.training import calibration
 from tests.support.cli import charlm, good
 
@@ -151,11 +151,11 @@ def test_training_ends_calibrated(folder: Path) -> None:
 def test_one_text_is_not_several(folder: Path) -> None:
     """Each character of it would be classified: it is refused, as texts given for ids are."""
     lm = load(folder / "checkpoints" / "kinds")
-    for ask in (lm.classify, lm.log_posteriors, lm.log_likelihoods):
+    for ask in (lm.classify, lm.log_posteriors, lm.engines.log_likelihoods):
         with pytest.raises(UsageError, match="text"):
             ask("aei")
     with pytest.raises(UsageError, match="ids"):
-        lm.log_likelihoods(["aei"])  # type: ignore[list-item]
+        lm.engines.log_likelihoods(["aei"])  # type: ignore[list-item]
 
 
 def test_counts_tell_no_labels(
@@ -177,7 +177,7 @@ def test_counts_tell_no_labels(
     given = [one.with_label("odd").score("137").total_log_prob for one in (lm, alone)]
     assert abs(given[0] - given[1]) > 0.01
     assert lm.labels is not None
-    log_likelihoods = lm.log_likelihoods(ended(lm.tokenizer, texts))
+    log_likelihoods = lm.engines.log_likelihoods(ended(lm.tokenizer, texts))
     for column, label in enumerate(lm.labels.names):
         scores = [score.total_log_prob for score in alone.with_label(label).score_all(texts)]
         np.testing.assert_allclose(log_likelihoods[:, column], scores, atol=1e-4)
@@ -325,7 +325,6 @@ def test_a_conditional_model_learns_folders(
         (("classify", "x", "--text-column", "1"), 2, "--labelled"),
         (("classify", "--file", "a", "--file", "b"), 2, "--file once"),
         (("score", "x", "--label", "even"), 2, "It knows odd, vowels"),
-        (("sample", "--stream"), 2, "--label with --stream"),
         (("evaluate", "kinds", "--dynamic"), 2, "--dynamic"),
         (("train", "kinds/odd.txt", "--label-from", "file", "--steps", "1"), 3, "fewer than two"),
         (("train", "kinds", "--text-field", "x", "--steps", "1"), 2, "--label-from"),
@@ -346,6 +345,8 @@ def test_a_label_is_an_option_of_every_command(here: Path) -> None:
     few = ("--max-tokens", "4", "--seed", "0")
     out = good("sample", "--label", "odd", "--n", "20", *few).out
     assert sum(set(line) <= set(NUMBERS) for line in out.splitlines()) >= 18
+    same = ("sample", "--n", "9", *few)
+    assert good(*same, "--stream").out == good(*same).out
     out = good("sample", "--n", "9", "--json", *few).out
     assert {json.loads(line)["label"] for line in out.splitlines()} == {"odd", "vowels"}
 

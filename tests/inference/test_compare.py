@@ -11,7 +11,8 @@ from charlm.errors import UsageError
 from charlm.inference.compare import Comparison, Model, Unit, compare, units_of
 from charlm.inference.score import TextScore, TokenScore
 from charlm.metrics import NATS_PER_BIT
-from charlm.models.language_model import LanguageModel, load
+from charlm.models.language_model import LanguageModel
+from charlm.models.load import load
 from charlm.text import corpus
 from tests.support.cli import bad, good
 from tests.support.texts import TEXT

@@ -16,7 +16,7 @@ from charlm.engines.torch_lm import TorchEngine
 from charlm.inference import evaluate
 from charlm.inference.evaluate import Summary, summarise
 from charlm.inference.unknown import Unknown, unknown_of
-from charlm.models.language_model import load
+from charlm.models.load import load
 from charlm.text import corpus
 from charlm.text.streaming import Piece
 from charlm.tokenizers import Tokenizer, train_tokenizer
@@ -200,14 +200,14 @@ def test_figures_by_hand() -> None:
     assert found.bits_per_character == pytest.approx(1.6)
     assert found.bits_per_byte == pytest.approx(1)
     assert found.closed_bits_per_character == pytest.approx(0.7)
-    assert found.perplexity_per_token() == pytest.approx(2**4)
-    assert found.perplexity_per_token(oovs=False) == pytest.approx(2 ** (4 / 3))
-    assert found.perplexity_per_token(eos=False) == pytest.approx(2**5)
-    assert found.perplexity_per_token(oovs=False, eos=False) == pytest.approx(2 ** (3 / 2))
-    assert found.perplexity_per_word() == pytest.approx(2**4)
-    assert found.perplexity_per_word(oovs=False) == pytest.approx(2)
-    assert found.perplexity_per_word(eos=False) == pytest.approx(2**5)
-    assert found.perplexity_per_word(oovs=False, eos=False) == pytest.approx(2)
+    assert found.perplexity_per_token == pytest.approx(2**4)
+    assert found.perplexity_per_token_excluding_oovs == pytest.approx(2 ** (4 / 3))
+    assert found.perplexity_per_token_excluding_eos == pytest.approx(2**5)
+    assert found.perplexity_per_token_excluding_oovs_and_eos == pytest.approx(2 ** (3 / 2))
+    assert found.perplexity_per_word == pytest.approx(2**4)
+    assert found.perplexity_per_word_excluding_oovs == pytest.approx(2)
+    assert found.perplexity_per_word_excluding_eos == pytest.approx(2**5)
+    assert found.perplexity_per_word_excluding_oovs_and_eos == pytest.approx(2)
     closed = dataclasses.replace(found, spelling_log_prob=None)
     assert closed.total_log_prob == found.closed_log_prob
     assert closed.bits_per_character == closed.closed_bits_per_character
@@ -223,10 +223,9 @@ def figures(found: Summary) -> list[float | None]:
         found.bits_per_byte,
         found.oov_rate,
         *(
-            perplexity(oovs=oovs, eos=eos)
-            for perplexity in (found.perplexity_per_token, found.perplexity_per_word)
-            for oovs in (True, False)
-            for eos in (True, False)
+            getattr(found, f"perplexity_per_{per}{without}")
+            for per in ("token", "word")
+            for without in ("", "_excluding_eos", "_excluding_oovs", "_excluding_oovs_and_eos")
         ),
     ]
 
@@ -238,14 +237,14 @@ def test_a_figure_that_is_not_defined_is_none(level: str) -> None:
     assert nothing == Summary(spelling_log_prob=0.0)
     assert set(figures(nothing)) == {None}
     empty = MODELS[level].summary([Piece("")])
-    assert empty.perplexity_per_token() == empty.perplexity_per_word() is not None
-    assert empty.perplexity_per_token(eos=False) is None
+    assert empty.perplexity_per_token == empty.perplexity_per_word is not None
+    assert empty.perplexity_per_token_excluding_eos is None
     assert empty.bits_per_character is empty.bits_per_byte is empty.oov_rate is None
     strange = MODELS[level].summary([Piece("\u2603")])
     if level != "subword":
         assert strange.oov_rate == 1
-        assert strange.perplexity_per_token(oovs=False, eos=False) is None
-        assert strange.perplexity_per_word(oovs=False, eos=False) is None
+        assert strange.perplexity_per_token_excluding_oovs_and_eos is None
+        assert strange.perplexity_per_word_excluding_oovs_and_eos is None
     for found in (nothing, empty, strange):
         assert all(value is None or math.isfinite(value) for value in figures(found))
 

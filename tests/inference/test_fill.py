@@ -18,7 +18,7 @@ from charlm.equations import language_model
 from charlm.equations.parameters import model_weights
 from charlm.errors import TextError, UsageError
 from charlm.inference.fill import cut, fill, split_gaps
-from charlm.models.language_model import load
+from charlm.models.load import load
 from charlm.nn.causal import to_arrays
 from charlm.tokenizers.base import Tokenizer
 from tests.support.cli import bad, good, lines_of_json

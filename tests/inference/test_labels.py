@@ -30,8 +30,8 @@ from charlm.equations.parameters import model_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.inference.alternate import TurnSampler
 from charlm.inference.labels import Labels
-from charlm.models.language_model import load
-from charlm.models.mixtures import mixed
+from charlm.models.load import load
+from charlm.models.mixtures import mix
 from charlm.nn.causal import RecurrentLM, detach_state, narrow_state, to_arrays
 from charlm.nn.windows import epoch_groups, read_windows
 from charlm.text.corpus import sequence_hashes
@@ -388,8 +388,10 @@ def test_a_prompt_earns_labels_their_weight(run: Path) -> None:
     prompt = TEXTS[0]
     drawn = lm.sample(400, prompt=prompt, max_tokens=1, seed=0)
     ids = lm.tokenizer.encode(prompt)
-    kind = lm.kind_for(1)
-    log_probs = [lm.with_label(name).engine(kind).read_on(ids)[0].sum() for name in lm.labels.names]
+    kind = lm.engines.kind_for(1)
+    log_probs = [
+        lm.with_label(name).engines.of(kind).read_on(ids)[0].sum() for name in lm.labels.names
+    ]
     joint = lm.labels.log_prior + log_probs
     counts = np.bincount([sample.drawn_by for sample in drawn], minlength=L)
     assert chi_square_p(counts, np.exp(joint - np.logaddexp.reduce(joint))) > 1e-4
@@ -398,7 +400,7 @@ def test_a_prompt_earns_labels_their_weight(run: Path) -> None:
 def test_a_model_with_labels_takes_turns_with_another(run: Path, tmp_path: Path) -> None:
     """Mixed with one of another vocabulary it draws its label for each of its sequences."""
     other = trained_run(tmp_path / "other", material=tiny.material_of(level="subword"), num_steps=1)
-    both = mixed([load(run), load(other)])
+    both = mix([load(run), load(other)])
     assert {sample.drawn_by for sample in both.sample(12, seed=3, max_tokens=4)} == {0, 1}
     for prompt in ("", "the"):
         drawn = [s.text for s in both.sample(12, prompt=prompt, seed=3, max_tokens=4)]

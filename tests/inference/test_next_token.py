@@ -21,7 +21,7 @@ from charlm.inference.next_token import NextTokens, next_tokens
 from charlm.inference.sample import Sampler
 from charlm.inference.score import score_texts
 from charlm.metrics import NATS_PER_BIT
-from charlm.models.language_model import load
+from charlm.models.load import load
 from charlm.nn.causal import to_arrays
 from tests.support.tiny import (
     LEVELS,
@@ -236,11 +236,11 @@ def test_a_short_prefix_does_without_torch(tmp_path: Path) -> None:
     run = trained_run(tmp_path / "run", material=material_of(), num_steps=3)
     code = (
         "import sys\n"
-        "from charlm.models import language_model\n"
-        f"lm = language_model.load({str(run)!r})\n"
+        "from charlm.models import engine_choice, load\n"
+        f"lm = load.load({str(run)!r})\n"
         "first = lm.next_tokens('the cat', top=None)\n"
         "print('torch' in sys.modules, lm.is_small(1, 'the cat'), lm.is_small(1, 'x' * 10**7))\n"
-        "language_model._SMALL_SECONDS = 0\n"
+        "engine_choice._SMALL_SECONDS = 0\n"
         "again = lm.next_tokens('the cat', top=None)\n"
         "print('torch' in sys.modules, first != again)\n"
         "one, other = ({e.piece: e.log_prob for e in f.entries} for f in (first, again))\n"

@@ -1,7 +1,6 @@
 """Laws of sampling: the same seed, the same texts; what is reported is what the model says."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from charlm.text.corpus import sequence_hashes
 from charlm.text.tokens import tokenize
 from charlm.tokenizers.word import WordTokenizer, count_types
 from charlm.training.speller import train_speller
+from tests.support.sampling import heard
 from tests.support.tiny import LEVELS, TEXTS, chi_square_p, model_of, tokenizer_of
 from tests.support.trainers import new_state, train_steps
 
@@ -84,7 +84,7 @@ def drawn(sampler: Sampler, n: int, **options: Any) -> list[Sample]:
         if key in options
     }
     config = SamplingConfig(**{"max_tokens": 30, "seed": 1, **options})
-    return list(sampler.sample(n, config, **of_sample))
+    return list(heard(sampler, n, config, **of_sample))
 
 
 def tokens_of(
@@ -158,9 +158,8 @@ def test_as_many_come_as_were_asked_for(n: int) -> None:
 def test_samples_come_when_they_are_done() -> None:
     """The first samples are yielded before the last ones are drawn."""
     seen: set[int] = set()
-    samples = SAMPLERS["char"].sample(
-        100, SamplingConfig(max_tokens=5), batch_size=2, on_token=lambda i, _: seen.add(i)
-    )
+    config = SamplingConfig(max_tokens=5)
+    samples = heard(SAMPLERS["char"], 100, config, batch_size=2, on_token=lambda i, _: seen.add(i))
     next(samples)
     assert max(seen) < 10
 
@@ -392,8 +391,8 @@ def test_an_invented_text_can_be_one_of_the_training_text(speller: Speller) -> N
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
-def test_what_is_spelled_is_told_before_its_token(speller: Speller, batch_size: int) -> None:
-    """on_spelling hears the type of an <UNK> before on_token hears of the token."""
+def test_what_is_spelled_is_told_with_its_token(speller: Speller, batch_size: int) -> None:
+    """A drawn <UNK> brings the type that it spells, other tokens bring none."""
     sampler = unknowing("word", speller)
     expected: dict[int, int] = defaultdict(int)
     told: dict[int, int] = defaultdict(int)
@@ -538,17 +537,17 @@ def test_max_tokens_is_a_limit(level: str) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_on_token_hears_every_token(batch_size: int) -> None:
-    """on_token is told each token of each sequence, <EOS> too, in its order."""
+def test_every_token_is_told(batch_size: int) -> None:
+    """tokens() tells each token of each sequence, <EOS> too, in its order."""
     sampler = SAMPLERS["char"]
     samples, ids = tokens_of(sampler, 30, batch_size=batch_size, temperature=1.5)
     assert {sample.ended for sample in samples} == {"eos", "max_tokens"}
     for sample in samples:
-        heard = ids[sample.index]
-        assert len(heard) == sample.num_tokens
-        assert sampler.tokenizer.decode(heard) == sample.text
-        assert (heard[-1] == sampler.tokenizer.eos_id) == (sample.ended == "eos")
-        assert sampler.tokenizer.eos_id not in heard[:-1]
+        told = ids[sample.index]
+        assert len(told) == sample.num_tokens
+        assert sampler.tokenizer.decode(told) == sample.text
+        assert (told[-1] == sampler.tokenizer.eos_id) == (sample.ended == "eos")
+        assert sampler.tokenizer.eos_id not in told[:-1]
 
 
 def test_in_training_text_is_told() -> None:
@@ -584,12 +583,12 @@ def test_novel_draws_again_what_is_known(batch_size: int) -> None:
 
 def test_novel_gives_up_after_a_hundred_attempts(by_heart: Sampler) -> None:
     """A model that says only what it learned is asked 100 times, then the cure is named."""
-    heard: list[int] = []
+    said: list[int] = []
     config = SamplingConfig(temperature=0)
-    samples = by_heart.sample(1, config, novel=True, on_token=lambda _, token: heard.append(token))
+    samples = heard(by_heart, 1, config, novel=True, on_token=lambda _, token: said.append(token))
     with pytest.raises(CharlmError, match=r"by heart.*temperature"):
         next(samples)
-    assert heard.count(by_heart.tokenizer.eos_id) == MOST_ATTEMPTS == 100
+    assert said.count(by_heart.tokenizer.eos_id) == MOST_ATTEMPTS == 100
 
 
 def test_novel_needs_to_know_the_training_text() -> None:
@@ -621,13 +620,11 @@ def test_reference_weights_are_the_model() -> None:
 
 def test_sampling_is_lazy() -> None:
     """Nothing is drawn before the first sample is asked for."""
-    heard: list[int] = []
-    samples: Iterator[Sample] = SAMPLERS["char"].sample(
-        3, SamplingConfig(), on_token=lambda i, _: heard.append(i)
-    )
-    assert not heard
+    said: list[int] = []
+    samples = heard(SAMPLERS["char"], 3, SamplingConfig(), on_token=lambda i, _: said.append(i))
+    assert not said
     assert next(samples).index == 0
-    assert heard
+    assert said
 
 
 def test_texts_of_the_tests_are_known_to_their_tokenizers() -> None:

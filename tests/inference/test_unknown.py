@@ -29,7 +29,7 @@ from charlm.inference.unknown import (
     UnknownCharacters,
     unknown_of,
 )
-from charlm.models.mixtures import mixed
+from charlm.models.mixtures import mix
 from charlm.models.selfcheck import check_model
 from charlm.nn.causal import to_arrays
 from charlm.text.tokens import tokenize
@@ -335,8 +335,8 @@ def test_the_name_of_what_is_unknown_is_not_spelled(
     from both sides; and where another word is unknown, that one alone is spelled.
     """
     one, other, both = (charlm.load(home / name) for name in ("a", "b", "both"))
-    for lm in (one, mixed([one, other])):
-        monkeypatch.setattr(lm, "kind_for", lambda *_: kind)
+    for lm in (one, mix([one, other])):
+        monkeypatch.setattr(lm.engines, "kind_for", lambda *_: kind)
         for text in (*NAMED, *PLAIN):
             expected = lm.score(text, closed=True).total_log_prob
             detailed = lm.score(text, per_token=True, words=True)
@@ -348,7 +348,7 @@ def test_the_name_of_what_is_unknown_is_not_spelled(
             after = lm.score(text, **given).total_log_prob
             assert after == pytest.approx(lm.score(text, closed=True, **given).total_log_prob)
         open_, closed = lm.evaluate(NAMED), lm.evaluate(NAMED, closed=True)
-        assert open_.perplexity_per_token() == pytest.approx(closed.perplexity_per_token())
+        assert open_.perplexity_per_token == pytest.approx(closed.perplexity_per_token)
         assert open_.spelling_log_prob == 0
         assert lm.unknown is not None
         for text in SPELLED:
@@ -371,21 +371,21 @@ def test_a_name_is_no_word_to_invent(home: Path) -> None:
     """Neither does a speller learn `<unk>` nor is it drawn as the spelling of something."""
     lm = charlm.load(home / "a")
     assert not lm.tokenizer.is_unknown("0<unk>")
-    texts = [sample.text for sample in lm.sample(n=40, unknown="spell", seed=1, max_tokens=40)]
+    texts = [sample.text for sample in lm.sample(n=40, unk="spell", seed=1, max_tokens=40)]
     assert not any("<unk>" in text.split() for text in texts)
-    assert any(sample.num_unknown for sample in lm.sample(n=40, unknown="spell", max_tokens=40))
+    assert any(sample.num_unknown for sample in lm.sample(n=40, unk="spell", max_tokens=40))
 
 
 def test_what_is_kept_unknown_is_named(home: Path) -> None:
     """A sample of words cut already says `<unk>` for <UNK>, and scores as it was drawn."""
     lm = charlm.load(home / "a")
-    samples = lm.sample(n=40, unknown="keep", seed=1, max_tokens=60)
+    samples = lm.sample(n=40, unk="keep", seed=1, max_tokens=60)
     assert sum(sample.num_unknown for sample in samples) > 10
     for sample in samples:
         assert sample.text.split().count("<unk>") == sample.num_unknown
         if sample.ended == "eos":
             assert lm.score(sample.text).total_log_prob == pytest.approx(sample.total_log_prob)
-    stopped = lm.sample(n=40, unknown="keep", seed=1, max_tokens=60, stop=("<unk>",))
+    stopped = lm.sample(n=40, unk="keep", seed=1, max_tokens=60, stop=("<unk>",))
     assert {sample.ended for sample in stopped if sample.num_unknown} == {"stop"}
 
 

@@ -13,7 +13,7 @@ import charlm
 from charlm.errors import UsageError
 from charlm.models.arguments import each_text, one_text, several_sentences, several_texts
 from charlm.models.language_model import LanguageModel
-from charlm.models.mixtures import mixed
+from charlm.models.mixtures import mix
 from tests.support.tiny import TEXTS, material_of, trained_run
 
 
@@ -29,8 +29,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LanguageModel]
     return {
         "plain": plain,
         "sides": both,
-        "tokens": mixed([plain, plain]),
-        "texts": mixed([plain, subword]),
+        "tokens": mix([plain, plain]),
+        "texts": mix([plain, subword]),
     }
 
 
@@ -105,7 +105,7 @@ def test_what_is_mixed_are_models(models: dict[str, LanguageModel]) -> None:
     """One model, names of models and nothing are refused."""
     for wrong in (models["plain"], "plain", ["plain", "other"], []):
         with pytest.raises(UsageError, match="mixture"):
-            mixed(wrong)  # type: ignore[arg-type]
+            mix(wrong)  # type: ignore[arg-type]
 
 
 def test_several_are_taken_as_they_come(models: dict[str, LanguageModel]) -> None:

@@ -10,7 +10,7 @@ import charlm
 from charlm.errors import UsageError
 from charlm.inference.compare import compare, model_of
 from charlm.models.language_model import LanguageModel
-from charlm.models.mixtures import mixed
+from charlm.models.mixtures import mix
 from tests.support.cli import bad, good
 
 MIXED = "".join(f"The {a} and the {b} sat on the Café mat .\n" for a in "ABCDE" for b in "FGHIJ")
@@ -170,11 +170,11 @@ def test_models_are_mixed_that_ignore_the_same(home: Path) -> None:
     lms = {name: load(home, name) for name in ALL}
     for one, other in (("lower", "plain"), ("letters", "cut"), ("nfc", "letters")):
         with pytest.raises(UsageError, match="cannot be mixed"):
-            mixed([lms[one], lms[other]])
+            mix([lms[one], lms[other]])
         pair = ("--model", one, "--model", other)
         assert "cannot be mixed" in bad(2, "score", "a cat", *pair)
-    assert mixed([lms["plain"], lms["letters"]]).score("a cat").total_log_prob < 0
-    both = mixed([lms["cut"], lms["cut_small"]])
+    assert mix([lms["plain"], lms["letters"]]).score("a cat").total_log_prob < 0
+    both = mix([lms["cut"], lms["cut_small"]])
     assert both.score("The A").total_log_prob < 0
     with pytest.raises(UsageError, match="other words"):
         both.score("The <unk>")

@@ -19,9 +19,9 @@ from charlm.counts.interpolation import Partner
 from charlm.engines.mixture import check_weights, tune
 from charlm.engines.torch_passes import token_log_probs
 from charlm.errors import UsageError
-from charlm.models import language_model
 from charlm.models.language_model import LanguageModel
-from charlm.models.mixtures import SequenceMixture, TokenMixture, mixed
+from charlm.models.load import load_text_model
+from charlm.models.mixtures import SequenceMixture, TokenMixture, mix
 from charlm.novelty import text_index
 from charlm.novelty.measure import index_of
 from charlm.novelty.text_index import source_of
@@ -64,7 +64,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(home: Path, name: str, **options: Any) -> LanguageModel:
     """A model of that home."""
-    return language_model.load(home / "checkpoints" / name, **options)
+    return load_text_model(home / "checkpoints" / name, **options)
 
 
 def test_a_partner_is_fitted_saved_and_used(home: Path) -> None:
@@ -132,7 +132,7 @@ def test_tokens_of_one_vocabulary_are_interpolated(
 ) -> None:
     """p of each token is the weighted sum; scores, figures and the next token follow from it."""
     models = [load(home, "chars"), load(home, "partnered")]
-    both = mixed(models, weights)
+    both = mix(models, weights)
     assert isinstance(both, TokenMixture)
     for text in OTHERS:
         parts = [model.score(text, per_token=True, closed=True).tokens or () for model in models]
@@ -162,7 +162,7 @@ def test_tokens_of_one_vocabulary_are_interpolated(
 def test_texts_of_any_models_are_mixed_by_probability(home: Path) -> None:
     """P(text) is the weighted sum over models, after a context that with earned weights."""
     models = [load(home, "partnered"), load(home, "words")]
-    both = mixed(models, (1.0, 3.0))
+    both = mix(models, (1.0, 3.0))
     assert isinstance(both, SequenceMixture)
     totals = np.array([[m.score(text).total_log_prob for text in OTHERS] for m in models])
     expected = np.logaddexp(np.log(0.25) + totals[0], np.log(0.75) + totals[1])
@@ -171,7 +171,7 @@ def test_texts_of_any_models_are_mixed_by_probability(home: Path) -> None:
     summary = both.evaluate(OTHERS)
     assert summary.total_log_prob == pytest.approx(expected.sum(), abs=1e-2)
     assert summary.characters == sum(map(len, OTHERS))
-    assert summary.perplexity_per_word(eos=False) is None
+    assert summary.perplexity_per_word_excluding_eos is None
 
 
 @pytest.mark.parametrize("weights", [(1.0, 3.0), (0.0, 1.0), (1.0, 0.0)])
@@ -180,7 +180,7 @@ def test_a_text_costs_the_same_wherever_it_is_cut(home: Path, weights: tuple[flo
 
     Wherever the cut is: before or behind a space, inside a word, at either end.
     """
-    both = mixed([load(home, "partnered"), load(home, "words")], weights)
+    both = mix([load(home, "partnered"), load(home, "words")], weights)
     for text in ("the dog sat, the mats", "q ☃"):
         total = both.score(text).total_log_prob
         for cut in range(len(text) + 1):
@@ -198,7 +198,7 @@ def test_a_prompt_decides_who_draws(home: Path, prompt: str) -> None:
     The share is that of the beginning: of a text that ends there it would be another.
     """
     models = [load(home, "partnered"), load(home, "words")]
-    both = mixed(models, (0.4, 0.6))
+    both = mix(models, (0.4, 0.6))
     joint = np.log([0.4, 0.6]) + [model.log_prob_begins(prompt) for model in models]
     share = float(np.exp(joint[0] - np.logaddexp(*joint)))
     turns = [s.drawn_by for s in both.sample(500, prompt=prompt, max_tokens=1)]
@@ -208,7 +208,7 @@ def test_a_prompt_decides_who_draws(home: Path, prompt: str) -> None:
 def test_models_take_turns_by_their_weights(home: Path) -> None:
     """Which draws is a function of seed and index; each draws as it would alone."""
     models = [load(home, "partnered"), load(home, "words")]
-    both = mixed(models, (0.3, 0.7))
+    both = mix(models, (0.3, 0.7))
     drawn = both.sample(200, max_tokens=5, seed=0)
     turns = [sample.drawn_by for sample in drawn]
     assert 0.2 < turns.count(0) / 200 < 0.4
@@ -218,19 +218,19 @@ def test_models_take_turns_by_their_weights(home: Path) -> None:
         assert sample.text == alone[sample.drawn_by or 0][index].text
     assert [s.drawn_by for s in both.sample(50, max_tokens=5, seed=0)] == turns[:50]
     assert [s.drawn_by for s in both.sample(50, max_tokens=5, seed=1)] != turns[:50]
-    certain = mixed(models, (0.0, 1.0)).sample(5, prompt="the ")
+    certain = mix(models, (0.0, 1.0)).sample(5, prompt="the ")
     assert {sample.drawn_by for sample in certain} == {1}
 
 
 def test_tuning_finds_the_weights_that_fit(home: Path) -> None:
     """No other weights make the texts likelier; a partner's parameters can be tuned, too."""
     for others in ("others", "words"):
-        both = mixed([load(home, "partnered"), load(home, others)])
+        both = mix([load(home, "partnered"), load(home, others)])
         best = both.tuned(HELD)
         assert isinstance(best, TokenMixture | SequenceMixture)
         value = best.evaluate(HELD).total_log_prob
         for weight in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0):
-            tried = mixed(best.models, (weight, 1 - weight))
+            tried = mix(best.models, (weight, 1 - weight))
             assert tried.evaluate(HELD).total_log_prob <= value + 1e-3
     lm = load(home, "partnered")
     texts = [text.upper() for text in TEXTS]
@@ -266,22 +266,26 @@ def test_tuning_goes_on_to_the_optimum(spread: float, number: int) -> None:
 
 
 def test_what_cannot_be_mixed_is_refused(home: Path) -> None:
-    """Weights, and what models of different vocabularies have no answer to."""
+    """Weights; and mixtures do not have what they could only refuse."""
     assert check_weights((), 4) == (0.25,) * 4
     assert check_weights((1, 3), 2) == (0.25, 0.75)
     for bad in ((1.0,), (1.0, -1.0), (0.0, 0.0), (float("nan"), 1.0), (float("inf"), 1.0)):
         with pytest.raises(UsageError):
             check_weights(bad, 2)
-    both = mixed([load(home, "chars"), load(home, "words")])
+    both = mix([load(home, "chars"), load(home, "words")])
+    alike = mix([load(home, "chars"), load(home, "others")])
+    for lacks in ("next_tokens", "model", "labels", "with_label", "partner", "unknown", "engines"):
+        assert not hasattr(both, lacks)
+    for lacks in ("model", "labels", "with_label", "classify", "partner"):
+        assert not hasattr(alike, lacks)
     for ask in (
         lambda: both.score("a", per_token=True),
         lambda: both.score("a", closed=True),
-        lambda: both.next_tokens("a"),
+        lambda: both.evaluate(HELD, closed=True),
         lambda: both.evaluate(HELD, rate=0.1),
-        lambda: both.model,
-        lambda: mixed([load(home, "chars"), load(home, "others")]).evaluate(HELD, rate=0.1),
+        lambda: alike.evaluate(HELD, rate=0.1),
     ):
-        with pytest.raises(UsageError):
+        with pytest.raises(TypeError, match="unexpected keyword"):
             ask()
 
 
@@ -313,8 +317,8 @@ def test_what_any_model_was_trained_on_is_not_new(homes: Path, second: str) -> N
     """Of a mixture known, index and samples are those of all training texts together."""
     models = [load(homes, "cats"), load(homes, second)]
     texts = {"dogs": "the dog sat", "words": "The dogs sit"}
-    both = mixed(models)
-    for other in (both, mixed(models[::-1]), mixed([both.models[0], models[1]])):  # type: ignore[attr-defined]
+    both = mix(models)
+    for other in (both, mix(models[::-1]), mix([both.models[0], models[1]])):  # type: ignore[attr-defined]
         assert other.known is not None
         union = np.union1d(*[model.checkpoint.known for model in models])  # type: ignore[arg-type]
         np.testing.assert_array_equal(other.known, union)
@@ -338,7 +342,7 @@ def test_what_any_model_was_trained_on_is_not_new(homes: Path, second: str) -> N
             "the dog sat",
             "the dog ran",
         ]
-    same = mixed([models[0], models[0]])
+    same = mix([models[0], models[0]])
     assert same.index is models[0].index
 
 
@@ -346,23 +350,23 @@ def test_what_any_model_was_trained_on_is_not_new(homes: Path, second: str) -> N
 def test_novel_samples_are_new_to_all(homes: Path, second: str) -> None:
     """A sample that stands in the other model's training text is said to, and drawn again."""
     models = [load(homes, "cats"), load(homes, second)]
-    drawn = mixed(models).sample(6, seed=1, max_tokens=3)
+    drawn = mix(models).sample(6, seed=1, max_tokens=3)
     assert not any(sample.in_training_text for sample in drawn)
     texts = [sample.text for sample in drawn]
     # As if those were what the second was trained on: the first must not draw them again.
     told = dataclasses.replace(models[1].checkpoint, known=sequence_hashes(texts))
     models[1] = LanguageModel(told)
-    again = mixed(models).sample(6, seed=1, max_tokens=3)
+    again = mix(models).sample(6, seed=1, max_tokens=3)
     assert [sample.text for sample in again] == texts
     assert all(sample.in_training_text for sample in again)
-    new = mixed(models).sample(6, seed=1, max_tokens=3, novel=True)
+    new = mix(models).sample(6, seed=1, max_tokens=3, novel=True)
     assert not {sample.text for sample in new} & set(texts)
 
 
 def test_one_that_does_not_know_its_text_is_asked_in_vain(homes: Path) -> None:
     """With a model of whole files nothing can be called new."""
     for models in (["cats", "files"], ["words", "files"]):
-        both = mixed([load(homes, name) for name in models])
+        both = mix([load(homes, name) for name in models])
         assert both.known is None
         assert both.stands_in_training("q") is None
         with pytest.raises(UsageError, match="whole files"):
@@ -375,7 +379,7 @@ def test_words_after_a_context_are_those_of_the_sentence(
 ) -> None:
     """Of a mixture, of a model with its partner, and in every form the command line writes."""
     models = [load(home, "chars"), load(home, "partnered")]
-    for lm in (*models, mixed(models, (0.3, 0.7)), load(home, "words")):
+    for lm in (*models, mix(models, (0.3, 0.7)), load(home, "words")):
         whole = lm.score("the dog sat", words=True).words
         after = lm.score(" sat", context="the dog", words=True).words
         assert whole is not None
@@ -414,12 +418,12 @@ def test_on_the_command_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     both = ("--model", "partnered", "--model", "chars")
     code, shown, _ = charlm("score", *both, "--weights", "0.2,0.8", "--json", "the cat")
     models = [load(home, "partnered"), load(home, "chars")]
-    expected = mixed(models, (0.2, 0.8)).score("the cat").total_log_prob
+    expected = mix(models, (0.2, 0.8)).score("the cat").total_log_prob
     assert code == 0
     assert json.loads(shown)["total_log_prob_nats"] == pytest.approx(expected, abs=1e-4)
     code, shown, said = charlm("evaluate", *both, "--tune", "held.txt", "held.txt", "--json")
     assert code == 0
-    tuned = mixed(models).tuned(HELD)
+    tuned = mix(models).tuned(HELD)
     assert json.loads(shown)["total_log_prob_nats"] == pytest.approx(
         tuned.evaluate(HELD).total_log_prob, abs=1e-3
     )
@@ -433,6 +437,9 @@ def test_on_the_command_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     assert code == 0
     assert {json.loads(line)["model"] for line in shown.splitlines()} == {"words", "chars"}
+    for models in (both, turns):  # models that take turns stream as well
+        same = ("sample", *models, "-n", "6", "--max-tokens", "9", "--seed", "0")
+        assert good(*same, "--stream").out == good(*same).out
     code, shown, _ = charlm("info", "--model", "partnered")
     assert "n-grams (up to 3), cache (50 tokens)" in shown
     code, shown, _ = charlm("score", "--model", "partnered", "--alone", "--json", "the cat")
@@ -446,7 +453,6 @@ def test_on_the_command_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("score", "--model", "chars", "--tune", "held.txt", "x"),
         ("score", *turns, "--per-token", "x"),
         ("next", *turns, "x"),
-        ("sample", *turns, "--stream"),
         ("evaluate", *turns, "--dynamic", "held.txt"),
     ):
         assert charlm(*wrong).code == 2, wrong

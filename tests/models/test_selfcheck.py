@@ -13,8 +13,9 @@ from charlm.engines.numpy_lm import NumpyEngine
 from charlm.errors import TextError
 from charlm.inference.unknown import Speller, UnknownCharacters
 from charlm.models import selfcheck
-from charlm.models.language_model import LanguageModel, load
-from charlm.models.mixtures import mixed
+from charlm.models.language_model import LanguageModel
+from charlm.models.load import load
+from charlm.models.mixtures import mix
 from charlm.models.selfcheck import Check, check_model, drawn_texts, some_texts
 from charlm.text.streaming import Piece
 from charlm.tokenizers.word import WordTokenizer, count_types
@@ -71,7 +72,9 @@ def test_a_sound_model_passes(runs: dict[str, Path], level: str, texts: list[str
 def test_both_engines_are_checked(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where small jobs go to another engine than large ones, both have to be sound."""
     lm = load(runs["char"])
-    monkeypatch.setattr(lm, "kind_for", lambda tokens: "numpy" if tokens < 10**6 else "torch")
+    monkeypatch.setattr(
+        lm.engines, "kind_for", lambda tokens, *_: "numpy" if tokens < 10**6 else "torch"
+    )
     names = [check.name for check in check_model(lm, TEXTS) if check.passed]
     assert sum("NumPy" in name for name in names) == sum("torch" in name for name in names) == 2
 
@@ -103,7 +106,7 @@ def by(lm: LanguageModel, **faults: Callable[[Any], Any]) -> LanguageModel:
     engine = Wrong(lm.config, lm.checkpoint.weights)
     for name, fault in faults.items():
         setattr(engine, name, fault)
-    lm._engines = {"torch": engine, "numpy": engine}
+    lm.engines._made = {"torch": engine, "numpy": engine}
     return lm
 
 
@@ -179,7 +182,7 @@ def test_models_of_different_vocabularies_are_checked_one_by_one_and_together(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has its checks under its name; the mixture has its own, which can be failed."""
-    both = mixed([load(runs[level]) for level in LEVELS], [0.5, 0.5, 0.0])
+    both = mix([load(runs[level]) for level in LEVELS], [0.5, 0.5, 0.0])
     for texts in (TEXTS, ["the xyzzy 你好", "", "9"], drawn_texts(both)):
         checks = list(check_model(both, texts))
         assert all(check.passed for check in checks), checks

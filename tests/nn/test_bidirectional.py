@@ -22,10 +22,12 @@ from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_cloze import TorchCloze, pseudo_log_probs, quick_pseudo_log_probs
 from charlm.equations import language_model
 from charlm.equations.parameters import model_weights, shapes
-from charlm.errors import UsageError
+from charlm.errors import CheckpointError, UsageError
 from charlm.inference.score import score_texts
-from charlm.models.language_model import load
-from charlm.models.mixtures import mixed
+from charlm.models.cloze_model import ClozeModel
+from charlm.models.language_model import LanguageModel
+from charlm.models.load import load
+from charlm.models.mixtures import mix
 from charlm.nn.bidirectional import (
     BidirectionalLM,
     network,
@@ -447,23 +449,25 @@ def test_evaluating_adds_up_sequences(path: Path) -> None:
     assert found.sums.sequences == 2
 
 
-def test_what_needs_a_next_token_is_refused(path: Path, tmp_path: Path) -> None:
-    """Neither kind of model does what the other is for, and both say what does."""
+def test_a_model_of_both_sides_has_no_next_token(path: Path, tmp_path: Path) -> None:
+    """Neither kind of model has what the other is for, and each is refused as the other."""
     lm, plain = load(path), load(trained_run(tmp_path / "plain"))
-    for refused in (
-        lambda: lm.score("x"),
-        lambda: lm.sample(1),
-        lambda: lm.next_tokens("x"),
-        lambda: lm.evaluate(["x"]),
-        lambda: lm.model,
-    ):
-        with pytest.raises(UsageError, match="charlm fill"):
-            refused()
-    for refused in (lambda: plain.fill("[?]"), lambda: plain.pseudo_score("x")):
-        with pytest.raises(UsageError, match="trained with --bidirectional"):
-            refused()
-    with pytest.raises(UsageError, match="cannot be mixed"):
-        mixed([plain, lm])
+    assert isinstance(lm, ClozeModel)
+    assert isinstance(plain, LanguageModel)
+    for name in ("score", "sample", "stream", "next_tokens", "evaluate", "model"):
+        assert hasattr(plain, name)
+        assert not hasattr(lm, name)
+    for name in ("fill", "pseudo_score", "pseudo_score_all", "pseudo_evaluate"):
+        assert hasattr(lm, name)
+        assert not hasattr(plain, name)
+    with pytest.raises(UsageError, match="ClozeModel"):
+        LanguageModel(lm.checkpoint)
+    with pytest.raises(UsageError, match="LanguageModel"):
+        ClozeModel(plain.checkpoint)
+    with pytest.raises(CheckpointError, match=r"is a cloze, not a language-model"):
+        load(path, task="language-model")
+    with pytest.raises(UsageError, match="read from left to right"):
+        mix([plain, lm])  # type: ignore[list-item]
     with pytest.raises(TypeError):
         cloze_of()(torch.zeros(1, 1, dtype=torch.long), cloze_of().init_state(1))
 

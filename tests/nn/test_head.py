@@ -23,7 +23,8 @@ from charlm.engines.torch_labels import read_scores
 from charlm.equations import heads
 from charlm.equations.heads import head_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
-from charlm.models.heads import Classifier, Tagger, load_classifier
+from charlm.models.heads import Classifier, Tagger
+from charlm.models.load import load
 from charlm.nn import examples
 from charlm.nn.examples import Examples, collate, encode_sentences, encode_texts, gathered, groups
 from charlm.nn.head import Head, from_arrays, to_arrays, turn, turned
@@ -593,7 +594,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_head_is_no_language_model(trained: Path) -> None:
     """It is known by its kind, and refused with one sentence where text is to be scored."""
     assert directory.kind_of(trained / "names") == "classifier"
-    assert load_classifier(None, trained).names == ("plain", "vowels")
+    assert load(task="classifier", root=trained).names == ("plain", "vowels")
     with pytest.raises(CheckpointError, match="is a classifier, no language model"):
         Checkpoint.find("names", trained)
     with pytest.raises(CheckpointError, match="is a classifier, not a tagger"):

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import UsageError
-from charlm.models.language_model import load
+from charlm.models.load import load
 from charlm.novelty import text_index
 from charlm.novelty.measure import Copy, NGrams, Sample, measure, samples_of
 from charlm.novelty.suffix_array import END, SuffixArray, is_order

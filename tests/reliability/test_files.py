@@ -21,7 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlm.errors import TextError, UsageError
-from charlm.models.language_model import load
+from charlm.models.load import load
 from charlm.text import corpus, files, formats, lines, streaming
 from tests.support.cli import Ended, charlm, complaint
 from tests.support.matrix import Tally

@@ -24,7 +24,9 @@ from charlm.checkpoints.language_model import Checkpoint
 from charlm.engines import torch_cloze
 from charlm.errors import CheckpointError
 from charlm.models import heads
-from charlm.models.language_model import LanguageModel, load
+from charlm.models.cloze_model import ClozeModel
+from charlm.models.engine_choice import EngineChoice
+from charlm.models.load import load
 from charlm.nn import examples
 from tests.support.cli import charlm, complaint
 from tests.support.disks import Failing, Recorder, crash_states, everywhere, restore, snapshot
@@ -269,8 +271,8 @@ def test_a_model_says_what_it_is(here: Path, kind: str) -> None:
     step = next((RUNS / kind).glob("step-*"))
     loaders: dict[str, Callable[[], object]] = {
         "language model": lambda: Checkpoint.load(step),
-        "classifier": lambda: heads.load_classifier(str(step)),
-        "tagger": lambda: heads.load_tagger(str(step)),
+        "classifier": lambda: load(step, task="classifier"),
+        "tagger": lambda: load(step, task="tagger"),
     }
     is_one = kind if kind in HEADS else "language model"
     for name, loader in loaders.items():
@@ -309,7 +311,7 @@ def figures(kind: str) -> Iterator[tuple[str, Callable[[Sequence[str]], list[np.
         else:
             lm = load(step)
 
-            def scores(texts: Sequence[str], m: LanguageModel = lm) -> list[np.ndarray]:
+            def scores(texts: Sequence[str], m: ClozeModel = lm) -> list[np.ndarray]:
                 found = m.pseudo_score_all(texts, per_token=True)
                 each = [score.sums.tokens for score in found]
                 return [np.array([token.log_prob for token in tokens or ()]) for tokens in each]
@@ -330,7 +332,7 @@ def test_what_is_said_of_a_text_is_its_own(
     (_, by_numpy), (_, by_torch) = figures(kind)
 
     def by(engine: str) -> None:
-        monkeypatch.setattr(LanguageModel, "kind_for", lambda *_, **__: engine)
+        monkeypatch.setattr(EngineChoice, "kind_for", lambda *_, **__: engine)
         monkeypatch.setattr(heads, "_FEW_TOKENS", 10**9 if engine == "numpy" else 0)
 
     by("numpy")
@@ -367,7 +369,7 @@ def test_a_gap_is_filled_alike(here: Path, monkeypatch: pytest.MonkeyPatch, tall
         words[rng.randrange(6)] = rng.choice(("[?]", "[?2]", "[?][?3]"))
         found = []
         for engine in ("numpy", "torch", "numpy"):
-            monkeypatch.setattr(LanguageModel, "kind_for", lambda *_, e=engine, **__: e)
+            monkeypatch.setattr(EngineChoice, "kind_for", lambda *_, e=engine, **__: e)
             found.append(lm.fill(" ".join(words), top=4).entries)
         for entries in found[1:]:
             for ours, theirs in zip(found[0], entries, strict=True):

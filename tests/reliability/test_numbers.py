@@ -18,11 +18,12 @@ from charlm.engines.protocol import Engine, Ids
 from charlm.equations import language_model
 from charlm.inference import evaluate
 from charlm.inference.evaluate import summarise
-from charlm.inference.sample import Sampler
+from charlm.inference.sample import BATCH_SIZE, Sampler
 from charlm.inference.score import score_texts
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID, Tokenizer
 from tests.support.matrix import Tally
+from tests.support.sampling import heard
 from tests.support.tiny import chi_square_p, engines_of, tokenizer_of
 
 WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "to", "be", "or", "not", "dog", "café")
@@ -250,8 +251,12 @@ def test_sampled_sequences_are_as_frequent_as_likely(
     mean = math.fsum(p * len(ids) for ids, p in expected.items())
     number = math.ceil(1.01 * wanted / mean)
     drawn: list[list[int]] = [[] for _ in range(number)]
-    samples = Sampler(engine, tokenizer).sample(
-        number, config, on_token=lambda index, token: drawn[index].append(token)
+    samples = heard(
+        Sampler(engine, tokenizer),
+        number,
+        config,
+        batch_size=BATCH_SIZE,
+        on_token=lambda index, token: drawn[index].append(token),
     )
     for sample in samples:
         assert sample.num_tokens == len(drawn[sample.index])

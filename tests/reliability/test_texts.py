@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from charlm.config import LEVELS
 from charlm.errors import CheckpointError, UsageError
-from charlm.models.language_model import load
+from charlm.models.load import load
 from charlm.tokenizers import tokenizer_from_files, train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import _begins, normal_form, plain

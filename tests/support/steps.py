@@ -26,6 +26,7 @@ from charlm.equations.parameters import shapes
 from charlm.errors import CheckpointError
 from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller
+from charlm.models.cloze_model import ClozeModel
 from charlm.models.heads import Classifier, Tagger
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers import train_tokenizer
@@ -181,7 +182,7 @@ def use(step: Path) -> object:
             return Classifier(loaded).classify(["the cat, ▁ é", ""]).sum()
         return Tagger(loaded).tag([["the", "cat", "é"], []])
     model = charlm.load(step)
-    if model.config.bidirectional:
+    if isinstance(model, ClozeModel):
         model.pseudo_score("the cat, ▁ é")
         return model.fill("the [?] é", top=2)
     model.score("the cat, ▁ é")

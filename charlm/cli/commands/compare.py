@@ -1,12 +1,13 @@
 """charlm compare."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charlm.cli import options
 from charlm.cli.input.beginning import documents_of
-from charlm.cli.input.model import together
+from charlm.cli.input.model import load_model, together
 from charlm.cli.input.run_names import completed
 from charlm.cli.output.terminal import cut, out, out_json, safe_text, say, say_loading
 from charlm.config import RUNS
@@ -14,6 +15,7 @@ from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
     from charlm.inference.compare import Comparison
+    from charlm.models.language_model import LanguageModel
 
 _COLUMNS = 80
 
@@ -66,9 +68,8 @@ def compare_cli(
     if seed < 0:
         raise UsageError(f"--seed must not be negative, got {seed}.")
     from charlm.inference.compare import compare, model_of
-    from charlm.models.language_model import load
 
-    models = (load(one, root=root), load(other, root=root))
+    models = (_loaded(one, root), _loaded(other, root))
     documents = [document.text for document in documents_of(files, encoding, errors)]
     if not all(model.is_small(sum(map(len, documents))) for model in models):
         say_loading()
@@ -102,6 +103,20 @@ def compare_cli(
             f"{other} needs {found.difference:.4f} bits per character more than {one}; "
             f"{fail_above:g} were allowed." + ("" if found.is_real else " That may be chance.")
         )
+
+
+def _loaded(name: str, root: Path) -> "LanguageModel":
+    """A model to compare. Raises UsageError if it has no bits to be compared."""
+    from charlm.models.language_model import LanguageModel
+
+    found = load_model(name, root)
+    if isinstance(found, LanguageModel):
+        return found
+    raise UsageError(
+        f"{name} reads both sides of each token, so it has no bits per character that could be "
+        "compared: charlm evaluate gives the pseudo-perplexity of each such model, which compares "
+        "those of one vocabulary."
+    )
 
 
 def fields(found: "Comparison", show: int) -> dict[str, Any]:

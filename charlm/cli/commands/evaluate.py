@@ -11,7 +11,7 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.input.beginning import labelled_of, sequences_of
-from charlm.cli.input.model import load_models, together
+from charlm.cli.input.model import evaluator, language_model, load_any, together
 from charlm.cli.input.option_rules import Apart, Needs, Rules
 from charlm.cli.output.meter import Meter
 from charlm.cli.output.metrics_block import fields, finite, kenlm, learned, table
@@ -22,6 +22,8 @@ from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
     from charlm.inference.evaluate import Summary
+    from charlm.models.base import TextDistribution, TextModel
+    from charlm.models.cloze_model import ClozeModel
     from charlm.models.language_model import LanguageModel
     from charlm.models.selfcheck import Check
     from charlm.text.labelled import Labelled
@@ -47,6 +49,8 @@ RULES: Rules = (
         "--split-on", ("--labelled column:*", "--labelled field:*"), "each line is a sequence there"
     ),
 )
+_NO_LABELS = "a mixture of models knows no labels: give one model with --labelled."
+_NOT_DYNAMIC = "a mixture cannot learn as it reads: leave out --dynamic, or give a model."
 
 
 def evaluate_cli(
@@ -111,15 +115,16 @@ def evaluate_cli(
     form = "json" if json else form
     if not files and not check:
         raise UsageError("give a file to evaluate on: charlm evaluate FILE")
-    loaded = load_models(model, root, weights, tune, alone=alone, label=label)
+    from charlm.models.cloze_model import ClozeModel
+
+    loaded = load_any(model, root, weights, tune, alone=alone, label=label)
     split: str = split_on or loaded.checkpoint.split_on
-    pseudo = loaded.config.bidirectional
-    if pseudo and (check or dynamic or form == "kenlm"):
+    if isinstance(loaded, ClozeModel) and (check or dynamic or form == "kenlm"):
         raise UsageError(
             "this model reads both sides of each token: --dynamic, --check and KenLM's lines are "
             "about probabilities of texts read from left to right. Leave them out."
         )
-    if check:
+    if check and not isinstance(loaded, ClozeModel):
         _check(loaded, files or [], split, encoding, errors, as_json=form == "json")
         return
     files = files or []
@@ -132,30 +137,34 @@ def evaluate_cli(
         of_files = split if source.is_of_files else None
         found, split = labelled_of(files, source, of_files, encoding, errors)
         say_loading()
-        summary, learning = _of_labels(loaded, found, closed), None
-        _write(loaded, files, split, form, unit, rate, summary, learning)
+        of_labels = language_model(loaded, _NO_LABELS)
+        _write(loaded, files, split, form, unit, rate, _of_labels(of_labels, found, closed))
         return
     pieces = sequences_of(files, split, encoding, errors)
     if dynamic:
         from charlm.engines.dynamic import RATES
 
         rate = RATES[loaded.tokenizer.level] if rate is None else rate
+        if language_model(loaded, _NOT_DYNAMIC).labels is not None:
+            raise UsageError("a model with labels cannot learn as it reads: leave out --dynamic.")
     summary, learning = _summaries(loaded, files, pieces, closed, rate)
     _write(loaded, files, split, form, unit, rate, summary, learning)
 
 
 def _write(
-    loaded: "LanguageModel",
+    loaded: "TextModel",
     files: list[str],
     split_on: str,
     form: str,
     unit: str,
     rate: float | None,
     summary: "Summary",
-    learning: "Summary | None",
+    learning: "Summary | None" = None,
 ) -> None:
     """The figures in the form that was asked for."""
-    pseudo = loaded.config.bidirectional
+    from charlm.models.cloze_model import ClozeModel
+
+    pseudo = isinstance(loaded, ClozeModel)
     if form == "kenlm":
         out("".join(f"{line}\n" for line in kenlm(summary)))
     elif form == "json":
@@ -198,7 +207,7 @@ def _of_labels(loaded: "LanguageModel", found: "Sequence[Labelled]", closed: boo
 
 
 def _summaries(
-    loaded: "LanguageModel",
+    loaded: "TextDistribution | ClozeModel",
     files: list[str],
     pieces: "Iterable[Piece]",
     closed: bool,
@@ -208,6 +217,8 @@ def _summaries(
 
     With a rate also those of a model that learns from them, read in the same pass.
     """
+    from charlm.models.cloze_model import ClozeModel
+
     end = 0
 
     def watched() -> "Iterator[Piece]":
@@ -221,22 +232,23 @@ def _summaries(
     if meter.size is None or not loaded.is_small(meter.size) or rate is not None:
         say_loading()
     summaries: Iterator[tuple[Summary, Summary | None]]
-    if loaded.config.bidirectional:
+    if isinstance(loaded, ClozeModel):
         found_pseudo = loaded.pseudo_evaluate_pieces(watched(), closed=closed)
         summaries = ((one.sums, None) for one in found_pseudo)
     elif rate is None:
-        plain = loaded.evaluate_pieces(watched(), closed=closed)
+        plain = evaluator(loaded, closed=closed)(watched())
         summaries = zip(plain, itertools.repeat(None), strict=False)
     else:  # both take the same pieces before they tell their figures, so few are kept
         one, other = itertools.tee(watched())
-        plain = loaded.evaluate_pieces(one, closed=closed)
-        learning = loaded.evaluate_pieces(other, closed=closed, rate=rate)
+        plain = evaluator(loaded, closed=closed)(one)
+        learner = language_model(loaded, _NOT_DYNAMIC)
+        learning = learner.evaluate_pieces(other, closed=closed, rate=rate)
         summaries = zip(plain, learning, strict=True)
     with meter:
         for found in summaries:
             summary = found[0]
             bits = summary.bits_per_character
-            name = "pseudo-bits/char" if loaded.config.bidirectional else "bits/char"
+            name = "pseudo-bits/char" if isinstance(loaded, ClozeModel) else "bits/char"
             note = "" if bits is None else f"{bits:.3f} {name}"
             meter.update(summary.characters - before, end, note)
             before = summary.characters
@@ -244,7 +256,7 @@ def _summaries(
 
 
 def _check(
-    loaded: "LanguageModel",
+    loaded: "TextDistribution",
     files: list[str],
     split_on: str,
     encoding: str,

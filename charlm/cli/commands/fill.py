@@ -9,7 +9,7 @@ import typer
 from charlm.cli import options
 from charlm.cli.commands.next import percent
 from charlm.cli.input.beginning import texts_of
-from charlm.cli.input.model import load_model
+from charlm.cli.input.model import cloze_model, load_model
 from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.input.records import say_lines_are_texts
 from charlm.cli.output.formats import cell
@@ -28,7 +28,7 @@ from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
     from charlm.inference.fill import Filling, Fillings
-    from charlm.models.language_model import LanguageModel
+    from charlm.models.cloze_model import ClozeModel
 
 _TOP = 10
 _COLUMNS = 80
@@ -87,7 +87,7 @@ def fill_cli(
         if sys.stdin.isatty():
             raise UsageError('give a text with a gap: charlm fill "The apple and [?] salad"')
         file = "-"
-    loaded = load_model(model, root)
+    loaded = cloze_model(load_model(model, root))
     if not loaded.is_small(1, "".join(texts or ())):
         say_loading()
     parting = "null" if null else split_on
@@ -95,7 +95,7 @@ def fill_cli(
         say_lines_are_texts(loaded.checkpoint.split_on)
     given = texts if texts else _texts(file or "-", parting or "line", encoding, errors)
     oov = 0
-    for number, found in enumerate(_filled(loaded, given, top, unk == "keep", bool(texts))):
+    for number, found in enumerate(_filled(loaded, given, top, unk, bool(texts))):
         oov += found.num_oov
         if json:
             out_json(fields(found, unit))
@@ -121,12 +121,12 @@ def _texts(file: str, cut: str, encoding: str, errors: str) -> Iterator[str]:
 
 
 def _filled(
-    loaded: "LanguageModel", texts: Iterable[str], top: int, keep: bool, are_arguments: bool
+    loaded: "ClozeModel", texts: Iterable[str], top: int, unk: str, are_arguments: bool
 ) -> "Iterator[Fillings]":
     """The fillings of each text; what cannot be filled is named by its line."""
     for number, text in enumerate(texts, start=1):
         try:
-            yield loaded.fill(text, top=top, keep_unknown=keep)
+            yield loaded.fill(text, top=top, unk=unk)
         except TextError as error:
             raise (error if are_arguments else TextError(f"line {number}: {error}")) from None
 

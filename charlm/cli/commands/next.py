@@ -10,7 +10,7 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.input.beginning import read_beginning
-from charlm.cli.input.model import load_models
+from charlm.cli.input.model import load_models, token_model
 from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.output.formats import cell
 from charlm.cli.output.terminal import cut, is_live, out, out_json, say, say_loading, visible, width
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from charlm.inference.next_token import NextToken, NextTokens
 
 _TOP = 20
+_NO_COMMON_NEXT = (
+    "models of different vocabularies have no next token in common: give one model, or models of "
+    "one vocabulary."
+)
 RULES: Rules = (
     *options.MIXING,
     OneOf("PREFIX", "--file"),
@@ -69,7 +73,9 @@ def next_cli(
     charlm next --file sentences.txt --all --tsv
     """
     text = read_beginning(prefix, file, ways="a prefix or --file")
-    loaded = load_models(model, root, weights, tune, alone=alone, label=label)
+    loaded = token_model(
+        load_models(model, root, weights, tune, alone=alone, label=label), _NO_COMMON_NEXT
+    )
     if not loaded.is_small(1, text):
         say_loading()
     wanted = 0 if everything else _TOP if top is None else top

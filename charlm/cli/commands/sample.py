@@ -13,11 +13,11 @@ from charlm.cli.input.model import load_models
 from charlm.cli.input.option_rules import Apart, OneOf, Rules
 from charlm.cli.output.terminal import out, out_json, say, say_lines, say_loading
 from charlm.config import RUNS, SamplingConfig, Unknown
-from charlm.errors import TextError, UsageError
+from charlm.errors import TextError
 
 if TYPE_CHECKING:
-    from charlm.inference.sample import Sample, Sampler
-    from charlm.models.language_model import LanguageModel
+    from charlm.inference.sample import Sample
+    from charlm.models.base import TextDistribution
 
 RULES: Rules = (
     *options.MIXING,
@@ -159,11 +159,10 @@ def sample_cli(
     charlm sample --model names --label Russian --n 20
     """
     from charlm.inference.sample import fresh_seed
+    from charlm.inference.stream import fragments
 
     text = read_beginning(prompt, prompt_file, ways="--prompt or --prompt-file")
     loaded = load_models(model, root, weights, tune, alone=alone, label=label)
-    if stream and loaded.is_marginal:
-        raise UsageError("give --label with --stream: each sequence has a label of its own here.")
     config = SamplingConfig(
         temperature=temperature,
         top_k=top_k,
@@ -182,7 +181,14 @@ def sample_cli(
     if seed is None:
         say(f"seed: {config.seed}; --seed {config.seed} gives the same text")
     if stream:
-        texts = _stream(loaded, sampler, config, n, text, end)
+        texts = []
+        for fragment in fragments(sampler, n, config, prompt=text):
+            drawn = fragment.sample
+            out(
+                fragment.text + ("" if drawn is None else ended(drawn.text, end)[len(drawn.text) :])
+            )
+            texts += [] if drawn is None else [drawn.text]
+            sys.stdout.flush()
     else:
         texts = []
         for drawn in sampler.sample(n, config, prompt=text, novel=novel, batch_size=batch_size):
@@ -197,7 +203,7 @@ def sample_cli(
         say_lines("\n".join(novelty_command.report(loaded.novelty(texts, prompt=text))))
 
 
-def separator(loaded: "LanguageModel") -> str:
+def separator(loaded: "TextDistribution") -> str:
     """What stands between sequences: a blank line where one can hold several lines."""
     return "\n" if loaded.checkpoint.split_on == "line" else "\n\n"
 
@@ -211,9 +217,11 @@ def ended(text: str, end: str) -> str:
     return text + end
 
 
-def label_field(drawn: "Sample", loaded: "LanguageModel") -> dict[str, str]:
+def label_field(drawn: "Sample", loaded: "TextDistribution") -> dict[str, str]:
     """The label that a sample was drawn with, where there are labels."""
-    if loaded.labels is None:
+    from charlm.models.language_model import LanguageModel
+
+    if not isinstance(loaded, LanguageModel) or loaded.labels is None:
         return {}
     if loaded.label is None:
         assert drawn.drawn_by is not None
@@ -235,65 +243,3 @@ def fields(drawn: "Sample", models: list[str] | None = None) -> dict[str, object
         "seed": drawn.seed,
         **turn,
     }
-
-
-def _stream(
-    loaded: "LanguageModel",
-    sampler: "Sampler",
-    config: "SamplingConfig",
-    n: int,
-    prompt: str,
-    end: str,
-) -> list[str]:
-    """One sequence after another, each written as its tokens come; all of them, in the end.
-
-    What is not settled yet is held back: the bytes of half a character, and whatever could be
-    the beginning of a stop string.
-    """
-    from charlm.tokenizers.normalizing import folded
-    from charlm.tokenizers.prompt import Prompt
-
-    stops = [folded(loaded.tokenizer, stop) for stop in config.stop]
-    begun = Prompt(loaded.tokenizer, prompt)
-    ids: list[int] = []
-    spelled: list[str] = []
-    texts: list[str] = []
-    written = 0
-
-    def on_token(_: int, token: int) -> None:
-        nonlocal written
-        if not ids:
-            out(prompt)
-        ids.append(token)
-        text = begun.continuation(ids, spelled)
-        settled = text.rstrip("\ufffd")
-        held = max((held_back(settled, stop) for stop in stops), default=0)
-        out(settled[written : len(settled) - held])
-        written = max(written, len(settled) - held)
-        sys.stdout.flush()
-
-    for drawn in sampler.sample(
-        n,
-        config,
-        prompt=prompt,
-        batch_size=1,
-        on_token=on_token,
-        on_spelling=lambda _, kind: spelled.append(kind),
-    ):
-        out(ended(drawn.text, end)[len(prompt) + written :])
-        sys.stdout.flush()
-        texts.append(drawn.text)
-        ids.clear()
-        spelled.clear()
-        written = 0
-    return texts
-
-
-def held_back(text: str, stop: str) -> int:
-    """How many characters at the end of text could be the beginning of stop, or are all of it."""
-    if stop in text:
-        return len(text) - text.index(stop)
-    for length in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:length]):
-            return length
-    return 0

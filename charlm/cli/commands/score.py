@@ -10,7 +10,7 @@ import typer
 from charlm.cli import options
 from charlm.cli.input.beginning import texts_of
 from charlm.cli.input.filter import Bounds, Filter, Shows
-from charlm.cli.input.model import load_models, together
+from charlm.cli.input.model import load_any, together, token_model
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Ordered, Rules
 from charlm.cli.input.records import (
     Form,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from charlm.cli.output.html_page import Page
-    from charlm.models.language_model import LanguageModel
+    from charlm.models.base import TextModel
     from charlm.text.streaming import Line
 
 _LINES = ("--jsonl", "--column", "--csv", "--nbest")
@@ -222,13 +222,18 @@ def score_cli(
         if sys.stdin.isatty():
             raise UsageError('give a text to score: charlm score "The apple and pear salad"')
         file = "-"
-    loaded = load_models(model, root, weights, tune, alone=alone, label=label)
+    from charlm.models.base import TextDistribution
+    from charlm.models.cloze_model import ClozeModel
+
+    loaded = load_any(model, root, weights, tune, alone=alone, label=label)
     if said := together(loaded.tokenizer.ignores):
         say(said)
-    if loaded.config.bidirectional:
+    if isinstance(loaded, ClozeModel):
         wanted = wanted._replace(pseudo=True)
         _say_pseudo(wanted, shaded=heatmap or html is not None)
     shaded = heatmap or html is not None
+    if isinstance(loaded, TextDistribution) and (per_token or words or shaded or closed):
+        token_model(loaded)
     job = Filter(loaded, wanted, context=context, closed=closed, on_error=on_error, shaded=shaded)
     with contextlib.ExitStack() as stack:
         writer: Shows
@@ -273,10 +278,10 @@ def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
         say("a word is the sum of its tokens, each given the word's others, too")
 
 
-def _page(path: Path, loaded: "LanguageModel", wanted: Wanted) -> "Page":
+def _page(path: Path, loaded: "TextModel", wanted: Wanted) -> "Page":
     from charlm.cli.output.html_page import Page
 
-    name = f"{loaded.checkpoint.path.parent.name} (step {loaded.checkpoint.step:,})"
+    name = f"{loaded.name} (step {loaded.checkpoint.step:,})"
     level = "word" if wanted.words else loaded.tokenizer.level
     return Page(path, model=name, level=level, unit=wanted.unit, pseudo=wanted.pseudo)
 

@@ -80,9 +80,9 @@ def tag_cli(
             raise UsageError("give a file of tokens, one a line: charlm tag FILE")
         file = "-"
     say_loading()
-    from charlm.models.heads import load_tagger
+    from charlm.models.load import load
 
-    tagger = load_tagger(model, root)
+    tagger = load(model, task="tagger", root=root)
     if model is None:
         step = tagger.checkpoint
         say(f"model: {step.path.parent.name} (step {step.step:,})")

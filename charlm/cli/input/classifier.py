@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from charlm.cli.input.model import load_models
+from charlm.cli.input.model import load_model
 from charlm.cli.output.terminal import say
 from charlm.config import LONGEST, SPLITS
 from charlm.errors import UsageError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from charlm.models.cloze_model import ClozeModel
     from charlm.models.language_model import LanguageModel
 
 
@@ -31,11 +32,12 @@ class Classifier(Protocol):
 class ByBayes:
     """A conditional language model, turned round by Bayes' rule."""
 
-    def __init__(self, loaded: "LanguageModel") -> None:
-        if loaded.labels is None:
+    def __init__(self, loaded: "LanguageModel | ClozeModel") -> None:
+        from charlm.models.language_model import LanguageModel
+
+        if not isinstance(loaded, LanguageModel) or loaded.labels is None:
             raise UsageError(
-                f"{loaded.checkpoint.path.parent.name} knows no labels to classify by: train a "
-                "model with --label-from."
+                f"{loaded.name} knows no labels to classify by: train a model with --label-from."
             )
         if loaded.labels.temperature is None:
             say("not calibrated: nothing was held out, or its training has not come to its end")
@@ -71,15 +73,15 @@ def classifier_of(model: str | None, root: Path, *, alone: bool) -> tuple[Classi
 
     path = directory.find_any(model, root)
     if directory.kind_of(path) == "classifier":
-        from charlm.models.heads import load_classifier
+        from charlm.models.load import load
         from charlm.text.labelled import OF_FILES
 
-        found = load_classifier(path.parent.name if model is None else model, root)
+        found = load(path.parent.name if model is None else model, task="classifier", root=root)
         if model is None:
             say(f"model: {path.parent.name} (step {found.checkpoint.step:,})")
         text = found.checkpoint.info.get("text")
         about = text if isinstance(text, dict) else {}
         split_on = about.get("split_on") if about.get("label_from") in OF_FILES else None
         return found, split_on if split_on in SPLITS else None
-    loaded = load_models(None if model is None else [model], root, alone=alone)
+    loaded = load_model(model, root, alone=alone)
     return ByBayes(loaded), loaded.checkpoint.split_on

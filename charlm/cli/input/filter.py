@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from charlm.cli.input.model import token_model
 from charlm.cli.input.records import Form, Record
 from charlm.cli.output import nbest
 from charlm.cli.output.score_table import Wanted
@@ -12,7 +13,8 @@ from charlm.errors import TextError
 
 if TYPE_CHECKING:
     from charlm.inference.score import TextScore
-    from charlm.models.language_model import LanguageModel
+    from charlm.models.base import TextDistribution
+    from charlm.models.cloze_model import ClozeModel
 
 
 class Shows(Protocol):
@@ -57,7 +59,7 @@ class Filter:
 
     def __init__(
         self,
-        loaded: "LanguageModel | None",  # None where lines are only sorted out
+        loaded: "TextDistribution | ClozeModel | None",  # None where lines are only sorted out
         wanted: Wanted,
         *,
         context: str,
@@ -75,7 +77,7 @@ class Filter:
     @property
     def is_open(self) -> bool:
         """Whether what is unknown is spelled, so that any two texts can be compared."""
-        return not self._closed and self._loaded is not None and self._loaded.unknown is not None
+        return not self._closed and getattr(self._loaded, "unknown", self._loaded) is not None
 
     @property
     def is_pseudo(self) -> bool:
@@ -84,8 +86,11 @@ class Filter:
 
     def score(self, texts: list[str]) -> "list[TextScore]":
         """The scores of texts."""
+        from charlm.models.base import TextDistribution
+        from charlm.models.cloze_model import ClozeModel
+
         assert self._loaded is not None
-        if self._wanted.pseudo:
+        if isinstance(self._loaded, ClozeModel):
             found = self._loaded.pseudo_score_all(
                 texts,
                 context=self._context,
@@ -94,7 +99,10 @@ class Filter:
                 closed=self._closed,
             )
             return [one.sums for one in found]
-        return self._loaded.score_all(
+        if not (self._per_token or self._wanted.words or self._closed):
+            assert isinstance(self._loaded, TextDistribution)
+            return self._loaded.score_all(texts, context=self._context)
+        return token_model(self._loaded).score_all(
             texts,
             context=self._context,
             per_token=self._per_token,

@@ -1,5 +1,6 @@
 """Finding and loading the model that a command is to use."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +10,81 @@ from charlm.cli.output.terminal import safe_text, say
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from charlm.inference.evaluate import Summary
+    from charlm.models.base import TextDistribution, TextModel, TokenDistribution
+    from charlm.models.cloze_model import ClozeModel
     from charlm.models.language_model import LanguageModel
+    from charlm.text.streaming import Piece
+
+_BOTH_SIDES = (
+    "this model reads both sides of each token (--bidirectional), so it has no next token to draw "
+    "or predict, and no probability of a text. Fill gaps with charlm fill, score with charlm score "
+    "(pseudo-log-likelihood), or take a model trained without --bidirectional."
+)
+_NOT_MIXED = (
+    "a bidirectional model cannot be mixed: it has no next token and no probability of a text. "
+    "Give it alone, or models trained without --bidirectional."
+)
+_DIFFERENT = (
+    "models of different vocabularies have no tokens or words in common, and spell all: leave out "
+    "--per-token, --words, --heatmap, --html and --closed."
+)
 
 
-def load_model(model: str | None, root: Path) -> "LanguageModel":
-    """Load it; where none was named, say on stderr which one was taken."""
-    return load_models(None if model is None else [model], root)
+def load_model(
+    model: str | None, root: Path, *, alone: bool = False
+) -> "LanguageModel | ClozeModel":
+    """Load a model of texts; where none was named, say on stderr which one was taken."""
+    from charlm.models.load import load_text_model
+
+    found = load_text_model(model, alone=alone, root=root)
+    if model is None:
+        say(f"model: {found.name} (step {found.checkpoint.step:,})")
+    return found
+
+
+def load_any(
+    models: list[str] | None,
+    root: Path,
+    weights: str | None = None,
+    tune: Path | None = None,
+    *,
+    alone: bool = False,
+    label: str | None = None,
+) -> "TextDistribution | ClozeModel":
+    """Load one, or several as one; say on stderr which one was taken, and what was tuned.
+
+    With a ``label`` those of them that know labels are given it.
+    """
+    from charlm.models.cloze_model import ClozeModel
+
+    names: list[str | None] = [*models] if models else [None]
+    loaded = [load_model(name, root, alone=alone) for name in names]
+    if len(loaded) == 1 and isinstance(loaded[0], ClozeModel):
+        if label is not None:
+            raise UsageError("this model knows no labels: train one with --label-from.")
+        if tune is not None:
+            raise UsageError("there is nothing to tune: one model, which was trained alone.")
+        return loaded[0]
+    causal: list[LanguageModel] = []
+    for one in loaded:
+        if isinstance(one, ClozeModel):
+            raise UsageError(_NOT_MIXED)
+        causal.append(one)
+    if label is not None:
+        knows = [one.labels is not None for one in causal]
+        causal = [
+            one.with_label(label) if one.labels is not None or not any(knows) else one
+            for one in causal
+        ]
+    found: TextDistribution = causal[0]
+    if len(causal) > 1:
+        from charlm.models.mixtures import mix
+
+        found = mix(causal, _numbers(weights) if weights is not None else ())
+    return found if tune is None else _tuned(found, models or [], tune)
 
 
 def load_models(
@@ -25,35 +95,57 @@ def load_models(
     *,
     alone: bool = False,
     label: str | None = None,
-) -> "LanguageModel":
-    """Load one, or several as one; say on stderr which one was taken, and what was tuned.
+) -> "TextDistribution":
+    """The same, of what has a probability of a text. Raises UsageError for others."""
+    from charlm.models.base import TextDistribution
 
-    With a ``label`` those of them that know labels are given it.
-    """
-    from charlm.models.language_model import load
-
-    loaded = (
-        [load(model, alone=alone, root=root) for model in models]
-        if models
-        else [load(alone=alone, root=root)]
-    )
-    if not models:
-        step = loaded[0].checkpoint.step
-        say(f"model: {loaded[0].checkpoint.path.parent.name} (step {step:,})")
-    if label is not None:
-        knows = [one.labels is not None for one in loaded]
-        loaded = [
-            one.with_label(label) if one.labels is not None or not any(knows) else one
-            for one in loaded
-        ]
-    found = loaded[0]
-    if len(loaded) > 1:
-        from charlm.models.mixtures import mixed
-
-        found = mixed(loaded, _numbers(weights) if weights is not None else ())
-    if tune is not None:
-        found = _tuned(found, models or [], tune)
+    found = load_any(models, root, weights, tune, alone=alone, label=label)
+    if not isinstance(found, TextDistribution):
+        raise UsageError(_BOTH_SIDES)
     return found
+
+
+def cloze_model(loaded: "LanguageModel | ClozeModel") -> "ClozeModel":
+    """The same as what reads both sides of each token. Raises UsageError for others."""
+    from charlm.models.cloze_model import ClozeModel
+
+    if isinstance(loaded, ClozeModel):
+        return loaded
+    raise UsageError(
+        "this model reads a text from left to right alone: gaps are filled, and texts scored from "
+        "both sides, by one trained with --bidirectional."
+    )
+
+
+def token_model(loaded: "TextDistribution | ClozeModel", why: str = "") -> "TokenDistribution":
+    """The same as what has probabilities of tokens. Raises UsageError, saying why, for others."""
+    from charlm.models.base import TextDistribution, TokenDistribution
+
+    if isinstance(loaded, TokenDistribution):
+        return loaded
+    raise UsageError((why or _DIFFERENT) if isinstance(loaded, TextDistribution) else _BOTH_SIDES)
+
+
+def language_model(loaded: "TextModel", why: str) -> "LanguageModel":
+    """The same as one model. Raises UsageError, saying why, for a mixture."""
+    from charlm.models.language_model import LanguageModel
+
+    if isinstance(loaded, LanguageModel):
+        return loaded
+    raise UsageError(why)
+
+
+def evaluator(
+    loaded: "TextDistribution", *, closed: bool
+) -> "Callable[[Iterable[Piece]], Iterator[Summary]]":
+    """What gives the figures of sequences in pieces."""
+    from charlm.models.base import TokenDistribution
+
+    if isinstance(loaded, TokenDistribution):
+        return functools.partial(loaded.evaluate_pieces, closed=closed)
+    if closed:
+        raise UsageError("of models of different vocabularies there is only the plain figure.")
+    return loaded.evaluate_pieces
 
 
 def together(ignores: Sequence[str]) -> str | None:
@@ -75,7 +167,7 @@ def _numbers(weights: str) -> list[float]:
         raise UsageError(f"--weights are numbers with commas, got {weights!r}.") from None
 
 
-def _tuned(found: "LanguageModel", models: list[str], path: Path) -> "LanguageModel":
+def _tuned(found: "TextDistribution", models: list[str], path: Path) -> "TextDistribution":
     """The model with what is mixed in it fitted to a file; say what that came to."""
     from charlm.text.corpus import split_sequences
 

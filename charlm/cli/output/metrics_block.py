@@ -31,17 +31,10 @@ def fields(summary: "Summary", unit: str) -> dict[str, Any]:
             None if closed is None else closed / UNITS[unit]
         ),
     }
-    for per, perplexity in (
-        ("token", summary.perplexity_per_token),
-        ("word", summary.perplexity_per_word),
-    ):
-        for oovs, eos, name in (
-            (True, True, ""),
-            (False, True, "_excluding_oovs"),
-            (True, False, "_excluding_eos"),
-            (False, False, "_excluding_oovs_and_eos"),
-        ):
-            figures[f"perplexity_per_{per}{name}"] = finite(perplexity(oovs=oovs, eos=eos))
+    for per in ("token", "word"):
+        for without in ("", "_excluding_oovs", "_excluding_eos", "_excluding_oovs_and_eos"):
+            name = f"perplexity_per_{per}{without}"
+            figures[name] = finite(getattr(summary, name))
     return {
         **figures,
         "bits_per_character": summary.bits_per_character,
@@ -52,8 +45,8 @@ def fields(summary: "Summary", unit: str) -> dict[str, Any]:
 
 def kenlm(summary: "Summary") -> tuple[str, str, str, str]:
     """What KenLM's query prints with -v summary; Tokens counts the ends of sequences."""
-    including = summary.perplexity_per_token()
-    excluding = summary.perplexity_per_token(oovs=False)
+    including = summary.perplexity_per_token
+    excluding = summary.perplexity_per_token_excluding_oovs
     return (
         f"Perplexity including OOVs:\t{number(including) or 'nan'}",
         f"Perplexity excluding OOVs:\t{number(excluding) or 'nan'}",
@@ -83,15 +76,15 @@ def table(summary: "Summary", unit: str, *, pseudo: bool = False) -> Iterator[st
         yield _row(name, _short(scaled, 4), f"{unit} per token")
     yield ""
     yield _row(f"{kind}perplexity", "per token", f"{'per word':>14}")
-    for oovs, eos, name in (
-        (True, True, "of everything"),
-        (True, False, "without <EOS>"),
-        (False, True, "without OOVs"),
-        (False, False, "without both"),
+    for without, name in (
+        ("", "of everything"),
+        ("_excluding_eos", "without <EOS>"),
+        ("_excluding_oovs", "without OOVs"),
+        ("_excluding_oovs_and_eos", "without both"),
     ):
-        if oovs or summary.oov_tokens:
-            of_words = summary.perplexity_per_word(oovs=oovs, eos=eos)
-            of_tokens = summary.perplexity_per_token(oovs=oovs, eos=eos)
+        if "oovs" not in without or summary.oov_tokens:
+            of_words = getattr(summary, f"perplexity_per_word{without}")
+            of_tokens = getattr(summary, f"perplexity_per_token{without}")
             yield _row(f"  {name}", _short(of_tokens), f"{_short(of_words):>14}")
     yield ""
     yield _row(f"{kind}bits", "per character", f"{'per byte':>14}")
@@ -114,8 +107,8 @@ def learned(summary: "Summary", unit: str) -> Iterator[str]:
     yield _row("log P", f"{summary.total_log_prob / UNITS[unit]:,.3f}", unit)
     scaled = None if entropy is None else entropy / UNITS[unit]
     yield _row("cross-entropy", _short(scaled, 4), f"{unit} per token")
-    yield _row("perplexity", _short(summary.perplexity_per_token()), "per token")
-    yield _row("", _short(summary.perplexity_per_word()), "per word")
+    yield _row("perplexity", _short(summary.perplexity_per_token), "per token")
+    yield _row("", _short(summary.perplexity_per_word), "per word")
     yield _row("bits", _short(summary.bits_per_character, 4), "per character")
     yield _row("", _short(summary.bits_per_byte, 4), "per byte")
 

@@ -43,6 +43,7 @@ from charlm.training.speller import speller_of
 from charlm.training.state import set_counters
 from charlm.training.task import Step, Task, Validated
 from charlm.training.texts.material import TextMaterial, partner_of, text_material
+from charlm.training.texts.memory import TextsInMemory
 from charlm.training.texts.sequences import Texts, read_texts
 from charlm.training.window_steps import WindowState, WindowSteps, weights_for_use
 
@@ -78,9 +79,9 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
         """The shape of a model from JSON."""
         return ModelConfig.from_json(values)
 
-    def read(self, request: Request, say: Say) -> Texts:
+    def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> Texts:
         """The corpus, split."""
-        return read_texts(request, say)
+        return read_texts(request, say, given)
 
     def prepare(self, request: Request, texts: Texts, say: Say) -> TextMaterial:
         """Learn a tokenizer, of words a speller, count n-grams; and the texts as ids."""

@@ -17,6 +17,7 @@ from charlm.training.request import Request, Say
 from charlm.training.tasks.labelling import Figures, LabellingTask
 from charlm.training.texts.examples import ExampleTexts, read_examples
 from charlm.training.texts.material import ExampleMaterial, example_material
+from charlm.training.texts.memory import TextsInMemory
 
 
 class Classifier(LabellingTask):
@@ -36,9 +37,9 @@ class Classifier(LabellingTask):
         few: dict[str, Any] = {"kind": self.kind, "vocab_size": 3, "num_labels": 2}
         HeadConfig(**few | request.model)
 
-    def read(self, request: Request, say: Say) -> ExampleTexts:
+    def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> ExampleTexts:
         """Texts with a label each."""
-        return read_examples(request, say)
+        return read_examples(request, say, given)
 
     def prepare(self, request: Request, texts: ExampleTexts, say: Say) -> ExampleMaterial:
         """Learn a tokenizer; and the texts as ids."""

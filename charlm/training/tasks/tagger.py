@@ -17,6 +17,7 @@ from charlm.training.request import Request, Say
 from charlm.training.tasks.labelling import Figures, LabellingTask
 from charlm.training.texts.examples import ExampleTexts, read_sentences
 from charlm.training.texts.material import ExampleMaterial, example_material
+from charlm.training.texts.memory import TextsInMemory
 
 _MOST_WORDS = 50_000
 _MUCH = 200_000  # tokens, read a few times in the default budget: nothing is learned by heart
@@ -40,9 +41,9 @@ class Tagger(LabellingTask):
         few["num_letters"] = 1
         HeadConfig(**few | request.model)
 
-    def read(self, request: Request, say: Say) -> ExampleTexts:
+    def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> ExampleTexts:
         """Sentences with a tag for each token."""
-        return read_sentences(request, say)
+        return read_sentences(request, say, given)
 
     def prepare(self, request: Request, texts: ExampleTexts, say: Say) -> ExampleMaterial:
         """Learn which words and letters there are; and the sentences as ids."""

@@ -6,9 +6,11 @@ from typing import NamedTuple
 from charlm.errors import TextError
 from charlm.text.conll import Sentence, read_tagged
 from charlm.text.corpus import fingerprint, hold_out
-from charlm.text.labelled import LabelledTexts, hold_out_labelled, read_labelled
+from charlm.text.labelled import IN_MEMORY, LabelledTexts, hold_out_labelled
 from charlm.text.overlap import overlap
 from charlm.training.request import Request, Say
+from charlm.training.texts.memory import TextsInMemory
+from charlm.training.texts.sequences import is_apart, labelled_texts
 
 _FEW_TEXTS = 20  # fewer than this are remarked on
 
@@ -42,28 +44,19 @@ class ExampleTexts(NamedTuple):
         return fingerprint(parts)
 
 
-def read_examples(request: Request, say: Say) -> ExampleTexts:
+def read_examples(request: Request, say: Say, given: TextsInMemory | None = None) -> ExampleTexts:
     """Texts with a label each. Equal texts stand on one side. Raises TextError."""
-    options = {"encoding": request.encoding, "errors": request.errors}
     source = request.label_source
     assert source is not None
-    pairs, split_on, notes = read_labelled(
-        request.corpus,
-        source,
-        split_on=request.split_on or ("line" if source.kind == "file" else None),
-        **options,
-    )
-    if request.valid:
-        of_files = split_on if source.is_of_files else None
-        apart, _, more = read_labelled(request.valid, source, split_on=of_files, **options)
-        notes += more
-    else:
+    usual = "line" if source.kind == "file" else None
+    pairs, apart, split_on, notes = labelled_texts(request, source, given, usual)
+    if not is_apart(request, given):
         pairs, apart = hold_out_labelled(
             pairs,
             split_on=split_on,
             share=request.valid_share,
             seed=request.seed,
-            whole=source.kind == "directory",
+            whole=source.kind in ("directory", IN_MEMORY),
         )
     for note in notes:
         say(note)
@@ -97,24 +90,21 @@ def read_examples(request: Request, say: Say) -> ExampleTexts:
     )
     if len(found.texts) < _FEW_TEXTS:
         say(f"those are very few texts ({len(found.texts):,}): little can be learned from them")
-    if request.valid and (found_twice := overlap(found.texts, held.texts, "text").note()):
+    if is_apart(request, given) and (
+        found_twice := overlap(found.texts, held.texts, "text").note()
+    ):
         say(found_twice)
     return ExampleTexts(found, held, split_on if source.is_of_files else "line")
 
 
-def read_sentences(request: Request, say: Say) -> ExampleTexts:
+def read_sentences(request: Request, say: Say, given: TextsInMemory | None = None) -> ExampleTexts:
     """Sentences with a tag for each token. Equal sentences stand on one side. Raises TextError."""
-    options = {"encoding": request.encoding, "errors": request.errors}
-    found, notes = read_tagged(request.corpus, request.places, **options)
-    if request.valid:
-        valid, more = read_tagged(request.valid, request.places, **options)
-        train, notes = found, notes + more
-    else:
-        # Equal sentences stand on one side.
-        texts = ["\n".join(sentence.tokens) for sentence in found]
+    train, valid, notes = _tagged(request, given)
+    if not is_apart(request, given):
+        texts = ["\n".join(sentence.tokens) for sentence in train]
         split = hold_out(texts, split_on="line", share=request.valid_share, seed=request.seed)
         held = set(split.valid)
-        pairs = list(zip(found, texts, strict=True))
+        pairs = list(zip(train, texts, strict=True))
         train = [sentence for sentence, text in pairs if text not in held]
         valid = [sentence for sentence, text in pairs if text in held]
     for note in notes:
@@ -137,8 +127,22 @@ def read_sentences(request: Request, say: Say) -> ExampleTexts:
     )
     if len(train) < _FEW_TEXTS:
         say(f"those are very few sentences ({len(train):,}): little can be learned from them")
-    if request.valid:
+    if is_apart(request, given):
         ours, theirs = (["\n".join(one.tokens) for one in side] for side in (train, known))
         if (found_twice := overlap(ours, theirs, "sentence").note()) is not None:
             say(found_twice)
     return ExampleTexts(train, known)
+
+
+def _tagged(
+    request: Request, given: TextsInMemory | None
+) -> tuple[list[Sentence], list[Sentence], tuple[str, ...]]:
+    """Sentences to train on and to validate on, and notes."""
+    if given is not None:
+        return *given.sentences(), ()
+    options = {"encoding": request.encoding, "errors": request.errors}
+    train, notes = read_tagged(request.corpus, request.places, **options)
+    if not request.valid:
+        return train, [], notes
+    valid, more = read_tagged(request.valid, request.places, **options)
+    return train, valid, notes + more

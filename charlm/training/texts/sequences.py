@@ -12,10 +12,11 @@ from charlm.text.corpus import (
     read_documents,
     split_sequences,
 )
-from charlm.text.labelled import Labelled, LabelSource, hold_out_labelled, read_labelled
+from charlm.text.labelled import IN_MEMORY, Labelled, LabelSource, hold_out_labelled, read_labelled
 from charlm.text.overlap import overlap
 from charlm.text.tables import first_lines, said_of
 from charlm.training.request import Request, Say
+from charlm.training.texts.memory import TextsInMemory
 
 _FEW_CHARACTERS = 1_000  # fewer than this are remarked on
 A = TypeVar("A")
@@ -44,28 +45,23 @@ class Texts(NamedTuple):
         return fingerprint([self.split_on, *self.train, "", *self.valid])
 
 
-def read_texts(request: Request, say: Say) -> Texts:
-    """Read, decode, split into sequences and hold out. Raises TextError where nothing is left."""
+def read_texts(request: Request, say: Say, given: TextsInMemory | None = None) -> Texts:
+    """Read, decode, split into sequences and hold out. Raises TextError where nothing is left.
+
+    Texts ``given`` in memory stand in place of the files that a request names.
+    """
     if request.label_source is not None:
-        return _read_labelled(request, request.label_source, say)
-    documents = read_documents(request.corpus, encoding=request.encoding, errors=request.errors)
-    held = (
-        read_documents(request.valid, encoding=request.encoding, errors=request.errors)
-        if request.valid
-        else []
-    )
-    for document in [*documents, *held]:
-        for note in (*document.notes, *said_of(document.name, first_lines(document.text))):
-            say(note)
-    split_on = request.split_on or choose_split(d.text for d in documents)
-    train = [s for d in documents for s in split_sequences(d.text, split_on)]
+        return _read_labelled(request, request.label_source, say, given)
+    if given is not None:
+        train, valid = given.sequences()
+        split_on = given.split_on
+    else:
+        train, valid, split_on = _read_files(request, say)
     if not train:
         raise TextError("there is no text to train on: the corpus is empty or blank.")
-    if held:
-        valid = [s for d in held for s in split_sequences(d.text, split_on)]
-        if not valid:
-            raise TextError("there is no text to validate on: it is empty or blank.")
-    else:
+    if is_apart(request, given) and not valid:
+        raise TextError("there is no text to validate on: it is empty or blank.")
+    if not is_apart(request, given):
         split = hold_out(train, split_on=split_on, share=request.valid_share, seed=request.seed)
         train, valid = split.train, split.valid
         for note in split.notes:
@@ -73,6 +69,21 @@ def read_texts(request: Request, say: Say) -> Texts:
     train = _without_copies(request, train, say)
     _say_text(request, train, valid, split_on, say)
     return Texts(train, valid, split_on)
+
+
+def _read_files(request: Request, say: Say) -> tuple[list[str], list[str], str]:
+    """The sequences of the files to train on and to validate on, and what they are split on."""
+    options = {"encoding": request.encoding, "errors": request.errors}
+    documents = read_documents(request.corpus, **options)
+    held = read_documents(request.valid, **options) if request.valid else []
+    for document in [*documents, *held]:
+        for note in (*document.notes, *said_of(document.name, first_lines(document.text))):
+            say(note)
+    split_on = request.split_on or choose_split(d.text for d in documents)
+    train, valid = (
+        [s for d in side for s in split_sequences(d.text, split_on)] for side in (documents, held)
+    )
+    return train, valid, split_on
 
 
 def _without_copies(request: Request, train: list[A], say: Say) -> list[A]:
@@ -84,24 +95,43 @@ def _without_copies(request: Request, train: list[A], say: Say) -> list[A]:
     return distinct
 
 
-def _read_labelled(request: Request, source: LabelSource, say: Say) -> Texts:
-    """The same where each sequence has a label."""
+def is_apart(request: Request, given: TextsInMemory | None) -> bool:
+    """Whether what to validate on was named, so that nothing is held out of the training text."""
+    return bool(request.valid if given is None else given.valid_texts)
+
+
+def labelled_texts(
+    request: Request, source: LabelSource, given: TextsInMemory | None, split_on: str | None = None
+) -> tuple[list[Labelled], list[Labelled], str, tuple[str, ...]]:
+    """Sequences with a label each: to train on, to validate on; what one is; notes.
+
+    split_on is what a sequence of a file is where nothing was asked for.
+    """
+    if given is not None:
+        return *given.labelled(), given.split_on, ()
     options = {"encoding": request.encoding, "errors": request.errors}
     train, split_on, notes = read_labelled(
-        request.corpus, source, split_on=request.split_on, **options
+        request.corpus, source, split_on=request.split_on or split_on, **options
     )
-    valid: list[Labelled] = []
-    if request.valid:
-        of_files = split_on if source.is_of_files else None
-        valid, _, more = read_labelled(request.valid, source, split_on=of_files, **options)
-        notes += more
-    elif request.valid_share:
+    if not request.valid:
+        return train, [], split_on, notes
+    of_files = split_on if source.is_of_files else None
+    valid, _, more = read_labelled(request.valid, source, split_on=of_files, **options)
+    return train, valid, split_on, notes + more
+
+
+def _read_labelled(
+    request: Request, source: LabelSource, say: Say, given: TextsInMemory | None
+) -> Texts:
+    """The same where each sequence has a label."""
+    train, valid, split_on, notes = labelled_texts(request, source, given)
+    if not is_apart(request, given) and request.valid_share:
         train, valid = hold_out_labelled(
             train,
             split_on=split_on,
             share=request.valid_share,
             seed=request.seed,
-            whole=source.kind == "directory",
+            whole=source.kind in ("directory", IN_MEMORY),
         )
     for note in notes:
         say(note)
@@ -114,7 +144,11 @@ def _read_labelled(request: Request, source: LabelSource, say: Say) -> Texts:
             f"({', '.join(labels.names) or 'none'})."
         )
     number = {name: index for index, name in enumerate(labels.names)}
-    if request.valid and (strange := {one.label for one in valid} - number.keys()):
+    if (
+        valid
+        and is_apart(request, given)
+        and (strange := {one.label for one in valid} - number.keys())
+    ):
         raise TextError(
             f"the label {min(strange)!r} occurs in the text to validate on, and not in training."
         )
