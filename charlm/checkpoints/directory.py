@@ -129,6 +129,28 @@ def named(name: str, root: Path = RUNS) -> Path:
     return path
 
 
+def to_go_on_with(name: str | None, root: Path) -> Path:
+    """The run of that name, or the one last written to. Raises CheckpointError if there is none."""
+    if name is not None:
+        return named(name, root)
+    there = below(root)
+    if not there:
+        raise CheckpointError(f"there is no run below {root}/ to go on with.")
+    return there[0]
+
+
+def free(root: Path, file: str) -> Path:
+    """A directory below root that no run has yet, named after a file; "-" is standard input."""
+    stem = "stdin" if file == "-" else Path(file).name.split(".")[0]
+    stem = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in stem)
+    stem = stem.strip("-_")[:80] or "run"
+    stem = f"run-{stem}" if stem.startswith("step-") else stem  # that is how steps are named
+    path, number = root / stem, 2
+    while path.exists():
+        path, number = root / f"{stem}-{number}", number + 1
+    return path
+
+
 def _those_below(root: Path, name: str) -> str:
     """The runs that there are, after the one that may have been meant."""
     names = [path.name for path in below(root)]

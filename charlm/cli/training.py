@@ -1,7 +1,7 @@
 """What ``charlm train`` does once its options have been read: train to the end or to a signal."""
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ from charlm.cli.errors import Signals
 from charlm.cli.options import model_option, name_option, option_of
 from charlm.cli.output import held_out
 from charlm.cli.output.terminal import out, say
-from charlm.errors import CheckpointError, UsageError
+from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.checkpoints.run import Run
@@ -41,7 +41,7 @@ def train(
 
         signals.check()  # an import may swallow what a signal raises in it
         if resume:
-            with Run(existing(name, root)) as run:
+            with Run(directory.to_go_on_with(name, root)) as run:
                 trainer = _resumed(run, asked, task, say)
                 signals.patient = True
                 _fit(run, trainer, signals, say, quiet, index=index and run.keeps_text)
@@ -51,7 +51,7 @@ def train(
             Run(root / directory.check_name(name)).check_new()
         trainer = Trainer.settle(request, say)
         signals.patient = True  # from here on there is something to save, after a step at least
-        path = root / name if name is not None else _free(request.corpus, root)
+        path = root / name if name is not None else directory.free(root, next(iter(request.corpus)))
         with Run(path) as run:
             trainer.begin(run, keeps_text=index)
             _fit(run, trainer, signals, say, quiet, index=index)
@@ -134,28 +134,3 @@ def _next(path: Path, trainer: "Trainer") -> tuple[str, ...]:
         return (f"charlm sample{name} --n 20", f'charlm score{name} "a sentence"')
     label = shlex.quote(max(zip(labels.counts, labels.names, strict=True))[1])
     return (f"charlm sample{name} --label {label} --n 20", f'charlm classify{name} "a text"')
-
-
-def existing(name: str | None, root: Path) -> Path:
-    """The run to go on with: the one named, or the one last written to."""
-    from charlm.checkpoints import directory
-
-    if name is not None:
-        return directory.named(name, root)
-    there = directory.below(root)
-    if not there:
-        raise CheckpointError(f"there is no run below {root}/ to go on with.")
-    return there[0]
-
-
-def _free(corpus: Iterable[str], root: Path) -> Path:
-    """A name that no run has yet, after the first file of the corpus."""
-    first = next(iter(corpus))
-    stem = "stdin" if first == "-" else Path(first).name.split(".")[0]
-    stem = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in stem)
-    stem = stem.strip("-_")[:80] or "run"
-    stem = f"run-{stem}" if stem.startswith("step-") else stem  # that is how steps are named
-    path, number = root / stem, 2
-    while path.exists():
-        path, number = root / f"{stem}-{number}", number + 1
-    return path

@@ -23,7 +23,6 @@ from charlm.checkpoints.disk import delete, free_bytes
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.checkpoints.step import save_step
 from charlm.checkpoints.tensors import arrays_to_bytes
-from charlm.cli.training import _free
 from charlm.config import RUNS
 from charlm.errors import CharlmError, CheckpointError, LockedError, UsageError
 from tests.support.disks import Failing, quick_folder
@@ -157,7 +156,7 @@ def test_nothing_outside_a_run_is_touched(place: Path, tally: Tally) -> None:
                 assert (root / accepted).resolve().parent == root.resolve()
                 assert accepted.isascii()
                 assert accepted.isprintable()
-            made_up = _free([name], RUNS)
+            made_up = directory.free(RUNS, name)
             assert made_up.parent == RUNS
             assert directory.check_name(made_up.name)
             with pytest.raises(CheckpointError):

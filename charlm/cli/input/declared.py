@@ -42,7 +42,7 @@ def given(values: Mapping[str, Any], groups: Mapping[str, type]) -> dict[str, An
     return {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in values.items()
-        if not (value is None or (value is False and defaults[name] is False))
+        if not (value in (None, ()) or (value is False and defaults[name] is False))
     }
 
 
