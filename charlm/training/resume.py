@@ -57,7 +57,7 @@ def resumed(
     request = Request.from_json(began.get("request"))
     task = task_of(request)
     if expected not in (None, task.name):
-        raise UsageError(f"{run.path} is a {task.name}, not a {expected}.")
+        raise ChangedError([("task", task.name, expected)])
     try:
         config = task.config_of(began.get("model"))
         training = TrainingConfig.from_json(began.get("training"))

@@ -314,12 +314,12 @@ CHANGES: dict[str, tuple[int, str, tuple[str, ...]]] = {  # those of other kinds
     "classifier: one more": (2, "the text of .* is not the one that .* was begun with", ()),
     "classifier: of the step": (4, "labels in model.json .* are not those of the text", ()),
     "classifier: shape": (4, "the model is of another shape than run.json's", ()),
-    "classifier: kind": (2, "run is a classifier, not a tagger", ("--tagger",)),
+    "classifier: kind": (2, "is classifier there, tagger here", ("--tagger",)),
     "tagger: a name": (2, "the text of .* is not the one that .* was begun with", ()),
     "tagger: of the step": (4, "labels in model.json .* are not those of the text", ()),
     "tagger: architecture": (2, "hidden( size)? is 8 there, 9 here", ("--hidden", "9")),
     "tagger: counters": (4, "training.json is of step 2, and model.json of step [0-9]+", ()),
-    "tagger: kind": (2, "run is a tagger, not a classifier", ("--classifier", *LABEL_OPTIONS)),
+    "tagger: kind": (2, "is tagger there, classifier here", ("--classifier", *LABEL_OPTIONS)),
 }
 
 
