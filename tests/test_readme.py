@@ -164,8 +164,14 @@ def follow(path: Path, folder: Path) -> int:
             names: dict[str, object] = {"print": lambda *_: None}
             text = path.read_text(encoding="utf-8")
             for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-                exec(block, names)
+                exec(briefly(block), names)
     return len(found)
+
+
+def briefly(code: str) -> str:
+    """Python code that trains for a step or two in place of the seconds that it names."""
+    code = re.sub(r"(charlm\.resume\(.*)seconds=\d+", r"\1steps=4", code)
+    return re.sub(r"seconds=\d+", "steps=2, hidden=8", code)
 
 
 @pytest.fixture(scope="module")
