@@ -299,7 +299,7 @@ def check_room(run: Path, save_bytes: int) -> None:
         raise CheckpointError(
             f"there is no room for the model at {run}: a save takes {_size(save_bytes)}, "
             f"{missing} more of them have to fit, and {_size(free)} are free. Make room there, or "
-            "train a smaller model (--hidden)."
+            "train a smaller model (`hidden_size`)."
         )
 
 

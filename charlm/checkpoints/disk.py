@@ -179,7 +179,7 @@ def explained(what: str, error: OSError, *, has_save: bool) -> CheckpointError:
     reason = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "see that it can be written to")
     if has_save:
-        after = f"Earlier checkpoints are untouched; {advice} and go on with --resume."
+        after = f"Earlier checkpoints are untouched; {advice} and go on with `resume`."
     else:
         after = f"There is no earlier checkpoint; {advice} and begin again."
     return CheckpointError(f"{what}: {reason}. {after}")

@@ -90,12 +90,9 @@ def find_head(model: str | None, kind: str, root: Path = RUNS) -> Path:
         return path
     there_are = [path for path in directory.below(root) if directory.kind_of(path) == kind]
     if not there_are:
-        how = (
-            "charlm train FILE --classifier --label-from column:2"
-            if kind == "classifier"
-            else "charlm train FILE --tagger"
+        raise CheckpointError(
+            f"there is no {kind} below {root}/. Train one first, with `task={kind}`."
         )
-        raise CheckpointError(f"there is no {kind} below {root}/. Train one first: {how}")
     finished = (path for path in there_are if directory.is_finished(path))
     return directory.best_step(next(finished, there_are[0]))
 

@@ -39,7 +39,7 @@ class Lock:
             who = "another process" if holder is None else f"process {holder}"
             raise LockedError(
                 f"{who} is training in {self._path.parent}. Wait until it is done, or train under "
-                "another --name."
+                "another `name`."
             )
 
     def release(self) -> None:

@@ -42,8 +42,8 @@ class Run:
         """Raise UsageError if the run holds a saved step already."""
         if directory.steps(self.path):
             raise UsageError(
-                f"the run {self.path} exists already: go on with it (--resume) or choose another "
-                "--name."
+                f"the run {self.path} exists already: go on with it (`resume`) or choose another "
+                "`name`."
             )
 
     def begin(self, asked: dict[str, Any]) -> None:

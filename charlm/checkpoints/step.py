@@ -166,7 +166,7 @@ def save_step(
     except CheckpointError as error:
         raise CheckpointError(
             f"cannot save {target}: what was written reads back wrong ({error}). Earlier "
-            "checkpoints are untouched; copy them to another disk and go on there with --resume."
+            "checkpoints are untouched; copy them to another disk and go on there with `resume`."
         ) from None
     return target
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from charlm.cli.options import option_of
+from charlm.cli.options import in_options, option_of
 from charlm.cli.output.terminal import safe_text, say_lines
 from charlm.cli.signals import amid_import, end, numbers
 from charlm.errors import CharlmError, FieldError, did_you_mean, must_be_one_of
@@ -138,8 +138,8 @@ def behind_dashes(command: str, what: str, argument: str) -> str:
 
 def complain_of(error: CharlmError) -> NoReturn:
     """One line, and the exit code of the error; a field is called by the option that sets it."""
-    what = f"{option_of(error.field)} {error.what}" if isinstance(error, FieldError) else error
-    _complain(f"charlm: error: {_in_a_line(what)}", error.exit_code)
+    what = f"{option_of(error.field)} {error.what}" if isinstance(error, FieldError) else str(error)
+    _complain(f"charlm: error: {_in_a_line(in_options(what))}", error.exit_code)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

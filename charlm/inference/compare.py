@@ -265,7 +265,7 @@ def _cut_alike(models: tuple[Model, Model], text: str) -> str:
     if more.split_on != "file":
         raise UsageError(
             f"{more.name} says where paragraphs end and {fewer.name}, a model of lines, does not, "
-            "so their bits are not of the same thing. Train both with the same --split-on."
+            "so their bits are not of the same thing. Train both with the same `split_on`."
         )
     end = "\n" if fewer.split_on == "line" else "\n\n"
     found = "".join(sequence + end for sequence in corpus.split_sequences(text, fewer.split_on))
@@ -274,7 +274,7 @@ def _cut_alike(models: tuple[Model, Model], text: str) -> str:
         raise UsageError(
             f"{more.name}, a model of whole files, pays for blank lines and {fewer.name}, a model "
             f"of {fewer.split_on}s, does not, so their bits are not of the same thing. Give both a "
-            f"text without {what}, or train both with the same --split-on."
+            f"text without {what}, or train both with the same `split_on`."
         )
     return found
 

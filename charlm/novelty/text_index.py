@@ -250,8 +250,8 @@ def load(run: Path, fingerprint: object) -> Index:
     """
     if not stands(run):
         raise CheckpointError(
-            f"{run} holds no index of its training text: it was trained with --no-index, or by an "
-            "older charlm. Compare with a text that you name: charlm novelty SAMPLES --against FILE"
+            f"{run} holds no index of its training text: it was trained with `index=False`, or by "
+            "an older charlm. Name a text to compare with (`against`)."
         )
     about = directory.read_json(run / _ABOUT)
     path = run / _FILE
@@ -265,8 +265,7 @@ def load(run: Path, fingerprint: object) -> Index:
     data = read_file(path, _LARGEST)
     if about.get("size") != len(data) or about.get("sha256") != hashlib.sha256(data).hexdigest():
         raise CheckpointError(
-            f"{path} is damaged: it is not what was saved. Compare with a text that you name: "
-            "charlm novelty SAMPLES --against FILE"
+            f"{path} is damaged: it is not what was saved. Name a text to compare with (`against`)."
         )
     arrays = parse_tensors(path, data)
     totals = about.get("characters"), about.get("sequences")

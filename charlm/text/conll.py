@@ -188,7 +188,7 @@ class Table:
             self._refuse(
                 number,
                 f"{_is_tagged(self._tagged)}, got a text of several words, {cell[:40]!r}",
-                "Where those are tokens, --token-column says so.",
+                "If those are tokens, give `token_column`.",
             )
 
     def _check_first(self, rows: Sequence[tuple[int, list[str]]]) -> None:

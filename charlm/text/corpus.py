@@ -129,7 +129,7 @@ def refuse_wide(name: str, head: bytes, encoding: str, *, is_settled: bool = Fal
     if found is not None:
         cure = f"Convert it first: iconv -f {found} -t utf-8."
         if not is_settled:
-            cure = f"Say --encoding {found} to read it as that."
+            cure = f"To read it as that, give `encoding={found}`."
         raise TextError(f"{name} looks like {found.upper()}, not UTF-8. {cure}")
 
 
@@ -142,8 +142,8 @@ def not_text(
         cure = "Convert it first: iconv -f cp1252 -t utf-8, for example."
     else:
         cure = (
-            "Say which encoding it is (--encoding cp1252, for example) or replace what cannot be "
-            "read (--errors replace)."
+            "Give its encoding (`encoding=cp1252`, for example), or replace what cannot be read "
+            "(`errors=replace`)."
         )
     return f"{name} is not {encoding}: byte 0x{byte:02x} at offset {at} (line {line}). {cure}"
 

@@ -1,4 +1,4 @@
-"""Fields of JSON objects, one a line: found by name, also inside one another, and told apart."""
+"""Fields of JSON objects, one per line: found by name, also inside one another, and told apart."""
 
 import json
 import math

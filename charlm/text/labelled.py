@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
 
-from charlm.errors import TextError, UsageError
+from charlm.errors import FieldError, TextError, UsageError
 from charlm.text import corpus
 from charlm.text.fields import label_of, object_of, text_of
 from charlm.text.files import plain_name
@@ -34,7 +34,7 @@ class LabelSource:
 
     With ``column``, label and text are columns between tabs, by number from 1 on or, where files
     have a ``header``, by name; an empty text is the other one of two, or the column "text". With
-    ``field`` they are fields of JSON objects, one a line; with file and directory they are empty.
+    ``field`` they are fields of JSON objects, one per line; with file and directory they are empty.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class LabelSource:
         text_field: str | None = None,
         header: bool = False,
     ) -> Self:
-        """What ``--label-from`` says: file, directory, column:2, column:kind or field:language.
+        """What ``label_from`` says: file, directory, column:2, column:kind or field:language.
 
         The text of a row is the other one of two columns, that of an object its field "text". A
         name of a column means that there is a header. Raises UsageError.
@@ -65,11 +65,11 @@ class LabelSource:
                 f"labels are read from {FORMS} (column:2, field:language), not from {form!r}."
             )
         if text_column is not None and kind != "column":
-            raise UsageError("--text-column goes with labels from a column.")
+            raise FieldError("text_column", "goes with labels from a column.")
         if header and kind != "column":
-            raise UsageError("a header goes with labels from a column.")
+            raise FieldError("header", "goes with labels from a column.")
         if text_field is not None and kind != "field":
-            raise UsageError("--text-field goes with labels from a field.")
+            raise FieldError("text_field", "goes with labels from a field.")
         if alone:
             return cls(kind=kind)
         if kind == "field":
@@ -81,7 +81,7 @@ class LabelSource:
                 raise UsageError("columns count from 1: there is no column 0.")
             if not text and _is_number(label) and (not header or int(label) < 3):
                 if int(label) > 2:
-                    raise UsageError(f"the label is column {label}: say --text-column, too.")
+                    raise UsageError(f"the label is column {label}: give `text_column`, too.")
                 text = str(3 - int(label))
         if text == label:
             raise UsageError(f"text and label cannot both be {kind} {label}.")
@@ -346,7 +346,8 @@ def _headers(
         if called or recur:
             notes.append(
                 f"{document.name}: its first line looks like names of columns ({text:.40}, "
-                f"{label:.40}), but is read as a text and its label: --header says that it is one"
+                f"{label:.40}), but is read as a text and its label; if it is a header, give "
+                "`header`"
             )
     return tuple(notes)
 

@@ -55,7 +55,7 @@ class CharacterTokenizer:
             if once:
                 note = (
                     f"{once} of the characters occur once and become <UNK>, so that the model "
-                    "learns what is rare (--min-count 1 keeps them)"
+                    "learns what is rare; keep them with `min_count=1`"
                 )
                 notes = (note,)
         vocabulary = Vocabulary.from_counts(counts, vocab_size=vocab_size, min_count=min_count)

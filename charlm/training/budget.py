@@ -100,7 +100,7 @@ def count_steps(
     left = max(1, round(steps))
     if done or left <= most_epochs * per_epoch:
         return done + left, why
-    why = f"more than {most_epochs:.0f} epochs seldom help; --epochs asks for more"
+    why = f"capped at {most_epochs:.0f} epochs; raise with `epochs`"
     return max(1, round(most_epochs * per_epoch)), why
 
 

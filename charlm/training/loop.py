@@ -173,9 +173,9 @@ def _heed_nan(
         return None
     what = f"training diverged: step {state.step:,} gave a loss or gradient that is not finite"
     if config.on_nan == "stop":
-        raise DivergedError(f"{what}, and --on-nan is stop. {CURE}")
+        raise DivergedError(f"{what}, and `on_nan` is stop. {CURE}")
     if state.rollbacks == MOST_ROLLBACKS:
         raise DivergedError(
-            f"{what}, after {MOST_ROLLBACKS} rollbacks. Begin again with a lower --learning-rate."
+            f"{what}, after {MOST_ROLLBACKS} rollbacks. Begin again with a lower `learning_rate`."
         )
     return RolledBack(state.step, go_back(task, run, state, config, material))

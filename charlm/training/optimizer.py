@@ -17,8 +17,8 @@ from charlm.training.state import TrainingState, counters
 
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
 CURE = (
-    "Begin again with a lower --learning-rate, or go on from the last checkpoint with --resume "
-    "--on-nan rollback."
+    "Begin again with a lower `learning_rate`, or go on from the last checkpoint with `resume` and "
+    "`on_nan=rollback`."
 )
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 

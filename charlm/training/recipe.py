@@ -4,6 +4,7 @@ bench/RESULTS.md holds the measurements behind the figures here.
 """
 
 import math
+import re
 from typing import Any, NamedTuple
 
 from charlm.config import ModelConfig, TrainingConfig
@@ -25,11 +26,11 @@ _PRODUCTS_A_SECOND = 4e11  # roughly, of two cores: only to guess how many passe
 
 
 class Recipe(NamedTuple):
-    """What was chosen, and why in a line. num_steps stands for no more than a first guess."""
+    """What was chosen, summed up in a line. num_steps stands for no more than a first guess."""
 
     model: ModelConfig
     training: TrainingConfig
-    why: str
+    summary: str
 
 
 def choose(
@@ -90,14 +91,24 @@ def choose(
     dropouts = f"dropout {model_config.dropout:g}"
     if model_config.input_dropout:
         dropouts += f" ({model_config.input_dropout:g} on the input)"
-    why = (
-        f"{num_tokens:,} tokens in sequences of {mean_length:,.0f} on average and "
-        f"{_minutes(seconds)} ask for {model_config.num_layers} x {model_config.hidden_size} "
-        f"{model_config.cell}{' from both sides' if stacks > 1 else ''}, {dropouts}"
+    summary = stack_summary(
+        model_config.cell, model_config.num_layers, model_config.hidden_size, both_ways=stacks > 1
     )
+    summary += f", {dropouts}"
     if config.sampled_types:
-        why += f", a softmax over {config.frequent_types + config.sampled_types:,} types a step"
-    return Recipe(model_config, config, why)
+        types = config.frequent_types + config.sampled_types
+        summary += f", softmax over {types:,} types per training step"
+    summary += (
+        f" (chosen for {num_tokens:,} tokens, {mean_length:,.0f} per sequence, and "
+        f"{_minutes(seconds)})"
+    )
+    return Recipe(model_config, config, summary)
+
+
+def stack_summary(cell: str, num_layers: int, hidden_size: int, *, both_ways: bool) -> str:
+    """Recurrent layers in words: 1-layer LSTM, 256 units."""
+    name = re.sub("lstm|gru|rnn", lambda found: found[0].upper(), cell)
+    return f"{num_layers}-layer {'bidirectional ' if both_ways else ''}{name}, {hidden_size} units"
 
 
 def is_little(num_tokens: int) -> bool:

@@ -127,14 +127,14 @@ def go_on(
         state.worse_in_a_row = 0
     if is_done(state, training) and is_complete:
         raise UsageError(
-            f"{run.path} is finished: {state.step:,} steps. To train it further give a larger "
-            "budget with --steps, --epochs or --time."
+            f"{run.path} is finished: {state.step:,} steps. To train it further, give a larger "
+            "budget with `steps`, `epochs` or `seconds`."
         )
     if training.to_json() != run.asked().get("training"):
         run.extend(training.to_json())
-    say(f"going on from step {state.step:,} of {training.num_steps:,}")
+    say(f"resuming at step {state.step:,} of {training.num_steps:,}")
     if changes := _changes(saved, surroundings(state)):
-        say(f"not bit for bit as it would have been: {changes}")
+        say(f"warning: resumed run will not be bit-identical: {changes}")
 
 
 def refuse_changes(

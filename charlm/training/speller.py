@@ -99,7 +99,7 @@ def speller_of(tokenizer: Tokenizer, texts: Texts, seed: int, say: Say) -> Spell
         counts.pop(UNKNOWN_WORD, None)  # the name of all that is unknown is no word to spell
     speller = train_speller(counts, words, seed)
     say(
-        "speller: a character model of the rare words spells what is unknown "
+        "speller: a character model, trained on rare words, spells unknown words "
         f"({time.perf_counter() - begun:.0f} s)"
     )
     return speller

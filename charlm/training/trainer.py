@@ -50,15 +50,15 @@ class Trainer:
         texts = task.read(request, say, given)
         begun = time.perf_counter()
         material = task.prepare(request, texts, say)
-        config, training, why = task.choose(request, material)
+        config, training, summary = task.choose(request, material)
         spent = time.perf_counter() - begun  # vocabulary, speller and counts are part of the time
         told: list[str] = []
         training = fix_steps(task, request, config, training, material, told.append, spent=spent)
         if task.heeds_passes(request, material):
             passes = training.num_steps / task.steps_per_epoch(config, training, material)
-            config, again, why = task.choose(request, material, passes)
+            config, again, summary = task.choose(request, material, passes)
             training = dataclasses.replace(training, weight_decay=again.weight_decay)
-        for line in (f"recipe: {why}", *told):
+        for line in (f"model: {summary}", *told):
             say(line)
         return cls(
             task=task,
@@ -125,7 +125,7 @@ class Trainer:
         part = "" if found.indexed == 1 else f"{found.indexed:.1%} of "
         say(
             f"index: {part}the training text, for charlm novelty, {size / 1e6:.1f} MB "
-            f"({time.perf_counter() - begun:.1f} s); --no-index leaves it out"
+            f"({time.perf_counter() - begun:.1f} s); `index=False` leaves it out"
         )
 
     def finish(self, run: Run, say: Say) -> str:

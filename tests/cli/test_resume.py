@@ -45,7 +45,7 @@ def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_been(
     )
     assert "not finished" in good("list").out
     resumed = good("train", "--resume", "--name", "cut")
-    assert "going on from step 5 of 12" in resumed.err
+    assert "resuming at step 5 of 12" in resumed.err
     assert resumed.out == whole.out
     assert "not finished" not in good("list").out
 
@@ -80,7 +80,7 @@ def test_a_signal_while_the_run_is_made_saves_its_first_step(
     result = charlm("train", "corpus.txt", "--name", "run", *TINY)
     assert result.code == 143
     assert "stopped at step 1 of 3, saved" in result.err
-    assert "going on from step 1 of 3" in good("train", "--resume", "--name", "run").err
+    assert "resuming at step 1 of 3" in good("train", "--resume", "--name", "run").err
 
 
 def test_what_is_ignored_stays_ignored(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_a_reader_that_leaves_loses_nothing(empty: Path, monkeypatch: pytest.Mon
     assert "error" not in result.err
     monkeypatch.undo()
     monkeypatch.chdir(empty)
-    assert "going on from step 2 of 30" in good("train", "--resume", "--name", "run").err
+    assert "resuming at step 2 of 30" in good("train", "--resume", "--name", "run").err
 
 
 def test_a_finished_run_goes_on_with_a_larger_budget(empty: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_finished_run_goes_on_with_a_larger_budget(empty: Path) -> None:
     assert "is finished: 3 steps" in bad(2, "train", "--resume", "--name", "more")
     assert "is finished: 3 steps" in bad(2, "train", "--resume", "--steps", "3")
     assert "is at step 3 already" in bad(2, "train", "--resume", "--steps", "2")
-    assert "from step 3 of 6" in good("train", "--resume", "--steps", "6").err
+    assert "at step 3 of 6" in good("train", "--resume", "--steps", "6").err
     assert "from step 6 of " in good("train", "--resume", "--epochs", "9").err
     assert "going on" in good("train", "--resume", "--name", "more", "--time", "0.2s").err
 

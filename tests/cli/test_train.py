@@ -22,7 +22,7 @@ def test_train_ends_with_one_line_of_data(empty: Path) -> None:
     assert found
     assert result.both.endswith(result.out)
     assert 1.0 < float(found[1]) < float(found[2])  # nats a token, bits a character
-    for word in ("text: ", "vocabulary: ", "recipe: ", "budget: ", "run: ", "next: "):
+    for word in ("text: ", "vocabulary: ", "model: ", "budget: ", "run: ", "next: "):
         assert f"\n{word}" in result.err
 
 
@@ -150,7 +150,7 @@ def test_train_with_every_split(empty: Path, split_on: str) -> None:
     (empty / "verses.txt").write_text(TEXT.replace("plum\n", "plum\n\n"))
     assert BEST.fullmatch(good("train", "verses.txt", *TINY, "--split-on", split_on, "-q").out)
     found = "paragraph" if split_on == "auto" else split_on
-    assert f"one a {found}\n" in good("info").out
+    assert f"one per {found}\n" in good("info").out
 
 
 def test_train_with_options_of_all_sorts(empty: Path) -> None:

@@ -309,7 +309,7 @@ def test_a_conditional_model_learns_folders(
     arguments = ("train", "texts", "--label-from", "directory", "--name", "folders")
     code, _, err = charlm(*arguments, "--steps", "2", "--hidden", "8", "--valid-share", "0.3")
     assert code == 0
-    assert "one a file (chosen by the look of the text" in err
+    assert "one per file (guessed from the text" in err
     assert "labels: 2, from directory" in err
     out = good("info", "--json", "--model", "folders").out
     assert json.loads(out)["labels"]["names"] == ["odd", "vowels"]

@@ -150,7 +150,7 @@ def test_where_one_model_pays_for_what_the_other_is_told_they_are_refused(
     """Blank lines separate sequences and are free, but for a model of files; where a paragraph
     ends no model of lines says.
     """
-    with pytest.raises(UsageError, match="--split-on"):
+    with pytest.raises(UsageError, match="`split_on`"):
         compare((constant(1.0, kinds[0]), constant(1.0, kinds[1])), [text])
 
 

@@ -238,7 +238,7 @@ def test_a_report_for_a_person(here: Path) -> None:
     shown = good("novelty", "-", "--model", "line", "--show", "9", stdin=samples)
     assert (
         shown.err
-        == "samples: 7, one a line (as the model's sequences are; --split-on changes it)\n"
+        == "samples: 7, one per line (as the model's sequences are; --split-on changes it)\n"
     )
     assert "\x1b" not in shown.out
     assert max(map(len, shown.out.splitlines())) <= 80
@@ -345,14 +345,14 @@ def test_what_sample_writes_novelty_reads(here: Path, model: str, stream: tuple[
     found = [row["text"] for row in lines_of_json(read.out)]
     if model == "line":
         assert found == texts
-        assert f"samples: {len(texts)}, one a line (as the model's sequences are" in read.err
+        assert f"samples: {len(texts)}, one per line (as the model's sequences are" in read.err
     elif model == "paragraph":
         assert found == [text.strip("\n") for text in texts]
-        assert f"samples: {len(texts)}, one a paragraph (as the model's" in read.err
+        assert f"samples: {len(texts)}, one per paragraph (as the model's" in read.err
         assert "-0 reads what charlm sample -0 wrote" in read.err
     else:
         assert found == ["\n\n".join([*texts, ""])]
-        assert "samples: 1, one a file (as the model's" in read.err
+        assert "samples: 1, one per file (as the model's" in read.err
         assert "-0 reads what charlm sample -0 wrote" in read.err
 
 
@@ -386,11 +386,11 @@ def test_without_a_model_all_is_cut_as_the_samples_look(
     number, known, said = figures(samples="\n".join(lines) + "\n")
     assert (number, known) == (1000, 2)
     assert (
-        said == "samples: 1,000, one a line (by the look of the samples; --split-on changes it)\n"
+        said == "samples: 1,000, one per line (by the look of the samples; --split-on changes it)\n"
     )
     number, known, said = figures(samples="\n\n".join([verse[1], "A pear fell.\nNo."]))
     assert (number, known) == (2, 1)
-    assert said.startswith("samples: 2, one a paragraph (by the look of the samples; --split-on")
+    assert said.startswith("samples: 2, one per paragraph (by the look of the samples; --split-on")
     records = "".join(json.dumps({"text": text}) + "\n" for text in (verse[1], "It was bad."))
     for options, samples in (
         (("--jsonl",), records),
@@ -398,11 +398,11 @@ def test_without_a_model_all_is_cut_as_the_samples_look(
     ):
         number, known, said = figures(*options, samples=samples)
         assert (number, known) == (2, 1)
-        assert said.startswith("compared with sequences, one a paragraph (by the look")
+        assert said.startswith("compared with sequences, one per paragraph (by the look")
         assert figures(*options, "--split-on", "line", samples=samples) == (2, 1, "")
     number, known, said = figures("-0", samples="It was bad.\0A fig\0")
     assert (number, known) == (2, 1)
-    assert said.startswith("compared with sequences, one a line (by the look")
+    assert said.startswith("compared with sequences, one per line (by the look")
 
 
 def test_texts_are_compared_as_the_model_reads_them(here: Path) -> None:
@@ -457,7 +457,7 @@ def test_a_share_too_large_ends_with_1(here: Path) -> None:
 
 def test_what_cannot_be_is_said(here: Path) -> None:
     """Each in a sentence, with its exit code."""
-    assert "--against FILE" in bad(4, "novelty", "corpus.txt", "--model", "bare")
+    assert "(--against)" in bad(4, "novelty", "corpus.txt", "--model", "bare")
     refused = bad(4, "sample", "--model", "bare", "--report")
     assert "--no-index" in refused
     good("novelty", "corpus.txt", "--model", "bare", "--against", "corpus.txt")

@@ -110,7 +110,7 @@ def test_a_damaged_index_is_refused(saved: Path) -> None:
     with pytest.raises(CheckpointError, match=r"novelty\.json is damaged"):
         text_index.load(saved, "text")
     text_index.remove(saved)
-    with pytest.raises(CheckpointError, match="--against FILE"):
+    with pytest.raises(CheckpointError, match="against"):
         text_index.load(saved, "text")
 
 

@@ -552,7 +552,7 @@ def test_a_failing_disk_costs_nothing_saved_before(place: Path, tally: Tally) ->
                     assert os.strerror(number) in message
                     assert "Earlier checkpoints are untouched; " in message
                     assert _ADVICE[number] in message
-                    assert "--resume" in message
+                    assert "`resume`" in message
                     assert "\n" not in message
                 read_all(directory.find(str(run)))
                 weights = load(directory.find(str(run))).weights

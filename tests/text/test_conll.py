@@ -200,7 +200,7 @@ def test_a_line_without_a_tag_is_named(line: str) -> None:
 
 @pytest.mark.parametrize("tag", ["B-\x1b[2J", "B-\rO", "B-\u2028", "x" * 1001])
 def test_a_tag_cannot_begin_a_line(tag: str) -> None:
-    """Tags go out as they came in, one a line: none may hold what ends a line, or controls."""
+    """Tags go out as they came in, one per line: none may hold what ends a line, or controls."""
     with pytest.raises(TextError, match=r"x, line 2: '[Bx].*' cannot be a tag: "):
         read(f"Bo\tO\nAda\t{tag}\n")
     assert not is_tag(tag)
@@ -542,7 +542,7 @@ def test_a_run_goes_on(here: Path) -> None:
     more = ("train", "--resume", "--name", "kinds", "--steps", "8")
     code, out, err = charlm(*more)
     assert code == 0, err
-    assert "going on from step 6 of 8" in err
+    assert "resuming at step 6 of 8" in err
     assert out.startswith("best validation accuracy: ")
     (here / "vowels.txt").write_text((here / "vowels.txt").read_text() + "aaaa\n")
     again = ("train", "--resume", "--name", "kinds", "--steps", "9")

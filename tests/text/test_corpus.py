@@ -87,8 +87,8 @@ def test_decode_error_names_offset_line_and_cure() -> None:
         corpus.decode("poem.txt", b"one\ntwo\nna\xefve\n")
     message = str(caught.value)
     assert "poem.txt is not utf-8: byte 0xef at offset 10 (line 3)" in message
-    assert "--encoding" in message
-    assert "--errors replace" in message
+    assert "`encoding=" in message
+    assert "`errors=replace`" in message
     assert corpus.decode("p", b"na\xefve", errors="replace").text == "na\ufffdve"
     assert corpus.decode("p", b"na\xefve", "cp1252").text == "naïve"
 
@@ -103,7 +103,7 @@ def test_offsets_count_from_the_first_byte_of_the_file() -> None:
 @pytest.mark.parametrize("name", ["utf-8", "UTF-8", "utf8", "utf_8"])
 def test_utf_16_is_recognised(mark: bytes, name: str) -> None:
     """A file that begins with UTF-16's mark is not read as UTF-8: the error says what to do."""
-    with pytest.raises(TextError, match="--encoding utf-16"):
+    with pytest.raises(TextError, match="`encoding=utf-16"):
         corpus.decode("x", mark + b"a\0", name)
 
 

@@ -266,9 +266,9 @@ def test_a_run_never_ends_before_what_it_has_done(
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("abcde", (), "very little text (5 characters)"),
-        (ROWS, ("--classifier", *LABELS), "very few texts (6)"),
-        (TAGGED, ("--tagger",), "very few sentences (4)"),
+        ("abcde", (), "only 5 characters"),
+        (ROWS, ("--classifier", *LABELS), "only 6 texts"),
+        (TAGGED, ("--tagger",), "only 4 sentences"),
     ],
 )
 def test_very_little_text_is_remarked_on(

@@ -209,7 +209,7 @@ def test_a_longer_budget_begins_the_patience_anew(tmp_path: Path) -> None:
         longer = dataclasses.replace(config, num_steps=500)
         said: list[str] = []
         go_on(run, state, longer, info, said.append, is_longer=True, is_complete=True)
-        assert said == [f"going on from step {ended} of 500"]
+        assert said == [f"resuming at step {ended} of 500"]
         assert TrainingConfig.from_json(run.asked()["training"]) == longer
         steps = [e for e in fit(run, state, longer, material) if isinstance(e, Step)]
     assert len(steps) >= 8

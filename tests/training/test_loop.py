@@ -827,7 +827,7 @@ def test_ten_skipped_steps_in_a_row_end_a_run() -> None:
     before = parameters(state)
     spoil(state)
     assert all(next(steps).skipped for _ in range(MOST_SKIPPED - 1))
-    with pytest.raises(DivergedError, match=r"10 steps in a row up to step 20 .*--learning-rate"):
+    with pytest.raises(DivergedError, match=r"10 steps in a row up to step 20 .*`learning_rate`"):
         next(steps)
     assert equal(parameters(state), before)
     assert state.step == 19

@@ -280,7 +280,7 @@ def test_the_split_is_chosen_from_the_training_text(tmp_path: Path) -> None:
     texts = read_texts(asked(poem, valid_share=0.0), said.append)
     assert texts.split_on == "paragraph"
     assert texts.train == ["a b\nc d"] * 200
-    assert "--split-on" in said[-1]
+    assert "`split_on`" in said[-1]
     texts = read_texts(asked(poem, valid_share=0.0, split_on="line"), said.append)
     assert texts.train == ["a b", "c d"] * 200
     assert "--split-on" not in said[-1]
@@ -469,8 +469,8 @@ def test_the_recipe_never_fails(
     assert 0 < chosen.training.end_learning_rate < chosen.training.learning_rate
     types = chosen.training.frequent_types + chosen.training.sampled_types
     assert types == 0 or 0 < chosen.training.sampled_types < types < vocab_size
-    assert "\n" not in chosen.why
-    assert str(chosen.model.hidden_size) in chosen.why
+    assert "\n" not in chosen.summary
+    assert str(chosen.model.hidden_size) in chosen.summary
 
 
 @settings(max_examples=100, deadline=None)

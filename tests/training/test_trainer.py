@@ -446,7 +446,7 @@ def test_an_existing_run_is_not_begun_again(tmp_path: Path) -> None:
     before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
     with Run(path) as run:
         for refused in (run.check_new, lambda: run.begin({"x": 1})):
-            with pytest.raises(UsageError, match=r"exists already.*--resume"):
+            with pytest.raises(UsageError, match=r"exists already.*`resume`"):
                 refused()
     assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
 

@@ -209,7 +209,7 @@ class Writer:
         say_cut(self._cut, self._texts)
 
     def names(self, *, listed: bool) -> list[str]:
-        """The names of the results: ``listed`` where they may be lists, else one a column."""
+        """The names of the results: ``listed`` where they may be lists, else one per column."""
         if listed:
             names = ["predicted", "probability", *(["predictions"] if self._top > 1 else [])]
         else:

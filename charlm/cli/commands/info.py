@@ -81,7 +81,7 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
         "step": f"{loaded.step:,}",
         "level": f"{loaded.tokenizer.level}, {config.vocab_size:,} types"
         f"{f', of text read as {form}' if form else ''}",
-        "sequences": f"one a {loaded.split_on}",
+        "sequences": f"one per {loaded.split_on}",
         "model": f"{config.num_layers} x {config.hidden_size} {config.cell}, embedding "
         f"{config.embedding_size}, {config.output_layers} output layers, dropout "
         f"{config.dropout:g}{', tied weights' if config.tie_weights else ''}",

@@ -219,7 +219,7 @@ def _say_cut(
         return
     what = "compared with sequences" if are_apart else f"samples: {number:,}"
     end = "" if are_apart or split_on == "line" else "; -0 reads what charlm sample -0 wrote"
-    say(f"{what}, one a {split_on} ({why}; --split-on changes it{end})")
+    say(f"{what}, one per {split_on} ({why}; --split-on changes it{end})")
 
 
 def _cut(documents: "list[Document]", split_on: str) -> Iterator[str]:

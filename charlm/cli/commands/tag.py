@@ -77,7 +77,7 @@ def tag_cli(
     """
     if file is None:
         if sys.stdin.isatty():
-            raise UsageError("give a file of tokens, one a line: charlm tag FILE")
+            raise UsageError("give a file of tokens, one per line: charlm tag FILE")
         file = "-"
     say_loading()
     from charlm.models.load import load

@@ -10,13 +10,18 @@ import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from charlm.cli.options import in_options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 def say(message: str) -> None:
-    """A line for the person, on stderr; nothing in it can drive the terminal or begin another."""
-    say_lines(safe_text(message))
+    """A line for the person, on stderr; nothing in it can drive the terminal or begin another.
+
+    Fields that it names, as the library does, are told as options.
+    """
+    say_lines(safe_text(in_options(message)))
 
 
 def say_lines(text: str) -> None:

@@ -138,7 +138,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
             training={**request.training, "seed": request.seed},
             passes=passes,
         )
-        return chosen.model, chosen.training, chosen.why
+        return chosen.model, chosen.training, chosen.summary
 
     def heeds_passes(self, request: Request, material: TextMaterial) -> bool:
         """Of much text in a time the guess is near, and the same on any machine."""

@@ -27,6 +27,7 @@ from charlm.nn.examples import Examples, Reading, groups, read
 from charlm.nn.head import Head, to_arrays
 from charlm.nn.objectives import Labelling, Prior
 from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing, restore_parameters
+from charlm.training.recipe import stack_summary
 from charlm.training.request import Request, Say
 from charlm.training.state import TrainingState, set_counters
 from charlm.training.task import Step, Task, Validated
@@ -116,12 +117,13 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
             "seed": request.seed,
         }
         config.setdefault("end_learning_rate", config["learning_rate"] * 0.01)
-        why = (
-            f"{model.num_layers} x {model.hidden_size} {model.cell} in each direction, embedding "
-            f"{model.embedding_size}, dropout {model.dropout:g} ({model.input_dropout:g} on the "
-            "input)"
+        stack = stack_summary(model.cell, model.num_layers, model.hidden_size, both_ways=True)
+        summary = (
+            f"{stack} in each direction, embedding {model.embedding_size}, "
+            f"dropout {model.dropout:g} ({model.input_dropout:g} on the input) "
+            f"(chosen for {len(material.examples.tokens):,} tokens)"
         )
-        return model, TrainingConfig(**config), why
+        return model, TrainingConfig(**config), summary
 
     @abstractmethod
     def sizes(self, material: ExampleMaterial) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -71,25 +71,26 @@ def read_examples(request: Request, say: Say, given: TextsInMemory | None = None
     if len(counts) < 2:
         raise TextError(
             f"there is one label alone ({found.labels[0]!r:.60}): nothing is to be told apart. "
-            "Does --label-from name the right place?"
+            "Does `label_from` name the right place?"
         )
     if 2 * len(counts) > len(found.labels):
         say(
-            f"{len(counts):,} labels for {len(found.labels):,} texts: is that what --label-from is?"
+            f"{len(counts):,} labels for {len(found.labels):,} texts: "
+            "does `label_from` name the right place?"
         )
     known = [label in counts for label in held.labels]
     if not all(known):
         lost = len(known) - sum(known)
         say(f"{lost:,} held-out texts left out: training never saw their labels")
         held = LabelledTexts.of(one for one in apart if one.label in counts)
-    where = f", one a {split_on}," if source.is_of_files else ""
+    where = f", one per {split_on}," if source.is_of_files else ""
     common = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(5))
     say(
         f"text: {len(found.texts):,} texts{where} of {len(counts):,} labels ({common}"
         f"{', …' if len(counts) > 5 else ''}); {len(held.texts):,} more held out"
     )
     if len(found.texts) < _FEW_TEXTS:
-        say(f"those are very few texts ({len(found.texts):,}): little can be learned from them")
+        say(f"only {len(found.texts):,} texts: too few to learn much from")
     if is_apart(request, given) and (
         found_twice := overlap(found.texts, held.texts, "text").note()
     ):
@@ -126,7 +127,7 @@ def read_sentences(request: Request, say: Say, given: TextsInMemory | None = Non
         f"{len(known):,} sentences more held out"
     )
     if len(train) < _FEW_TEXTS:
-        say(f"those are very few sentences ({len(train):,}): little can be learned from them")
+        say(f"only {len(train):,} sentences: too few to learn much from")
     if is_apart(request, given):
         ours, theirs = (["\n".join(one.tokens) for one in side] for side in (train, known))
         if (found_twice := overlap(ours, theirs, "sentence").note()) is not None:

@@ -171,16 +171,16 @@ def _say_text(
     request: Request, train: list[str], valid: list[str], split_on: str, say: Say
 ) -> None:
     counts = count(train)
-    chosen = "" if request.split_on else " (chosen by the look of the text; --split-on changes it)"
+    chosen = "" if request.split_on else " (guessed from the text; set with `split_on`)"
     say(
         f"text: {counts.characters:,} characters in {counts.sequences:,} "
-        f"{'sequence' if counts.sequences == 1 else 'sequences'}, one a {split_on}{chosen}; "
+        f"{'sequence' if counts.sequences == 1 else 'sequences'}, one per {split_on}{chosen}; "
         f"{count(valid).characters:,} more held out"
     )
     if counts.characters < _FEW_CHARACTERS:
         say(
-            f"that is very little text ({counts.characters:,} characters): a model learns little "
-            f"more from it than the text itself. A useful one takes {_FEW_CHARACTERS:,} and more"
+            f"only {counts.characters:,} characters: the model will do little more than repeat "
+            f"them; give {_FEW_CHARACTERS:,} or more"
         )
     if request.valid and (note := overlap(train, valid, split_on).note()):
         say(note)
