@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.cli.app import app
-from charlm.cli.options import option_of
+from charlm.cli.options import in_options, option_of
 from charlm.cli.output.terminal import safe_text
 from charlm.config import CELLS, LEVELS, ON_NAN, SamplingConfig
 from charlm.errors import CharlmError, FieldError, did_you_mean
@@ -266,3 +266,10 @@ def test_a_fault_of_charlm_is_told_as_one(here: Path, monkeypatch: pytest.Monkey
         "charlm: unexpected error: ZeroDivisionError: oops\n"
         "This is a fault of charlm; --debug shows where.\n"
     )
+
+
+def test_fields_in_messages_are_told_as_options() -> None:
+    """`field` and `field=value` become options; other words between backquotes stay."""
+    told = "lower `learning_rate`, `on_nan=rollback`, `seconds`, `index=False`, `hidden_size`, `x`"
+    expected = "lower --learning-rate, --on-nan rollback, --time, --no-index, --hidden, `x`"
+    assert in_options(told) == expected
