@@ -158,7 +158,7 @@ def test_a_run_goes_on_from_python(tmp_path: Path) -> None:
     for run in ("named", tmp_path / "named"):
         steps = 4 if run == "named" else 6
         charlm.resume(run, steps=steps, root=tmp_path, say=told.append)
-    assert any(line.startswith("going on from step 2") for line in told)
+    assert any(line.startswith("resuming at step 2") for line in told)
     with pytest.raises(UsageError, match="finished"):
         charlm.resume("named", root=tmp_path)
     with pytest.raises(UsageError, match="texts in memory"):
