@@ -145,7 +145,7 @@ def test_a_finished_run_goes_on_with_a_larger_budget(empty: Path) -> None:
     assert "is at step 3 already" in bad(2, "train", "--resume", "--steps", "2")
     assert "at step 3 of 6" in good("train", "--resume", "--steps", "6").err
     assert "at step 6 of " in good("train", "--resume", "--epochs", "9").err
-    assert "going on" in good("train", "--resume", "--name", "more", "--time", "0.2s").err
+    assert "resuming" in good("train", "--resume", "--name", "more", "--time", "0.2s").err
 
 
 def test_resume_repeats_the_command_or_gives_only_the_name(empty: Path) -> None:
