@@ -1,7 +1,7 @@
 """charlm novelty."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,22 +10,22 @@ from charlm.cli.input.beginning import documents_of, texts_of
 from charlm.cli.input.model import load_model
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.cli.input.records import JsonLines, PlainLines, read
-from charlm.cli.output.terminal import cut, out, out_json, safe_text, say
+from charlm.cli.output import novelty_report
+from charlm.cli.output.novelty_report import Origin
+from charlm.cli.output.terminal import out, out_json, say
 from charlm.config import RUNS
 from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
 
     from charlm.cli.input.records import Form
-    from charlm.novelty.measure import NGrams, Novelty, SampleNovelty
     from charlm.novelty.text_index import Index
     from charlm.text.corpus import Document
 
-_COLUMNS = 80
 RULES: Rules = (
     Needs("--field", "--jsonl"),
     OneOf("--json", "--per-sample"),
@@ -147,24 +147,17 @@ def novelty_cli(
     found = measure(index, samples_of(texts, normalise, prompt), known=known, **sizes)
     if per_sample:
         for number, sample in enumerate(found.samples, start=1):
-            out_json({"sample": number, **sample_fields(sample, origins)})
+            out_json({"sample": number, **novelty_report.sample_fields(sample, origins)})
     elif json:
-        out_json({"files": files, **fields(found, show, origins)})
+        out_json({"files": files, **novelty_report.fields(found, show, origins)})
     else:
-        for line in report(found, show, origins):
+        for line in novelty_report.report(found, show, origins):
             out(f"{line}\n")
     share = found.share_in_training
     if fail_above is not None and share is not None and share > fail_above:
         raise CharlmError(
             f"{share:.2%} of the samples stand in the training text; {fail_above:.2%} were allowed."
         )
-
-
-class Origin(NamedTuple):
-    """A file that samples are compared with, and the number, from 1, of its first sequence."""
-
-    name: str
-    first: int
 
 
 def _sizes(text: str, option: str) -> list[int]:
@@ -231,137 +224,3 @@ def _cut(documents: "list[Document]", split_on: str) -> Iterator[str]:
             yield from document.text.removesuffix("\n").split("\n")
         else:
             yield from split_sequences(document.text, split_on)
-
-
-def where(sample: "SampleNovelty", origins: "Sequence[Origin]") -> tuple[str | None, int | None]:
-    """The file (None for a model's text) and the sequence, from 1, that a sample is copied from."""
-    if sample.copy is None:
-        return None, None
-    number = sample.copy.sequence
-    if not origins:
-        return None, number
-    origin = next(origin for origin in reversed(origins) if origin.first <= number)
-    return origin.name, number - origin.first + 1
-
-
-def sample_fields(sample: "SampleNovelty", origins: "Sequence[Origin]") -> dict[str, Any]:
-    """What was found of a sample, as JSON."""
-    copy, (file, sequence) = sample.copy, where(sample, origins)
-    return {
-        "text": sample.text,
-        "characters": sample.characters,
-        "words": sample.words,
-        "in_training_text": sample.in_training_text,
-        "copied_whole": sample.is_copied_whole,
-        "longest_copy_characters": sample.copied,
-        "longest_copy": None
-        if copy is None
-        else {
-            "text": copy.span,
-            "start": copy.start,
-            **({} if file is None else {"file": file}),
-            "training_sequence": sequence,
-            "training_offset": copy.offset,
-            "times_in_training_text": copy.times,
-        },
-        "character_ngrams": _ngram_fields(sample.character_ngrams, None),
-        "word_ngrams": _ngram_fields(sample.word_ngrams, None),
-    }
-
-
-def fields(found: "Novelty", show: int, origins: "Sequence[Origin]") -> dict[str, Any]:
-    """What was found of all samples, as JSON."""
-    known, number = found.in_training_text, len(found.samples)
-    return {
-        "samples": number,
-        "different_samples": found.different,
-        "characters": found.characters,
-        "words": found.words,
-        "in_training_text": known,
-        "share_in_training_text": _share(known, number),
-        "copied_whole": found.copied_whole,
-        "share_copied_whole": _share(found.copied_whole, number),
-        "longest_copy_characters": max(found.copied, default=None),
-        "median_longest_copy_characters": found.median_copied,
-        "mean_longest_copy_characters": found.mean_copied,
-        "character_ngrams": _ngram_fields(found.character_ngrams, found.held_out_characters),
-        "word_ngrams": _ngram_fields(found.word_ngrams, found.held_out_words),
-        "indexed_share_of_training_text": found.indexed,
-        "most_copied": [sample_fields(one, origins) for one in found.most_copied(show)],
-    }
-
-
-def _ngram_fields(
-    ngrams: "Mapping[int, NGrams]", held_out: "Mapping[int, float] | None"
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "n": n,
-            "ngrams": of.number,
-            "unseen": of.unseen,
-            "share_unseen": of.share,
-            **({} if held_out is None else {"share_unseen_held_out_text": held_out.get(n)}),
-        }
-        for n, of in ngrams.items()
-    ]
-
-
-def report(found: "Novelty", show: int = 5, origins: "Sequence[Origin]" = ()) -> Iterator[str]:
-    """What was found, for a person, in lines of at most 80 columns."""
-    number, known, whole = len(found.samples), found.in_training_text, found.copied_whole
-    yield _row("samples", f"{number:,}", f"{found.different:,} of them different")
-    yield _row("characters", f"{found.characters:,}", f"{found.words:,} words")
-    if not number:
-        return
-    if known is not None:
-        yield _row("in the training text", f"{known:,}", f"{known / number:.2%} of the samples")
-    yield _row("copied whole", f"{whole:,}", f"{whole / number:.2%}, parts of longer ones included")
-    middle = f"characters; median {found.median_copied:g}, mean {found.mean_copied:.1f}"
-    yield _row("longest copy", f"{max(found.copied):,}", middle)
-    if found.indexed < 1:
-        yield ""
-        yield f"Only {found.indexed:.1%} of the training text is in the index: copies may be"
-        yield "longer, and fewer n-grams new."
-    yield ""
-    held = bool(found.held_out_characters)
-    yield f"{'n-grams':<22}{'number':>14}{'unseen':>10}" + ("   held-out text" if held else "")
-    for noun, ngrams, of_held_out in (
-        ("character", found.character_ngrams, found.held_out_characters),
-        ("word", found.word_ngrams, found.held_out_words),
-    ):
-        for n, of in ngrams.items():
-            name = f"  {n} {noun}{'s' if n > 1 else ''}"
-            other = f"{_percent(of_held_out.get(n)):>16}" if held else ""
-            yield f"{name:<22}{of.number:>14,}{_percent(of.share):>10}{other}"
-    shown = [sample for sample in found.most_copied(show) if sample.copy is not None]
-    if shown:
-        yield ""
-        yield f"{'copied':>8}{'of':>8}{'from sequence':>16}  the copy"
-    for sample in shown:
-        assert sample.copy is not None
-        file, sequence = where(sample, origins)
-        source = f"{sequence:,}"
-        if file is not None and len(origins) > 1:
-            source = f"{cut(safe_text(file.rpartition('/')[2]), 14 - len(source))}:{source}"
-        text = cut(_shown(sample.copy.span), _COLUMNS - 34)
-        yield f"{sample.copied:>8,}{sample.characters:>8,}{source:>16}  {text}"
-
-
-def _shown(span: str) -> str:
-    """A span in which ends of lines, and spaces at its own ends, can be seen."""
-    inner = span.strip(" ")
-    before = len(span) - len(span.lstrip(" "))
-    after = len(span) - before - len(inner)
-    return safe_text(f"{'␣' * before}{inner.replace(chr(10), '↵')}{'␣' * after}")
-
-
-def _row(name: str, value: str, rest: str) -> str:
-    return f"{name:<22}{value:>14}  {rest}"
-
-
-def _share(part: int | None, whole: int) -> float | None:
-    return part / whole if part is not None and whole else None
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.2%}"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlm.cli import options
-from charlm.cli.commands import novelty as novelty_command
 from charlm.cli.input.beginning import read_beginning
 from charlm.cli.input.model import load_models
 from charlm.cli.input.option_rules import Apart, OneOf, Rules
+from charlm.cli.output import novelty_report
 from charlm.cli.output.terminal import out, out_json, say, say_lines, say_loading
 from charlm.config import RUNS, SamplingConfig, Unknown
 from charlm.errors import TextError
@@ -200,7 +200,7 @@ def sample_cli(
                 texts.append(drawn.text)
         sys.stdout.flush()
     if report:
-        say_lines("\n".join(novelty_command.report(loaded.novelty(texts, prompt=text))))
+        say_lines("\n".join(novelty_report.report(loaded.novelty(texts, prompt=text))))
 
 
 def separator(loaded: "TextDistribution") -> str:
