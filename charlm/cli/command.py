@@ -2,7 +2,7 @@
 
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
@@ -46,7 +46,6 @@ def ruled(rules: Rules, unsaid: Mapping[str, str] | None = None) -> type[typer.c
             said = list(_said(args, unsaid or {}))
             if not ctx.resilient_parsing:  # as when a shell completes a line
                 _refuse_dashed_texts(ctx, said)
-                _refuse_repeated(self.make_parser(ctx).parse_args(list(said))[2])
             return super().parse_args(ctx, said)
 
         @guarded
@@ -77,16 +76,6 @@ def _said(arguments: list[str], unsaid: Mapping[str, str]) -> Iterator[str]:
         yield argument
         if argument in unsaid and following.startswith("-"):
             yield unsaid[argument]
-
-
-def _refuse_repeated(given: Sequence[Any]) -> None:
-    """Raise UsageError if an option with one value is among what was given more than once."""
-    seen = set()
-    for parameter in given:
-        single = parameter.param_type_name == "option" and not parameter.multiple
-        if single and not parameter.is_flag and parameter.name in seen:
-            raise UsageError(f"{parameter.opts[0]} takes one value: give it once.")
-        seen.add(parameter.name)
 
 
 def _refuse_dashed_texts(context: Any, arguments: list[str]) -> None:

@@ -388,25 +388,3 @@ def test_a_pair_may_go_together_when_there_is_more() -> None:
         check(context, (rule,))
     context = COMMANDS["score"].make_context("score", ["--per-token", "--words", "--json"])
     check(context, (rule,))
-
-
-SINGLE = [
-    (command, names(parameter)[0])
-    for command, known in COMMANDS.items()
-    for parameter in known.params
-    if parameter.param_type_name == "option" and not parameter.multiple and not parameter.is_flag
-]
-
-
-@pytest.mark.parametrize(("command", "option"), SINGLE)
-def test_what_takes_one_value_is_given_once(command: str, option: str) -> None:
-    """The first of two values would be ignored in silence: it is refused."""
-    ended = charlm(command, f"{option}=1", f"{option}=1")
-    assert ended.code == 2
-    assert f"{option} takes one value: give it once." in ended.err
-
-
-def test_what_takes_several_values_may_be_repeated() -> None:
-    """Options that may be given more than once are not among those."""
-    assert len(SINGLE) > 100
-    assert not {("sample", "--stop"), ("sample", "--model"), ("train", "--valid")} & {*SINGLE}
