@@ -12,7 +12,7 @@ PACKAGE = TESTS.parent / "charlm"
 # Each may import from those before it, and from itself.
 ORDER = (
     ("errors", "metrics"),
-    ("config",),
+    ("config", "display"),
     ("tokenizers", "counts"),
     ("text", "equations"),
     ("nn",),
@@ -26,7 +26,17 @@ ORDER = (
     ("__main__",),
 )
 FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
-LIGHT = ("errors", "metrics", "config", "tokenizers", "counts", "text", "equations", "inference")
+LIGHT = (
+    "errors",
+    "metrics",
+    "config",
+    "display",
+    "tokenizers",
+    "counts",
+    "text",
+    "equations",
+    "inference",
+)
 LIGHT = (*LIGHT, "checkpoints", "novelty", "models", "cli")  # where nothing needs torch at once
 MOST_FILES = 16  # of a package
 

@@ -15,8 +15,9 @@ from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from charlm.cli.options import in_options, option_of
-from charlm.cli.output.terminal import safe_text, say_lines
+from charlm.cli.output.terminal import say_lines
 from charlm.cli.signals import amid_import, end, numbers
+from charlm.display.safe_text import safe_text
 from charlm.errors import CharlmError, FieldError, did_you_mean, must_be_one_of
 
 P = ParamSpec("P")

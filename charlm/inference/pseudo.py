@@ -61,6 +61,9 @@ class PseudoScore:
         """If asked for: log_prob is the pseudo-log-likelihood of a word, the sum of its tokens'."""
         return self.sums.words
 
+    def _repr_html_(self) -> str:
+        return self.sums.to_html(pseudo=True)
+
 
 @dataclasses.dataclass(frozen=True)
 class PseudoSummary:

@@ -51,15 +51,17 @@ class TextScore:
     """What the model says of a text. Logarithms are natural; <EOS> is among the tokens.
 
     num_oov are the tokens outside the vocabulary; unless the score is closed, the probability of
-    what stands there is in the sums. tokens and words are there if they were asked for.
+    what stands there is in the sums. tokens and words are there if they were asked for; level is
+    what a token is, None of a mixture of models of different vocabularies.
     """
 
     text: str
     total_log_prob: float
     num_tokens: int
     num_oov: int
-    tokens: tuple[TokenScore, ...] | None = None
-    words: tuple[WordScore, ...] | None = None
+    tokens: tuple[TokenScore, ...] | None = dataclasses.field(default=None, repr=False)
+    words: tuple[WordScore, ...] | None = dataclasses.field(default=None, repr=False)
+    level: str | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def perplexity(self) -> float:
@@ -75,6 +77,31 @@ class TextScore:
     def bits_per_character(self) -> float | None:
         """Bits of the whole text, <EOS> included, a character; None for an empty text."""
         return metrics.bits_per(self.total_log_prob, len(self.text))
+
+    def to_html(self, *, pseudo: bool = False) -> str:
+        """The heat map if there are tokens or words, else the figures, as a piece of HTML.
+
+        ``pseudo`` figures are those of tokens given what stands on both sides.
+        """
+        from charlm.display.html_page import figures_table, heat_map
+
+        if self.tokens is not None and self.level is not None:
+            return heat_map(self.text, self.tokens, level=self.level, pseudo=pseudo)
+        if self.words is not None:
+            return heat_map(self.text, self.words, level="word", pseudo=pseudo)
+        prefix = "pseudo-" if pseudo else ""
+        bits = self.bits_per_character
+        rows = {
+            "text": self.text,
+            "PLL (nats)" if pseudo else "log P (nats)": f"{self.total_log_prob:.4f}",
+            f"{prefix}perplexity per token": f"{self.perplexity:,.3f}",
+            f"{prefix}bits per character": "-" if bits is None else f"{bits:.3f}",
+            "tokens": f"{self.num_tokens:,}",
+        }
+        return figures_table(rows)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
 
 def score_texts(
@@ -118,6 +145,7 @@ def score_texts(
             total_log_prob=float(log_probs[span].sum()),
             num_tokens=len(ids),
             num_oov=int((ids == tokenizer.unk_id).sum()),
+            level=tokenizer.level,
         )
         if details is not None:
             offsets = _own(cut, len(context))

@@ -11,6 +11,7 @@ from charlm.inference.score import score_texts
 from charlm.inference.unknown import unknown_of
 from charlm.models.arguments import one_text, several_texts
 from charlm.models.base import TextModel, pieces_of
+from charlm.models.card import card
 from charlm.models.engine_choice import ClozeEngines
 from charlm.text.streaming import Piece
 
@@ -36,6 +37,9 @@ class ClozeModel(TextModel):
 
     def __repr__(self) -> str:
         return f"ClozeModel({str(self.checkpoint.path)!r})"
+
+    def _repr_html_(self) -> str:
+        return card("ClozeModel", self.checkpoint)
 
     def is_small(self, tokens: int, prompt: str = "") -> bool:
         """Whether a job of so many tokens after a prompt is done without torch as soon as with."""

@@ -13,6 +13,7 @@ from charlm.checkpoints.head import HeadCheckpoint
 from charlm.config import LONGEST
 from charlm.equations import heads
 from charlm.models.arguments import several_sentences, several_texts
+from charlm.models.card import card
 
 _FEW_TOKENS = 1000  # or letters: what NumPy reads while torch is imported
 
@@ -24,6 +25,13 @@ class _Loaded:
         self.checkpoint = checkpoint
         self.names = checkpoint.labels
         self._head: object = None  # heads.Head, once there is much to do
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.checkpoint.path)!r})"
+
+    def _repr_html_(self) -> str:
+        labels = ", ".join(self.names[:20])
+        return card(type(self).__name__, self.checkpoint, labels=labels)
 
     @property
     def _numpy(self) -> heads.HeadWeights:

@@ -22,6 +22,7 @@ from charlm.inference.score import ended
 from charlm.inference.unknown import unknown_of
 from charlm.models.arguments import several_texts
 from charlm.models.base import TokenDistribution, pieces_of
+from charlm.models.card import card
 from charlm.models.engine_choice import CausalEngines
 from charlm.text.streaming import Piece
 from charlm.tokenizers.prompt import Prompt
@@ -55,6 +56,11 @@ class LanguageModel(TokenDistribution):
     def __repr__(self) -> str:
         given = "" if self.label is None else f", label={self.label!r}"
         return f"LanguageModel({str(self.checkpoint.path)!r}{given})"
+
+    def _repr_html_(self) -> str:
+        more = {} if self.labels is None else {"labels": ", ".join(self.labels.names[:20])}
+        more |= {} if self.label is None else {"label": self.label}
+        return card("LanguageModel", self.checkpoint, **more)
 
     @property
     def model(self) -> "RecurrentLM":

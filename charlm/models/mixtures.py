@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
+from charlm.display.html_page import figures_table
 from charlm.engines import mixture
 from charlm.errors import UsageError
 from charlm.inference.alternate import TurnSampler
@@ -83,6 +84,11 @@ class _Several(TextModel):
     def __repr__(self) -> str:
         parts = (f"{w:.3g} {m.name}" for m, w in zip(self.models, self.weights, strict=True))
         return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        pairs = zip(self.models, self.weights, strict=True)
+        rows = {f"{number}. {m.name}": f"{w:.3f}" for number, (m, w) in enumerate(pairs, start=1)}
+        return figures_table(rows, type(self).__name__)
 
     @property
     def num_parameters(self) -> int:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from charlm.cli.app import app
 from charlm.cli.options import in_options, option_of
-from charlm.cli.output.terminal import safe_text
 from charlm.config import CELLS, LEVELS, ON_NAN, SamplingConfig
+from charlm.display.safe_text import safe_text
 from charlm.errors import CharlmError, FieldError, did_you_mean
 from charlm.training.request import CONFIG_FIELDS
 from tests.support.cli import bad, charlm

@@ -14,9 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlm.cli.output.heatmap import BARS, NEWLINE, HeatMap
-from charlm.cli.output.html_page import Page
-from charlm.cli.output.shading import DARK, EITHER, LIGHT, STEPS, Scale, Shade, patches
-from charlm.cli.output.terminal import safe_text, width
+from charlm.cli.output.terminal import width
+from charlm.display.html_page import Page
+from charlm.display.safe_text import safe_text
+from charlm.display.shading import DARK, EITHER, LIGHT, STEPS, Scale, Shade, patches
 
 ESCAPE = re.compile(r"\x1b\[([0-9;]*)m")
 SHADED = tuple(shade for shade in EITHER if shade is not None)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from charlm.cli.output import training_progress
-from charlm.cli.output.terminal import safe_text
 from charlm.config import CELLS, LEVELS, SPLITS
+from charlm.display.safe_text import safe_text
 from tests.support.cli import BEST, TINY, bad, good, lines_of_json, runs
 from tests.support.texts import TEXT
 

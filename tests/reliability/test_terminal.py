@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from charlm.cli.output.terminal import safe_text
+from charlm.display.safe_text import safe_text
 from tests.support.cli import charlm, with_streams
 from tests.support.matrix import Tally
 from tests.support.steps import forge

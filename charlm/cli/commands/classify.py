@@ -27,16 +27,9 @@ from charlm.cli.output.formats import cell
 from charlm.cli.output.label_report import WIDEST, judge
 from charlm.cli.output.meter import Meter
 from charlm.cli.output.score_table import Wanted
-from charlm.cli.output.terminal import (
-    cut,
-    out,
-    out_json,
-    out_line,
-    safe_text,
-    say_loading,
-    width,
-)
+from charlm.cli.output.terminal import cut, out, out_json, out_line, say_loading, width
 from charlm.config import RUNS
+from charlm.display.safe_text import safe_text
 from charlm.errors import UsageError
 from charlm.text.tables import is_csv
 

@@ -9,8 +9,9 @@ from charlm.cli import options
 from charlm.cli.input.beginning import documents_of
 from charlm.cli.input.model import load_model, together
 from charlm.cli.input.run_names import completed
-from charlm.cli.output.terminal import cut, out, out_json, safe_text, say, say_loading
+from charlm.cli.output.terminal import cut, out, out_json, say, say_loading
 from charlm.config import RUNS
+from charlm.display.safe_text import safe_text
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:

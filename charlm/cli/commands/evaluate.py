@@ -16,8 +16,9 @@ from charlm.cli.input.option_rules import Apart, Needs, Rules
 from charlm.cli.output.meter import Meter
 from charlm.cli.output.metrics_block import fields, finite, kenlm, learned, table
 from charlm.cli.output.pseudo_names import pseudo_named
-from charlm.cli.output.terminal import cut, out, out_json, safe_text, say, say_loading
+from charlm.cli.output.terminal import cut, out, out_json, say, say_loading
 from charlm.config import RUNS
+from charlm.display.safe_text import safe_text
 from charlm.errors import CharlmError, TextError, UsageError
 
 if TYPE_CHECKING:

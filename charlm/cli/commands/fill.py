@@ -13,17 +13,9 @@ from charlm.cli.input.model import cloze_model, load_model
 from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.input.records import say_lines_are_texts
 from charlm.cli.output.formats import cell
-from charlm.cli.output.terminal import (
-    cut,
-    out,
-    out_json,
-    safe_text,
-    say,
-    say_loading,
-    visible,
-    width,
-)
+from charlm.cli.output.terminal import cut, out, out_json, say, say_loading, width
 from charlm.config import RUNS
+from charlm.display.safe_text import safe_text, visible
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:

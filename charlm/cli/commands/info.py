@@ -12,8 +12,9 @@ from charlm.cli import options
 from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.input.run_names import completed
 from charlm.cli.output import held_out
-from charlm.cli.output.terminal import out, out_json, safe_text
+from charlm.cli.output.terminal import out, out_json
 from charlm.config import RUNS
+from charlm.display.safe_text import safe_text
 
 if TYPE_CHECKING:
     from charlm.checkpoints.language_model import Checkpoint

@@ -7,8 +7,9 @@ from typing import Any
 
 from charlm.cli import options
 from charlm.cli.output import held_out
-from charlm.cli.output.terminal import out, out_json, safe_text, say
+from charlm.cli.output.terminal import out, out_json, say
 from charlm.config import RUNS
+from charlm.display.safe_text import safe_text
 from charlm.errors import CheckpointError, UsageError
 
 _COLUMNS = 80

@@ -13,8 +13,9 @@ from charlm.cli.input.beginning import read_beginning
 from charlm.cli.input.model import load_models, token_model
 from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.output.formats import cell
-from charlm.cli.output.terminal import cut, is_live, out, out_json, say, say_loading, visible, width
+from charlm.cli.output.terminal import cut, is_live, out, out_json, say, say_loading, width
 from charlm.config import RUNS
+from charlm.display.safe_text import visible
 
 if TYPE_CHECKING:
     from charlm.inference.next_token import NextToken, NextTokens

@@ -7,8 +7,9 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.input.run_names import completed
-from charlm.cli.output.terminal import safe_text, say
+from charlm.cli.output.terminal import say
 from charlm.config import RUNS
+from charlm.display.safe_text import safe_text
 from charlm.errors import UsageError
 
 

@@ -40,7 +40,7 @@ from charlm.text.tables import is_csv
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from charlm.cli.output.html_page import Page
+    from charlm.display.html_page import Page
     from charlm.models.base import TextModel
     from charlm.text.streaming import Line
 
@@ -279,7 +279,7 @@ def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
 
 
 def _page(path: Path, loaded: "TextModel", wanted: Wanted) -> "Page":
-    from charlm.cli.output.html_page import Page
+    from charlm.display.html_page import Page
 
     name = f"{loaded.name} (step {loaded.checkpoint.step:,})"
     level = "word" if wanted.words else loaded.tokenizer.level

@@ -10,8 +10,9 @@ from charlm.cli import options
 from charlm.cli.input.beginning import texts_of
 from charlm.cli.input.option_rules import Apart, Rules
 from charlm.cli.output.meter import Meter
-from charlm.cli.output.terminal import out, out_json, out_line, safe_text, say, say_loading
+from charlm.cli.output.terminal import out, out_json, out_line, say, say_loading
 from charlm.config import RUNS
+from charlm.display.safe_text import safe_text
 from charlm.errors import TextError, UsageError
 from charlm.text.conll import (
     Places,

@@ -6,8 +6,9 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.input.beginning import read_utf8
-from charlm.cli.output.terminal import out, out_json, safe_text, say, say_loading, visible
+from charlm.cli.output.terminal import out, out_json, say, say_loading
 from charlm.config import RUNS
+from charlm.display.safe_text import safe_text, visible
 
 
 def tokenize_cli(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charlm.cli.input.beginning import documents_of
-from charlm.cli.output.terminal import safe_text, say
+from charlm.cli.output.terminal import say
+from charlm.display.safe_text import safe_text
 from charlm.errors import TextError, UsageError
 
 if TYPE_CHECKING:

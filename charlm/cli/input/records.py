@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from charlm.cli.output.formats import cell
-from charlm.cli.output.terminal import number, safe_text, say
+from charlm.cli.output.terminal import number, say
+from charlm.display.safe_text import safe_text
 from charlm.errors import UsageError
 from charlm.text.fields import object_of, text_of
 from charlm.text.tables import Csv, Rows, Table, Tabs, cut_by, lines_as_rows, looks_like, suffix_of

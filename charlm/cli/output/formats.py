@@ -3,7 +3,7 @@
 import re
 from unicodedata import category
 
-from charlm.cli.output.terminal import safe_text
+from charlm.display.safe_text import safe_text
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 

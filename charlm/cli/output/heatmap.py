@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple, Self
 
-from charlm.cli.output.shading import (
+from charlm.cli.output.terminal import background, colours, width
+from charlm.display.safe_text import safe_text
+from charlm.display.shading import (
     DARK,
     EITHER,
     LIGHT,
@@ -18,7 +20,6 @@ from charlm.cli.output.shading import (
     is_mark,
     patches,
 )
-from charlm.cli.output.terminal import background, colours, safe_text, width
 
 BARS = "▁▂▃▄▅▆▇█"
 NEWLINE = "↵"

@@ -9,16 +9,8 @@ from charlm.cli.input.beginning import labelled_of
 from charlm.cli.input.classifier import Classifier, classifier_of, say_cut
 from charlm.cli.output.formats import cell
 from charlm.cli.output.meter import Meter
-from charlm.cli.output.terminal import (
-    cut,
-    number,
-    out,
-    out_json,
-    safe_text,
-    say,
-    say_loading,
-    width,
-)
+from charlm.cli.output.terminal import cut, number, out, out_json, say, say_loading, width
+from charlm.display.safe_text import safe_text
 from charlm.errors import TextError
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from charlm.cli.output.terminal import cut, safe_text
+from charlm.cli.output.terminal import cut
+from charlm.display.safe_text import safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

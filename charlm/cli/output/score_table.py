@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from charlm.cli.input.records import as_cell
 from charlm.cli.output.formats import cell
 from charlm.cli.output.pseudo_names import pseudo_name, pseudo_named
-from charlm.cli.output.terminal import out, out_json, safe_text, say, visible
+from charlm.cli.output.terminal import out, out_json, say
+from charlm.display.safe_text import safe_text, visible
 
 if TYPE_CHECKING:
-    from charlm.cli.output.html_page import Page
+    from charlm.display.html_page import Page
     from charlm.inference.score import TextScore
 
 _SUMS = (
@@ -228,7 +229,7 @@ class HeatWriter:
 
     def __init__(self, level: str, *, pseudo: bool = False) -> None:
         from charlm.cli.output.heatmap import HeatMap
-        from charlm.cli.output.shading import Scale
+        from charlm.display.shading import Scale
 
         self._map = HeatMap.of_stdout(Scale.of(level), pseudo=pseudo)
         self._first = True

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.options import in_options
+from charlm.display.safe_text import is_unsafe, safe_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,29 +70,8 @@ def out_json(values: Mapping[str, Any]) -> None:
     """One JSON object on a line of its own; what could drive a terminal stands there escaped."""
     line = json.dumps(values, ensure_ascii=False, allow_nan=False)
     if not line.isprintable():
-        line = "".join(json.dumps(char)[1:-1] if _is_unsafe(char) else char for char in line)
+        line = "".join(json.dumps(char)[1:-1] if is_unsafe(char) else char for char in line)
     sys.stdout.write(line + "\n")
-
-
-def safe_text(text: str, keep: str = "") -> str:
-    """The text with every character that could drive a terminal written out, as in \\x1b.
-
-    Those are the control, format, surrogate and private characters, except the ones in ``keep``
-    and the joiners that scripts and emoji need (U+200C, U+200D).
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        char if char in keep or not _is_unsafe(char) else _escaped(char) for char in text
-    )
-
-
-def visible(piece: str) -> str:
-    """A token that can be seen: white space by its name."""
-    names = {" ": "␣", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    if piece.isspace():
-        return names.get(piece) or "".join(map(_escaped, piece))
-    return safe_text(piece)
 
 
 def width(text: str) -> int:
@@ -155,24 +135,6 @@ def _char_width(char: str) -> int:
     if unicodedata.category(char) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-_UNSAFE = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
-
-
-def _is_unsafe(char: str) -> bool:
-    return unicodedata.category(char) in _UNSAFE and char not in "\u200c\u200d"
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    return (
-        f"\\x{code:02x}"
-        if code < 0x100
-        else f"\\u{code:04x}"
-        if code < 0x10000
-        else f"\\U{code:08x}"
-    )
 
 
 def is_live(stream: Any) -> bool:

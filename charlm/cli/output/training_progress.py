@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.output.terminal import bar_console, is_live, safe_text, say
+from charlm.cli.output.terminal import bar_console, is_live, say
+from charlm.display.safe_text import safe_text
 from charlm.metrics import NATS_PER_BIT
 
 if TYPE_CHECKING:

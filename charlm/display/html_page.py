@@ -5,14 +5,14 @@ thicker the more surprising the token is; a table below each text holds the figu
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple, Self, TextIO
 
 from charlm import metrics
-from charlm.cli.output.shading import DARK, LIGHT, Patch, Scale, Shade, Shaded, patches
-from charlm.cli.output.terminal import safe_text, visible
+from charlm.display.safe_text import safe_text, visible
+from charlm.display.shading import DARK, LIGHT, Patch, Scale, Shade, Shaded, patches
 
 _TOKENS = {"char": "character", "subword": "subword", "word": "word"}
 
@@ -100,6 +100,46 @@ class Page:
     def _write(self, html: str) -> None:
         assert self._file is not None
         self._file.write(html)
+
+
+def heat_map(
+    text: str,
+    tokens: Sequence[Shaded],
+    *,
+    level: str,
+    unit: str = "nats",
+    pseudo: bool = False,
+) -> str:
+    """One text shaded by surprisal, as a piece of HTML that needs no style sheet (a notebook)."""
+    scale, terms = Scale.of(level), _PSEUDO if pseudo else _PLAIN
+    parts = []
+    for patch in patches(text, tokens):
+        html = _span(text, patch, scale, unit, terms)
+        if patch.tokens:
+            step = scale.step(patch.bits)
+            shade = LIGHT[step]
+            style = (
+                f"background:{shade.background};color:{shade.ink};"
+                f"border-bottom:{step}px solid #77777f"
+            )
+            html = html.replace("<span ", f'<span style="{style}" ', 1)
+        parts.append(html)
+    figures = " · ".join(_figures(text, tokens, None, unit, terms))
+    return (
+        '<div style="white-space:pre-wrap;line-height:2">'
+        f'{"".join(parts)}</div>\n<p style="font-size:.875em">{figures}</p>'
+    )
+
+
+def figures_table(rows: Mapping[str, str], title: str = "") -> str:
+    """Names and values as a table of HTML, everything in it escaped."""
+    head = f"<caption>{escape(safe_text(title))}</caption>" if title else ""
+    body = "".join(
+        f'<tr><th scope="row" style="text-align:left">{escape(safe_text(name))}</th>'
+        f'<td style="text-align:left">{escape(safe_text(value))}</td></tr>'
+        for name, value in rows.items()
+    )
+    return f"<table>{head}<tbody>{body}</tbody></table>"
 
 
 def shown(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Text and figures as people see them: escaped, shaded by surprisal, as HTML."""

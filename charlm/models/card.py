@@ -1,0 +1,38 @@
+"""The card of a model: what it is and how good, for a notebook."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from charlm.checkpoints.head import HeadCheckpoint
+from charlm.checkpoints.language_model import Checkpoint
+from charlm.display.html_page import figures_table
+
+
+def card(kind: str, checkpoint: Checkpoint | HeadCheckpoint, **more: str) -> str:
+    """A table of HTML: the run, the shape, what was read and how well; ``more`` rows at its end."""
+    config = checkpoint.config
+    level = checkpoint.tokenizer.level if checkpoint.tokenizer is not None else "word"
+    parameters = sum(array.size for array in checkpoint.weights.values())
+    rows = {
+        "run": f"{checkpoint.path.parent.name} (step {checkpoint.step:,})",
+        "vocabulary": f"{config.vocab_size:,} types at {level} level",
+        "network": f"{config.num_layers}-layer {config.cell}, {config.hidden_size:,} units",
+        "parameters": f"{parameters:,}",
+        **_held_out(checkpoint.info),
+        **{name.replace("_", " "): value for name, value in more.items()},
+    }
+    return figures_table(rows, kind)
+
+
+def _held_out(info: Mapping[str, Any]) -> dict[str, str]:
+    """How good the model is on what was held out, as far as that is known."""
+    names = {
+        "best_loss_nats_per_token": ("validation loss", "{:.4f} nats per token"),
+        "best_loss_nats_per_label": ("validation loss", "{:.4f} nats per label"),
+        "best_accuracy": ("validation accuracy", "{:.1%}"),
+    }
+    return {
+        name: form.format(info[field])
+        for field, (name, form) in names.items()
+        if isinstance(info.get(field), float)
+    }
