@@ -23,6 +23,9 @@ def _lines() -> Iterator[str]:
     yield "# Commands"
     yield ""
     yield "The help of every command. `make docs` writes this page, a test checks it."
+    yield ""
+    yield "`charlm --install-completion` lets the shell (bash, zsh, fish, PowerShell) complete"
+    yield "commands, options, choices and names of runs."
     yield from _section(group.get_help(context))
     for name, command in group.commands.items():
         about = typer.Context(command, info_name=name, parent=context)

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charlm.cli import options
 from charlm.cli.input.beginning import texts_of
 from charlm.cli.input.option_rules import Apart, Rules
+from charlm.cli.output import tag_report
 from charlm.cli.output.meter import Meter
 from charlm.cli.output.terminal import out, out_json, out_line, say, say_loading
 from charlm.config import RUNS
@@ -20,7 +21,6 @@ from charlm.text.conll import (
     Table,
     are_chunks,
     is_break,
-    score_spans,
     spans,
 )
 
@@ -224,35 +224,12 @@ def _evaluate(
     if not meant:
         raise TextError(f"there is no sentence in {_name(file)}.")
     _check_known(tagger, {tag for tags in meant for tag in tags}, file)
-    pairs = [
-        pair
-        for ours, theirs in zip(found, meant, strict=True)
-        for pair in zip(ours, theirs, strict=True)
-    ]
-    right = sum(ours == theirs for ours, theirs in pairs)
-    figures: dict[str, Any] = {
-        "sentences": len(meant),
-        "tokens": len(pairs),
-        "token_accuracy": right / len(pairs),
-    }
-    chunked = are_chunks(tag for pair in pairs for tag in pair)
-    scores = score_spans(meant, found) if chunked else {}
+    found_out = tag_report.figures(meant, found)
     if json:
-        by_kind = {kind: score._asdict() for kind, score in scores.items() if kind}
-        overall = {f"span_{k}": v for k, v in scores[""]._asdict().items()} if scores else {}
-        out_json({**figures, **overall, "kinds": by_kind})
+        out_json(tag_report.fields(found_out))
         return
-    out(f"sentences:      {len(meant):,}\n")
-    out(f"tokens:         {len(pairs):,}\n")
-    out(f"token accuracy: {figures['token_accuracy']:.4f}\n")
-    if not scores:
-        return
-    out(f"\n{'span':<16} {'precision':>9} {'recall':>9} {'F1':>9} {'in text':>9} {'found':>9}\n")
-    for kind, s in sorted(scores.items()):
-        out(
-            f"{safe_text(kind) or 'all':<16} {s.precision:>9.4f} {s.recall:>9.4f} {s.f1:>9.4f} "
-            f"{s.meant:>9,} {s.found:>9,}\n"
-        )
+    for text in tag_report.report(found_out):
+        out(f"{text}\n")
 
 
 def _check_known(tagger: "Tagger", tags: set[str], file: str) -> None:
