@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from charlm.cli.output.terminal import safe_text
+from charlm.display.safe_text import safe_text
 from charlm.text.conll import SpanScore, are_chunks, score_spans
 
 
