@@ -249,7 +249,7 @@ def test_a_text_is_coloured_by_surprisal(here: Path, tmp_path: Path, level: str)
     for text in texts:
         assert f"{text} <EOS>\n" in shown
     assert shown.splitlines()[0].startswith("bits  ▁ ")
-    assert shown.count(" bits in all, ") == 2
+    assert shown.count(" bits in total, ") == 2
     written = page.read_text()
     assert written.count("<section") == 2
     assert "<u>" not in written

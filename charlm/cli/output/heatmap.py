@@ -98,9 +98,9 @@ class HeatMap(NamedTuple):
         total = math.fsum(token.surprisal for token in tokens) if bits is None else bits
         ends = [token.surprisal for token in tokens if token.start == token.end]
         unknown = sum(token.is_unknown for token in tokens)
-        parts = [f"{total:.2f} {self.unit} in all"]
+        parts = [f"{total:.2f} {self.unit} in total"]
         if text:
-            parts.append(f"{total / len(text):.2f} a character")
+            parts.append(f"{total / len(text):.2f} per character")
         if ends:
             parts.append(f"<EOS> {math.fsum(ends):.2f}")
         if unknown:

@@ -95,7 +95,7 @@ def table(figures: "Report", loss: float | None) -> Iterator[str]:
     yield f"macro accuracy  {_percent(figures.macro_accuracy):>10}  mean recall of the labels"
     yield f"macro F1        {_percent(figures.macro_f1):>10}"
     if loss is not None:
-        yield f"log-loss        {loss:>10.4f}  nats a text"
+        yield f"log-loss        {loss:>10.4f}  nats per text"
     yield ""
     names = {label: cut(safe_text(label), WIDEST) for label in figures.labels}
     room = max(len("label"), *map(width, names.values()))
