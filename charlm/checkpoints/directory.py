@@ -5,7 +5,7 @@
         metrics.jsonl        a line for each thing measured, appended
         pointers.json        which step is the latest and which the best, and whether it finished
         novelty.safetensors, novelty.json     the index of the training text (text_index.py)
-        step-NNNNNNNN/       a save (checkpoint.py)
+        step-NNNNNNNN/       a save (step.py)
 
 Readers take no lock: a run may be in training, or be deleted, while it is looked at.
 """

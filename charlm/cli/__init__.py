@@ -1,4 +1,4 @@
-"""The command line: the only room that prints, reads argv or exits. One file a command.
+"""The command line: the only package that prints, reads argv or exits. One file per command.
 
 Nothing here imports torch, numpy or sentencepiece before a command needs them.
 """

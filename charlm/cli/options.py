@@ -248,7 +248,7 @@ OnError = Annotated[
     typer.Option(help="What to do with broken lines.", case_sensitive=False, rich_help_panel=INPUT),
 ]
 
-# Rules that several commands have (rules.py)
+# Rules that several commands have (input/option_rules.py)
 
 MIXING: Rules = (Needs("--weights", "--model --model"), OneOf("--weights", "--tune"))
 TEXT_OR_FILE: Rules = (

@@ -203,7 +203,7 @@ def check_order(order: int) -> None:
 
 
 def to_arrays(model: NGram) -> dict[str, NDArray[Any]]:
-    """The counts in little room: of each order what follows each context, and how often.
+    """The counts in little memory: of each order what follows each context, and how often.
 
     Of order n, ``tokens.n`` (G,) are the last tokens, ``sizes.n`` how many of them each (n-1)-gram
     has, ``counts.n`` (G,) the counts; of order 1 the counts (V + 1,) alone.

@@ -18,7 +18,7 @@ class Begun(NamedTuple):
 
 
 class NetworkArbiter:
-    """Reads with the readable equations. See engine.py for the methods."""
+    """Reads with the readable equations. See protocol.py for the methods."""
 
     def __init__(self, cell: str, weights: language_model.ModelWeights) -> None:
         self.cell = cell

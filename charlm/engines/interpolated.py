@@ -1,8 +1,8 @@
-"""A network with its partner (partner.py), as one engine.
+"""A network with its partner (counts/interpolation.py), as one engine.
 
 What the partner needs to know of a sequence is the tokens it begins with or its last ones: a
 history (B, L), which ends at the right with the token just read and has the mark of its sequence
-(the id vocab_size), left of it -1, or ``reach`` tokens. Letters as in engine.py.
+(the id vocab_size), left of it -1, or ``reach`` tokens. Letters as in protocol.py.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Read(NamedTuple):
 
 
 class PartneredReader:
-    """What reads with a partner at its side, mixed token by token. See engine.py."""
+    """What reads with a partner at its side, mixed token by token. See protocol.py."""
 
     def __init__(self, reader: Reader, partner: Partner, vocab_size: int) -> None:
         self._reader = reader
@@ -68,7 +68,7 @@ class PartneredReader:
 
 
 class PartneredEngine(PartneredReader):
-    """A trained network and its partner. See engine.py for the methods."""
+    """A trained network and its partner. See protocol.py for the methods."""
 
     def __init__(self, engine: Engine, partner: Partner) -> None:
         super().__init__(engine, partner, engine.config.vocab_size)

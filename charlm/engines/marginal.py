@@ -5,7 +5,7 @@ P(text) = Σl P(l) P(text given l). Token by token that is
     P(y<t> given y<1..t-1>) = Σl P(l given y<1..t-1>) P(y<t> given y<1..t-1>, l):
 
 what has been read tells more and more which label it has, by Bayes' rule, and the distributions
-are mixed by that. The product of these is the sum above. Letters as in engine.py; L labels.
+are mixed by that. The product of these is the sum above. Letters as in protocol.py; L labels.
 """
 
 import functools
@@ -63,7 +63,7 @@ def _mixed(
 
 
 class MarginalEngine:
-    """One engine for each label, and log P(label) (L,). See engine.py for the methods."""
+    """One engine for each label, and log P(label) (L,). See protocol.py for the methods."""
 
     def __init__(self, engines: Sequence[Engine], log_prior: Values) -> None:
         self._engines = tuple(engines)

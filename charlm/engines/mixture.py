@@ -1,7 +1,7 @@
 """Several models of one vocabulary as one engine: linear interpolation.
 
 p(w) = Σk w_k p_k(w) for every token (Jelinek & Mercer 1980): the sum of distributions, weighted by
-numbers that add up to 1, is a distribution. Letters as in engine.py; K models.
+numbers that add up to 1, is a distribution. Letters as in protocol.py; K models.
 """
 
 import math
@@ -93,7 +93,7 @@ def tune(log_probs: Values) -> tuple[float, ...]:
 
 
 class MixtureReader:
-    """Reads with several readers, mixed token by token. See engine.py."""
+    """Reads with several readers, mixed token by token. See protocol.py."""
 
     def __init__(self, readers: Sequence[Reader], weights: Sequence[float]) -> None:
         self._readers = tuple(readers)
@@ -114,7 +114,7 @@ class MixtureReader:
 
 
 class MixtureEngine(MixtureReader):
-    """Several engines of one kind. See engine.py for the methods."""
+    """Several engines of one kind. See protocol.py for the methods."""
 
     def __init__(self, engines: Sequence[Engine], weights: Sequence[float]) -> None:
         super().__init__(engines, weights)

@@ -21,7 +21,7 @@ State = tuple[language_model.LayerState, ...]
 
 
 class NumpyEngine:
-    """Runs a model from its arrays; it is its own decoder. See engine.py for the methods."""
+    """Runs a model from its arrays; it is its own decoder. See protocol.py for the methods."""
 
     def __init__(self, config: ModelConfig, arrays: Arrays) -> None:
         self.config = config

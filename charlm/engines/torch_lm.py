@@ -19,7 +19,7 @@ from charlm.text.tokens import TokenizedText, from_ids
 
 
 class TorchEngine:
-    """Runs a RecurrentLM, whose weights must not change after. See engine.py for the methods."""
+    """Runs a RecurrentLM, whose weights must not change after. See protocol.py for the methods."""
 
     def __init__(self, model: RecurrentLM) -> None:
         self.model = model

@@ -1,6 +1,6 @@
 """Passes of a RecurrentLM over given texts: log P of every token, the state after it.
 
-Letters as in model.py; N tokens in all.
+Letters as in causal.py; N tokens in all.
 """
 
 from collections.abc import Callable

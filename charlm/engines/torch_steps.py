@@ -3,7 +3,7 @@
 ``torch.nn.LSTM`` called for a single step repacks its weights at every call. Here the first
 layer's input product is folded into the embedding table (a step then begins with a look-up), the
 biases that can be added beforehand are, and [below, previous] is one product a layer wherever
-the cell only adds the two, without autograd. Letters as in model.py; G is the number of gates of
+the cell only adds the two, without autograd. Letters as in causal.py; G is the number of gates of
 the cell.
 """
 

@@ -1,4 +1,4 @@
-"""What a head computes, in NumPy: the reference of heads.py, and the engine of small jobs.
+"""What a head computes, in NumPy: the reference of nn/head.py, and the engine of small jobs.
 
 A head reads a text from both sides, ŷ = g(W_y [a→<t>, a←<t>] + b_y): a tagger at every token t, a
 classifier once, on the mean and the maximum over all t or on the last state of each direction.

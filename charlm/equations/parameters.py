@@ -78,7 +78,7 @@ def layer_names(
 def model_weights(
     config: ModelConfig, arrays: Arrays, dtype: type[np.floating] = np.float64
 ) -> ModelWeights:
-    """The parameters as equations.py reads them, in single or double precision.
+    """The parameters as equations/language_model.py reads them, in single or double precision.
 
     A projection before the softmax is multiplied into it: two products without a nonlinearity
     between them are one.

@@ -21,7 +21,7 @@ class Labels:
     """The labels of a conditional model, and how many training sequences have each.
 
     ``temperature`` is what log P(label, text) is divided by before it is normalised, None until it
-    has been fitted to the text held out (classifying.py).
+    has been fitted to the text held out (classify.py).
     """
 
     names: tuple[str, ...]

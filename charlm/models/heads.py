@@ -1,7 +1,7 @@
 """A classifier or a tagger in use: labels of texts, tags of tokens, with their probabilities.
 
-Small jobs are done by head_equations.py in single precision, before torch could be imported;
-larger ones by heads.py. The figures agree.
+Small jobs are done by equations/heads.py in single precision, before torch could be imported;
+larger ones by nn/head.py. The figures agree.
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ a←<t+1+d>, unit by unit times a gate for the number d. So that it means someth
 of a step are also predicted over a gap: d tokens after them are passed over.
 
 A row is read whole, in one window, and no state is carried from one to the next. Letters as in
-model.py; M targets.
+causal.py; M targets.
 """
 
 from typing import NamedTuple
@@ -108,7 +108,7 @@ class BidirectionalLM(RecurrentLM):
         both = (before.index_select(0, forward), after.index_select(0, backward))
         return torch.cat(both, 1), states
 
-    def lessons(self, sides: Sides, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def hidden_and_targets(self, sides: Sides, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """What a step learns from: vectors (N, 2H), and the targets (N,) to be predicted from them.
 
         All targets once; one in four, drawn from ``generator``, once more over a gap. No gap

@@ -92,7 +92,7 @@ class RecurrentLM(nn.Module):
         return F.embedding(ids, weight, sparse=True), self.softmax.bias[ids]
 
     def layer_weights(self) -> tuple[LayerWeights[Tensor], ...]:
-        """The weights of the recurrent stack, bottom first, as equations.py orders them."""
+        """The weights of the recurrent stack, bottom first, in the order of the equations."""
         return tuple(cast(RecurrentLayer, layer).weights() for layer in self.layers)
 
     def output_weights(self) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -224,7 +224,7 @@ Model = TypeVar("Model", bound=RecurrentLM)
 
 
 def to_arrays(model: RecurrentLM) -> dict[str, npt.NDArray[np.float32]]:
-    """The parameters by name, as weights.py describes them."""
+    """The parameters by name, as equations/parameters.py describes them."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
 
 

@@ -1,7 +1,8 @@
 """The recurrent layers: torch's fused kernels, and the recurrences torch has no kernel for.
 
-``make_layer`` is the door. A layer maps x (T, B, I) and a state, a tuple of (B, H) tensors, to
-outputs (T, B, H) and the next state; equations.py says in NumPy what each cell computes.
+``make_layer`` makes a layer, which maps x (T, B, I) and a state, a tuple of (B, H) tensors, to
+outputs (T, B, H) and the next state; equations/language_model.py says in NumPy what each cell
+computes.
 
 lstm-peephole, gru-reset-before and gru-minimal are autograd Functions written here. What does
 not depend on the recurrence leaves the loop over time: the input product is one big product
@@ -40,7 +41,7 @@ class RecurrentLayer(nn.Module):
         raise NotImplementedError
 
     def weights(self) -> LayerWeights[Tensor]:
-        """The parameters themselves, in the order of equations.py."""
+        """The parameters themselves, in the order of equations/language_model.py."""
         raise NotImplementedError
 
 
@@ -104,7 +105,7 @@ class FusedLayer(RecurrentLayer):
         return outputs, tuple(b.squeeze(0).to(a.dtype) for a, b in zip(state, last, strict=True))
 
     def weights(self) -> LayerWeights[Tensor]:
-        """The parameters themselves, in the order of equations.py."""
+        """The parameters themselves, in the order of equations/language_model.py."""
         weight_ih, weight_hh, bias_ih, bias_hh = self.rnn.all_weights[0]
         return LayerWeights(weight_ih, weight_hh, bias_ih, bias_hh)
 
@@ -134,7 +135,7 @@ class OwnLayer(RecurrentLayer):
         return outputs, (outputs[-1], *rest)
 
     def weights(self) -> LayerWeights[Tensor]:
-        """The parameters themselves, in the order of equations.py."""
+        """The parameters themselves, in the order of equations/language_model.py."""
         return LayerWeights(self.weight_ih, self.weight_hh, self.bias_ih, peephole=self.peephole)
 
 

@@ -164,7 +164,7 @@ def collate(examples: Examples, index: NDArray[np.int64]) -> tuple[Batch, Tensor
     return batch, torch.from_numpy(examples.labels[places]), torch.from_numpy(live)
 
 
-class Reading(NamedTuple):
+class ExampleBatch(NamedTuple):
     """Texts (B,) side by side, what is to be said of them, and how much each counts."""
 
     batch: Batch
@@ -174,9 +174,9 @@ class Reading(NamedTuple):
     step: int  # that reads them, from 0
 
 
-def read(examples: Examples, index: NDArray[np.int64], step: int) -> Reading:
+def read(examples: Examples, index: NDArray[np.int64], step: int) -> ExampleBatch:
     """The texts (B,) of an index, for a step."""
     weights = None
     if examples.copies is not None:
         weights = torch.from_numpy(examples.copies.shares[index].astype(np.float32))
-    return Reading(*collate(examples, index), weights, step)
+    return ExampleBatch(*collate(examples, index), weights, step)

@@ -1,6 +1,6 @@
 """Head: ids in, scores of labels out, for a whole text (classifier) or each token (tagger).
 
-head_equations.py says in NumPy what it computes. Texts of different lengths stand side by side;
+equations/heads.py says in NumPy what it computes. Texts of different lengths stand side by side;
 each direction reads a text from its own first or last token on, so what is padded behind the end
 of a text is read after everything that counts.
 
@@ -199,7 +199,7 @@ def from_arrays(config: HeadConfig, arrays: Arrays) -> Head:
 
 
 def to_arrays(head: Head) -> dict[str, npt.NDArray[np.float32]]:
-    """The parameters by name, as head_equations.py describes them."""
+    """The parameters by name, as equations/heads.py describes them."""
     return {
         name: tensor.detach().cpu().numpy()
         for name, tensor in head.state_dict().items()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from charlm.nn.bidirectional import BidirectionalLM, Sides
 from charlm.nn.causal import RecurrentLM, State, flatten_targets, narrow_state
-from charlm.nn.examples import Reading
+from charlm.nn.examples import ExampleBatch
 from charlm.nn.head import Batch, Head
 from charlm.nn.neighbours import weight_at
 from charlm.nn.softmax import TypeSampler, cross_entropy
@@ -22,21 +22,21 @@ UNKNOWN = 0.05  # of the tokens that a head reads in training are <UNK>, so that
 SMOOTHING = 0.1  # of what is to be said of a text goes to all labels (Szegedy et al. 2016)
 
 
-class Lesson(NamedTuple):
+class StepLoss(NamedTuple):
     """What an objective makes of a batch.
 
-    loss () is minimised; told () is what is reported of it, the mean in nats per target; accuracy
+    loss () is minimised; reported () is the mean in nats per target that is logged; accuracy
     the share of labels that were right. state is what the next batch begins with.
     """
 
     loss: Tensor
-    told: Tensor
+    reported: Tensor
     num_targets: int
     accuracy: float | None = None
     state: State | None = None
 
 
-class Piece(NamedTuple):
+class WindowBatch(NamedTuple):
     """What a step of a language model reads.
 
     before is the state carried into a window, None where its rows begin; ends_group says that
@@ -49,7 +49,7 @@ class Piece(NamedTuple):
 
 
 class Objective(nn.Module):
-    """A network and what it is to learn. Calls take (batch, generator) and give a Lesson."""
+    """A network and what it is to learn. Calls take (batch, generator) and give a StepLoss."""
 
     is_sparse = False  # whether gradients are those of a few rows of a matrix
 
@@ -78,9 +78,9 @@ class NextToken(Objective):
         # A window reads few of many embeddings: their gradient is made of those rows alone.
         model.embedding.sparse = self.is_sparse
 
-    def forward(self, piece: Piece, generator: torch.Generator) -> Lesson:
+    def forward(self, batch: WindowBatch, generator: torch.Generator) -> StepLoss:
         """Of the next window."""
-        window, before, _ = piece
+        window, before, _ = batch
         assert isinstance(window, Window)
         if before is None:
             before = self.model.init_state(len(window.inputs), window.labels)
@@ -94,7 +94,7 @@ class NextToken(Objective):
             )
             vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
             loss = self.loss(vectors, targets, generator)
-        return Lesson(loss, loss, window.num_targets, state=after)
+        return StepLoss(loss, loss, window.num_targets, state=after)
 
     def loss(self, vectors: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         """Mean nats per target () of vectors (N, H)."""
@@ -115,13 +115,13 @@ class BothSides(NextToken):
 
     model: BidirectionalLM
 
-    def forward(self, piece: Piece, generator: torch.Generator) -> Lesson:
+    def forward(self, batch: WindowBatch, generator: torch.Generator) -> StepLoss:
         """Of rows that are read whole."""
-        assert isinstance(piece.window, Sides)
+        assert isinstance(batch.window, Sides)
         with self.cast():
-            vectors, targets = self.model.lessons(piece.window, generator)
+            vectors, targets = self.model.hidden_and_targets(batch.window, generator)
             loss = self.loss(vectors, targets, generator)
-        return Lesson(loss, loss, piece.window.num_targets)
+        return StepLoss(loss, loss, batch.window.num_targets)
 
 
 class Prior(NamedTuple):
@@ -148,26 +148,26 @@ class Labelling(Objective):
         super().__init__(model, precision=precision)
         self._prior, self._num_steps = prior, num_steps
 
-    def forward(self, reading: Reading, generator: torch.Generator) -> Lesson:
+    def forward(self, examples: ExampleBatch, generator: torch.Generator) -> StepLoss:
         """Of texts side by side, in a step of a training of num_steps."""
         head, device = self.model, self.model.softmax.weight.device
-        batch = reading.batch.to(device)
+        batch = examples.batch.to(device)
         with self.cast():
             scores, bottom = head.read(with_unknown(batch, generator), generator)
         scores, bottom = scores.float(), bottom.float()
-        targets = reading.targets.to(device)
-        if reading.live is not None:
-            live = reading.live.to(device)
+        targets = examples.targets.to(device)
+        if examples.live is not None:
+            live = examples.live.to(device)
             scores, targets = scores[live], targets[live]
-        weights = None if reading.weights is None else reading.weights.to(device)
+        weights = None if examples.weights is None else examples.weights.to(device)
         scores = scores + self._prior.shift
         loss = weighted_cross_entropy(scores, targets, weights, self._prior.spread)
         if head.neighbours is not None:
             beside = head.neighbours_loss(bottom, batch, generator)
-            loss = loss + weight_at(reading.step, self._num_steps) * beside
-        told = weighted_cross_entropy(scores.detach(), targets, weights)
+            loss = loss + weight_at(examples.step, self._num_steps) * beside
+        reported = weighted_cross_entropy(scores.detach(), targets, weights)
         right = float((scores.detach().argmax(1) == targets).double().mean())
-        return Lesson(loss, told, len(targets), right)
+        return StepLoss(loss, reported, len(targets), right)
 
 
 def with_unknown(batch: Batch, generator: torch.Generator) -> Batch:

@@ -1,6 +1,6 @@
 """An index of a training text, in which a span of it is found at once: a suffix array.
 
-A run keeps it beside its checkpoints, for novelty.py:
+A run keeps it beside its checkpoints, for measure.py:
 
     checkpoints/<run>/
         novelty.safetensors    the training text itself, its alphabet, the order of its suffixes
@@ -62,7 +62,7 @@ class Index:
         numbers: (S,) which of all training sequences are in it, from 0.
         characters, total: how many characters all training sequences have, and how many they are.
         held_out_characters, held_out_words: the shares of n-grams of the held-out text that are
-            not in it, by n, where they are known (novelty.index_of).
+            not in it, by n, where they are known (measure.index_of).
     """
 
     def __init__(

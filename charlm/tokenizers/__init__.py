@@ -1,4 +1,4 @@
-"""Text <-> token ids: the only room that knows what a token is.
+"""Text <-> token ids: the only package that knows what a token is.
 
 Importing this package is cheap: the tokenizers are imported when one is trained or loaded.
 """

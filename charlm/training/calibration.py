@@ -1,7 +1,7 @@
 """Calibrating a conditional model as a classifier, once it has been trained.
 
-How sure it is of a label is fitted to the text held out: one temperature (classifying.py), kept
-with the labels of the step that was best.
+How sure it is of a label is fitted to the text held out: one temperature (inference/classify.py),
+kept with the labels of the step that was best.
 """
 
 import dataclasses

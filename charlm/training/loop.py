@@ -11,7 +11,7 @@ from charlm.checkpoints.run import Run
 from charlm.config import TrainingConfig
 from charlm.engines.torch_passes import Stopped
 from charlm.errors import DivergedError
-from charlm.nn.objectives import Lesson, Objective
+from charlm.nn.objectives import Objective, StepLoss
 from charlm.training.optimizer import CURE, descend, rate_of, step_generator
 from charlm.training.saving import go_back, save
 from charlm.training.state import TrainingState, is_done, is_due
@@ -23,13 +23,13 @@ class Steps(Protocol):
     """What gives the steps of a training what they learn from (task.py says more)."""
 
     def objective(self, state: Any, training: TrainingConfig, material: Any) -> Objective:
-        """What makes a Lesson of a batch."""
+        """What makes a StepLoss of a batch."""
 
     def batches(self, state: Any, training: TrainingConfig, material: Any) -> Iterator[Any]:
         """The batch of the next step."""
 
     def advance(
-        self, state: Any, training: TrainingConfig, batch: Any, lesson: Lesson, *, finite: bool
+        self, state: Any, training: TrainingConfig, batch: Any, step_loss: StepLoss, *, finite: bool
     ) -> None:
         """Point at what is next."""
 
@@ -45,13 +45,12 @@ def train_steps(
     config: TrainingConfig,
     material: Any,
     *,
-    meet: Callable[[nn.Module], None] = lambda _: None,
+    sync_gradients: Callable[[nn.Module], None] = lambda _: None,
 ) -> Iterator[Step]:
     """Train from where the state is to config.num_steps, one step at a time.
 
     ``steps`` is a task, or what gives a task its steps. Whenever a Step has been yielded the
-    state is whole and may be saved. ``meet`` is called with
-    the module between its gradients and their clipping: where several processes train, it is
+    state is whole and may be saved. ``sync_gradients`` is called with the module between its gradients and their clipping: where several processes train, it is
     where they agree. Raises DivergedError after 10 steps in a row whose gradient is not finite;
     the weights are then those before them.
     """
@@ -61,15 +60,17 @@ def train_steps(
         batch = next(batches)
         state.module.train()
         generator = step_generator(config.seed, state.step, state.device)
-        lesson = objective(batch, generator)
-        backward(state.module, lesson.loss, reuse=objective.is_sparse)
-        meet(state.module)
-        loss, rate = float(lesson.told.detach()), rate_of(state, config, state.step)
+        step_loss = objective(batch, generator)
+        backward(state.module, step_loss.loss, reuse=objective.is_sparse)
+        sync_gradients(state.module)
+        loss, rate = float(step_loss.reported.detach()), rate_of(state, config, state.step)
         norm = descend(state, config, loss)
         finite = not state.skipped_in_a_row
         state.step += 1
-        steps.advance(state, config, batch, lesson, finite=finite)
-        yield Step(state.step, loss, lesson.num_targets, norm, rate, not finite, lesson.accuracy)
+        steps.advance(state, config, batch, step_loss, finite=finite)
+        yield Step(
+            state.step, loss, step_loss.num_targets, norm, rate, not finite, step_loss.accuracy
+        )
 
 
 def backward(module: nn.Module, loss: Tensor, *, reuse: bool) -> None:

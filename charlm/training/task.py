@@ -16,7 +16,7 @@ import torch
 from charlm.checkpoints.run import Run, Saved
 from charlm.config import Level, TrainingConfig
 from charlm.equations.parameters import Arrays
-from charlm.nn.objectives import Lesson, Objective
+from charlm.nn.objectives import Objective, StepLoss
 from charlm.training.kinds import Kind, TaskName
 from charlm.training.request import Request, Say
 from charlm.training.state import TrainingState
@@ -202,7 +202,7 @@ class Task(ABC, Generic[C, S, M, T, L]):
 
     @abstractmethod
     def objective(self, state: S, training: TrainingConfig, material: M) -> Objective:
-        """What makes a Lesson of (batch, generator). It holds state.module."""
+        """What makes a StepLoss of (batch, generator). It holds state.module."""
 
     @abstractmethod
     def batches(self, state: S, training: TrainingConfig, material: M) -> Iterator[Any]:
@@ -212,10 +212,10 @@ class Task(ABC, Generic[C, S, M, T, L]):
         """
 
     def advance(
-        self, state: S, training: TrainingConfig, batch: Any, lesson: Lesson, *, finite: bool
+        self, state: S, training: TrainingConfig, batch: Any, step_loss: StepLoss, *, finite: bool
     ) -> None:
         """Bring up to date what the task keeps beside the parameters, and point at what is next."""
-        del state, training, batch, lesson, finite
+        del state, training, batch, step_loss, finite
 
     @abstractmethod
     def note(self, state: S, taken: Step) -> None:

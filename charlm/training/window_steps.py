@@ -14,7 +14,7 @@ from charlm.config import ModelConfig, TrainingConfig
 from charlm.errors import CheckpointError
 from charlm.nn.bidirectional import BidirectionalLM, Sides, read_sides, spans_of, whole_groups
 from charlm.nn.causal import RecurrentLM, State, detach_state
-from charlm.nn.objectives import BothSides, Lesson, NextToken, Piece
+from charlm.nn.objectives import BothSides, NextToken, StepLoss, WindowBatch
 from charlm.nn.softmax import TypeSampler
 from charlm.nn.windows import Rows, Window, epoch_groups, num_windows, read_window
 from charlm.text.tokens import TokenizedText
@@ -112,7 +112,7 @@ class WindowSteps:
 
     def batches(
         self, state: WindowState, training: TrainingConfig, material: HasText
-    ) -> Iterator[Piece]:
+    ) -> Iterator[WindowBatch]:
         """The window that comes next, and what is carried into it, for ever.
 
         Raises CheckpointError if the state points at a place that the text does not have.
@@ -126,7 +126,7 @@ class WindowSteps:
                 group = groups[state.group]
                 ends = state.window + 1 == self.num_windows(group, training)
                 window = self.read_window(text, group, state.window, training)
-                yield Piece(window, state.recurrent, ends)
+                yield WindowBatch(window, state.recurrent, ends)
             state.epoch, state.group = state.epoch + 1, 0
 
     def read_window(
@@ -139,8 +139,8 @@ class WindowSteps:
         self,
         state: WindowState,
         training: TrainingConfig,
-        batch: Piece,
-        lesson: Lesson,
+        batch: WindowBatch,
+        step_loss: StepLoss,
         *,
         finite: bool,
     ) -> None:
@@ -150,12 +150,12 @@ class WindowSteps:
             decay = min(training.average_decay, (1 + state.updates) / (10 + state.updates))
             now = [parameter.detach() for parameter in state.module.parameters()]
             torch._foreach_lerp_(state.average, now, 1 - decay)
-        state.tokens += lesson.num_targets
+        state.tokens += step_loss.num_targets
         if batch.ends_group or not finite:  # what it carried cannot be trusted
             state.group, state.window, state.recurrent = state.group + 1, 0, None
         else:
-            assert lesson.state is not None
-            state.window, state.recurrent = state.window + 1, detach_state(lesson.state)
+            assert step_loss.state is not None
+            state.window, state.recurrent = state.window + 1, detach_state(step_loss.state)
 
     def rewind(self, state: WindowState) -> None:
         """Point at the first window."""

@@ -278,7 +278,7 @@ def stripped(code: str) -> str:
 
 @pytest.mark.parametrize("quote", QUOTES, ids=lambda quote: quote.strip().split("\n")[0])
 def test_the_quoted_code_is_the_code(quote: str) -> None:
-    """Every Python block of docs/equations.md stands in equations.py, line for line."""
+    """Every Python block of docs/equations.md stands in language_model.py, line for line."""
     lines, wanted = SOURCE.split("\n"), stripped(quote).split("\n")
     windows = (lines[i : i + len(wanted)] for i in range(len(lines)))
     assert any(stripped("\n".join(window)) == "\n".join(wanted) for window in windows)

@@ -50,7 +50,7 @@ def random_inputs(
 
 
 def to_numpy(layer: RecurrentLayer) -> LayerWeights[np.ndarray]:
-    """The layer's weights as equations.py takes them."""
+    """The layer's weights as equations/language_model.py takes them."""
     return layer.weights().map(lambda w: w.detach().numpy())
 
 

@@ -81,7 +81,7 @@ def examples_of(config: HeadConfig, lengths: list[int], seed: int = 0) -> Exampl
 
 
 def reference(config: HeadConfig, head: Head, examples: Examples) -> np.ndarray:
-    """Scores by head_equations.py in double precision, one text at a time."""
+    """Scores by equations/heads.py in double precision, one text at a time."""
     weights = head_weights(config, to_arrays(head))
     found = []
     for begin, end in zip(examples.starts[:-1], examples.starts[1:], strict=True):

@@ -259,14 +259,14 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
             else:
                 os.kill(os.getpid(), number)
 
-    def before(room: Any, function: str, name: str) -> None:
-        genuine = getattr(room, function)
+    def before(module: Any, function: str, name: str) -> None:
+        genuine = getattr(module, function)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
             here(name)
             return genuine(*args, **kwargs)
 
-        setattr(room, function, watched)
+        setattr(module, function, watched)
 
     if "subword" in job["arguments"]:  # amid the work of SentencePiece, in its thread
         sentences = subword._sentences

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def texts_of(file: str, cut: str, encoding: str, errors: str) -> "Iterator[Line | None]":
-    """The texts of a file, cut as streams.ENDS has it; what was noticed is said (streams.py)."""
+    """The texts of a file, cut as streaming.ENDS has it; notes of text/streaming.py are said."""
     from charlm.text.streaming import stream_texts
 
     return stream_texts(file, cut, encoding=encoding, errors=errors, note=say)
@@ -29,7 +29,7 @@ def texts_of(file: str, cut: str, encoding: str, errors: str) -> "Iterator[Line 
 def sequences_of(
     files: Sequence[str], split_on: str, encoding: str, errors: str
 ) -> "Iterator[Piece]":
-    """The sequences of files in pieces; what was noticed is said (streams.py)."""
+    """The sequences of files in pieces; notes of text/streaming.py are said."""
     from charlm.text.streaming import read_sequences
 
     pieces = read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
@@ -42,7 +42,7 @@ def sequences_of(
 def documents_of(
     files: Sequence[str | Path], encoding: str = "utf-8", errors: str = "strict"
 ) -> "list[Document]":
-    """The texts of files; what was noticed is said (corpus.py)."""
+    """The texts of files; what was noticed is said (text/corpus.py)."""
     from charlm.text.corpus import read_documents
 
     documents = read_documents(files, encoding=encoding, errors=errors)

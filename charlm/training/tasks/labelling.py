@@ -23,7 +23,7 @@ from charlm.engines.torch_labels import read_scores
 from charlm.equations.heads import log_softmax
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
-from charlm.nn.examples import Examples, Reading, groups, read
+from charlm.nn.examples import ExampleBatch, Examples, groups, read
 from charlm.nn.head import Head, to_arrays
 from charlm.nn.objectives import Labelling, Prior
 from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing, restore_parameters
@@ -192,7 +192,7 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
 
     def batches(
         self, state: HeadState, training: TrainingConfig, material: ExampleMaterial
-    ) -> Iterator[Reading]:
+    ) -> Iterator[ExampleBatch]:
         """The texts of the step that comes next."""
         examples = material.examples
         per_epoch = len(groups(examples.lengths, training.batch_size))
