@@ -5,8 +5,8 @@ does not depend on how many others are drawn beside it. What remains is rounding
 the same probabilities differ in their last digits. Where a uniform number falls so near a
 boundary that this could matter, the step is done again in double precision by the engine's
 arbiter, for a network the readable equations (equations/language_model.py), and so the same seed
-gives the same text, alone or in a batch. What an <UNK> spells is drawn in double precision, from a stream made
-from (seed, i) and its place.
+gives the same text, alone or in a batch. What an <UNK> spells is drawn in double precision,
+from a stream made from (seed, i) and its place.
 """
 
 import copy

@@ -50,8 +50,9 @@ def train_steps(
     """Train from where the state is to config.num_steps, one step at a time.
 
     ``steps`` is a task, or what gives a task its steps. Whenever a Step has been yielded the
-    state is whole and may be saved. ``sync_gradients`` is called with the module between its gradients and their clipping: where several processes train, it is
-    where they agree. Raises DivergedError after 10 steps in a row whose gradient is not finite;
+    state is whole and may be saved. ``sync_gradients`` is called with the
+    module between its gradients and their clipping: where several processes train, they agree
+    there. Raises DivergedError after 10 steps in a row whose gradient is not finite;
     the weights are then those before them.
     """
     objective = steps.objective(state, config, material)
