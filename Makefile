@@ -2,7 +2,7 @@
 #   make demo    install, train on the bundled prose, draw samples, score two sentences
 #   make test    install, run the whole test suite; a part of it with T= one path or more, or words:
 #                make test T=tests/inference/test_score.py, make test T="mixture label"
-# More: make fast (all tests but those of the reliability matrix), make reliability, make
+# More: make fast (the tests without the rows of the matrix and the slowest), make reliability, make
 # test-nightly, make lint, make docs, make bench, make clean; make audit asks for known
 # vulnerabilities, make hashed installs nothing but files of known hashes (torch apart).
 # PYTHON=python3.12 chooses another interpreter.
@@ -47,9 +47,9 @@ WORKERS := --numprocesses 2 --dist loadfile
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(if $(ONE_FILE),,$(WORKERS)) $(PATHS) $(if $(WORDS),-k '$(KEYWORDS)')
 
-# All but the rows of docs/reliability.md.
+# All but the rows of docs/reliability.md and the slowest others: about a third of the time.
 fast: $(VENV)/.installed
-	$(BIN)/python -m pytest $(WORKERS) -m 'not row'
+	$(BIN)/python -m pytest $(WORKERS) -m 'not row and not slow'
 
 # The rows of docs/reliability.md with their counts; nightly runs ten times as many cases.
 reliability: $(VENV)/.installed

@@ -30,8 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make room for the results, and know the marker."""
+    """Make room for the results, and know the markers."""
     config.addinivalue_line("markers", "row(name): this test backs a row of the reliability matrix")
+    config.addinivalue_line("markers", "slow: this test takes seconds; make fast leaves it out")
     config.stash[_MATRIX] = Matrix(nightly=config.getoption("--nightly"))
 
 

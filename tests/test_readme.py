@@ -186,11 +186,13 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_readme_runs_from_top_to_bottom(followed: Path) -> None:
     """Every block that needs only bundled texts: exit code 0, and the output is of that shape."""
     assert {*os.listdir(followed / "checkpoints")} >= {"prose", "words"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_each_page_runs_from_top_to_bottom(path: Path, followed: Path, tmp_path: Path) -> None:
     """The same of each page of docs/, in a directory that has the models of the pages."""

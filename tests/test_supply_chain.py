@@ -45,6 +45,7 @@ def test_the_watch_sees_sockets_and_processes(tmp_path: Path) -> None:
     assert "subprocess.Popen" in events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

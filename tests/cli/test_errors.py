@@ -195,6 +195,7 @@ def test_all_commands_that_take_texts_are_there() -> None:
     assert found == set(TAKE_TEXTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", TAKE_TEXTS)
 @pytest.mark.parametrize("text", DASHED)
 def test_a_text_that_begins_as_an_option_goes_behind_dashes(

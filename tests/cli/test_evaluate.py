@@ -63,6 +63,7 @@ def evaluated(*arguments: str, **options: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_validation_text_gives_the_loss_that_training_ended_with(
     here: Path, level: str
@@ -166,6 +167,7 @@ def test_a_text_is_the_same_from_anywhere(here: Path, tmp_path: Path) -> None:
     assert found[0]["words"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("split_on", SPLITS)
 def test_learning_figures_stand_beside_the_plain_ones(
@@ -261,6 +263,7 @@ def test_what_cannot_be_is_refused(here: Path) -> None:
     assert "no model" in bad(4, "evaluate", "held.txt", "--model", "nobody")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("files", [[], ["held.txt"]])
 def test_check_passes_on_a_sound_model(here: Path, level: str, files: list[str]) -> None:

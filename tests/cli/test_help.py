@@ -49,6 +49,7 @@ def shortened(arguments: list[str]) -> list[str]:
     return [*arguments, *TINY]
 
 
+@pytest.mark.slow
 def test_every_example_of_the_help_runs(empty: Path) -> None:
     """Every command line that the help shows ends with 0, in the order in which it stands."""
     (empty / "sentences.txt").write_text("the bear\nthe jay\n")

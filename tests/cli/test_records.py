@@ -271,6 +271,7 @@ def test_ranks_take_no_time_squared() -> None:
     assert Counted.looks < 40 * 4000
 
 
+@pytest.mark.slow
 def test_results_come_while_the_input_is_still_open(tmp_path: Path) -> None:
     """Each line is answered before the next is sent."""
     from tests.support.tiny import material_of, trained_run

@@ -26,6 +26,7 @@ def interrupting(number: int, step: int) -> Callable[..., None]:
     return show
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
 )
@@ -158,6 +159,7 @@ def test_resume_repeats_the_command_or_gives_only_the_name(empty: Path) -> None:
     good(*again, "6", "--split-on", "line", "--device", "cpu", "--precision", "fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "part"),
     [

@@ -72,6 +72,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: "-".join(command[:3]))
 def test_every_command_finds_runs_where_they_are_said_to_be(
     here: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]

@@ -73,6 +73,7 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_something_is_on_the_screen_at_once(folder: Path, tmp_path: Path) -> None:
     """The first line comes long before torch is there, on a terminal for a long sample as well."""
     large = ("sample", "--n", "5000")
@@ -139,6 +140,7 @@ def training(seen: bytes) -> bool:
     return seen.count(b"bits/char") > 3
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_the_terminal_as_it_was(folder: Path, tmp_path: Path) -> None:
     """The bar fits 80 columns; after a signal the cursor is visible and the last line whole."""
     (tmp_path / "corpus.txt").write_bytes((folder / "corpus.txt").read_bytes())
@@ -155,6 +157,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(folder: Path, tmp_path: Path) ->
     assert list((tmp_path / "checkpoints" / "long").glob("step-*/manifest.json"))
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_saves(folder: Path, tmp_path: Path) -> None:
     """Closing the window while training saves what there is, and ends with 129."""
     (tmp_path / "corpus.txt").write_bytes((folder / "corpus.txt").read_bytes())
@@ -203,6 +206,7 @@ def read_to(process: subprocess.Popen[str], word: str) -> None:
     raise AssertionError(f"no line began with {word!r}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["charlm: starting", "text:"])
 def test_a_signal_during_the_start_ends_at_once(
     started: subprocess.Popen[str], tmp_path: Path, moment: str
@@ -227,6 +231,7 @@ def test_two_signals_end_at_once(started: subprocess.Popen[str]) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", ["sample -n 100000 --max-tokens 5 --seed 0", "list", "score -f corpus.txt"]
 )

@@ -379,6 +379,7 @@ AWKWARD: dict[str, bytes] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_corpora_work_or_are_refused(empty: Path, level: str, name: str) -> None:

@@ -39,6 +39,7 @@ def test_shapes_are_those_of_the_network(cell: str, shape: dict[str, object]) ->
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == shapes(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_both_engines_score_alike(cell: str, shape: dict[str, object]) -> None:
@@ -110,6 +111,7 @@ def test_large_vocabularies_are_read_in_portions(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(engine.read_on(ids)[0], whole, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_small_jobs_do_without_torch(tmp_path: Path) -> None:
     """Scoring a sentence and drawing a few never import torch; a large job does.
 

@@ -78,6 +78,7 @@ def test_every_text_goes_one_way(level: str, begun: str, more: str) -> None:
     assert sum(goes(tokenizer, way, begun + more) for way in ways) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", KINDS)
 @given(begun=TYPED, more=TYPED)
 @example(begun="the <un", more="k>")
@@ -141,6 +142,7 @@ def test_of_words_it_is_the_sum_over_words_that_begin_so(unknown: dict[str, Unkn
     assert spaced == pytest.approx(the * (bring + nexts["<UNK>"] + nexts.get("0 ", 0)), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_so_many_samples_begin_so(level: str, unknown: dict[str, Unknown]) -> None:
     """Drawn from the model, texts begin in a way as often as its probability says.

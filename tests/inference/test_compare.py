@@ -79,6 +79,7 @@ def test_units_are_the_text_in_order(split_on: str, text: str) -> None:
         assert all(1000 <= len(unit) <= 2000 for unit in found[:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
 def test_bits_are_those_of_evaluate(
@@ -93,6 +94,7 @@ def test_bits_are_those_of_evaluate(
         assert sum(unit.nats[0] for unit in found.units) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
 def test_a_sequence_without_an_end_is_cut_too(

@@ -69,6 +69,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("banned", [None, UNK])
 @pytest.mark.parametrize("vocab_size", [3, 40, 200])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -200,6 +201,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(
     assert weights[0].sum() >= p * np.delete(np.exp(logits - logits.max()), UNK).sum() * (1 - 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", [6.0, 1e-3])
 def test_a_large_vocabulary_is_drawn_from_rightly(spread: float) -> None:
     """With 30,000 types, peaked or flat, top-p and top-k leave the right frequencies."""

@@ -231,6 +231,7 @@ def test_what_is_unknown_is_unknown_alike() -> None:
     assert after("☃😀☃").entries != after("").entries
 
 
+@pytest.mark.slow
 def test_a_short_prefix_does_without_torch(tmp_path: Path) -> None:
     """NumPy answers before torch would have been imported, and torch answers the same."""
     run = trained_run(tmp_path / "run", material=material_of(), num_steps=3)

@@ -106,6 +106,7 @@ def exact_log_prob(sampler: Sampler, prompt: str, ids: list[int]) -> float:
     return float(picked[0, len(before) :].sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(
     "options",
@@ -299,6 +300,7 @@ def test_a_kept_unk_comes_as_often_as_any_type(level: str) -> None:
     assert {sample.num_unknown for sample in drawn(sampler, 20)} == {0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "unknown"), [("char", "keep"), ("word", "keep"), ("word", "spell")]
 )
@@ -367,6 +369,7 @@ def test_spelled_samples_have_the_probability_of_their_text(speller: Speller) ->
     assert same > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [("t",), ("a", " 1"), ("at t", "oo")])
 def test_a_stop_string_ends_a_spelled_text(stops: tuple[str, ...], speller: Speller) -> None:
     """Letters of an invented word stop a text as those of any other."""
@@ -462,6 +465,7 @@ def cut_at(text: str, stops: tuple[str, ...]) -> str | None:
     return text[: min(found)] if found else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("prompt", ["", "the cat", "the cat ", "on"])
 @pytest.mark.parametrize(

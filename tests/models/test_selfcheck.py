@@ -61,6 +61,7 @@ def failed(lm: LanguageModel, texts: list[str]) -> set[str]:
     return {begins[check.name] for check in checks if not check.passed}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("texts", [TEXTS, ["the xyzzy 你好", "", "9"], [""], None])
 def test_a_sound_model_passes(runs: dict[str, Path], level: str, texts: list[str] | None) -> None:

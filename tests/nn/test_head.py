@@ -394,6 +394,7 @@ def test_the_temperature_stays_within_bounds() -> None:
 # Training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stop", [1, 4, 7])
 def test_stopped_and_resumed_is_uninterrupted(tmp_path: Path, kind: str, stop: int) -> None:

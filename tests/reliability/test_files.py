@@ -215,6 +215,7 @@ def test_dropped_rows_leave_the_others_as_they_are(ends: str, folder: Path) -> N
     assert kept.stdout == b"".join([*wanted, b"a\xffb"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
 def test_a_corpus_is_the_same_whatever_ends_its_lines(
     split_on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -462,6 +463,7 @@ def test_texts_that_begin_like_a_format_are_texts(tmp_path: Path) -> None:
             assert formats.wide_encoding(data[: formats.HEAD]) == encoding
 
 
+@pytest.mark.slow
 def test_a_bomb_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few kilobytes that unpack to gigabytes are read in blocks, and given up when that is sure.
 

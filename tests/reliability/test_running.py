@@ -196,6 +196,7 @@ def test_killed_and_resumed_until_done_is_as_if_never_killed(
         tally.add()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kill_before_the_pointers_is_made_good(forks: Forks, folder: Path, kind: str) -> None:
     """Killed when the last step stands and pointers.json does not say so yet, or older steps are
@@ -213,6 +214,7 @@ def test_a_kill_before_the_pointers_is_made_good(forks: Forks, folder: Path, kin
         assert outcome(run) == finished
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("phase", "at"), [(CALIBRATING, 1), (KEEPING, 1), (KEEPING, 9)])
 def test_a_kill_amid_calibration_is_made_good(
     forks: Forks, folder: Path, phase: str, at: int
@@ -264,6 +266,7 @@ def test_a_finished_run_goes_on_with_more_steps_alike(forks: Forks, folder: Path
     assert outcome(run_of(folder, "stopped")) == outcome(run_of(folder, "whole"))
 
 
+@pytest.mark.slow
 def test_other_surroundings_are_mentioned(forks: Forks, folder: Path) -> None:
     """Another torch, processor or number of threads than the saved step's is told on stderr."""
     stop: dict[str, Any] = {"interrupt": ("step", [signal.SIGTERM], 3)}
@@ -473,6 +476,7 @@ def test_a_run_that_diverges_for_good_ends_with_5(
         tally.add()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classifier", "tagger"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_nan_never_reaches_the_file_of_a_head(
@@ -545,6 +549,7 @@ def test_a_rollback_puts_the_best_weights_back_at_half_the_rate(tmp_path: Path) 
             assert state.step == 14
 
 
+@pytest.mark.slow
 def test_rollbacks_are_exact_across_a_stop(tmp_path: Path) -> None:
     """A run with rollbacks, stopped and resumed anywhere, is the run that was never stopped."""
     material = material_of(valid=["the cat ran to the dog"])
@@ -691,6 +696,7 @@ def test_a_signal_ends_every_phase_cleanly(
         tally.add()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [CALIBRATING, KEEPING])
 @pytest.mark.parametrize("signals", SIGNALS)
 def test_a_signal_amid_calibration_ends_at_once(
@@ -749,6 +755,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [INT, TERM, HUP], ids=lambda number: number.name)
 @pytest.mark.parametrize("module", ["typer", "charlm.cli.commands.train", "numpy", "torch"])
 def test_a_signal_amid_an_import_ends_at_once(folder: Path, module: str, number: int) -> None:

@@ -677,6 +677,7 @@ def problem_with(run: Path, state: dict[str, bytes | None], had_one: bool) -> st
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["files", "directories"])
 def test_the_crash_states_find_a_protocol_that_flushes_too_little(
     place: Path, missing: str

@@ -150,6 +150,7 @@ GIVEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GIVEN)
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_of_files_are_those_of_the_command_line(here: Path, name: str, kind: str) -> None:
