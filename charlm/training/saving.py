@@ -54,7 +54,7 @@ def restore(
     saved: Loaded = task.load(run.last_step())
     model = saved.info.get("model")
     run.check_own(saved.path, saved.run_id, task.config_of(model).to_json(), config.to_json())
-    numbers, arrays = task.load_training(saved)
+    numbers, arrays = saved.load_training()
     state: TrainingState = task.new_state(config, training, device)
     task.put_back(state, saved.weights, arrays, numbers)
     task.put_back_beside(state, saved)
@@ -91,7 +91,7 @@ def go_back(
     else:
         saved = task.load(run.path / directory.step_name(step))
         weights = saved.weights
-        numbers, arrays = task.load_training(saved)
+        numbers, arrays = saved.load_training()
     optimizer.roll_back(
         state, lambda: task.put_back(state, weights, arrays, numbers), task.rolls_back
     )

@@ -102,6 +102,9 @@ class Loaded(Protocol):
     def info(self) -> dict[str, Any]:
         """What model.json says."""
 
+    def load_training(self) -> tuple[dict[str, Any], Arrays]:
+        """Its counters and arrays, for going on. Raises CheckpointError."""
+
 
 C = TypeVar("C", bound=Config)
 S = TypeVar("S", bound=TrainingState)
@@ -273,10 +276,6 @@ class Task(ABC, Generic[C, S, M, T, L]):
     @abstractmethod
     def load(self, path: Path) -> L:
         """A step, verified. Raises CheckpointError."""
-
-    @abstractmethod
-    def load_training(self, saved: L) -> tuple[dict[str, Any], Arrays]:
-        """Its counters and arrays, for going on. Raises CheckpointError."""
 
     @abstractmethod
     def reader_files(self, saved: L | M) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from charlm.config import ModelConfig, TrainingConfig
+from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
 from charlm.nn.bidirectional import BidirectionalLM, Sides, read_sides, spans_of, whole_groups
 from charlm.nn.causal import RecurrentLM, State, detach_state
@@ -18,7 +19,7 @@ from charlm.nn.objectives import BothSides, NextToken, StepLoss, WindowBatch
 from charlm.nn.softmax import TypeSampler
 from charlm.nn.windows import Rows, Window, epoch_groups, num_windows, read_window
 from charlm.text.tokens import TokenizedText
-from charlm.training.optimizer import make_optimizer
+from charlm.training.optimizer import copied, make_optimizer, moments, refusing, restore_parameters
 from charlm.training.state import TrainingState
 
 
@@ -43,6 +44,48 @@ class WindowState(TrainingState):
     logged_nats: float = 0.0
     logged_targets: int = 0
     partner: npt.NDArray[np.float64] | None = None
+
+    def arrays(self) -> Arrays:
+        """Moments; the raw weights beside an average; the state that is carried."""
+        tensors = moments(self)
+        if self.average is not None:
+            tensors.update((_raw(name), p.detach()) for name, p in self.module.named_parameters())
+        for depth, layer in enumerate(self.recurrent or ()):
+            for index, tensor in enumerate(layer):
+                tensors[f"recurrent.{depth}.{index}"] = tensor
+        return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+    def put_back(self, weights: Arrays, arrays: Arrays) -> None:
+        """The weights, and what ``arrays`` gave. Raises CheckpointError if they do not fit."""
+        with refusing():
+            if self.average is None:
+                restore_parameters(self, weights, arrays)
+            else:
+                names = [name for name, _ in self.module.named_parameters()]
+                raw = {name: arrays[_raw(name)] for name in names}
+                restore_parameters(self, raw, arrays)
+                for name, mean in zip(names, self.average, strict=True):
+                    mean.copy_(copied(name, weights, mean))
+            self.recurrent = _recurrent(self, arrays)
+
+
+def _raw(name: str) -> str:
+    """What a parameter is called beside the average that stands under its own name."""
+    return f"weight.{name}"
+
+
+def _recurrent(state: WindowState, arrays: Arrays) -> State | None:
+    """The carried state, where one was saved."""
+    if "recurrent.0.0" not in arrays:
+        return None
+    blank = state.module.init_state(len(arrays["recurrent.0.0"]))
+    return tuple(
+        tuple(
+            copied(f"recurrent.{depth}.{index}", arrays, tensor)
+            for index, tensor in enumerate(layer)
+        )
+        for depth, layer in enumerate(blank)
+    )
 
 
 class HasText(Protocol):

@@ -21,7 +21,7 @@ from charlm.checkpoints.step import save_step
 from charlm.config import CELLS, LONGEST, HeadConfig, TrainingConfig
 from charlm.engines.torch_labels import read_scores
 from charlm.equations import heads
-from charlm.equations.heads import head_weights, shapes
+from charlm.equations.heads import fit_temperature, head_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.models.heads import Classifier, Tagger
 from charlm.models.load import load
@@ -36,7 +36,7 @@ from charlm.training.state import counters
 from charlm.training.task import Step
 from charlm.training.tasks import task_of
 from charlm.training.tasks.classifier import standard_error
-from charlm.training.tasks.labelling import fit_temperature, prior_of
+from charlm.training.tasks.labelling import prior_of
 from tests.support.heads import KINDS, NAMES, TAGGED, begun, config_of, material_of, same
 from tests.support.trainers import (
     fit,

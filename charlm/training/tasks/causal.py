@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,15 @@ from charlm.counts.interpolation import Partner
 from charlm.engines.torch_passes import quick_log_probs, token_log_probs
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
-from charlm.inference.classify import report
 from charlm.inference.labels import Labels
-from charlm.nn.causal import RecurrentLM, State, from_arrays, to_arrays
-from charlm.text.corpus import count
+from charlm.nn.causal import RecurrentLM, from_arrays, to_arrays
 from charlm.text.tokens import TokenizedText
 from charlm.tokenizers import train_tokenizer
 from charlm.training import calibration, kinds, recipe
 from charlm.training.budget import faster_precision, likely_precision
 from charlm.training.optimizer import (
     check_finite,
-    copied,
-    moments,
     rate_of,
-    refusing,
-    restore_parameters,
 )
 from charlm.training.request import Request, Say
 from charlm.training.speller import speller_of
@@ -289,29 +282,14 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
 
     def arrays(self, state: WindowState) -> Arrays:
         """Moments; the raw weights beside an average; the state that is carried."""
-        tensors = moments(state)
-        if state.average is not None:
-            tensors.update((_raw(name), p.detach()) for name, p in state.module.named_parameters())
-        for depth, layer in enumerate(state.recurrent or ()):
-            for index, tensor in enumerate(layer):
-                tensors[f"recurrent.{depth}.{index}"] = tensor
-        return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        return state.arrays()
 
     def put_back(
         self, state: WindowState, weights: Arrays, arrays: Arrays, counters: Mapping[str, Any]
     ) -> None:
         """Raises CheckpointError if they do not fit the model."""
         set_counters(state, counters)
-        with refusing():
-            if state.average is None:
-                restore_parameters(state, weights, arrays)
-            else:
-                names = [name for name, _ in state.module.named_parameters()]
-                raw = {name: arrays[_raw(name)] for name in names}
-                restore_parameters(state, raw, arrays)
-                for name, mean in zip(names, state.average, strict=True):
-                    mean.copy_(copied(name, weights, mean))
-            state.recurrent = _recurrent(state, arrays)
+        state.put_back(weights, arrays)
 
     def put_back_beside(self, state: WindowState, saved: Checkpoint | None) -> None:
         """The parameters of the partner."""
@@ -325,10 +303,6 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
     def load(self, path: Path) -> Checkpoint:
         """A step, verified."""
         return Checkpoint.load(path)
-
-    def load_training(self, saved: Checkpoint) -> tuple[dict[str, Any], Arrays]:
-        """Its counters and arrays."""
-        return saved.load_training()
 
     def reader_files(self, saved: Checkpoint | TextMaterial) -> dict[str, bytes]:
         """Those of the tokenizer."""
@@ -347,23 +321,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
 
     def differences(self, saved: Checkpoint, texts: Texts) -> str:
         """What is another in the texts than it was when a run was begun."""
-        changes = []
-        if saved.split_on != texts.split_on:
-            changes.append(f"a sequence is a {saved.split_on} there, a {texts.split_on} here")
-        about = saved.info.get("text")
-        for side, what in (("train", "to train on"), ("valid", "held out")):
-            there = about.get(side, {}) if isinstance(about, dict) else {}
-            here = count(getattr(texts, side))
-            for name in ("sequences", "characters"):
-                before, now = there.get(name), getattr(here, name)
-                if type(before) is int and before != now:
-                    changes.append(f"{before:,} {name} {what} there, {now:,} here")
-        names = [labels.names if labels else () for labels in (saved.labels, texts.labels)]
-        for ours, theirs, where in ((*names, "there"), (*reversed(names), "here")):
-            if lost := sorted(set(ours) - set(theirs)):
-                more = f" and {len(lost) - 5:,} more" if len(lost) > 5 else ""
-                changes.append(f"labels {', '.join(lost[:5])}{more} only {where}")
-        return ", ".join(changes) or "as long, but not the same"
+        return texts.differences(saved.split_on, saved.labels, saved.info.get("text"))
 
     # The end
 
@@ -376,7 +334,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
         best = Checkpoint.load(directory.best_step(run.path))
         assert material.valid is not None
         if best.labels is not None:
-            _calibrate(best.path, material.valid, say)
+            calibration.calibrate_and_say(best.path, material.valid, say)
         held, number = material.about["valid"], material.valid.num_tokens
         unknown = held["unknown_nats"]
 
@@ -428,39 +386,6 @@ def _validation_cost(model: ModelConfig, config: TrainingConfig) -> float:
     return _CHEAPER_FORWARD * whole / trained
 
 
-def _raw(name: str) -> str:
-    """What a parameter is called beside the average that stands under its own name."""
-    return f"weight.{name}"
-
-
-def _recurrent(state: WindowState, arrays: Arrays) -> State | None:
-    """The carried state, where one was saved."""
-    if "recurrent.0.0" not in arrays:
-        return None
-    blank = state.module.init_state(len(arrays["recurrent.0.0"]))
-    return tuple(
-        tuple(
-            copied(f"recurrent.{depth}.{index}", arrays, tensor)
-            for index, tensor in enumerate(layer)
-        )
-        for depth, layer in enumerate(blank)
-    )
-
-
 def _counted(labels: Labels | None) -> object:
     """The labels and how many sequences have each, without what is fitted later."""
     return labels and (labels.names, labels.counts)
-
-
-def _calibrate(path: Path, valid: TokenizedText, say: Say) -> None:
-    """Fit how sure the model is of labels, and say how good it is at them."""
-    begun = time.perf_counter()
-    found = calibration.calibrate(path, valid)
-    names = found.labels.names
-    predicted = [names[index] for index in found.log_posteriors.argmax(axis=1)]
-    figures = report([names[index] for index in found.true], predicted)
-    say(
-        f"classify: {figures.accuracy:.2%} of {figures.texts:,} texts held out get their label "
-        f"(mean of the labels {figures.macro_accuracy:.2%}), temperature "
-        f"{found.labels.temperature:.3f} ({time.perf_counter() - begun:.1f} s)"
-    )

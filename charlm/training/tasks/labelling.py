@@ -5,7 +5,6 @@ dropout; nothing is carried from one step to the next.
 """
 
 import dataclasses
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from charlm.checkpoints.head import HeadCheckpoint, reader_files
 from charlm.checkpoints.run import Run
 from charlm.config import HeadConfig, TrainingConfig
 from charlm.engines.torch_labels import read_scores
-from charlm.equations.heads import log_softmax
+from charlm.equations.heads import fit_temperature, log_softmax
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
 from charlm.nn.examples import ExampleBatch, Examples, groups, read
@@ -36,7 +35,6 @@ from charlm.training.texts.material import ExampleMaterial, example_material
 
 _VALIDATIONS = 20
 _FEWEST_STEPS = 200  # that a default budget asks for where there is little text
-_TEMPERATURES = (0.5, 10.0)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -321,10 +319,6 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
         """A step, verified."""
         return HeadCheckpoint.load(path)
 
-    def load_training(self, saved: HeadCheckpoint) -> tuple[dict[str, Any], Arrays]:
-        """Its counters and arrays."""
-        return saved.load_training()
-
     def reader_files(self, saved: HeadCheckpoint | ExampleMaterial) -> dict[str, bytes]:
         """Those of the tokenizer, or of words and letters."""
         if isinstance(saved, ExampleMaterial):
@@ -372,27 +366,6 @@ def prior_of(examples: Examples, module: Head) -> Prior:
     device = module.softmax.weight.device
     both = [torch.tensor(x, dtype=torch.float32, device=device) for x in (shift, once)]
     return Prior(both[0], both[1] if config.kind == "classifier" else None)
-
-
-def fit_temperature(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """The temperature under which the labels (M,) are likeliest, given scores (M, C).
-
-    -log P is convex in 1 / temperature, so its slope has one sign on either side of the best
-    (Guo et al. 2017, "On calibration of modern neural networks"). Stays within 0.5 and 10: if
-    every label were right it would fall for ever.
-    """
-    if not len(labels):
-        return 1.0
-    z = scores.astype(np.float64)
-    z -= z.max(axis=1, keepdims=True)
-    chosen = z[np.arange(len(z)), labels].sum()
-    low, high = (math.log(1 / t) for t in reversed(_TEMPERATURES))
-    for _ in range(30):
-        middle = (low + high) / 2
-        weights = np.exp(z * math.exp(middle))
-        expected = ((weights * z).sum(axis=1) / weights.sum(axis=1)).sum()
-        low, high = (low, middle) if expected > chosen else (middle, high)
-    return math.exp(-(low + high) / 2)
 
 
 def _with_copies(

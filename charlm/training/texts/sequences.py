@@ -44,6 +44,25 @@ class Texts(NamedTuple):
             return fingerprint([*labelled, self.split_on, *self.train, "", *self.valid])
         return fingerprint([self.split_on, *self.train, "", *self.valid])
 
+    def differences(self, split_on: str, labels: Labels | None, about: object) -> str:
+        """What is another than a saved step says: what sequences are, their labels, their sizes."""
+        changes = []
+        if split_on != self.split_on:
+            changes.append(f"a sequence is a {split_on} there, a {self.split_on} here")
+        for side, what in (("train", "to train on"), ("valid", "held out")):
+            there = about.get(side, {}) if isinstance(about, dict) else {}
+            here = count(getattr(self, side))
+            for name in ("sequences", "characters"):
+                before, now = there.get(name), getattr(here, name)
+                if type(before) is int and before != now:
+                    changes.append(f"{before:,} {name} {what} there, {now:,} here")
+        names = [found.names if found else () for found in (labels, self.labels)]
+        for ours, theirs, where in ((*names, "there"), (*reversed(names), "here")):
+            if lost := sorted(set(ours) - set(theirs)):
+                more = f" and {len(lost) - 5:,} more" if len(lost) > 5 else ""
+                changes.append(f"labels {', '.join(lost[:5])}{more} only {where}")
+        return ", ".join(changes) or "as long, but not the same"
+
 
 def read_texts(request: Request, say: Say, given: TextsInMemory | None = None) -> Texts:
     """Read, decode, split into sequences and hold out. Raises TextError where nothing is left.
