@@ -29,7 +29,7 @@ class UsageError(CharlmError):
 class FieldError(UsageError):
     """A field, named as in Python, is out of range: ``what`` says how. Commands name their option.
 
-    ``field`` is a name such as hidden_size, which the command line calls --hidden.
+    ``field`` is a name such as hidden_size; the command line calls it by its option.
     """
 
     def __init__(self, field: str, what: str) -> None:

@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,15 @@ def test_the_command_line_alone_prints() -> None:
             assert not [one for one in found if one.startswith(("typer", "rich"))], name
             calls = {ast.unparse(n.func) for n in nodes(name) if isinstance(n, ast.Call)}
             assert not calls & {"print", "exit", "sys.exit", "sys.stdout.write"}, name
+
+
+def test_the_command_line_alone_knows_options() -> None:
+    """Elsewhere messages name fields, `hidden_size`; how an option is written is not known."""
+    for name in MODULES:
+        if package_of(name) not in ("cli", "__main__", "display"):  # which holds CSS
+            texts = [n.value for n in nodes(name) if isinstance(n, ast.Constant)]
+            found = [one for one in texts if isinstance(one, str) and re.search(r"--[a-z]{2}", one)]
+            assert not found, name
 
 
 def needs_torch(name: str) -> bool:
