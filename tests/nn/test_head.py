@@ -681,7 +681,7 @@ def test_a_pass_is_as_many_steps_as_said(tmp_path: Path) -> None:
     [
         ("classifier", {}, "label_from says"),
         ("classifier", {"label_from": "column:2", "text_field": "x"}, "text_field goes"),
-        ("classifier", {"label_from": "file", "text_column": "1"}, "text-column"),
+        ("classifier", {"label_from": "file", "text_column": "1"}, "text_column goes"),
         ("classifier", {"label_from": "file", "level": "x"}, "level must be"),
         ("tagger", {"label_from": "file"}, "has no label_from"),
         ("tagger", {"level": "char"}, "level"),
