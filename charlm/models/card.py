@@ -1,15 +1,17 @@
 """The card of a model: what it is and how good, for a notebook."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from charlm.checkpoints.head import HeadCheckpoint
-from charlm.checkpoints.language_model import Checkpoint
-from charlm.display.html_page import figures_table
+if TYPE_CHECKING:
+    from charlm.checkpoints.head import HeadCheckpoint
+    from charlm.checkpoints.language_model import Checkpoint
 
 
-def card(kind: str, checkpoint: Checkpoint | HeadCheckpoint, **more: str) -> str:
+def card(kind: str, checkpoint: "Checkpoint | HeadCheckpoint", **more: str) -> str:
     """A table of HTML: the run, the shape, what was read and how well; ``more`` rows at its end."""
+    from charlm.display.html_page import figures_table
+
     config = checkpoint.config
     level = checkpoint.tokenizer.level if checkpoint.tokenizer is not None else "word"
     parameters = sum(array.size for array in checkpoint.weights.values())

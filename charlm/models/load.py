@@ -1,18 +1,19 @@
 """Loading a run as the object that fits its kind."""
 
 from pathlib import Path
-from typing import Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 from charlm.checkpoints import directory
-from charlm.checkpoints.head import HeadCheckpoint, find_head
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.config import RUNS
 from charlm.errors import CheckpointError, FieldError, must_be_one_of
 from charlm.models.cloze_model import ClozeModel
-from charlm.models.heads import Classifier, Tagger
 from charlm.models.language_model import LanguageModel
 
-AnyModel: TypeAlias = LanguageModel | ClozeModel | Classifier | Tagger
+if TYPE_CHECKING:  # not needed to load a model of texts, where time counts
+    from charlm.models.heads import Classifier, Tagger
+
+AnyModel: TypeAlias = "LanguageModel | ClozeModel | Classifier | Tagger"
 TASKS = ("language-model", "cloze", "classifier", "tagger")
 
 
@@ -53,7 +54,7 @@ def load(
     task: Literal["classifier"],
     alone: bool = False,
     root: str | Path = RUNS,
-) -> Classifier: ...
+) -> "Classifier": ...
 
 
 @overload
@@ -63,7 +64,7 @@ def load(
     task: Literal["tagger"],
     alone: bool = False,
     root: str | Path = RUNS,
-) -> Tagger: ...
+) -> "Tagger": ...
 
 
 def load(
@@ -84,6 +85,8 @@ def load(
         raise FieldError("task", must_be_one_of(TASKS, task))
     name, root = None if model is None else str(model), Path(root)
     if task in ("classifier", "tagger"):
+        from charlm.checkpoints.head import find_head
+
         return _head(find_head(name, task, root))
     if task is None and (name is not None or directory.below(root)):
         path = directory.find_any(name, root)
@@ -105,6 +108,9 @@ def load_text_model(
     return ClozeModel(found) if found.config.bidirectional else LanguageModel(found, alone=alone)
 
 
-def _head(path: Path) -> Classifier | Tagger:
+def _head(path: Path) -> "Classifier | Tagger":
+    from charlm.checkpoints.head import HeadCheckpoint
+    from charlm.models.heads import Classifier, Tagger
+
     found = HeadCheckpoint.load(path)
     return Classifier(found) if found.config.kind == "classifier" else Tagger(found)

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
-from charlm.display.html_page import figures_table
 from charlm.engines import mixture
 from charlm.errors import UsageError
 from charlm.inference.alternate import TurnSampler
@@ -86,6 +85,8 @@ class _Several(TextModel):
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
+        from charlm.display.html_page import figures_table
+
         pairs = zip(self.models, self.weights, strict=True)
         rows = {f"{number}. {m.name}": f"{w:.3f}" for number, (m, w) in enumerate(pairs, start=1)}
         return figures_table(rows, type(self).__name__)

@@ -262,7 +262,7 @@ def train(
 
 
 def resume(
-    run: str | Path | AnyModel,
+    run: "str | Path | AnyModel",
     *corpus: str | Path,
     texts: Iterable[Text] | None = None,
     labels: Iterable[Text] | None = None,
@@ -368,7 +368,7 @@ def _paths(files: str | Path | Iterable[str | Path]) -> tuple[str, ...]:
     return (str(files),) if isinstance(files, (str, Path)) else tuple(map(str, files))
 
 
-def _path_of(run: str | Path | AnyModel, root: Path) -> Path:
+def _path_of(run: "str | Path | AnyModel", root: Path) -> Path:
     """The directory of a run."""
     if not isinstance(run, (str, Path)):
         return run.checkpoint.path.parent
