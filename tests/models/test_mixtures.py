@@ -408,7 +408,7 @@ def test_words_after_a_context_are_those_of_the_sentence(
     # What is said of the text as a whole is log P of it, whatever its words add up to.
     total = models[0].score(" sat", context="the dog").total_log_prob
     assert f"<b>{total:.3f}"[:-1].replace("-", "−") in page.read_text()
-    assert f"{-total / math.log(2):.2f} bits in all" in asked_for("--heatmap", " sat")
+    assert f"{-total / math.log(2):.2f} bits in total" in asked_for("--heatmap", " sat")
 
 
 def test_on_the_command_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
