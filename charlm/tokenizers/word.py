@@ -9,16 +9,12 @@ characters is a token of its own, one per character, and no implicit space stand
 A text that somebody has cut already (``pretokenized``) is taken at its word: a token is what
 stands between two spaces, or the end of a line, and ``<unk>`` is the unknown word, whichever it
 may be. How many spaces there were is then forgotten.
-
-What a letter is depends on the Unicode version of the Python that runs.
 """
 
-import functools
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Self
 
@@ -40,6 +36,7 @@ from charlm.tokenizers.files import HEADER_NAME, check_fields, write_header
 from charlm.tokenizers.ids import IdArray, Ids, checked_ids
 from charlm.tokenizers.spacing import note_on_spacing
 from charlm.tokenizers.vocabulary import Vocabulary
+from charlm.tokenizers.word_pattern import begins_with_word, find_chunks, token_pattern
 
 DEFAULT_MIN_COUNT = 2  # so that the model meets <UNK> while it learns
 DEFAULT_VOCAB_SIZE = 50_000
@@ -47,21 +44,11 @@ JOINER = "￭"
 _JOIN_LEFT = 1
 _JOIN_RIGHT = 2
 
-# A run of other characters, or white space that is not a lone space between two of them.
-_CHUNK = re.compile(r"\S+|(?!(?<=\S) (?=\S))\s")
-_PIECE = re.compile(r"\n|\S+")  # of a text cut already
 UNKNOWN_WORD = "0<unk>"  # there: not a word, but the name of all that are unknown
 _TYPE = re.compile(r"0\s|[0-3]\S+")
 _TYPE_OF_CUT = re.compile(r"0(?:\n|\S+)")
 
-# Ideographs and kana, which are written without spaces; each is a token.
-_CJK = (
-    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
-    "\U0001aff0-\U0001afff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
-)
 _IDEOGRAPH, _DIGIT = "\u4e00", "1"  # neighbours that any token can touch: the one or the other
-_INNER = "'’\u200c\u200d"  # kept inside a word: apostrophes and the (non-)joiners of some scripts
 
 
 class WordTokenizer:
@@ -153,7 +140,7 @@ class WordTokenizer:
         """The ids (N,) of a text, and the range of each surface in it."""
         source = text.lower() if self.lowercase else text
         offsets = []
-        for match in _matches(source, self.pretokenized):
+        for match in find_chunks(source, self.pretokenized):
             at = match.start()
             for kind in self._chunk_ids.types(match[0]):
                 offsets.append((at, at + len(kind) - 1))
@@ -250,7 +237,7 @@ class WordTokenizer:
         begun = "".join(kind[1:] for kind in kinds[at:])
         left = int(kinds[at][0]) & _JOIN_LEFT
         spellings = [f"{left}{begun}"]
-        if not (self.pretokenized or _is_word(begun)):  # more text may join it on its right
+        if not (self.pretokenized or begins_with_word(begun)):  # more text may join it on its right
             spellings.append(f"{left | _JOIN_RIGHT}{begun}")
         found = {
             i: kind
@@ -360,11 +347,7 @@ def words_of(text: str) -> list[str]:
 
 def _chunks(text: str, pretokenized: bool) -> Iterator[str]:
     """The text without its implicit spaces, cut where no token can touch another."""
-    return map(itemgetter(0), _matches(text, pretokenized))
-
-
-def _matches(text: str, pretokenized: bool) -> Iterator[re.Match[str]]:
-    return (_PIECE if pretokenized else _CHUNK).finditer(text)
+    return map(itemgetter(0), find_chunks(text, pretokenized))
 
 
 def _whole(chunk: str) -> Iterator[str]:
@@ -375,7 +358,7 @@ def _whole(chunk: str) -> Iterator[str]:
 def _types(chunk: str) -> Iterator[str]:
     """The types of a chunk: its tokens, with a joining flag for each pair that touches."""
     surface, is_word, flag = "", False, 0
-    for match in _token_pattern().finditer(chunk):
+    for match in token_pattern().finditer(chunk):
         next_is_word = match.lastindex is not None
         next_flag = 0
         if surface:
@@ -386,12 +369,6 @@ def _types(chunk: str) -> Iterator[str]:
             yield f"{flag}{surface}"
         surface, is_word, flag = match[0], next_is_word, next_flag
     yield f"{flag}{surface}"
-
-
-def _is_word(text: str) -> bool:
-    """Whether a text begins with a word, a number or an ideograph."""
-    match = _token_pattern().match(text)
-    return match is not None and match.lastindex is not None
 
 
 def _is_yielded(kind: str) -> bool:
@@ -407,35 +384,6 @@ def _is_yielded(kind: str) -> bool:
         if list(_types(left + surface + right)) == expected:
             return True
     return False
-
-
-@functools.cache
-def _token_pattern() -> re.Pattern[str]:
-    """Matches one token; group 1 if it is a word, a number or an ideograph."""
-    letter = _character_class("L", but_not=_CJK)
-    mark = _character_class("M")
-    letters = f"[{letter}][{letter}{mark}]*"
-    word = f"{letters}(?:[{_INNER}]{letters})*"
-    number = r"\d+(?:[.,]\d+)*"
-    # Marks modify the character before them, so they stay with an ideograph or a symbol too.
-    return re.compile(f"({word}|{number}|[{_CJK}][{mark}]*)|.[{mark}]*", re.DOTALL)
-
-
-def _character_class(category: str, *, but_not: str = "") -> str:
-    """The code points whose category starts with ``category``, as the ranges of a regex class.
-
-    Planes 2 and 3 hold ideographs alone, and of plane 14 only the variation selectors matter.
-    """
-    excluded = re.compile(f"[{but_not}]").match if but_not else lambda _: None
-    members = [
-        code
-        for code in chain(range(0x20000), range(0xE0100, 0xE01F0))
-        if unicodedata.category(chr(code))[0] == category and not excluded(chr(code))
-    ]
-    gaps = [(a, b) for a, b in pairwise(members) if b != a + 1]
-    starts = [members[0], *(b for _, b in gaps)]
-    ends = [*(a for a, _ in gaps), members[-1]]
-    return "".join(f"\\U{a:08x}-\\U{b:08x}" for a, b in zip(starts, ends, strict=True))
 
 
 def _spacing_flags(kind: str) -> int:
