@@ -322,7 +322,7 @@ def test_what_is_shaded_from_both_sides_is_named_so(here: Path, words: bool) -> 
     (one,) = lines_of_json(good("score", "the cat", "--json").out)
     bits = -one["pseudo_log_likelihood_nats"] / math.log(2)
     heat = good("score", "the cat", "--heatmap", *options)
-    assert f"{bits:.2f} pseudo-bits in all" in heat.out
+    assert f"{bits:.2f} pseudo-bits in total" in heat.out
     assert not plain.search(heat.out)
     assert "not a probability of the text" in heat.err
     good("score", "the cat", "--html", "page.html", *options)

@@ -103,6 +103,7 @@ def test_what_has_no_lines_is_refused(tmp_path: Path) -> None:
         list(read_lines(tmp_path / "wide", encoding="no-such"))
 
 
+@pytest.mark.slow
 def test_lines_need_no_more_memory_than_a_line(tmp_path: Path) -> None:
     """8 MB of short lines are read within a small part of that."""
     path = tmp_path / "long.txt"
@@ -132,6 +133,7 @@ def whole(pieces: Iterable[streaming.Piece]) -> list[str]:
 ODD_LINES = st.lists(st.text("ab é🙂\r\n\t\x0b\x85\u2028\ufeff", max_size=8), max_size=12)
 
 
+@pytest.mark.slow
 @given(lines=ODD_LINES, block=st.sampled_from([1, 2, 3, 7, 1000]), times=st.integers(1, 5))
 @settings(max_examples=300, deadline=None)
 @pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
@@ -202,6 +204,7 @@ def test_sequences_come_from_gz_directories_and_standard_input(
         list(streaming.read_sequences([tmp_path], "line"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split_on", ["line", "paragraph", "file"])
 @pytest.mark.parametrize("line", [b"a word and another\n", b"a word and another "])
 def test_sequences_need_no_more_memory_than_a_block(

@@ -51,6 +51,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # Nothing held out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_where_nothing_is_held_out_there_is_no_figure_of_it(here: Path, kind: str) -> None:
     """Of every kind of model: "-" while it trains, no best in the log, the model or ``info``; the
@@ -139,6 +140,7 @@ def poisoned(
     return events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [60.0, 0.0])
 def test_a_rollback_without_a_best_step_goes_to_the_last_validation(
     tmp_path: Path, every: float
@@ -207,6 +209,7 @@ def test_both_figures_of_the_last_line_are_of_the_same(
 # Held out and trained on
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "text", "held", "said"),
     [

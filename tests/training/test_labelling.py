@@ -47,6 +47,7 @@ def all_of(state: HeadState) -> dict[str, NDArray[np.float32]]:
     return {name: array.copy() for name, array in arrays.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e38])
 def test_a_bad_gradient_leaves_no_trace(tmp_path: Path, kind: str, value: float) -> None:
@@ -121,6 +122,7 @@ def test_a_rollback_puts_the_best_weights_back_at_half_the_rate(
     assert json.loads(log[-1])["learning_rate"] == learning_rate(11, config) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_rollbacks_are_exact_across_a_stop(tmp_path: Path, kind: str) -> None:
     """A run with rollbacks, stopped and resumed anywhere, is the run that was never stopped."""
@@ -215,6 +217,7 @@ def test_a_longer_budget_begins_the_patience_anew(tmp_path: Path) -> None:
     assert len(steps) >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_bf16_rounds_and_no_more(tmp_path: Path, kind: str, cell: str) -> None:

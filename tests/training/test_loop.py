@@ -454,6 +454,7 @@ def restored(model: ModelConfig, config: TrainingConfig, saved: Snapshot) -> Win
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_saved_run_goes_on_bit_for_bit(variant: str) -> None:
     """Stopped after any step, saved, restored and gone on with, a run is the uninterrupted run.

@@ -116,6 +116,7 @@ CASES: dict[str, tuple[list[str], list[str] | None, dict[str, Any], dict[str, An
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_stopped_and_resumed_is_as_if_never_stopped(
     case: tuple[list[str], list[str] | None, dict[str, Any], dict[str, Any]], tmp_path: Path
