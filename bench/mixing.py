@@ -96,7 +96,7 @@ def _of_run(name: str) -> list[tuple[object, ...]]:
         halves = np.array_split(np.arange(held.num_tokens), 2)
         found = []
         for fitted, judged in (halves, halves[::-1]):
-            best = interpolation.fit(one, network[fitted], evidence.take(fitted), rounds=30)
+            best = interpolation.fit(one, network[fitted], evidence.take(fitted))
             found.append(best.combine(network[judged], evidence.take(judged)))
         loss = -np.concatenate(found).mean()
         less = 1 - np.exp(loss - alone)
