@@ -156,7 +156,7 @@ def test_rollbacks_are_bounded_and_stop_stops(tmp_path: Path) -> None:
         with pytest.raises(DivergedError, match=r"step 32 .* after 5 rollbacks\. "):
             fit_with_poison(run, state, config, material, {10, 15, 20, 25, 30, 32})
         assert state.rollbacks == MOST_ROLLBACKS
-    for on_nan, said in (("stop", r"step 5 .*--on-nan is stop"), ("skip", "10 steps in a row")):
+    for on_nan, said in (("stop", r"step 5 .*`on_nan` is stop"), ("skip", "10 steps in a row")):
         with Run(tmp_path / on_nan) as run:
             _, config, state = begun(
                 run, material, "classifier", num_steps=40, on_nan=on_nan, validate_every=3
