@@ -1,8 +1,11 @@
 """The ``charlm`` command and what all its subcommands share."""
 
+import functools
+import importlib
 import io
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -10,34 +13,15 @@ import typer
 import charlm
 from charlm.cli import errors
 from charlm.cli.command import Commands, ruled
-from charlm.cli.commands import (
-    classify,
-    compare,
-    evaluate,
-    fill,
-    info,
-    novelty,
-    rm,
-    sample,
-    score,
-    tag,
-    tokenize,
-    train,
-)
-from charlm.cli.commands import list as list_command  # the modules' own names are builtins'
-from charlm.cli.commands import next as next_command
 from charlm.cli.output.terminal import out
 from charlm.errors import CharlmError, UsageError, did_you_mean
 
-app = typer.Typer(
-    name="charlm",
-    cls=Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+# In the order of the help. Each is a module of commands/ that defines NAME_cli, and RULES if
+# options depend on each other.
+COMMANDS = (
+    *("train", "sample", "score", "evaluate", "compare", "classify", "novelty", "fill", "next"),
+    *("tag", "tokenize", "info", "list", "rm"),
 )
-
 
 # An option that there is not, an argument too many: of these errors typer shows but one kind.
 _MISUSE: tuple[type[Any], ...] = typer.BadParameter.__bases__
@@ -49,7 +33,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def charlm_cli(
     version: Annotated[  # noqa: ARG001 - its callback does the work
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -66,23 +49,6 @@ def charlm_cli(
     errors.debug = debug
 
 
-app.command("train", cls=ruled(train.RULES, {"--demo": train.DEMO}))(train.train_cli)
-app.command("sample", cls=ruled(sample.RULES))(sample.sample_cli)
-app.command("score", cls=ruled(score.RULES))(score.score_cli)
-app.command("evaluate", cls=ruled(evaluate.RULES))(evaluate.evaluate_cli)
-app.command("compare", cls=ruled(()))(compare.compare_cli)
-app.command("classify", cls=ruled(classify.RULES))(classify.classify_cli)
-app.command("novelty", cls=ruled(novelty.RULES))(novelty.novelty_cli)
-app.command("fill", cls=ruled(fill.RULES))(fill.fill_cli)
-app.command("next", cls=ruled(next_command.RULES))(next_command.next_cli)
-app.command("tag", cls=ruled(tag.RULES))(tag.tag_cli)
-app.command("tokenize", cls=ruled(()))(tokenize.tokenize_cli)
-app.command("info", cls=ruled(info.RULES))(info.info_cli)
-app.command("list", cls=ruled(()))(list_command.list_cli)
-app.command("rm", cls=ruled(()))(rm.rm_cli)
-
-
-@app.command("help", cls=ruled(()))
 def help_cli(
     context: typer.Context,
     command: Annotated[
@@ -107,13 +73,46 @@ def help_cli(
         )
 
 
+@functools.cache
+def application(names: tuple[str, ...] = COMMANDS) -> typer.Typer:
+    """The command with these of its subcommands: to make all of them takes longer than to score."""
+    made = typer.Typer(
+        name="charlm",
+        cls=Commands,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    made.callback()(charlm_cli)
+    for name in names:
+        module = importlib.import_module(f"charlm.cli.commands.{name}")
+        rules, unsaid = getattr(module, "RULES", ()), getattr(module, "UNSAID", None)
+        made.command(name, cls=ruled(rules, unsaid))(getattr(module, f"{name}_cli"))
+    made.command("help", cls=ruled(()))(help_cli)
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    """``app`` is the command with all its subcommands, made when it is asked for (PEP 562)."""
+    if name == "app":
+        return application()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _needed(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The subcommand that is named; all of them where help, completion or an error needs them."""
+    first = next((argument for argument in arguments if not argument.startswith("-")), None)
+    return (first,) if first in COMMANDS else COMMANDS
+
+
 def main() -> None:
     """Run the command line."""
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for good
     sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
     try:
-        sys.exit(app(prog_name="charlm", standalone_mode=False))
+        sys.exit(application(_needed(sys.argv[1:]))(prog_name="charlm", standalone_mode=False))
     except _MISUSE as error:
         errors.complain_of_usage(error)
     except CharlmError as error:  # of an option's own check

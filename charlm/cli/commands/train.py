@@ -63,7 +63,8 @@ RULES: Rules = (
     ),
     Apart("--patience", "--valid-share 0.0", "there is nothing to validate on"),
 )
-DEMO = "prose"  # what --demo alone means
+DEMO = "prose"  # of the bundled texts, the one where none is named
+UNSAID = {"--demo": DEMO}  # what options mean whose value is left out
 
 
 def seconds(text: str | None) -> float | None:
