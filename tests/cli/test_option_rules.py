@@ -1,5 +1,6 @@
 """Laws of options that depend on each other: refused at once, both named, and none forgotten."""
 
+import importlib
 import itertools
 import typing
 from collections.abc import Iterator
@@ -212,8 +213,9 @@ VALUES = {
 
 def rules_of(command: str) -> Rules:
     """The rules that a command is declared with."""
-    module: Any = getattr(app, "next_command" if command == "next" else command, None)
-    return getattr(module, "RULES", ())
+    if command not in app.COMMANDS:  # help
+        return ()
+    return getattr(importlib.import_module(f"charlm.cli.commands.{command}"), "RULES", ())
 
 
 def term(written: str) -> str:
