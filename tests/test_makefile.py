@@ -1,5 +1,6 @@
 """Laws of `make test`: which tests a selection runs, and in how many processes."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,8 +29,9 @@ TWO = "--numprocesses 2 --dist loadfile"
 def test_paths_are_run_and_words_are_looked_for(selection: str, expected: str) -> None:
     """T= holds paths, words for -k, or both; one file alone runs in one process."""
     done = subprocess.run(
-        ["make", "--dry-run", "test", f"T={selection}"],
+        ["make", "--no-print-directory", "--dry-run", "test", f"T={selection}"],
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
         capture_output=True,
         text=True,
         check=True,
