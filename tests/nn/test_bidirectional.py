@@ -447,6 +447,9 @@ def test_evaluating_adds_up_sequences(path: Path) -> None:
     assert found.pseudo_log_likelihood == pytest.approx(total)
     assert found.pseudo_perplexity == pytest.approx(math.exp(-total / tokens))
     assert found.sums.sequences == 2
+    assert lm.pseudo_evaluate(["the cat", "a dog"]).pseudo_log_likelihood == pytest.approx(total)
+    with pytest.raises(UsageError, match="texts"):
+        lm.pseudo_evaluate("the cat")
 
 
 def test_a_model_of_both_sides_has_no_next_token(path: Path, tmp_path: Path) -> None:
