@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _figures(name: str, lm: LanguageModel | ClozeModel, valid: str) -> None:
-    both = lm.config.bidirectional
+    both = isinstance(lm, ClozeModel)
     ids = ended(lm.tokenizer, [valid])
     scorer = lm.engines.of("torch")
     begun = time.perf_counter()

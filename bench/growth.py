@@ -14,10 +14,11 @@ import torch
 
 from bench import machine
 from bench.sample import Letters
-from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
+from charlm.config import SamplingConfig, TrainingConfig
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import token_log_probs
 from charlm.inference.sample import Sampler
+from charlm.network_config import CausalConfig
 from charlm.nn.causal import RecurrentLM
 from charlm.text.tokens import from_ids
 from charlm.training import recipe
@@ -56,7 +57,7 @@ def _speeds(
     hidden: int, vocab: int, batch: int, streams: int = 200, words: bool = False
 ) -> tuple[str, ...]:
     """Parameters, and tokens a second of training, sampling and scoring."""
-    shape = ModelConfig(
+    shape = CausalConfig(
         vocab_size=vocab,
         hidden_size=hidden,
         embedding_size=256 if words else 64,

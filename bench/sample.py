@@ -5,10 +5,11 @@ import torch
 
 from bench import machine
 from bench.baselines import PlainLM, plain_sample
-from charlm.config import ModelConfig, SamplingConfig
+from charlm.config import SamplingConfig
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_steps import TorchDecoder
 from charlm.inference.sample import Sampler
+from charlm.network_config import CausalConfig
 from charlm.nn.causal import RecurrentLM
 
 
@@ -46,7 +47,7 @@ def main() -> None:
         (1, 400, 30_000, 200, 6),
     ):
         embedding = hidden
-        shape = ModelConfig(
+        shape = CausalConfig(
             vocab_size=vocab, num_layers=layers, hidden_size=hidden, embedding_size=embedding
         )
         model = RecurrentLM(shape).eval()

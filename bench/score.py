@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from bench import machine
 from bench.baselines import PlainLM
-from charlm.config import ModelConfig
 from charlm.engines.torch_passes import token_log_probs
+from charlm.network_config import CausalConfig
 from charlm.nn.causal import RecurrentLM
 from charlm.text.tokens import from_ids
 
@@ -19,7 +19,7 @@ def main() -> None:
     rows = []
     rng = np.random.default_rng(0)
     for layers, hidden, vocab in ((1, 320, 65), (2, 512, 65), (1, 400, 10_000)):
-        shape = ModelConfig(
+        shape = CausalConfig(
             vocab_size=vocab, num_layers=layers, hidden_size=hidden, embedding_size=hidden
         )
         model = RecurrentLM(shape).eval()

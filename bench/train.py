@@ -5,7 +5,8 @@ import torch
 
 from bench import machine
 from bench.baselines import PlainLM, PlainTrainer
-from charlm.config import CELLS, ModelConfig, TrainingConfig
+from charlm.config import CELLS, TrainingConfig
+from charlm.network_config import CausalConfig
 from charlm.text.tokens import from_ids
 from tests.support.trainers import new_state, train_steps
 
@@ -67,7 +68,7 @@ def _pair(layers: int, hidden: int, precision: str) -> tuple[float, float, int]:
         segment_length=length // BATCH,
         precision=precision,
     )
-    shape = ModelConfig(
+    shape = CausalConfig(
         vocab_size=VOCAB, num_layers=layers, hidden_size=hidden, embedding_size=hidden
     )
     loop = train_steps(new_state(shape, config), config, from_ids([ids], VOCAB))
@@ -96,7 +97,7 @@ def _cells() -> None:
         loops = [
             train_steps(
                 new_state(
-                    ModelConfig(vocab_size=VOCAB, cell=cell, hidden_size=512, embedding_size=512),
+                    CausalConfig(vocab_size=VOCAB, cell=cell, hidden_size=512, embedding_size=512),
                     config,
                 ),
                 config,

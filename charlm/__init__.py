@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charlm.checkpoints.run import Saved
-    from charlm.config import HeadConfig, ModelConfig, SamplingConfig, TrainingConfig
+    from charlm.config import SamplingConfig, TrainingConfig
     from charlm.errors import (
         CharlmError,
         CheckpointError,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from charlm.models.language_model import LanguageModel
     from charlm.models.load import load
     from charlm.models.mixtures import SequenceMixture, TokenMixture, mix
+    from charlm.network_config import CausalConfig, ClassifierConfig, ClozeConfig, TaggerConfig
     from charlm.novelty.measure import Novelty
     from charlm.training.resume import ChangedError
     from charlm.training.task import Event, RolledBack, Step, Validated
@@ -65,7 +66,8 @@ _FOUND_IN = {
     "novelty.measure": ("Novelty",),
     "training.task": ("Event", "Step", "Validated", "RolledBack"),
     "checkpoints.run": ("Saved",),
-    "config": ("HeadConfig", "ModelConfig", "SamplingConfig", "TrainingConfig"),
+    "config": ("SamplingConfig", "TrainingConfig"),
+    "network_config": ("CausalConfig", "ClassifierConfig", "ClozeConfig", "TaggerConfig"),
     "errors": (
         *("CharlmError", "CheckpointError", "DivergedError", "FieldError"),
         *("LockedError", "TextError", "UsageError"),
@@ -75,10 +77,13 @@ _FOUND_IN = {
 _MODULE_OF = {name: module for module, names in _FOUND_IN.items() for name in names}
 
 __all__ = [
+    "CausalConfig",
     "ChangedError",
     "CharlmError",
     "CheckpointError",
     "Classifier",
+    "ClassifierConfig",
+    "ClozeConfig",
     "ClozeModel",
     "DivergedError",
     "Event",
@@ -86,11 +91,9 @@ __all__ = [
     "Filling",
     "Fillings",
     "Fragment",
-    "HeadConfig",
     "Labels",
     "LanguageModel",
     "LockedError",
-    "ModelConfig",
     "NextToken",
     "NextTokens",
     "Novelty",
@@ -104,6 +107,7 @@ __all__ = [
     "Step",
     "Summary",
     "Tagger",
+    "TaggerConfig",
     "TextError",
     "TextScore",
     "TokenMixture",

@@ -4,7 +4,17 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Self, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from charlm.errors import FieldError, UsageError, must_be_one_of
 
@@ -31,7 +41,7 @@ VALID_SHARE = 0.1  # of a corpus is held out
 RUNS = Path("checkpoints")  # where runs stand, unless another directory is named
 
 # Of a field that came after models had been saved: written, and asked for, only where it is used.
-_LATER = {"later": True}
+LATER = {"later": True}
 
 
 def are_typed(kind: type, values: Mapping[str, Any]) -> bool:
@@ -54,14 +64,25 @@ def _is_of(value: object, hint: Any) -> bool:
     return type(value) is plain or (plain is float and type(value) is int)
 
 
-class _Checked:
-    """JSON in and out, and the checks every config shares."""
+def is_later(field: "dataclasses.Field[Any]") -> bool:
+    """Whether a field came after models had been saved (LATER)."""
+    return "later" in field.metadata
+
+
+class Checked:
+    """JSON in and out, and the checks every config shares.
+
+    ``CONSTANTS`` are what the JSON of a kind says beside its fields.
+    """
+
+    CONSTANTS: ClassVar[Mapping[str, Any]] = {}
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as a dictionary of JSON values, without those of _LATER that are not used."""
+        """The fields as a dictionary of JSON values, without those of LATER that are not used."""
         values: dict[str, Any] = dataclasses.asdict(self)  # type: ignore[call-overload]
+        values |= self.CONSTANTS
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            if field.metadata.get("later") and values[field.name] == field.default:
+            if is_later(field) and values[field.name] == field.default:
                 del values[field.name]
         return values
 
@@ -74,12 +95,16 @@ class _Checked:
         fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if not isinstance(values, dict):
             raise UsageError(f"{cls.__name__} must be a JSON object, got {type(values).__name__}.")
-        if unknown := sorted(set(values) - set(fields)):
+        known = {**fields, **cls.CONSTANTS}
+        if unknown := sorted(set(values) - set(known)):
             raise UsageError(f"{cls.__name__} has no field {', '.join(map(repr, unknown))}.")
-        required = {name for name in fields if not fields[name].metadata.get("later")}
+        required = {name for name in known if name not in fields or not is_later(fields[name])}
         if missing := sorted(required - set(values)):
             raise UsageError(f"{cls.__name__} lacks {', '.join(map(repr, missing))}.")
-        return cls(**values)
+        for name, value in cls.CONSTANTS.items():
+            if values[name] != value:
+                raise FieldError(name, f"must be {value!r}, got {values[name]!r}.")
+        return cls(**{name: value for name, value in values.items() if name in fields})
 
     def _check(self, name: str, kind: type, low: float, high: float) -> None:
         """A number of the right kind within [low, high]; nan is within nothing."""
@@ -103,93 +128,7 @@ class _Checked:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig(_Checked):
-    """The shape of a RecurrentLM.
-
-    vocab_size counts every type the tokenizer knows, <UNK> and <EOS> included. dropout acts
-    between recurrent layers and on what the output network reads, input_dropout on what the
-    first layer reads. output_layers is the number of hidden layers of the network that stands on
-    the recurrent stack at each step. With tie_weights the embedding is also the softmax matrix.
-    A bidirectional model has a second stack, which reads from right to left.
-    Of a conditional model num_labels are the labels that a sequence can have, and label_size is
-    the size of their embedding; both are 0 where sequences have none.
-    """
-
-    vocab_size: int
-    cell: str = "lstm"
-    num_layers: int = 1
-    embedding_size: int = 64
-    hidden_size: int = 320
-    output_layers: int = 0
-    dropout: float = 0.0
-    input_dropout: float = 0.0
-    tie_weights: bool = False
-    bidirectional: bool = dataclasses.field(default=False, metadata=_LATER)
-    num_labels: int = dataclasses.field(default=0, metadata=_LATER)
-    label_size: int = dataclasses.field(default=0, metadata=_LATER)
-
-    def __post_init__(self) -> None:
-        self._check("vocab_size", int, 3, 10_000_000)
-        self._check_choice("cell", CELLS)
-        self._check("num_layers", int, 1, 64)
-        self._check("embedding_size", int, 1, 65_536)
-        self._check("hidden_size", int, 1, 65_536)
-        self._check("output_layers", int, 0, 16)
-        self._check("dropout", float, 0.0, 0.95)
-        self._check("input_dropout", float, 0.0, 0.95)
-        self._check_flag("tie_weights")
-        self._check_flag("bidirectional")
-        self._check("num_labels", int, 0, 1_000_000)
-        self._check("label_size", int, min(1, self.num_labels), 65_536 if self.num_labels else 0)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HeadConfig(_Checked):
-    """The shape of a network that names the kind of a text (classifier) or of each token (tagger).
-
-    num_letters are the types of letters that a tagger's words are spelled with, <UNK> among them
-    (0 in a classifier), letter_embedding_size and letter_hidden_size the sizes of what reads them.
-    hidden_size is that of one direction. dropout acts between recurrent layers and on what the
-    output layers read, input_dropout on what the first recurrent layer reads. pooling is what a
-    classifier does with the positions of a text: their mean and maximum, or the last states.
-    """
-
-    kind: str
-    vocab_size: int
-    num_labels: int
-    cell: str = "lstm"
-    num_layers: int = 1
-    embedding_size: int = 64
-    hidden_size: int = 128
-    num_letters: int = 0
-    letter_embedding_size: int = 32
-    letter_hidden_size: int = 32
-    output_layers: int = 0
-    dropout: float = 0.0
-    input_dropout: float = 0.0
-    pooling: str = "mean-max"
-
-    def __post_init__(self) -> None:
-        self._check_choice("kind", HEADS)
-        self._check("vocab_size", int, 2, 10_000_000)
-        self._check("num_labels", int, 2, 1_000_000)
-        self._check_choice("cell", CELLS)
-        self._check("num_layers", int, 1, 64)
-        self._check("embedding_size", int, 1, 65_536)
-        self._check("hidden_size", int, 1, 65_536)
-        self._check("num_letters", int, 0, 10_000_000)
-        if (self.kind == "tagger") != (self.num_letters > 0):
-            raise UsageError("num_letters is more than 0 in a tagger, and 0 in a classifier.")
-        self._check("letter_embedding_size", int, 1, 65_536)
-        self._check("letter_hidden_size", int, 1, 65_536)
-        self._check("output_layers", int, 0, 16)
-        self._check("dropout", float, 0.0, 0.95)
-        self._check("input_dropout", float, 0.0, 0.95)
-        self._check_choice("pooling", POOLINGS)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig(_Checked):
+class TrainingConfig(Checked):
     """How a model is trained, once everything that 'auto' stood for has been settled.
 
     The run is a function of these fields, the model's shape and the training text: the learning
@@ -248,7 +187,7 @@ class TrainingConfig(_Checked):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SamplingConfig(_Checked):
+class SamplingConfig(Checked):
     """How sequences are drawn.
 
     temperature 0 is greedy. top_k and top_p are None when off. A sequence ends at <EOS>, at the

@@ -14,6 +14,7 @@ PACKAGE = TESTS.parent / "charlm"
 ORDER = (
     ("errors", "metrics"),
     ("config", "display"),
+    ("network_config",),
     ("tokenizers", "counts"),
     ("text", "equations"),
     ("nn",),
@@ -31,6 +32,7 @@ LIGHT = (
     "errors",
     "metrics",
     "config",
+    "network_config",
     "display",
     "tokenizers",
     "counts",

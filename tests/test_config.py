@@ -9,24 +9,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config import (
-    CELLS,
-    ON_NAN,
-    PRECISIONS,
-    UNKNOWN,
-    ModelConfig,
-    SamplingConfig,
-    TrainingConfig,
-)
+from charlm.config import CELLS, ON_NAN, PRECISIONS, UNKNOWN, SamplingConfig, TrainingConfig
 from charlm.errors import UsageError
+from charlm.network_config import (
+    CausalConfig,
+    ClassifierConfig,
+    ClozeConfig,
+    NetworkConfig,
+    TaggerConfig,
+    head_config,
+    language_config,
+)
 
-Config = ModelConfig | TrainingConfig | SamplingConfig
-MODEL = ModelConfig(vocab_size=30)
+Config = NetworkConfig | TrainingConfig | SamplingConfig
+HEADS = (
+    ClassifierConfig(vocab_size=30, num_labels=3),
+    TaggerConfig(vocab_size=30, num_labels=3, num_letters=9),
+)
+KINDS = (CausalConfig(vocab_size=30), ClozeConfig(vocab_size=30), *HEADS)
+MODEL = CausalConfig(vocab_size=30)
 TRAINING = TrainingConfig(num_steps=100)
 SAMPLING = SamplingConfig()
 
 models = st.builds(
-    ModelConfig,
+    CausalConfig,
     vocab_size=st.integers(3, 10**7),
     cell=st.sampled_from(CELLS),
     num_layers=st.integers(1, 64),
@@ -71,7 +77,7 @@ def test_json_brings_back_the_same_config(config: Config) -> None:
         assert type(getattr(again, field.name)) is type(getattr(config, field.name))
 
 
-@pytest.mark.parametrize("config", [MODEL, TRAINING, SAMPLING])
+@pytest.mark.parametrize("config", [*KINDS, TRAINING, SAMPLING])
 def test_a_config_cannot_change(config: Config) -> None:
     """Configs are frozen and take no positional arguments."""
     name = dataclasses.fields(config)[0].name
@@ -85,10 +91,10 @@ def test_a_config_cannot_change(config: Config) -> None:
 def test_only_an_object_is_a_config(values: object) -> None:
     """JSON that is no object is refused by its type's name."""
     with pytest.raises(UsageError, match=type(values).__name__):
-        ModelConfig.from_json(values)
+        CausalConfig.from_json(values)
 
 
-@pytest.mark.parametrize("config", [MODEL, TRAINING, SAMPLING])
+@pytest.mark.parametrize("config", [*KINDS, TRAINING, SAMPLING])
 def test_fields_missing_or_unknown_are_refused(config: Config) -> None:
     """Every field must be there, even one with a default, and no other: damage is not guessed."""
     values = config.to_json()
@@ -101,7 +107,7 @@ def test_fields_missing_or_unknown_are_refused(config: Config) -> None:
 
 NUMBERS = [
     (config, field.name)
-    for config in (MODEL, TRAINING)
+    for config in (*KINDS, TRAINING)
     for field in dataclasses.fields(config)
     if field.type in (int, float)
 ] + [(SAMPLING, name) for name in ("temperature", "top_k", "top_p", "max_tokens", "seed")]
@@ -120,7 +126,7 @@ def test_numbers_are_checked(config: Config, name: str, value: Any) -> None:
 def test_whole_numbers_stay_whole_and_numbers_take_whole_ones() -> None:
     """3.0 is no number of layers; a rate of 1 is 1.0."""
     with pytest.raises(UsageError, match=r"num_layers must be a whole number from 1 to .*got 3\.0"):
-        ModelConfig(vocab_size=30, num_layers=3.0)  # type: ignore[arg-type]
+        CausalConfig(vocab_size=30, num_layers=3.0)  # type: ignore[arg-type]
     config = TrainingConfig(num_steps=1, learning_rate=1)
     assert type(config.learning_rate) is float
 
@@ -141,11 +147,30 @@ def test_choices_are_checked(config: Config, field: str, choice: Any) -> None:
         dataclasses.replace(config, **{field: choice})
 
 
+@pytest.mark.parametrize("config", KINDS)
+def test_json_tells_the_kind(config: NetworkConfig) -> None:
+    """Each kind is known again by its JSON, and JSON of one kind is none of another."""
+    read = head_config if config in HEADS else language_config
+    assert read(config.to_json()) == config
+    for other in KINDS:
+        if other is not config:
+            with pytest.raises(UsageError):
+                type(other).from_json(config.to_json())
+
+
+def test_what_a_kind_has_not_is_as_it_always_was() -> None:
+    """A classifier without letters says so in its JSON, and another number is refused."""
+    values = HEADS[0].to_json()
+    assert values["num_letters"] == 0
+    with pytest.raises(UsageError, match="num_letters must be 0, got 5"):
+        head_config({**values, "num_letters": 5})
+
+
 @pytest.mark.parametrize("value", [0, 1, None, "yes"])
 def test_flags_are_true_or_false(value: Any) -> None:
     """1 is not true."""
     with pytest.raises(UsageError, match="tie_weights must be true or false"):
-        ModelConfig(vocab_size=30, tie_weights=value)
+        CausalConfig(vocab_size=30, tie_weights=value)
 
 
 def test_a_segment_is_at_least_a_window() -> None:

@@ -14,10 +14,11 @@ from typing import Any, Self
 from charlm.checkpoints import directory
 from charlm.checkpoints.json_objects import to_json
 from charlm.checkpoints.step import StepFiles, numbers_in
-from charlm.config import RUNS, HeadConfig
+from charlm.config import RUNS
 from charlm.equations.heads import shapes
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
+from charlm.network_config import HeadConfig, TaggerConfig, head_config
 from charlm.text.conll import is_tag
 from charlm.text.labelled import MOST_CHARACTERS
 from charlm.tokenizers.base import Tokenizer
@@ -48,7 +49,7 @@ class HeadCheckpoint:
         files = StepFiles(path)
         info = files.info()
         config, labels, temperature = _described(path, info)
-        is_classifier = config.kind == "classifier"
+        words = _words(files, config) if isinstance(config, TaggerConfig) else None
         return cls(
             path=path,
             step=files.step,
@@ -57,8 +58,8 @@ class HeadCheckpoint:
             weights=files.weights(shapes(config)),
             labels=labels,
             temperature=temperature,
-            tokenizer=files.tokenizer(config.vocab_size) if is_classifier else None,
-            words=None if is_classifier else _words(files, config),
+            tokenizer=files.tokenizer(config.vocab_size) if words is None else None,
+            words=words,
             info=info,
         )
 
@@ -108,11 +109,11 @@ def _described(path: Path, info: Mapping[str, Any]) -> tuple[HeadConfig, tuple[s
     """The shape of a head, its labels and its temperature, as model.json tells them."""
     name = path / "model.json"
     try:
-        config = HeadConfig.from_json(info.get("model"))
+        config = head_config(info.get("model"))
     except UsageError as error:
         raise CheckpointError(f"{name}: {error}") from None
     labels, temperature = info.get("labels"), info.get("temperature")
-    is_label = is_tag if config.kind == "tagger" else _is_label
+    is_label = is_tag if isinstance(config, TaggerConfig) else _is_label
     if (
         config.kind != info.get("kind")
         or not isinstance(labels, list)
@@ -130,7 +131,7 @@ def _is_label(label: str) -> bool:
     return 0 < len(label) <= MOST_CHARACTERS
 
 
-def _words(files: StepFiles, config: HeadConfig) -> SpelledWords:
+def _words(files: StepFiles, config: TaggerConfig) -> SpelledWords:
     """A tagger's words and letters. Raises CheckpointError if they do not fit the shape."""
     described = files.json("tagger.json")
     try:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from charlm.checkpoints import directory
 from charlm.checkpoints.step import StepFiles, numbers_in
 from charlm.checkpoints.tensors import arrays_to_bytes, check_arrays
-from charlm.config import HEADS, RUNS, SPLITS, ModelConfig
+from charlm.config import HEADS, RUNS, SPLITS
 from charlm.counts.interpolation import Partner
 from charlm.equations.parameters import Arrays, shapes
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller
+from charlm.network_config import CausalConfig, LanguageConfig, language_config
 from charlm.tokenizers.base import Tokenizer
 
 _MOST_ROWS = 65_536  # that are read side by side
@@ -39,7 +40,7 @@ class Checkpoint:
     path: Path
     step: int
     run_id: str | None
-    config: ModelConfig
+    config: LanguageConfig
     weights: Arrays
     tokenizer: Tokenizer
     speller: Speller | None
@@ -113,7 +114,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _described(path: Path, info: Mapping[str, Any]) -> tuple[ModelConfig, str]:
+def _described(path: Path, info: Mapping[str, Any]) -> tuple[LanguageConfig, str]:
     """The shape of a model, and what its sequences are, as model.json tells them."""
     if (kind := info.get("kind")) in HEADS:
         raise CheckpointError(
@@ -122,7 +123,7 @@ def _described(path: Path, info: Mapping[str, Any]) -> tuple[ModelConfig, str]:
         )
     name = path / "model.json"
     try:
-        config = ModelConfig.from_json(info.get("model"))
+        config = language_config(info.get("model"))
     except UsageError as error:
         raise CheckpointError(f"{name}: {error}") from None
     if info.get("split_on") not in SPLITS:
@@ -157,10 +158,11 @@ def _partner(files: StepFiles, vocab_size: int) -> Partner | None:
         raise CheckpointError(f"{files.path}: {error}") from None
 
 
-def _labels(files: StepFiles, config: ModelConfig) -> Labels | None:
+def _labels(files: StepFiles, config: LanguageConfig) -> Labels | None:
     """The labels of a conditional model."""
     name = files.path / "labels.json"
-    if not config.num_labels:
+    number = config.num_labels if isinstance(config, CausalConfig) else 0
+    if not number:
         if name.name in files:
             raise CheckpointError(f"{name} holds labels, and model.json describes none.")
         return None
@@ -169,9 +171,9 @@ def _labels(files: StepFiles, config: ModelConfig) -> Labels | None:
         labels = Labels.from_json(values)
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from None
-    if len(labels.names) != config.num_labels:
+    if len(labels.names) != number:
         raise CheckpointError(
-            f"{name} holds {len(labels.names)} labels, model.json describes {config.num_labels}."
+            f"{name} holds {len(labels.names)} labels, model.json describes {number}."
         )
     return labels
 

@@ -85,7 +85,7 @@ def _fit(
 ) -> None:
     """Train to the end and say what came of it; at a signal, how to go on: SystemExit."""
     from charlm.cli.output.training_progress import display_of, show
-    from charlm.nn.causal import num_parameters
+    from charlm.nn.network import num_parameters
 
     if index:
         trainer.index(run, say)

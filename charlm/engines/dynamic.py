@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from charlm.engines.protocol import Ids
 from charlm.errors import DivergedError, UsageError
-from charlm.nn.causal import RecurrentLM, State, detach_state, from_arrays, to_arrays
+from charlm.nn.causal import RecurrentLM, from_arrays
+from charlm.nn.network import State, detach_state, to_arrays
 from charlm.tokenizers.base import EOS_ID
 
 # Close to the best for held-out text like the training text: a character says less than a word.

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from charlm.config import ModelConfig
 from charlm.counts.interpolation import Partner
 from charlm.counts.ngram import marked_stream
 from charlm.engines.protocol import (
@@ -27,6 +26,7 @@ from charlm.engines.protocol import (
     score_predictions,
 )
 from charlm.equations.language_model import log_softmax
+from charlm.network_config import CausalConfig
 
 _NOTHING = -1  # stands left of the mark
 _TOKENS = 2**21  # of histories that are looked through at a time
@@ -75,7 +75,7 @@ class PartneredEngine(PartneredReader):
         self._engine = engine
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> CausalConfig:
         """The shape of the network."""
         return self._engine.config
 

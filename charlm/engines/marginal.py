@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charlm.config import ModelConfig
 from charlm.engines.protocol import (
     Arbiter,
     Decoder,
@@ -27,6 +26,7 @@ from charlm.engines.protocol import (
     score_predictions,
 )
 from charlm.equations.language_model import log_softmax
+from charlm.network_config import CausalConfig
 
 Values = npt.NDArray[np.float64]
 
@@ -70,7 +70,7 @@ class MarginalEngine:
         self._log_prior = log_prior
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> CausalConfig:
         """The shape of the network given a label."""
         return self._engines[0].config
 

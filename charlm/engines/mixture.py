@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlm.config import ModelConfig
 from charlm.engines.protocol import (
     Arbiter,
     Decoder,
@@ -25,6 +24,7 @@ from charlm.engines.protocol import (
 )
 from charlm.equations.language_model import log_softmax
 from charlm.errors import UsageError
+from charlm.network_config import CausalConfig
 
 Values = npt.NDArray[np.float64]
 
@@ -121,7 +121,7 @@ class MixtureEngine(MixtureReader):
         self._engines = tuple(engines)
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> CausalConfig:
         """The shape of the first network."""
         return self._engines[0].config
 

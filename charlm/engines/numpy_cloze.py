@@ -11,10 +11,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charlm.config import ModelConfig
 from charlm.engines.protocol import Details, Ids, Predictions, score_predictions
 from charlm.equations import language_model
 from charlm.equations.parameters import Arrays, model_weights
+from charlm.network_config import ClozeConfig
 
 _LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
 
@@ -24,7 +24,7 @@ State: TypeAlias = tuple[language_model.LayerState, ...]
 class NumpyCloze:
     """Runs a bidirectional model from its arrays."""
 
-    def __init__(self, config: ModelConfig, arrays: Arrays) -> None:
+    def __init__(self, config: ClozeConfig, arrays: Arrays) -> None:
         self.config = config
         self._weights = model_weights(config, arrays, np.float32)
 

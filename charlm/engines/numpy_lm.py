@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from charlm.config import ModelConfig
 from charlm.engines.arbiter import NetworkArbiter
 from charlm.engines.protocol import Details, Ids, Logits, Predictions, score_predictions
 from charlm.equations import language_model
 from charlm.equations.parameters import Arrays, model_weights
+from charlm.network_config import CausalConfig
 
 _LOGITS = 2**22  # logits made at a time: bounds memory for large vocabularies
 
@@ -23,7 +23,7 @@ State = tuple[language_model.LayerState, ...]
 class NumpyEngine:
     """Runs a model from its arrays; it is its own decoder. See protocol.py for the methods."""
 
-    def __init__(self, config: ModelConfig, arrays: Arrays) -> None:
+    def __init__(self, config: CausalConfig, arrays: Arrays) -> None:
         self.config = config
         self._arrays = arrays
         self._weights = model_weights(config, arrays, np.float32)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charlm.config import ModelConfig
+from charlm.network_config import CausalConfig
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 Logits: TypeAlias = npt.NDArray[np.float32]
@@ -89,7 +89,7 @@ class Engine(Reader, Scorer, Protocol):
     """A trained model that can be run."""
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> CausalConfig:
         """The shape of the network, of several that of the first."""
 
     def token_log_probs(

@@ -14,8 +14,8 @@ from charlm.engines.protocol import Details, Ids, empty_details
 from charlm.engines.torch_passes import Stopped, target_log_probs
 from charlm.equations import language_model
 from charlm.nn.bidirectional import BidirectionalLM, Spans, read_sides, spans_of, with_context
-from charlm.nn.causal import State, to_arrays
 from charlm.nn.linear import Product
+from charlm.nn.network import State, to_arrays
 from charlm.nn.windows import Rows, cut_rows, group_rows
 from charlm.text.tokens import TokenizedText, from_ids
 

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charlm.config import ModelConfig
 from charlm.engines.arbiter import NetworkArbiter
 from charlm.engines.protocol import Details, Ids, Logits, Predictions
 from charlm.engines.torch_passes import Begun, predictions, read, read_on, token_log_probs
@@ -14,7 +13,9 @@ from charlm.engines.torch_steps import TorchDecoder
 from charlm.equations import language_model
 from charlm.equations.language_model import ModelWeights
 from charlm.equations.parameters import model_weights
-from charlm.nn.causal import RecurrentLM, to_arrays
+from charlm.network_config import CausalConfig
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import to_arrays
 from charlm.text.tokens import TokenizedText, from_ids
 
 
@@ -33,7 +34,7 @@ class TorchEngine:
         return given
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> CausalConfig:
         """The shape of the model."""
         return self.model.config
 

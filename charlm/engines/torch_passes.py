@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.engines.protocol import Details, Ids, Predictions, empty_details
-from charlm.nn.causal import RecurrentLM, State, flatten_targets, narrow_state
+from charlm.nn.causal import RecurrentLM
 from charlm.nn.linear import Product
+from charlm.nn.network import State, flatten_targets, narrow_state
 from charlm.nn.windows import PADDING, Rows, Window, cut_rows, group_rows, labels_of, read_windows
 from charlm.text.tokens import TokenizedText
 

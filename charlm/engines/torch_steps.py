@@ -19,8 +19,9 @@ from torch import Tensor
 from charlm.engines.protocol import Ids, Logits
 from charlm.engines.torch_passes import read
 from charlm.equations.language_model import NUM_STATES, LayerWeights
-from charlm.nn.causal import RecurrentLM, State
+from charlm.nn.causal import RecurrentLM
 from charlm.nn.linear import Product
+from charlm.nn.network import State
 
 
 class _Layer(NamedTuple):

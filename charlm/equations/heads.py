@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charlm.config import HeadConfig
 from charlm.equations.language_model import (
     NUM_GATES,
     NUM_STATES,
@@ -26,6 +25,7 @@ from charlm.equations.language_model import (
     relu,
 )
 from charlm.equations.parameters import Arrays, layer_names
+from charlm.network_config import ClassifierConfig, HeadConfig, TaggerConfig
 
 _TEMPERATURES = (0.5, 10.0)  # the least and the greatest that is fitted
 
@@ -94,7 +94,7 @@ def stack(config: HeadConfig, weights: HeadWeights, x: Array) -> Array:
     return x
 
 
-def classify(config: HeadConfig, weights: HeadWeights, ids: Ids) -> Array:
+def classify(config: ClassifierConfig, weights: HeadWeights, ids: Ids) -> Array:
     """Scores (C,) of the labels of one text, ids (T,) with <EOS> at the end."""
     a = stack(config, weights, weights.embedding[ids])  # (T, 2H)
     if config.pooling == "last":
@@ -102,7 +102,7 @@ def classify(config: HeadConfig, weights: HeadWeights, ids: Ids) -> Array:
     return features(weights, np.concatenate((a.mean(axis=0), a.max(axis=0))))
 
 
-def tag(config: HeadConfig, weights: HeadWeights, ids: Ids, letters: Sequence[Ids]) -> Array:
+def tag(config: TaggerConfig, weights: HeadWeights, ids: Ids, letters: Sequence[Ids]) -> Array:
     """Scores (T, C) of the labels of each word: ids (T,) of the words, letters (N,) of each."""
     spelled = np.stack([spelling(config.cell, weights, word) for word in letters])
     return features(
@@ -117,7 +117,7 @@ def tag(config: HeadConfig, weights: HeadWeights, ids: Ids, letters: Sequence[Id
 def _pairs(config: HeadConfig) -> Iterator[tuple[str, int, int]]:
     """Every bidirectional layer: its name, and the sizes of its input and of one direction."""
     width = config.embedding_size
-    if config.kind == "tagger":
+    if isinstance(config, TaggerConfig):
         yield "letter_layer.", config.letter_embedding_size, config.letter_hidden_size
         width += 2 * config.letter_hidden_size
     for depth in range(config.num_layers):
@@ -141,7 +141,7 @@ def shapes(config: HeadConfig) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {
         "embedding.weight": (config.vocab_size, config.embedding_size)
     }
-    if config.kind == "tagger":
+    if isinstance(config, TaggerConfig):
         found["letters.weight"] = (config.num_letters, config.letter_embedding_size)
     for prefix, width, hidden in _pairs(config):
         gates = NUM_GATES[config.cell] * hidden
@@ -163,7 +163,9 @@ def shapes(config: HeadConfig) -> dict[str, tuple[int, ...]]:
 def output_width(config: HeadConfig) -> int:
     """The size of what the first output layer reads."""
     both = 2 * config.hidden_size
-    return 2 * both if config.kind == "classifier" and config.pooling == "mean-max" else both
+    return (
+        2 * both if isinstance(config, ClassifierConfig) and config.pooling == "mean-max" else both
+    )
 
 
 def head_weights(
@@ -182,7 +184,7 @@ def head_weights(
     pairs = [
         Pair(layer(f"{prefix}ahead."), layer(f"{prefix}back.")) for prefix, _, _ in _pairs(config)
     ]
-    is_tagger = config.kind == "tagger"
+    is_tagger = isinstance(config, TaggerConfig)
     return HeadWeights(
         embedding=cast["embedding.weight"],
         letters=cast["letters.weight"] if is_tagger else None,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from charlm.config import ModelConfig
 from charlm.equations.language_model import (
     NUM_GATES,
     NUM_STATES,
@@ -16,6 +15,7 @@ from charlm.equations.language_model import (
     LayerWeights,
     ModelWeights,
 )
+from charlm.network_config import CausalConfig, ClozeConfig, LanguageConfig
 
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 
@@ -24,14 +24,15 @@ MISSING = 15  # tokens that may be missing beside the one predicted, each number
 FUSED = ("lstm", "gru", "rnn-tanh", "rnn-relu")  # the cells that torch has kernels for
 
 
-def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def shapes(config: LanguageConfig) -> dict[str, tuple[int, ...]]:
     """The name and shape of every parameter of a model, as RecurrentLM.state_dict() has them."""
     hidden, embedding = config.hidden_size, config.embedding_size
     gates = NUM_GATES[config.cell] * hidden
     found: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size + 1, embedding)}
-    for stack in (FORWARD, BACKWARD)[: 1 + config.bidirectional]:
+    label_size = config.label_size if isinstance(config, CausalConfig) else 0
+    for stack in (FORWARD, BACKWARD)[: config.DIRECTIONS]:
         for layer in range(config.num_layers):
-            below = embedding + config.label_size if layer == 0 else hidden
+            below = embedding + label_size if layer == 0 else hidden
             for name, shape in zip(
                 layer_names(config.cell, layer, stack),
                 ((gates, below), (gates, hidden), (gates,), (gates,), (3, hidden)),
@@ -39,9 +40,9 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             ):
                 if name is not None:
                     found[name] = shape
-    if config.bidirectional:
+    if isinstance(config, ClozeConfig):
         found["gap_gates"] = (MISSING, hidden)
-    top = (1 + config.bidirectional) * hidden  # both directions side by side
+    top = config.DIRECTIONS * hidden  # both directions side by side
     for index in range(config.output_layers):
         found[f"output.{index}.weight"] = (hidden, top)
         found[f"output.{index}.bias"] = (hidden,)
@@ -52,11 +53,12 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if not config.tie_weights:
         found["softmax.weight"] = (config.vocab_size, width)
     found["softmax.bias"] = (config.vocab_size,)
-    if config.num_labels:
-        found["label_embedding.weight"] = (config.num_labels, config.label_size)
+    if label_size:
+        assert isinstance(config, CausalConfig)
+        found["label_embedding.weight"] = (config.num_labels, label_size)
         states = NUM_STATES[config.cell] * hidden
         for layer in range(config.num_layers):
-            found[f"first.{layer}.weight"] = (states, config.label_size)
+            found[f"first.{layer}.weight"] = (states, label_size)
             found[f"first.{layer}.bias"] = (states,)
     return found
 
@@ -76,7 +78,7 @@ def layer_names(
 
 
 def model_weights(
-    config: ModelConfig, arrays: Arrays, dtype: type[np.floating] = np.float64
+    config: LanguageConfig, arrays: Arrays, dtype: type[np.floating] = np.float64
 ) -> ModelWeights:
     """The parameters as equations/language_model.py reads them, in single or double precision.
 
@@ -101,6 +103,7 @@ def model_weights(
         return tuple(found)
 
     embedding = array("embedding.weight")
+    reads_both = isinstance(config, ClozeConfig)
     softmax = embedding[:-1] if config.tie_weights else array("softmax.weight")
     if "projection.weight" in arrays:
         softmax = softmax @ array("projection.weight")
@@ -113,14 +116,14 @@ def model_weights(
         ),
         softmax_weight=softmax,
         softmax_bias=array("softmax.bias"),
-        backward=layers(BACKWARD) if config.bidirectional else (),
-        gap_gates=array("gap_gates") if config.bidirectional else None,
-        labels=_label_weights(config, array) if config.num_labels else None,
+        backward=layers(BACKWARD) if reads_both else (),
+        gap_gates=array("gap_gates") if reads_both else None,
+        labels=_label_weights(config, array) if "label_embedding.weight" in arrays else None,
     )
 
 
 def _label_weights(
-    config: ModelConfig, array: Callable[[str], npt.NDArray[np.floating]]
+    config: LanguageConfig, array: Callable[[str], npt.NDArray[np.floating]]
 ) -> LabelWeights:
     return LabelWeights(
         embedding=array("label_embedding.weight"),

@@ -21,12 +21,13 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import ModelConfig, SamplingConfig
+from charlm.config import SamplingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.equations import language_model
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.draw import draw
+from charlm.network_config import CausalConfig
 from charlm.tokenizers.base import NUM_SPECIALS, UNK_TEXT, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain
@@ -97,7 +98,7 @@ class Speller:
     def __init__(
         self,
         *,
-        config: ModelConfig,
+        config: CausalConfig,
         weights: Arrays,
         tokenizer: CharacterTokenizer,
         log_known: float,
@@ -228,7 +229,7 @@ class Speller:
         if type(log_known) is not float or not log_known < 0:
             raise CheckpointError("speller.json does not say what the known words weigh.")
         try:
-            config = ModelConfig.from_json(values.get("model"))
+            config = CausalConfig.from_json(values.get("model"))
         except UsageError as error:
             raise CheckpointError(f"speller.json: {error}") from None
         tokenizer = CharacterTokenizer.from_fields({"types": values.get("characters")})

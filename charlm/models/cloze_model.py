@@ -13,6 +13,7 @@ from charlm.models.arguments import one_text, several_texts
 from charlm.models.base import TextModel, pieces_of
 from charlm.models.card import card
 from charlm.models.engine_choice import ClozeEngines
+from charlm.network_config import ClozeConfig
 from charlm.text.streaming import Piece
 
 _UNKNOWN = ("resample", "keep")
@@ -28,7 +29,7 @@ class ClozeModel(TextModel):
     """
 
     def __init__(self, loaded: Checkpoint) -> None:
-        if not loaded.config.bidirectional:
+        if not isinstance(loaded.config, ClozeConfig):
             raise UsageError("this model reads from left to right alone: it is a LanguageModel.")
         self.checkpoint = loaded
         self.config = loaded.config

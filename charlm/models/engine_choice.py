@@ -20,6 +20,7 @@ from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine, Ids
 from charlm.errors import UsageError
+from charlm.network_config import CausalConfig, ClozeConfig
 
 if TYPE_CHECKING:
     from charlm.engines.torch_lm import TorchEngine
@@ -90,6 +91,7 @@ class Networks(EngineChoice["NumpyEngine | TorchEngine"]):
     def make(self, kind: str) -> "NumpyEngine | TorchEngine":
         """The network, its weights shared with the checkpoint."""
         config, weights = self._checkpoint.config, self._checkpoint.weights
+        assert isinstance(config, CausalConfig)
         if kind == "numpy":
             return NumpyEngine(config, weights)
         from charlm.engines.torch_lm import TorchEngine
@@ -113,7 +115,7 @@ class CausalEngines(EngineChoice[Engine]):
         networks: Networks | None = None,
     ) -> None:
         super().__init__()
-        if checkpoint.config.bidirectional:
+        if not isinstance(checkpoint.config, CausalConfig):
             raise UsageError("this model reads both sides of each token: it is a ClozeModel.")
         self._checkpoint, self._networks = checkpoint, networks or Networks(checkpoint)
         self.partner, self.label = partner, label
@@ -205,6 +207,7 @@ class ClozeEngines(EngineChoice[NumpyCloze]):
     def make(self, kind: str) -> NumpyCloze:
         """Both stacks."""
         config, weights = self._checkpoint.config, self._checkpoint.weights
+        assert isinstance(config, ClozeConfig)
         if kind == "numpy":
             return NumpyCloze(config, weights)
         from charlm.engines.torch_cloze import TorchCloze

@@ -14,6 +14,7 @@ from charlm.config import LONGEST
 from charlm.equations import heads
 from charlm.models.arguments import several_sentences, several_texts
 from charlm.models.card import card
+from charlm.network_config import ClassifierConfig, TaggerConfig
 
 _FEW_TOKENS = 1000  # or letters: what NumPy reads while torch is imported
 
@@ -65,6 +66,7 @@ class Classifier(_Loaded):
         """Natural logarithms of what ``classify`` gives."""
         tokenizer, config = self.checkpoint.tokenizer, self.checkpoint.config
         assert tokenizer is not None
+        assert isinstance(config, ClassifierConfig)
         texts = several_texts(texts, "texts")
         if not texts:
             return np.empty((0, len(self.names)))
@@ -100,6 +102,7 @@ class Tagger(_Loaded):
         """
         words, config = self.checkpoint.words, self.checkpoint.config
         assert words is not None
+        assert isinstance(config, TaggerConfig)
         sentences = several_sentences(sentences, "sentences")
         there = [sentence for sentence in sentences if len(sentence)]
         size = sum(len(token) + 1 for sentence in there for token in sentence)

@@ -9,6 +9,7 @@ from charlm.config import RUNS
 from charlm.errors import CheckpointError, FieldError, must_be_one_of
 from charlm.models.cloze_model import ClozeModel
 from charlm.models.language_model import LanguageModel
+from charlm.network_config import ClozeConfig
 
 if TYPE_CHECKING:  # not needed to load a model of texts, where time counts
     from charlm.models.heads import Classifier, Tagger
@@ -105,7 +106,11 @@ def load_text_model(
 ) -> LanguageModel | ClozeModel:
     """A model of texts, of one side or of both; None is the newest finished one."""
     found = Checkpoint.find(None if model is None else str(model), root)
-    return ClozeModel(found) if found.config.bidirectional else LanguageModel(found, alone=alone)
+    return (
+        ClozeModel(found)
+        if isinstance(found.config, ClozeConfig)
+        else LanguageModel(found, alone=alone)
+    )
 
 
 def _head(path: Path) -> "Classifier | Tagger":

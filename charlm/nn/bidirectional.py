@@ -12,7 +12,7 @@ a←<t+1+d>, unit by unit times a gate for the number d. So that it means someth
 of a step are also predicted over a gap: d tokens after them are passed over.
 
 A row is read whole, in one window, and no state is carried from one to the next. Letters as in
-causal.py; M targets.
+network.py; M targets.
 """
 
 from typing import NamedTuple
@@ -22,10 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from charlm.config import ModelConfig
 from charlm.equations.parameters import MISSING, Arrays
-from charlm.nn.causal import RecurrentLM, State, with_arrays
-from charlm.nn.cells import make_layer
+from charlm.network_config import ClozeConfig
+from charlm.nn.network import Network, State, with_arrays
 from charlm.nn.windows import Rows, group_rows
 from charlm.text.tokens import TokenizedText
 
@@ -69,29 +68,27 @@ class Sides(NamedTuple):
         return len(self.places)
 
 
-class BidirectionalLM(RecurrentLM):
-    """A RecurrentLM with a second stack, which reads from right to left.
+class BidirectionalLM(Network[ClozeConfig]):
+    """A network with a second stack, which reads from right to left; both share the embedding."""
 
-    Both share the embedding. ``hidden`` is what the forward stack says.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ClozeConfig) -> None:
         super().__init__(config)
-        hidden, embedding = config.hidden_size, config.embedding_size
-        self.backward_layers = nn.ModuleList(
-            make_layer(config.cell, embedding if layer == 0 else hidden, hidden)
-            for layer in range(config.num_layers)
-        )
-        self.gap_gates = nn.Parameter(torch.ones(MISSING, hidden))
+        self._init_weights()
+        self.backward_layers = self._stack(config.embedding_size)
+        self.gap_gates = nn.Parameter(torch.ones(MISSING, config.hidden_size))
+
+    def hidden(
+        self, inputs: Tensor, state: State, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """What the forward stack says after each input (B, T): (T, B, H); the state after it."""
+        return self.stacked(self.layers, self.embedded(inputs, generator), state, generator)
 
     def hidden_after(
         self, inputs: Tensor, state: State, generator: torch.Generator | None = None
     ) -> tuple[Tensor, State]:
-        """What the backward stack says after each input (B, T), which come from right to left.
-
-        As ``hidden``: (T, B, H) and the state after the last.
-        """
-        return self._stacked(self.backward_layers, inputs, state, generator)
+        """The same of the backward stack, whose inputs come from right to left."""
+        x = self.embedded(inputs, generator)
+        return self.stacked(self.backward_layers, x, state, generator)
 
     def joined(
         self,
@@ -140,20 +137,8 @@ class BidirectionalLM(RecurrentLM):
         after, right = self.hidden_after(sides.after.to(device), right, generator)
         return before.flatten(0, 1), after.flatten(0, 1), (left, right)
 
-    def forward(
-        self, inputs: Tensor, state: State, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, State]:
-        """There is no next token. Raises TypeError."""
-        del inputs, state, generator
-        raise TypeError("a bidirectional model predicts from both sides: use joined and logits.")
 
-
-def network(config: ModelConfig) -> RecurrentLM:
-    """A freshly initialised model of either kind."""
-    return BidirectionalLM(config) if config.bidirectional else RecurrentLM(config)
-
-
-def from_arrays(config: ModelConfig, arrays: Arrays) -> BidirectionalLM:
+def from_arrays(config: ClozeConfig, arrays: Arrays) -> BidirectionalLM:
     """A bidirectional model with these weights, for use: in evaluation mode, without gradients."""
     with torch.device("meta"):
         model = BidirectionalLM(config)

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charlm.config import HeadConfig
 from charlm.equations.heads import output_width
 from charlm.equations.parameters import Arrays
+from charlm.network_config import ClassifierConfig, HeadConfig, TaggerConfig
 from charlm.nn.cells import RecurrentLayer, make_layer
 from charlm.nn.neighbours import MOST_TYPES, Neighbours
 
@@ -96,10 +96,9 @@ def pooled(a: Tensor, lengths: Tensor) -> Tensor:
 
 
 class Head(nn.Module):
-    """Embedding (a tagger's with a spelling of each word), bidirectional stack, softmax.
+    """Embedding, bidirectional stack, an optional deep network, softmax: what both kinds have.
 
-    neighbours is there in training alone, and where letters are read: what the bottom layer
-    learns beside labels.
+    neighbours is there in training alone: what the bottom layer learns beside labels.
     """
 
     neighbours: Neighbours | None
@@ -107,38 +106,42 @@ class Head(nn.Module):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.embedding_size
-        self.embedding = nn.Embedding(config.vocab_size, width)
+        hidden = config.hidden_size
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         nn.init.normal_(self.embedding.weight)
-        if config.kind == "tagger":
-            self.letters = nn.Embedding(config.num_letters, config.letter_embedding_size)
-            self.letter_layer = BothWays(
-                config.cell, config.letter_embedding_size, config.letter_hidden_size
-            )
-            width += 2 * config.letter_hidden_size
+        width = config.embedding_size + self._init_spelling()
         self.layers = nn.ModuleList(
-            BothWays(
-                config.cell, width if depth == 0 else 2 * config.hidden_size, config.hidden_size
-            )
+            BothWays(config.cell, 2 * hidden if depth else width, hidden)
             for depth in range(config.num_layers)
         )
         width = output_width(config)
         self.output = nn.ModuleList()
         for _ in range(config.output_layers):
-            linear = nn.Linear(width, config.hidden_size)
+            linear = nn.Linear(width, hidden)
             nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
             self.output.append(linear)
-            width = config.hidden_size
+            width = hidden
         self.softmax = nn.Linear(width, config.num_labels)
         nn.init.zeros_(self.softmax.bias)
         self.neighbours = None
 
+    def _init_spelling(self) -> int:
+        """Make what reads letters, if anything does; how many numbers it says of a word."""
+        return 0
+
     def learn_neighbours(self) -> None:
         """Give it what is learned beside labels, where that is cheap."""
-        config = self.config
-        if config.kind == "classifier" and config.vocab_size <= MOST_TYPES:
-            self.neighbours = Neighbours(config.hidden_size, config.vocab_size)
+
+    def embedded(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """What the stack reads: (T, B, I)."""
+        del generator
+        embedded: Tensor = self.embedding(batch.ids)
+        return embedded
+
+    def judged(self, a: Tensor, lengths: Tensor) -> Tensor:
+        """Of what the stack says, a (T, B, 2H), that which labels are told from."""
+        raise NotImplementedError
 
     def forward(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         """Scores: (B, C) of a classifier, (T, B, C) of a tagger.
@@ -149,19 +152,14 @@ class Head(nn.Module):
 
     def read(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """The scores, and what the bottom layer made of the texts: (T, B, 2H)."""
-        x = self.embedding(batch.ids)  # (T, B, E)
-        if batch.words is not None:
-            x = torch.cat((x, self._spelled(batch.words, generator)), dim=2)
+        x = self.embedded(batch, generator)
         order = turned(batch.lengths, len(x))
         for depth, layer in enumerate(self.layers):
             rate = self.config.dropout if depth else self.config.input_dropout
             x = layer(self._dropout(x, rate, generator), order)
             if depth == 0:
                 bottom = x
-        if self.config.kind == "classifier":
-            ends = self.config.pooling == "last"
-            x = last_states(x, batch.lengths) if ends else pooled(x, batch.lengths)
-        x = self._dropout(x, self.config.dropout, generator)
+        x = self._dropout(self.judged(x, batch.lengths), self.config.dropout, generator)
         for linear in self.output:
             x = self._dropout(F.relu(linear(x)), self.config.dropout, generator)
         return self.softmax(x), bottom
@@ -175,12 +173,6 @@ class Head(nn.Module):
         loss: Tensor = self.neighbours(a, batch.ids, batch.lengths)
         return loss
 
-    def _spelled(self, words: Words, generator: torch.Generator | None) -> Tensor:
-        """What the letters of the word at each place say: (T, B, 2H')."""
-        x = self._dropout(self.letters(words.letters), self.config.input_dropout, generator)
-        a = self.letter_layer(x, turned(words.lengths, len(x)))  # (N, W, 2H')
-        return last_states(a, words.lengths)[words.places]
-
     def _dropout(self, x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
         """Dropout, over time with one mask for all steps (Gal & Ghahramani 2016)."""
         if not self.training or rate == 0:
@@ -189,10 +181,56 @@ class Head(nn.Module):
         return x * keep.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
 
 
+class ClassifierHead(Head):
+    """Names the kind of a text, from all its positions or from the last state of each direction."""
+
+    config: ClassifierConfig
+
+    def learn_neighbours(self) -> None:
+        """Where types are few."""
+        if self.config.vocab_size <= MOST_TYPES:
+            self.neighbours = Neighbours(self.config.hidden_size, self.config.vocab_size)
+
+    def judged(self, a: Tensor, lengths: Tensor) -> Tensor:
+        """(B, 4H) or (B, 2H)."""
+        return last_states(a, lengths) if self.config.pooling == "last" else pooled(a, lengths)
+
+
+class TaggerHead(Head):
+    """Names the kind of each token; beside the embedding of a word stands its spelling."""
+
+    config: TaggerConfig
+
+    def _init_spelling(self) -> int:
+        size, hidden = self.config.letter_embedding_size, self.config.letter_hidden_size
+        self.letters = nn.Embedding(self.config.num_letters, size)
+        self.letter_layer = BothWays(self.config.cell, size, hidden)
+        return 2 * hidden
+
+    def embedded(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """Each word, and what its letters say of it: (T, B, E + 2H')."""
+        words = batch.words
+        assert words is not None
+        x = self._dropout(self.letters(words.letters), self.config.input_dropout, generator)
+        a = self.letter_layer(x, turned(words.lengths, len(x)))  # (N, W, 2H')
+        spelled = last_states(a, words.lengths)[words.places]
+        return torch.cat((self.embedding(batch.ids), spelled), dim=2)
+
+    def judged(self, a: Tensor, lengths: Tensor) -> Tensor:
+        """All of it."""
+        del lengths
+        return a
+
+
+def network(config: HeadConfig) -> Head:
+    """A freshly initialised head of either kind."""
+    return TaggerHead(config) if isinstance(config, TaggerConfig) else ClassifierHead(config)
+
+
 def from_arrays(config: HeadConfig, arrays: Arrays) -> Head:
     """A head with these weights, for use: in evaluation mode, without gradients."""
     with torch.device("meta"):
-        head = Head(config)
+        head = network(config)
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     head.load_state_dict(tensors, assign=True)
     return head.eval().requires_grad_(False)

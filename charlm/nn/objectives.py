@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from charlm.nn.bidirectional import BidirectionalLM, Sides
-from charlm.nn.causal import RecurrentLM, State, flatten_targets, narrow_state
+from charlm.nn.causal import RecurrentLM
 from charlm.nn.examples import ExampleBatch
 from charlm.nn.head import Batch, Head
 from charlm.nn.neighbours import weight_at
+from charlm.nn.network import Network, State, flatten_targets, narrow_state
 from charlm.nn.softmax import TypeSampler, cross_entropy
 from charlm.nn.windows import PADDING, Window
 from charlm.tokenizers.base import EOS_ID, UNK_ID
@@ -64,19 +65,35 @@ class Objective(nn.Module):
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-class NextToken(Objective):
-    """-log P of each token given those before it, over all types or a sample of them."""
-
-    model: RecurrentLM
+class TokenObjective(Objective):
+    """-log P of tokens, over all types or a sample of them."""
 
     def __init__(
-        self, model: RecurrentLM, *, precision: str, types: TypeSampler | None = None
+        self, model: Network[Any], *, precision: str, types: TypeSampler | None = None
     ) -> None:
         super().__init__(model, precision=precision)
         self._types = types
         self.is_sparse = types is not None
         # A window reads few of many embeddings: their gradient is made of those rows alone.
         model.embedding.sparse = self.is_sparse
+
+    def loss(self, vectors: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean nats per target () of vectors (N, H)."""
+        model = self.model
+        features = model.features(vectors)
+        if self._types is None:
+            total = cross_entropy(features, model.softmax_weight, model.softmax.bias, targets)
+        else:
+            drawn = self._types.draw(targets, generator)
+            weight, bias = model.softmax_rows(drawn.ids)
+            total = cross_entropy(features, weight, bias, drawn.targets, drawn.log_weights)
+        return total / len(targets)
+
+
+class NextToken(TokenObjective):
+    """-log P of each token given those before it."""
+
+    model: RecurrentLM
 
     def forward(self, batch: WindowBatch, generator: torch.Generator) -> StepLoss:
         """Of the next window."""
@@ -96,21 +113,8 @@ class NextToken(Objective):
             loss = self.loss(vectors, targets, generator)
         return StepLoss(loss, loss, window.num_targets, state=after)
 
-    def loss(self, vectors: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean nats per target () of vectors (N, H)."""
-        model = self.model
-        features = model.features(vectors)
-        if self._types is None:
-            total = cross_entropy(features, model.softmax_weight, model.softmax.bias, targets)
-        else:
-            drawn = self._types.draw(targets, generator)
-            total = cross_entropy(
-                features, *model.softmax_rows(drawn.ids), drawn.targets, drawn.log_weights
-            )
-        return total / len(targets)
 
-
-class BothSides(NextToken):
+class BothSides(TokenObjective):
     """-log P of each token given those before it and after it, and of some over a gap."""
 
     model: BidirectionalLM

@@ -7,7 +7,8 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from charlm.config import ModelConfig, TrainingConfig
+from charlm.config import TrainingConfig
+from charlm.network_config import CausalConfig, LanguageConfig
 
 _LITTLE = 300_000  # tokens
 _MUCH = 500_000
@@ -28,7 +29,7 @@ _PRODUCTS_A_SECOND = 4e11  # roughly, of two cores: only to guess how many passe
 class Recipe(NamedTuple):
     """What was chosen, summed up in a line. num_steps stands for no more than a first guess."""
 
-    model: ModelConfig
+    model: LanguageConfig
     training: TrainingConfig
     summary: str
 
@@ -41,18 +42,20 @@ def choose(
     num_sequences: int,
     seconds: float,
     passes: float | None = None,
+    kind: type[LanguageConfig] = CausalConfig,
     model: dict[str, Any],
     training: dict[str, Any],
 ) -> Recipe:
     """Settings for a text of so many tokens and a budget of seconds.
 
-    ``passes`` over the text will be made; None is a guess from the seconds. ``model`` and
-    ``training`` hold what was asked for by name and is not to be chosen.
+    ``passes`` over the text will be made; None is a guess from the seconds. ``kind`` is
+    what has the shape; ``model`` and ``training`` hold what was asked for by name and is not to
+    be chosen.
     """
     mean_length = num_tokens / max(1, num_sequences)
     short, little = mean_length < _SHORT, is_little(num_tokens)
     sample = sample_of_types(vocab_size, num_tokens)
-    stacks = 1 + bool(model.get("bidirectional"))
+    stacks = kind.DIRECTIONS
     hidden = model.get("hidden_size") or _hidden_size(level, num_tokens, seconds / stacks, short)
     embedding = _embedding_size(level, vocab_size, hidden, short)
     width = hidden if level == "char" else embedding  # of what the softmax reads
@@ -86,7 +89,7 @@ def choose(
     chosen_training.setdefault("end_learning_rate", chosen_training["learning_rate"] * 0.02)
     segment = 0 if stacks > 1 else 2048  # where both sides are read, a row is a window
     chosen_training.setdefault("segment_length", max(segment, chosen_training["bptt_length"]))
-    model_config = ModelConfig(**chosen_model)
+    model_config = kind(**chosen_model)
     config = TrainingConfig(**chosen_training)
     dropouts = f"dropout {model_config.dropout:g}"
     if model_config.input_dropout:

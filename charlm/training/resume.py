@@ -59,7 +59,7 @@ def resumed(
     if expected not in (None, task.name):
         raise ChangedError([("task", task.name, expected)])
     try:
-        config = task.config_of(began.get("model"))
+        config = task.shape.from_json(began.get("model"))
         training = TrainingConfig.from_json(began.get("training"))
     except UsageError as error:
         raise CheckpointError(f"{run.path / 'run.json'}: {error}") from None

@@ -53,7 +53,7 @@ def restore(
     """The state at the last step saved, exactly as it was. Raises CheckpointError."""
     saved: Loaded = task.load(run.last_step())
     model = saved.info.get("model")
-    run.check_own(saved.path, saved.run_id, task.config_of(model).to_json(), config.to_json())
+    run.check_own(saved.path, saved.run_id, task.shape.from_json(model).to_json(), config.to_json())
     numbers, arrays = saved.load_training()
     state: TrainingState = task.new_state(config, training, device)
     task.put_back(state, saved.weights, arrays, numbers)

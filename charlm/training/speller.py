@@ -12,10 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import ModelConfig, TrainingConfig
+from charlm.config import TrainingConfig
 from charlm.engines.torch_passes import token_log_probs
 from charlm.inference.unknown import Speller, UnknownCharacters
-from charlm.nn.causal import RecurrentLM, to_arrays
+from charlm.network_config import CausalConfig
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import to_arrays
 from charlm.text.tokens import from_ids, tokenize
 from charlm.tokenizers.base import NUM_SPECIALS, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
@@ -46,7 +48,7 @@ def train_speller(counts: Mapping[str, int], tokenizer: WordTokenizer, seed: int
     words = [kinds[i] for i in rare] or kinds
     characters = CharacterTokenizer.train(words)
     text = tokenize(characters, words)
-    shape = ModelConfig(
+    shape = CausalConfig(
         vocab_size=characters.vocab_size, hidden_size=128, embedding_size=32, dropout=0.2
     )
     config = TrainingConfig(
@@ -62,6 +64,7 @@ def train_speller(counts: Mapping[str, int], tokenizer: WordTokenizer, seed: int
     for _ in train_steps(windows, state, config, OnlyText(text)):
         pass
     model = state.module.eval()
+    assert isinstance(model, RecurrentLM)
     log_known = _log_sum(_spelled(model, characters, tokenizer))
     weights = {name: array.copy() for name, array in to_arrays(model).items()}
     return Speller(config=shape, weights=weights, tokenizer=characters, log_known=log_known)

@@ -9,7 +9,7 @@ knows of no kind. docs/architecture.md tells how to add one.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import torch
 
@@ -67,6 +67,10 @@ Event: TypeAlias = Step | Validated | Saved | RolledBack
 class Config(Protocol):
     """The shape of a model, as JSON goes in and out."""
 
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """Of these fields. Raises UsageError."""
+
     def to_json(self) -> dict[str, Any]:
         """The fields."""
 
@@ -117,6 +121,7 @@ class Task(ABC, Generic[C, S, M, T, L]):
     """One kind of model. A task has no state: all that changes is in a TrainingState."""
 
     declared: ClassVar[Kind]
+    shape: ClassVar[type[Config]]  # C
     kind: ClassVar[str | None]  # as run.json and model.json call it; None of language models
     default_level: ClassVar[Level | None] = "char"
     loss: ClassVar[str]  # what the best step is the best by
@@ -133,10 +138,6 @@ class Task(ABC, Generic[C, S, M, T, L]):
     @abstractmethod
     def check(self, request: Request) -> None:
         """Raise UsageError for what cannot be, before anything is read."""
-
-    @abstractmethod
-    def config_of(self, values: object) -> C:
-        """The shape of a model from JSON. Raises UsageError."""
 
     @abstractmethod
     def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> T:

@@ -3,19 +3,21 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from charlm.config import ModelConfig, TrainingConfig
+from charlm.config import TrainingConfig
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
+from charlm.network_config import CausalConfig, ClozeConfig, LanguageConfig
 from charlm.nn.bidirectional import BidirectionalLM, Sides, read_sides, spans_of, whole_groups
-from charlm.nn.causal import RecurrentLM, State, detach_state
-from charlm.nn.objectives import BothSides, NextToken, StepLoss, WindowBatch
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import Network, State, detach_state
+from charlm.nn.objectives import BothSides, NextToken, StepLoss, TokenObjective, WindowBatch
 from charlm.nn.softmax import TypeSampler
 from charlm.nn.windows import Rows, Window, epoch_groups, num_windows, read_window
 from charlm.text.tokens import TokenizedText
@@ -33,7 +35,7 @@ class WindowState(TrainingState):
     have been fitted.
     """
 
-    module: RecurrentLM
+    module: Network[Any]
     average: list[Tensor] | None
     epoch: int = 0
     group: int = 0
@@ -106,7 +108,7 @@ class WindowSteps:
     """From left to right, window by window, the state carried within a group of rows."""
 
     def new_state(
-        self, config: ModelConfig, training: TrainingConfig, device: torch.device | str = "cpu"
+        self, config: LanguageConfig, training: TrainingConfig, device: torch.device | str = "cpu"
     ) -> WindowState:
         """A freshly initialised model, drawn from the seed, and its optimizer."""
         with torch.random.fork_rng(devices=[]):
@@ -119,8 +121,9 @@ class WindowSteps:
         optimizer = make_optimizer(module.named_parameters(), training)
         return WindowState(module=module, optimizer=optimizer, average=average)
 
-    def module(self, config: ModelConfig) -> RecurrentLM:
+    def module(self, config: LanguageConfig) -> Network[Any]:
         """The network, its weights drawn from torch's generator."""
+        assert isinstance(config, CausalConfig)
         return RecurrentLM(config)
 
     def groups(self, text: TokenizedText, training: TrainingConfig, epoch: int) -> list[Rows]:
@@ -139,7 +142,7 @@ class WindowSteps:
         return num_windows(group, training.bptt_length)
 
     def steps_per_epoch(
-        self, config: ModelConfig, training: TrainingConfig, material: HasText
+        self, config: LanguageConfig, training: TrainingConfig, material: HasText
     ) -> int:
         """How many steps read the text once."""
         del config
@@ -148,7 +151,7 @@ class WindowSteps:
 
     def objective(
         self, state: WindowState, training: TrainingConfig, material: HasText
-    ) -> NextToken:
+    ) -> TokenObjective:
         """-log P of the tokens of a window."""
         types = type_sampler(state.module, training, material.text)
         return NextToken(state.module, precision=training.precision, types=types)
@@ -231,8 +234,9 @@ class WindowSteps:
 class WholeRowSteps(WindowSteps):
     """Rows from both sides, each as a whole; nothing is carried."""
 
-    def module(self, config: ModelConfig) -> BidirectionalLM:
+    def module(self, config: LanguageConfig) -> Network[Any]:
         """The network."""
+        assert isinstance(config, ClozeConfig)
         return BidirectionalLM(config)
 
     def groups(self, text: TokenizedText, training: TrainingConfig, epoch: int) -> list[Rows]:
@@ -252,7 +256,7 @@ class WholeRowSteps(WindowSteps):
 
     def objective(
         self, state: WindowState, training: TrainingConfig, material: HasText
-    ) -> BothSides:
+    ) -> TokenObjective:
         """-log P of the tokens of whole rows."""
         types = type_sampler(state.module, training, material.text)
         return BothSides(state.module, precision=training.precision, types=types)
@@ -266,7 +270,7 @@ class WholeRowSteps(WindowSteps):
 
 
 def type_sampler(
-    model: RecurrentLM, training: TrainingConfig, text: TokenizedText
+    model: Network[Any], training: TrainingConfig, text: TokenizedText
 ) -> TypeSampler | None:
     """What draws the types of a step's softmax; None where it sums over all of them."""
     vocab_size = model.config.vocab_size
@@ -283,7 +287,7 @@ def type_sampler(
 
 
 @contextlib.contextmanager
-def weights_for_use(state: WindowState) -> Iterator[RecurrentLM]:
+def weights_for_use(state: WindowState) -> Iterator[Network[Any]]:
     """The model in evaluation mode with the weights to use: the average where one is kept."""
     model = state.module
     was_training = model.training

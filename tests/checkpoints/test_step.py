@@ -22,7 +22,8 @@ from charlm.checkpoints.language_model import Checkpoint, known_to_bytes
 from charlm.checkpoints.step import FORMAT, load_tokenizer, save_step
 from charlm.checkpoints.tensors import arrays_to_bytes
 from charlm.errors import CheckpointError
-from charlm.nn.causal import from_arrays, to_arrays
+from charlm.nn.causal import from_arrays
+from charlm.nn.network import to_arrays
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers import base
 from tests.support.steps import forge, read_all, read_manifest, write_manifest

@@ -18,7 +18,7 @@ from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.errors import CheckpointError
-from charlm.nn.causal import to_arrays
+from charlm.nn.network import to_arrays
 from tests.support.tiny import model_of
 
 EOS, V = 1, 5

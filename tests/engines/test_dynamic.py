@@ -17,7 +17,8 @@ from charlm.config import CELLS
 from charlm.engines.dynamic import MOST_RATE, DynamicEvaluator
 from charlm.engines.torch_passes import token_log_probs
 from charlm.errors import DivergedError, UsageError
-from charlm.nn.causal import RecurrentLM, from_arrays, to_arrays
+from charlm.nn.causal import RecurrentLM, from_arrays
+from charlm.nn.network import to_arrays
 from charlm.text.tokens import from_ids, tokenize
 from charlm.tokenizers.base import EOS_ID
 from tests.support.tiny import TEXTS, model_of, tokenizer_of

@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config import CELLS, ModelConfig, SamplingConfig
+from charlm.config import CELLS, SamplingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.equations.parameters import shapes
 from charlm.inference.sample import Sampler
 from charlm.inference.score import score_texts
 from charlm.models.load import load
-from charlm.nn.causal import RecurrentLM, to_arrays
+from charlm.network_config import CausalConfig
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import to_arrays
 from charlm.text.corpus import sequence_hashes
 from tests.support.tiny import TEXTS, material_of, model_of, tokenizer_of, trained_run
 
@@ -34,7 +36,7 @@ SHAPES: list[dict[str, object]] = [
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_shapes_are_those_of_the_network(cell: str, shape: dict[str, object]) -> None:
     """weights.shapes names exactly the parameters of RecurrentLM, with their shapes."""
-    config = ModelConfig(vocab_size=9, cell=cell, hidden_size=16, **{"embedding_size": 8, **shape})
+    config = CausalConfig(vocab_size=9, cell=cell, hidden_size=16, **{"embedding_size": 8, **shape})
     state = RecurrentLM(config).state_dict()
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == shapes(config)
 

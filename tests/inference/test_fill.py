@@ -19,7 +19,7 @@ from charlm.equations.parameters import model_weights
 from charlm.errors import TextError, UsageError
 from charlm.inference.fill import cut, fill, split_gaps
 from charlm.models.load import load
-from charlm.nn.causal import to_arrays
+from charlm.nn.network import to_arrays
 from charlm.tokenizers.base import Tokenizer
 from tests.support.cli import bad, good, lines_of_json
 from tests.support.tiny import cloze_of, material_of, tokenizer_of, trained_run

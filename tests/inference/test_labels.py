@@ -20,7 +20,7 @@ from charlm.checkpoints.json_objects import to_json
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.checkpoints.run import Run
 from charlm.checkpoints.step import replace_file
-from charlm.config import CELLS, ModelConfig, SamplingConfig
+from charlm.config import CELLS, SamplingConfig
 from charlm.engines.marginal import MarginalEngine
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.torch_lm import TorchEngine
@@ -32,7 +32,9 @@ from charlm.inference.alternate import TurnSampler
 from charlm.inference.labels import Labels
 from charlm.models.load import load
 from charlm.models.mixtures import mix
-from charlm.nn.causal import RecurrentLM, detach_state, narrow_state, to_arrays
+from charlm.network_config import CausalConfig
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import detach_state, narrow_state, to_arrays
 from charlm.nn.windows import epoch_groups, read_windows
 from charlm.text.corpus import sequence_hashes
 from charlm.text.labelled import (
@@ -169,11 +171,11 @@ def test_labels_change_the_distribution() -> None:
 
 def test_a_model_without_labels_is_as_it_was() -> None:
     """It has no parameter and no field more, and draws the same first weights as ever."""
-    plain = ModelConfig(vocab_size=V, hidden_size=16, embedding_size=8)
+    plain = CausalConfig(vocab_size=V, hidden_size=16, embedding_size=8)
     assert not {"num_labels", "label_size"} & plain.to_json().keys()
-    assert ModelConfig.from_json(plain.to_json()) == plain
+    assert CausalConfig.from_json(plain.to_json()) == plain
     labelled = dataclasses.replace(plain, num_labels=2, label_size=3)
-    assert ModelConfig.from_json(labelled.to_json()) == labelled
+    assert CausalConfig.from_json(labelled.to_json()) == labelled
     assert not [name for name in shapes(plain) if "label" in name or "first" in name]
     for wrong in ({"num_labels": 2}, {"label_size": 2}):
         with pytest.raises(UsageError, match="label_size must be"):
@@ -208,7 +210,7 @@ def test_a_model_learns_what_its_labels_say() -> None:
     """Two kinds of texts, told apart by nothing but the label, are soon written each its own."""
     tokenizer = tokenizer_of(texts=["aaaa", "bbbb"])
     text = tokenize(tokenizer, ["aaaa", "bbbb"] * 8, [0, 1] * 8)
-    config = ModelConfig(
+    config = CausalConfig(
         vocab_size=tokenizer.vocab_size,
         hidden_size=16,
         embedding_size=4,
@@ -299,7 +301,7 @@ def material_of() -> TextMaterial:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a conditional model, trained to its end."""
     material = material_of()
-    model = ModelConfig(
+    model = CausalConfig(
         vocab_size=material.tokenizer.vocab_size, hidden_size=8, embedding_size=8, **LABELLED
     )
     path = tmp_path_factory.mktemp("labelled") / "run"
@@ -313,7 +315,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_stopped_run_goes_on_bit_for_bit(run: Path, tmp_path: Path) -> None:
     """With labels, too, stop and resume give the weights of the run that was never stopped."""
     material, config = material_of(), training_config()
-    model = ModelConfig(
+    model = CausalConfig(
         vocab_size=material.tokenizer.vocab_size, hidden_size=8, embedding_size=8, **LABELLED
     )
     with Run(tmp_path / "stopped") as held:

@@ -22,7 +22,7 @@ from charlm.inference.sample import Sampler
 from charlm.inference.score import score_texts
 from charlm.metrics import NATS_PER_BIT
 from charlm.models.load import load
-from charlm.nn.causal import to_arrays
+from charlm.nn.network import to_arrays
 from tests.support.tiny import (
     LEVELS,
     TEXTS,

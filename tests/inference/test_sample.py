@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config import ModelConfig, SamplingConfig, TrainingConfig
+from charlm.config import SamplingConfig, TrainingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine
 from charlm.engines.torch_lm import TorchEngine
@@ -19,7 +19,8 @@ from charlm.inference import draw
 from charlm.inference.sample import MOST_ATTEMPTS, Sample, Sampler
 from charlm.inference.score import score_texts
 from charlm.inference.unknown import Speller
-from charlm.nn.causal import to_arrays
+from charlm.network_config import CausalConfig
+from charlm.nn.network import to_arrays
 from charlm.text.corpus import sequence_hashes
 from charlm.text.tokens import tokenize
 from charlm.tokenizers.word import WordTokenizer, count_types
@@ -68,7 +69,7 @@ def by_heart() -> Sampler:
     """A sampler of a model that has learned one sequence by heart."""
     tokenizer = tokenizer_of("char", [MEMORISED])
     text = tokenize(tokenizer, [MEMORISED])
-    shape = ModelConfig(vocab_size=tokenizer.vocab_size, hidden_size=32, embedding_size=16)
+    shape = CausalConfig(vocab_size=tokenizer.vocab_size, hidden_size=32, embedding_size=16)
     config = TrainingConfig(num_steps=150, learning_rate=0.02, warmup_steps=5, weight_decay=0.0)
     state = new_state(shape, config)
     for _ in train_steps(state, config, text):

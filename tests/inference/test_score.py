@@ -20,7 +20,8 @@ from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import quick_log_probs, token_log_probs
 from charlm.equations import language_model
 from charlm.inference.score import TextScore, score_texts
-from charlm.nn.causal import RecurrentLM, flatten_targets
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import flatten_targets
 from charlm.nn.windows import PADDING, Rows, group_rows
 from charlm.text.tokens import TokenizedText, from_ids, tokenize
 from charlm.tokenizers import Tokenizer, train_tokenizer

@@ -31,7 +31,7 @@ from charlm.inference.unknown import (
 )
 from charlm.models.mixtures import mix
 from charlm.models.selfcheck import check_model
-from charlm.nn.causal import to_arrays
+from charlm.nn.network import to_arrays
 from charlm.text.tokens import tokenize
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer

@@ -13,7 +13,7 @@ from charlm.engines.torch_lm import TorchEngine
 from charlm.inference.next_token import next_tokens
 from charlm.inference.score import TextScore, score_texts
 from charlm.inference.unknown import UnknownCharacters
-from charlm.nn.causal import to_arrays
+from charlm.nn.network import to_arrays
 from charlm.tokenizers import train_tokenizer
 from tests.support.tiny import LEVELS, TEXTS, engines_of, model_of, tokenizer_of
 

@@ -1,6 +1,5 @@
 """Bidirectional models, on either engine: each token from both sides."""
 
-import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from charlm.checkpoints import directory
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.checkpoints.run import Run
-from charlm.config import CELLS, ModelConfig
+from charlm.config import CELLS
 from charlm.engines import torch_cloze
 from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.engines.numpy_lm import NumpyEngine
@@ -28,14 +27,15 @@ from charlm.models.cloze_model import ClozeModel
 from charlm.models.language_model import LanguageModel
 from charlm.models.load import load
 from charlm.models.mixtures import mix
+from charlm.network_config import CausalConfig, ClozeConfig, LanguageConfig, language_config
 from charlm.nn.bidirectional import (
     BidirectionalLM,
-    network,
     read_sides,
     spans_of,
     with_context,
 )
-from charlm.nn.causal import RecurrentLM, to_arrays
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import to_arrays
 from charlm.nn.windows import PADDING, cut_rows
 from charlm.text.tokens import TokenizedText, from_ids
 from charlm.training.request import Request
@@ -101,8 +101,6 @@ def test_shapes_are_those_of_the_network(cell: str, shape: dict[str, Any]) -> No
     model = cloze_of(cell=cell, **shape)
     found = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     assert found == shapes(model.config)
-    assert isinstance(network(model.config), BidirectionalLM)
-    assert type(network(dataclasses.replace(model.config, bidirectional=False))) is RecurrentLM
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -224,7 +222,7 @@ def test_every_token_is_a_target_once_an_epoch(lengths: list[int]) -> None:
     """An epoch of steps, one window a group, trains on each token exactly once."""
     config = training_config(num_steps=1000, segment_length=16, bptt_length=16)
     text = from_ids(sequences_of(*lengths), VOCAB)
-    shape = ModelConfig(vocab_size=VOCAB, hidden_size=4, bidirectional=True)
+    shape = ClozeConfig(vocab_size=VOCAB, hidden_size=4)
     for epoch in range(3):
         groups = groups_of_epoch(text, config, epoch, shape)
         places = np.concatenate([read_sides(text, spans_of(group)).places for group in groups])
@@ -295,9 +293,7 @@ def test_it_learns_what_only_the_right_side_tells(fields: dict[str, Any]) -> Non
     config = training_config(
         num_steps=80, batch_size=16, learning_rate=2e-2, segment_length=16, bptt_length=16, **fields
     )
-    shape = ModelConfig(
-        vocab_size=VOCAB, hidden_size=12, embedding_size=8, output_layers=1, bidirectional=True
-    )
+    shape = ClozeConfig(vocab_size=VOCAB, hidden_size=12, embedding_size=8, output_layers=1)
     state = new_state(shape, config)
     for step in train_steps(state, config, text):
         assert math.isfinite(step.loss)
@@ -308,7 +304,7 @@ def test_it_learns_what_only_the_right_side_tells(fields: dict[str, Any]) -> Non
     assert -log_probs.mean() < 0.2 * from_the_left
 
 
-def begun(run: Run, model: ModelConfig, config: Any) -> Any:
+def begun(run: Run, model: LanguageConfig, config: Any) -> Any:
     """A new run and its first state."""
     run.begin({"model": model.to_json(), "training": config.to_json()})
     return new_state(model, config)
@@ -395,7 +391,8 @@ def test_words_add_up_to_the_text(level: str, texts: list[str], context: str) ->
         score_texts(cloze, tokenizer, texts, **options)
         for cloze in (NumpyCloze(model.config, to_arrays(model)), TorchCloze(model))
     ]
-    plain = RecurrentLM(dataclasses.replace(model.config, bidirectional=False, output_layers=0))
+    sizes = {"hidden_size": model.config.hidden_size, "embedding_size": 6}
+    plain = RecurrentLM(CausalConfig(vocab_size=size, **sizes))
     left = NumpyEngine(plain.config, to_arrays(plain))
     for one, other, usual in zip(
         *both, score_texts(left, tokenizer, texts, **options), strict=True
@@ -471,7 +468,7 @@ def test_a_model_of_both_sides_has_no_next_token(path: Path, tmp_path: Path) -> 
         load(path, task="language-model")
     with pytest.raises(UsageError, match="read from left to right"):
         mix([plain, lm])  # type: ignore[list-item]
-    with pytest.raises(TypeError):
+    with pytest.raises(NotImplementedError):  # no token comes next
         cloze_of()(torch.zeros(1, 1, dtype=torch.long), cloze_of().init_state(1))
 
 
@@ -484,14 +481,14 @@ def test_counts_of_one_side_are_refused(asked: dict[str, Any]) -> None:
 
 def test_checkpoints_from_before_are_read() -> None:
     """A model.json without the field is that of a model that reads from left to right."""
-    config = ModelConfig(vocab_size=9)
+    config = CausalConfig(vocab_size=9)
     values = config.to_json()
     assert "bidirectional" not in values
-    assert ModelConfig.from_json(values) == config
-    both = dataclasses.replace(config, bidirectional=True)
-    assert ModelConfig.from_json(both.to_json()) == both
-    with pytest.raises(UsageError, match="bidirectional must be true or false"):
-        ModelConfig.from_json({**values, "bidirectional": 1})
+    assert language_config(values) == config
+    both = ClozeConfig(vocab_size=9)
+    assert language_config(both.to_json()) == both
+    with pytest.raises(UsageError, match="no field 'bidirectional'"):
+        language_config({**values, "bidirectional": 1})
 
 
 def test_tokenizers_of_all_levels_train(tmp_path: Path) -> None:

@@ -13,14 +13,8 @@ from torch import Tensor
 from charlm.config import CELLS
 from charlm.engines.torch_lm import TorchEngine
 from charlm.equations import language_model
-from charlm.nn.causal import (
-    RecurrentLM,
-    State,
-    detach_state,
-    flatten_targets,
-    narrow_state,
-    num_parameters,
-)
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import State, detach_state, flatten_targets, narrow_state, num_parameters
 from charlm.nn.windows import PADDING
 from tests.support.tiny import quick_training, text_of_lengths, tiny_model
 from tests.support.trainers import new_state, train_steps

@@ -18,16 +18,17 @@ from charlm.checkpoints.head import HeadCheckpoint, find_head
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.checkpoints.run import Run
 from charlm.checkpoints.step import save_step
-from charlm.config import CELLS, LONGEST, HeadConfig, TrainingConfig
+from charlm.config import CELLS, LONGEST, TrainingConfig
 from charlm.engines.torch_labels import read_scores
 from charlm.equations import heads
 from charlm.equations.heads import fit_temperature, head_weights, shapes
 from charlm.errors import CheckpointError, TextError, UsageError
 from charlm.models.heads import Classifier, Tagger
 from charlm.models.load import load
+from charlm.network_config import HeadConfig
 from charlm.nn import examples
 from charlm.nn.examples import Examples, collate, encode_sentences, encode_texts, gathered, groups
-from charlm.nn.head import Head, from_arrays, to_arrays, turn, turned
+from charlm.nn.head import Head, from_arrays, network, to_arrays, turn, turned
 from charlm.nn.objectives import weighted_cross_entropy
 from charlm.text.labelled import LabelledTexts
 from charlm.tokenizers.word_letters import SpelledWords
@@ -56,7 +57,7 @@ from tests.support.trainers import (
 def head_of(config: HeadConfig, seed: int = 0) -> Head:
     """A head whose weights are all random."""
     generator = torch.Generator().manual_seed(seed)
-    head = Head(config)
+    head = network(config)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.normal_(std=0.5, generator=generator)
@@ -180,7 +181,7 @@ def test_what_is_learned_beside_labels_is_for_going_on_alone(tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match="lacks neighbours"):
         restore_state(state, model.weights, arrays, counters(state))
     for config in (config_of("tagger"), config_of("classifier", vocab_size=1001)):
-        head = Head(config)
+        head = network(config)
         head.learn_neighbours()
         assert head.neighbours is None
 
@@ -190,7 +191,7 @@ def test_what_is_learned_beside_labels_is_for_going_on_alone(tmp_path: Path) -> 
 def test_names_and_shapes_are_known_without_torch(kind: str, cell: str) -> None:
     """What a checkpoint may hold is told by the config alone."""
     config = config_of(kind, cell=cell, num_layers=2, output_layers=2)
-    arrays = to_arrays(Head(config))
+    arrays = to_arrays(network(config))
     assert shapes(config) == {name: array.shape for name, array in arrays.items()}
 
 
@@ -316,7 +317,7 @@ def test_who_sees_no_text_says_the_shares_of_all_copies(pairs: list[tuple[str, s
     labels = np.array([names.index(label) for label in once.labels])
     starts = np.arange(len(labels) + 1)
     examples = Examples(np.zeros(len(labels), np.int64), starts, labels, copies=copies)
-    head = Head(config_of("classifier", num_labels=len(names)))
+    head = network(config_of("classifier", num_labels=len(names)))
     share = [sum(label == name for _, label in pairs) / len(pairs) for name in names]
     scores = torch.tensor(share).log().requires_grad_()
     shifted = scores + prior_of(examples, head).shift
@@ -622,7 +623,7 @@ def test_a_head_is_no_language_model(trained: Path) -> None:
         (lambda info: info["model"].update(hidden_size=65_536), "model.safetensors"),
         (lambda info: info["model"].update(vocab_size=5), "5"),
         (lambda info: info["model"].update(hidden_size="4"), "hidden_size"),
-        (lambda info: info.pop("model"), "HeadConfig"),
+        (lambda info: info.pop("model"), "must be a JSON object"),
         (lambda info: info.update(step=7), "manifest.json is not of the step"),
     ],
 )

@@ -23,9 +23,10 @@ from charlm.checkpoints import directory
 from charlm.checkpoints.json_objects import to_json
 from charlm.checkpoints.run import Run, Saved
 from charlm.checkpoints.step import save_step
-from charlm.config import CELLS, ON_NAN, ModelConfig
+from charlm.config import CELLS, ON_NAN
 from charlm.errors import DivergedError
-from charlm.nn.causal import to_arrays
+from charlm.network_config import CausalConfig, ClozeConfig, LanguageConfig
+from charlm.nn.network import to_arrays
 from charlm.training.loop import MOST_ROLLBACKS
 from charlm.training.task import RolledBack, Step
 from charlm.training.window_steps import WindowState
@@ -413,12 +414,13 @@ def test_a_bad_gradient_leaves_no_trace(tally: Tally, value: float) -> None:
     for case in range(tally.wanted(20)):
         chosen = random.Random(f"{value} {case}")
         shape = {"cell": chosen.choice(CELLS), "tie_weights": chosen.random() < 0.5}
+        kind: type[LanguageConfig] = CausalConfig
         if case % 4 == 1:
-            shape["bidirectional"] = True
+            kind = ClozeConfig
         elif case % 4 == 2:
             shape |= {"num_labels": 2, "label_size": 3}
         text = plain._replace(labels=np.array([0, 1, 1, 0]) if case % 4 == 2 else None)
-        model = ModelConfig(vocab_size=9, embedding_size=6, hidden_size=8, num_layers=2, **shape)
+        model = kind(vocab_size=9, embedding_size=6, hidden_size=8, num_layers=2, **shape)
         config = quick_training(num_steps=9, average_decay=0.9, seed=case)
         state = new_state(model, config)
         named = state.module.named_parameters()  # first states are made where a row begins alone

@@ -9,7 +9,8 @@ import numpy as np
 
 from charlm.checkpoints import directory
 from charlm.checkpoints.run import Run
-from charlm.config import HeadConfig, TrainingConfig
+from charlm.config import TrainingConfig
+from charlm.network_config import ClassifierConfig, HeadConfig, TaggerConfig
 from charlm.nn.head import to_arrays
 from charlm.tokenizers.word_letters import SpelledWords
 from charlm.training.request import Request
@@ -30,7 +31,9 @@ def config_of(kind: str, **shape: Any) -> HeadConfig:
     """A tiny shape."""
     sizes = {"vocab_size": 9, "num_labels": 3, "embedding_size": 5, "hidden_size": 4}
     letters = {"num_letters": 7, "letter_embedding_size": 3, "letter_hidden_size": 2}
-    return HeadConfig(kind=kind, **{**sizes, **(letters if kind == "tagger" else {}), **shape})
+    if kind == "tagger":
+        return TaggerConfig(**{**sizes, **letters, **shape})
+    return ClassifierConfig(**{**sizes, **shape})
 
 
 def material_of(folder: Path, kind: Any) -> ExampleMaterial:
@@ -51,12 +54,12 @@ def material_of(folder: Path, kind: Any) -> ExampleMaterial:
 def begun(run: Run, material: ExampleMaterial, kind: str, **fields: Any) -> tuple[Any, ...]:
     """A run begun, its shape, its config and its first state."""
     reader = material.reader
-    letters = reader.num_letters if isinstance(reader, SpelledWords) else 0
+    letters = {"num_letters": reader.num_letters} if isinstance(reader, SpelledWords) else {}
     model = config_of(
         kind,
         vocab_size=reader.vocab_size,
         num_labels=len(material.labels),
-        num_letters=letters,
+        **letters,
         dropout=0.2,
         input_dropout=0.1,
     )

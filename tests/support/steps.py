@@ -17,7 +17,7 @@ from charlm.checkpoints.json_objects import parse_json, to_json
 from charlm.checkpoints.language_model import Checkpoint, known_to_bytes
 from charlm.checkpoints.step import FORMAT, load_tokenizer, save_step
 from charlm.checkpoints.tensors import arrays_to_bytes
-from charlm.config import HEADS, HeadConfig, ModelConfig
+from charlm.config import HEADS
 from charlm.counts import ngram
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import Partner
@@ -28,6 +28,14 @@ from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller
 from charlm.models.cloze_model import ClozeModel
 from charlm.models.heads import Classifier, Tagger
+from charlm.network_config import (
+    CausalConfig,
+    ClassifierConfig,
+    ClozeConfig,
+    HeadConfig,
+    LanguageConfig,
+    TaggerConfig,
+)
 from charlm.text.corpus import sequence_hashes
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
@@ -45,7 +53,7 @@ def tokenizer_files(level: str) -> tuple[int, dict[str, bytes]]:
     return tokenizer.vocab_size, tokenizer.to_files()
 
 
-def weights(config: ModelConfig | HeadConfig, seed: int = 0) -> dict[str, np.ndarray]:
+def weights(config: LanguageConfig | HeadConfig, seed: int = 0) -> dict[str, np.ndarray]:
     """Random numbers of the shapes of a model."""
     rng = np.random.default_rng(seed)
     parts = heads.shapes(config) if isinstance(config, HeadConfig) else shapes(config)
@@ -60,10 +68,13 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
     if level in HEADS:
         return _files_of_head(level, step, seed)
     vocab_size, tokenizer = tokenizer_files("char" if level in OTHERS else level)
-    kind: dict[str, Any] = {"bidirectional": level == "bidirectional"}
-    if level == "labelled":
-        kind = {"num_labels": 3, "label_size": 2}
-    config = ModelConfig(vocab_size=vocab_size, hidden_size=4, embedding_size=3, **kind)
+    shape = {"vocab_size": vocab_size, "hidden_size": 4, "embedding_size": 3}
+    config: LanguageConfig
+    if level == "bidirectional":
+        config = ClozeConfig(**shape)
+    else:
+        labels = {"num_labels": 3, "label_size": 2} if level == "labelled" else {}
+        config = CausalConfig(**shape, **labels)
     about = {
         "format": FORMAT,
         "step": step,
@@ -94,7 +105,7 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
     files["ngram.safetensors"] = arrays_to_bytes(partner.to_arrays())
     if level == "word":
         characters = CharacterTokenizer.train(TEXTS)
-        small = ModelConfig(vocab_size=characters.vocab_size, hidden_size=3, embedding_size=3)
+        small = CausalConfig(vocab_size=characters.vocab_size, hidden_size=3, embedding_size=3)
         speller = Speller(
             config=small, weights=weights(small, seed), tokenizer=characters, log_known=-0.5
         )
@@ -105,21 +116,17 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
 
 def _files_of_head(kind: str, step: int, seed: int) -> dict[str, bytes]:
     vocab_size, reader = tokenizer_files("char")
-    letters = 0
+    config: HeadConfig
+    shape = {"num_labels": 3, "hidden_size": 4, "embedding_size": 3}
     if kind == "tagger":
         spelled = SpelledWords.train(" ".join(TEXTS).split(), vocab_size=None, min_count=1)
-        vocab_size, letters = spelled.vocab_size, spelled.num_letters
+        letters = {"letter_embedding_size": 2, "letter_hidden_size": 2}
+        config = TaggerConfig(
+            vocab_size=spelled.vocab_size, num_letters=spelled.num_letters, **letters, **shape
+        )
         reader = {"tagger.json": to_json(spelled.to_json())}
-    config = HeadConfig(
-        kind=kind,
-        vocab_size=vocab_size,
-        num_labels=3,
-        hidden_size=4,
-        embedding_size=3,
-        num_letters=letters,
-        letter_embedding_size=2,
-        letter_hidden_size=2,
-    )
+    else:
+        config = ClassifierConfig(vocab_size=vocab_size, **shape)
     about = {
         "format": FORMAT,
         "kind": kind,

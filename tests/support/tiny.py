@@ -8,13 +8,15 @@ import numpy as np
 import torch
 
 from charlm.checkpoints.run import Run
-from charlm.config import ModelConfig, TrainingConfig
+from charlm.config import TrainingConfig
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import quick_log_probs
+from charlm.network_config import CausalConfig, ClozeConfig, LanguageConfig
 from charlm.nn.bidirectional import BidirectionalLM
-from charlm.nn.causal import RecurrentLM, to_arrays
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import to_arrays
 from charlm.text.corpus import sequence_hashes
 from charlm.text.tokens import TokenizedText, from_ids, tokenize
 from charlm.tokenizers import train_tokenizer
@@ -47,7 +49,7 @@ def model_of(vocab_size: int, *, seed: int = 0, std: float = 0.5, **shape: Any) 
     """A model whose weights, biases among them, are all random."""
     shape = {"hidden_size": 16, "embedding_size": 8, **shape}
     generator = torch.Generator().manual_seed(seed)
-    model = RecurrentLM(ModelConfig(vocab_size=vocab_size, **shape))
+    model = RecurrentLM(CausalConfig(vocab_size=vocab_size, **shape))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=std, generator=generator)
@@ -61,7 +63,7 @@ def tiny_model(seed: int = 0, dtype: torch.dtype = torch.float32, **fields: obje
     The zero row of the embedding stays zero.
     """
     defaults = {"vocab_size": 7, "embedding_size": 6, "hidden_size": 8}
-    config = ModelConfig(**{**defaults, **fields})  # type: ignore[arg-type]
+    config = CausalConfig(**{**defaults, **fields})  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model = RecurrentLM(config).to(dtype)
@@ -73,10 +75,7 @@ def tiny_model(seed: int = 0, dtype: torch.dtype = torch.float32, **fields: obje
 
 def cloze_of(*, seed: int = 0, std: float = 0.4, **shape: Any) -> BidirectionalLM:
     """A bidirectional model whose weights, biases among them, are all random."""
-    config = ModelConfig(
-        bidirectional=True,
-        **{"vocab_size": 7, "hidden_size": 8, "embedding_size": 6, **shape},
-    )
+    config = ClozeConfig(**{"vocab_size": 7, "hidden_size": 8, "embedding_size": 6, **shape})
     generator = torch.Generator().manual_seed(seed)
     model = BidirectionalLM(config)
     with torch.no_grad():
@@ -110,9 +109,11 @@ def material_of(
     )
 
 
-def model_config(material: TextMaterial, **shape: Any) -> ModelConfig:
+def model_config(
+    material: TextMaterial, *, bidirectional: bool = False, **shape: Any
+) -> LanguageConfig:
     """The shape of a tiny model for a text."""
-    return ModelConfig(
+    return (ClozeConfig if bidirectional else CausalConfig)(
         vocab_size=material.tokenizer.vocab_size,
         **{"hidden_size": 8, "embedding_size": 8, **shape},
     )

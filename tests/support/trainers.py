@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from charlm.checkpoints.run import Run, Saved
-from charlm.config import HeadConfig, ModelConfig, TrainingConfig
+from charlm.config import TrainingConfig
+from charlm.network_config import ClozeConfig, HeadConfig, LanguageConfig
 from charlm.nn.examples import Examples
 from charlm.text.tokens import TokenizedText
 from charlm.tokenizers import train_tokenizer
@@ -22,15 +23,15 @@ from charlm.training.trainer import Trainer
 from charlm.training.window_steps import OnlyText
 
 
-def task_for(config: ModelConfig | HeadConfig) -> AnyTask:
+def task_for(config: LanguageConfig | HeadConfig) -> AnyTask:
     """The task that trains a model of this shape."""
     if isinstance(config, HeadConfig):
         return TASKS[config.kind]
-    return TASKS["cloze" if config.bidirectional else "language-model"]
+    return TASKS["cloze" if isinstance(config, ClozeConfig) else "language-model"]
 
 
 def new_state(
-    config: ModelConfig | HeadConfig,
+    config: LanguageConfig | HeadConfig,
     training: TrainingConfig,
     device: torch.device | str = "cpu",
 ) -> Any:
@@ -80,7 +81,7 @@ def save(run: Run, state: Any, training: TrainingConfig, material: Material) -> 
 
 
 def restore(
-    run: Run, config: ModelConfig | HeadConfig, training: TrainingConfig, device: str = "cpu"
+    run: Run, config: LanguageConfig | HeadConfig, training: TrainingConfig, device: str = "cpu"
 ) -> Any:
     """The state at the last step saved."""
     return saving.restore(task_for(config), run, config, training, device)
@@ -101,10 +102,10 @@ def groups_of_epoch(
     text: TokenizedText,
     training: TrainingConfig,
     epoch: int,
-    config: ModelConfig | None = None,
+    config: LanguageConfig | None = None,
 ) -> Any:
     """The groups of rows that an epoch reads."""
-    task = TASKS["cloze" if config is not None and config.bidirectional else "language-model"]
+    task = TASKS["cloze" if isinstance(config, ClozeConfig) else "language-model"]
     return task.groups(text, training, epoch)  # type: ignore[attr-defined]
 
 
@@ -120,7 +121,7 @@ def settle(request: Request, say: Callable[[str], None]) -> Trainer:
 
 def fix_steps(
     request: Request,
-    config: ModelConfig | HeadConfig,
+    config: LanguageConfig | HeadConfig,
     training: TrainingConfig,
     material: Material,
     say: Callable[[str], None],
@@ -134,7 +135,7 @@ def fix_steps(
 
 
 def targets_per_second(
-    config: ModelConfig, training: TrainingConfig, text: TokenizedText, seconds: float
+    config: LanguageConfig, training: TrainingConfig, text: TokenizedText, seconds: float
 ) -> float:
     """How fast a model of this shape learns from a text."""
     material = TextMaterial(
@@ -174,6 +175,6 @@ def validate(
     return task_for(state.module.config).validate(state, training, material, should_stop)[0]
 
 
-def windows_per_epoch(config: ModelConfig, training: TrainingConfig, text: TokenizedText) -> int:
+def windows_per_epoch(config: LanguageConfig, training: TrainingConfig, text: TokenizedText) -> int:
     """How many steps of a language model read a text once."""
     return task_for(config).steps_per_epoch(config, training, OnlyText(text))

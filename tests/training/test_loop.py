@@ -18,12 +18,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlm.config import CELLS, ModelConfig, TrainingConfig
+from charlm.config import CELLS, TrainingConfig
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import token_log_probs
 from charlm.equations import language_model
 from charlm.errors import CheckpointError, DivergedError
-from charlm.nn.causal import RecurrentLM, flatten_targets, narrow_state, to_arrays
+from charlm.network_config import CausalConfig
+from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import flatten_targets, narrow_state, to_arrays
 from charlm.nn.softmax import Sample, TypeSampler
 from charlm.nn.windows import PADDING, Window, num_windows, read_window
 from charlm.text.tokens import TokenizedText, from_ids
@@ -57,7 +59,7 @@ def equal(one: list[Tensor], other: list[Tensor]) -> bool:
 
 
 def run(
-    model: ModelConfig, config: TrainingConfig, text: TokenizedText
+    model: CausalConfig, config: TrainingConfig, text: TokenizedText
 ) -> tuple[list[Step], WindowState]:
     """A whole training."""
     state = new_state(model, config)
@@ -262,7 +264,7 @@ def test_overfits_a_hundred_characters() -> None:
         end_learning_rate=1e-3,
         warmup_steps=10,
     )
-    model = ModelConfig(vocab_size=13, embedding_size=16, hidden_size=32)
+    model = CausalConfig(vocab_size=13, embedding_size=16, hidden_size=32)
     steps, _ = run(model, config, from_ids([ids], 13))
     assert steps[0].loss > 2
     assert steps[-1].loss < 0.05
@@ -317,7 +319,7 @@ def test_comes_within_3_percent_of_a_grammar_s_entropy() -> None:
         end_learning_rate=2e-4,
         warmup_steps=20,
     )
-    model = ModelConfig(vocab_size=6, embedding_size=8, hidden_size=24)
+    model = CausalConfig(vocab_size=6, embedding_size=8, hidden_size=24)
     _, state = run(model, config, train)
     with weights_for_use(state) as trained:
         log_probs, _ = token_log_probs(trained, valid)
@@ -365,7 +367,7 @@ def test_golden_losses(cell: str) -> None:
     pattern = [2, 3, 4, 2, 5, 6, 3, 3]
     lengths = (4, 17, 9, 60, 2, 30, 45)
     sequences = [np.array([*(pattern * 8)[:n], EOS], dtype=np.int32) for n in lengths]
-    model = ModelConfig(
+    model = CausalConfig(
         vocab_size=7,
         cell=cell,
         num_layers=2,
@@ -444,7 +446,7 @@ def snapshot(state: WindowState) -> Snapshot:
     return Snapshot(json.dumps(counters(state)), tensors, weights)
 
 
-def restored(model: ModelConfig, config: TrainingConfig, saved: Snapshot) -> WindowState:
+def restored(model: CausalConfig, config: TrainingConfig, saved: Snapshot) -> WindowState:
     """A state put back from a snapshot; what is not put back would be noise."""
     state = new_state(model, config)
     with torch.no_grad():
@@ -603,7 +605,7 @@ class SampledStep(NamedTuple):
     gradients: dict[str, Tensor]
 
 
-def sampled_steps(model: ModelConfig, config: TrainingConfig) -> Iterator[SampledStep]:
+def sampled_steps(model: CausalConfig, config: TrainingConfig) -> Iterator[SampledStep]:
     """The steps of a run on WORDS, looked into; they are of one epoch."""
     state, samples, draw = new_state(model, config), [], TypeSampler.draw
 
@@ -735,7 +737,7 @@ def test_sampled_training_learns_the_plain_softmax() -> None:
             ids.append(int(rng.choice(follows[ids[-1]], p=[0.6, 0.3, 0.1])))
         sequences.append(np.array([*ids, EOS], dtype=np.int32))
     text, held = from_ids(sequences[:100], 120), from_ids(sequences[100:], 120)
-    model = ModelConfig(vocab_size=120, embedding_size=24, hidden_size=24, tie_weights=True)
+    model = CausalConfig(vocab_size=120, embedding_size=24, hidden_size=24, tie_weights=True)
     config = quick_training(
         num_steps=400, batch_size=16, bptt_length=25, segment_length=25, learning_rate=2e-2
     )

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config import CELLS, LEVELS, ModelConfig, TrainingConfig
+from charlm.config import CELLS, LEVELS, TrainingConfig
 from charlm.errors import CharlmError, CheckpointError, TextError, UsageError
+from charlm.network_config import CausalConfig
 from charlm.nn.windows import num_windows
 from charlm.text.corpus import sequence_hash
 from charlm.text.tokens import TokenizedText, from_ids
@@ -186,7 +187,7 @@ def test_validations_cost_little_or_read_little(held: int, num_steps: int, sampl
         split_on="line",
         about={},
     )
-    model = ModelConfig(vocab_size=50_000, hidden_size=64, tie_weights=True)
+    model = CausalConfig(vocab_size=50_000, hidden_size=64, tie_weights=True)
     types = {"frequent_types": 4000, "sampled_types": 2000} if sampled else {}
     config = fix_steps(
         Request(corpus=("a",), steps=num_steps, precision="fp32"),

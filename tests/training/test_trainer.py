@@ -17,8 +17,9 @@ import torch
 from charlm.checkpoints import directory
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.checkpoints.run import Run, Saved
-from charlm.config import ModelConfig, TrainingConfig
+from charlm.config import TrainingConfig
 from charlm.errors import CheckpointError, DivergedError, LockedError, UsageError
+from charlm.network_config import CausalConfig
 from charlm.nn.causal import from_arrays
 from charlm.training import loop
 from charlm.training.state import counters
@@ -40,7 +41,7 @@ LONG = [" ".join(TEXTS), " ".join(reversed(TEXTS))]  # some 25 windows each
 HELD = ["the cat ran to the dog"]
 
 
-def begin(run: Run, model: ModelConfig, config: TrainingConfig) -> WindowState:
+def begin(run: Run, model: CausalConfig, config: TrainingConfig) -> WindowState:
     """A run begun, and its first state."""
     run.begin({"model": model.to_json(), "training": config.to_json()})
     return new_state(model, config)
@@ -54,7 +55,7 @@ def after(num_steps: int) -> Callable[[Event], bool]:
 def train(
     path: Path,
     material: TextMaterial,
-    model: ModelConfig,
+    model: CausalConfig,
     config: TrainingConfig,
     *,
     stop: Callable[[Event], bool] | None = None,

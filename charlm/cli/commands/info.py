@@ -57,6 +57,7 @@ def info_cli(
 
 def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
     """What is known of a language model, or a cloze model."""
+    from charlm.network_config import ClozeConfig
     from charlm.novelty import text_index
 
     config, info = loaded.config, held_out.figures(loaded.info)
@@ -90,7 +91,8 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
     }
     if loaded.tokenizer.ignores:
         rows["ignores"] = ", ".join(loaded.tokenizer.ignores)
-    if config.bidirectional:
+    is_cloze = isinstance(config, ClozeConfig)
+    if is_cloze:
         rows["reads"] = "both sides of each token (--bidirectional): for charlm fill"
     if loaded.partner is not None:
         rows["partner"] = f"{_partner(loaded.partner)}; not with --alone"
@@ -98,7 +100,7 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
     if held_out.is_none(info):
         rows["validation"] = "none, nothing was held out"
     elif isinstance(best, float):
-        given = ", given all others" if config.bidirectional else ""
+        given = ", given all others" if is_cloze else ""
         symbol = ", <UNK> as one symbol" if held_out.size(info, "unknown_nats") else ""
         rows["validation"] = f"{best:.4f} nats per token{given}{symbol}"
     if text_index.stands(loaded.path.parent):
@@ -119,8 +121,10 @@ def _show_head(path: Path, *, json: bool) -> None:
     if json:
         out_json({"path": str(loaded.path), "parameters": parameters, **info})
         return
-    reads = f"words and their letters, {config.vocab_size:,} and {config.num_letters:,} types"
-    if loaded.tokenizer is not None:
+    if loaded.words is not None:
+        letters = f"{loaded.words.num_letters:,}"
+        reads = f"words and their letters, {config.vocab_size:,} and {letters} types"
+    elif loaded.tokenizer is not None:
         reads = f"{loaded.tokenizer.level}, {config.vocab_size:,} types"
     more = len(loaded.labels) - _LABELS
     named = ", ".join(map(safe_text, loaded.labels[:_LABELS]))

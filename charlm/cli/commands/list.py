@@ -45,8 +45,8 @@ def _row(run: Path) -> dict[str, Any]:
     """What is told of a run, without loading its model; what cannot be read is None."""
     from charlm.checkpoints import directory
     from charlm.checkpoints.step import StepFiles
-    from charlm.config import HeadConfig, ModelConfig
     from charlm.equations import heads, parameters
+    from charlm.network_config import head_config, language_config
 
     best, kind = directory.best_step(run), directory.kind_of(run)
     row: dict[str, Any] = {
@@ -62,9 +62,9 @@ def _row(run: Path) -> dict[str, Any]:
         files = StepFiles(best)
         info = held_out.figures(files.json("model.json"))
         if kind == directory.LANGUAGE_MODEL:
-            shapes = parameters.shapes(ModelConfig.from_json(info.get("model")))
+            shapes = parameters.shapes(language_config(info.get("model")))
         else:
-            shapes = heads.shapes(HeadConfig.from_json(info.get("model")))
+            shapes = heads.shapes(head_config(info.get("model")))
         row["parameters"] = sum(map(math.prod, shapes.values()))
         row["level"] = "word"
         if "tokenizer.json" in files:

@@ -101,7 +101,7 @@ class TextDisplay(Display):
         self.valid = state.best_loss if self.material.valid is not None else None
         self.tokens_before = state.tokens
         self.sampled_at = self.begun
-        self.is_pseudo = state.module.config.bidirectional
+        self.is_pseudo = trainer.request.task == "cloze"
         self.samples = 0
         self.columns = (
             "train [bold]{train}[/]",
@@ -146,6 +146,7 @@ class TextDisplay(Display):
         from charlm.config import SamplingConfig
         from charlm.engines.torch_lm import TorchEngine
         from charlm.inference.sample import Sampler
+        from charlm.nn.causal import RecurrentLM
         from charlm.training.window_steps import weights_for_use
 
         too_early = time.perf_counter() - self.sampled_at < _SAMPLE_EVERY_SECONDS
@@ -155,6 +156,7 @@ class TextDisplay(Display):
         config = SamplingConfig(max_tokens=_SAMPLE_TOKENS, seed=self.state.step)
         labels, label = self.material.labels, ""
         with weights_for_use(self.state) as model:
+            assert isinstance(model, RecurrentLM)
             engine = TorchEngine(model)
             if labels is not None:  # each in its turn
                 index = self.samples % len(labels.names)

@@ -10,11 +10,11 @@ from charlm.checkpoints.language_model import Checkpoint
 from charlm.checkpoints.run import Run
 from charlm.config import TrainingConfig
 from charlm.engines.torch_cloze import pseudo_log_probs, quick_pseudo_log_probs
+from charlm.network_config import ClozeConfig
 from charlm.nn.bidirectional import BidirectionalLM, from_arrays
-from charlm.nn.causal import RecurrentLM
+from charlm.nn.network import Network
 from charlm.text.tokens import TokenizedText
 from charlm.training import kinds
-from charlm.training.request import Request
 from charlm.training.tasks.causal import Causal
 from charlm.training.texts.material import TextMaterial
 from charlm.training.window_steps import WholeRowSteps, WindowState
@@ -24,16 +24,13 @@ class Bidirectional(WholeRowSteps, Causal):
     """P(y<t> given all other tokens): the texts and files of a language model, other steps."""
 
     declared = kinds.CLOZE
+    shape = ClozeConfig
     loss = "pseudo-loss"
     beside_loss = ", given all others"
 
-    def _shape(self, request: Request) -> dict[str, Any]:
-        """The fields of the model that were asked for, and that it reads both sides."""
-        return {**request.model, "bidirectional": True}
-
     def held_out_loss(
         self,
-        model: RecurrentLM,
+        model: Network[Any],
         valid: TokenizedText,
         state: WindowState,
         training: TrainingConfig,
@@ -55,4 +52,5 @@ class Bidirectional(WholeRowSteps, Causal):
 
     def held_out_log_probs(self, best: Checkpoint, valid: TokenizedText) -> NDArray[np.float64]:
         """log P (N,) in nats of each token given all others: not of the text."""
+        assert isinstance(best.config, ClozeConfig)
         return pseudo_log_probs(from_arrays(best.config, best.weights), valid)[0]

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,16 @@ from charlm.checkpoints.json_objects import to_json
 from charlm.checkpoints.language_model import Checkpoint, known_to_bytes
 from charlm.checkpoints.run import Run
 from charlm.checkpoints.tensors import arrays_to_bytes
-from charlm.config import ModelConfig, TrainingConfig
+from charlm.config import TrainingConfig
 from charlm.counts import interpolation, ngram
 from charlm.counts.interpolation import Partner
 from charlm.engines.torch_passes import quick_log_probs, token_log_probs
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.labels import Labels
-from charlm.nn.causal import RecurrentLM, from_arrays, to_arrays
+from charlm.network_config import CausalConfig, LanguageConfig
+from charlm.nn.causal import RecurrentLM, from_arrays
+from charlm.nn.network import Network, to_arrays
 from charlm.text.tokens import TokenizedText
 from charlm.tokenizers import train_tokenizer
 from charlm.training import calibration, kinds, recipe
@@ -47,10 +49,11 @@ _FEWEST_VALIDATIONS = 8
 _FEW_TOKENS = 20_000  # what is held out is always read as a whole if it is no more
 
 
-class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Checkpoint]):
+class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts, Checkpoint]):
     """P(y<t> given y<1..t-1>), of texts of a label where they have one."""
 
     declared = kinds.CAUSAL
+    shape: ClassVar[type[LanguageConfig]] = CausalConfig
     kind = None
     targets = "tokens"
     loss = "loss"
@@ -66,11 +69,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
         _ = request.label_source
         if request.ngram is not None:
             ngram.check_order(request.ngram)
-        ModelConfig(**{"vocab_size": 3, **self._shape(request)})
-
-    def config_of(self, values: object) -> ModelConfig:
-        """The shape of a model from JSON."""
-        return ModelConfig.from_json(values)
+        self.shape(**{"vocab_size": 3, **request.model})
 
     def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> Texts:
         """The corpus, split."""
@@ -115,9 +114,9 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
 
     def choose(
         self, request: Request, material: TextMaterial, passes: float | None = None
-    ) -> tuple[ModelConfig, TrainingConfig, str]:
+    ) -> tuple[LanguageConfig, TrainingConfig, str]:
         """What the recipe says."""
-        shape = self._shape(request)
+        shape = request.model
         if material.labels is not None:
             number = len(material.labels.names)
             shape.update(num_labels=number, label_size=recipe.label_size(number))
@@ -127,6 +126,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
             num_tokens=material.text.num_tokens,
             num_sequences=len(material.text.starts) - 1,
             seconds=request.seconds or self.declared.seconds,
+            kind=self.shape,
             model=shape,
             training={**request.training, "seed": request.seed},
             passes=passes,
@@ -138,12 +138,8 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
         is_told = request.steps is not None or request.epochs is not None
         return is_told or recipe.is_little(material.text.num_tokens)
 
-    def _shape(self, request: Request) -> dict[str, Any]:
-        """The fields of the model that were asked for."""
-        return request.model
-
     def precision(
-        self, config: ModelConfig, device: str, measure: Callable[[str], float] | None
+        self, config: LanguageConfig, device: str, measure: Callable[[str], float] | None
     ) -> tuple[str, float | None]:
         """The faster one: measured where time counts, else by experience."""
         if measure is None:  # asked twice, the same run twice
@@ -163,7 +159,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
 
     def validations(
         self,
-        config: ModelConfig,
+        config: LanguageConfig,
         training: TrainingConfig,
         material: TextMaterial,
         epochs: float,
@@ -218,7 +214,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
 
     def held_out_loss(
         self,
-        model: RecurrentLM,
+        model: Network[Any],
         valid: TokenizedText,
         state: WindowState,
         training: TrainingConfig,
@@ -226,6 +222,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
         should_stop: Callable[[], bool],
     ) -> float:
         """Mean nats per target, of the mixture where there is a partner."""
+        assert isinstance(model, RecurrentLM)
         places, log_probs = quick_log_probs(
             model,
             valid,
@@ -354,6 +351,7 @@ class Causal(WindowSteps, Task[ModelConfig, WindowState, TextMaterial, Texts, Ch
 
     def held_out_log_probs(self, best: Checkpoint, valid: TokenizedText) -> NDArray[np.float64]:
         """log P (N,) in nats of each token, exactly."""
+        assert isinstance(best.config, CausalConfig)
         return token_log_probs(from_arrays(best.config, best.weights), valid)[0]
 
 
@@ -376,10 +374,10 @@ def _judged(state: WindowState, loss: float) -> Validated | None:
     return Validated(state.step, loss, is_best)
 
 
-def _validation_cost(model: ModelConfig, config: TrainingConfig) -> float:
+def _validation_cost(model: LanguageConfig, config: TrainingConfig) -> float:
     """What reading a token costs, against training on it: all types have to be scored."""
     width = model.embedding_size if model.tie_weights else model.hidden_size
-    recurrent = 8 * model.num_layers * model.hidden_size**2 * (1 + model.bidirectional)
+    recurrent = 8 * model.num_layers * model.hidden_size**2 * model.DIRECTIONS
     types = config.frequent_types + config.sampled_types if config.sampled_types else None
     whole = recurrent + width * model.vocab_size
     trained = recurrent + width * min(types or model.vocab_size, model.vocab_size)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import LONGEST, HeadConfig
+from charlm.config import LONGEST
 from charlm.errors import UsageError
+from charlm.network_config import ClassifierConfig
 from charlm.nn.examples import Examples
 from charlm.text.labelled import FORMS, LabelledTexts
 from charlm.tokenizers import train_tokenizer
@@ -24,6 +25,7 @@ class Classifier(LabellingTask):
     """P(label given text)."""
 
     declared = kinds.CLASSIFIER
+    shape = ClassifierConfig
     kind = "classifier"
     epochs = 45.0
 
@@ -34,8 +36,7 @@ class Classifier(LabellingTask):
                 f"a classifier needs labels: label_from says where they stand ({FORMS})."
             )
         _ = request.label_source
-        few: dict[str, Any] = {"kind": self.kind, "vocab_size": 3, "num_labels": 2}
-        HeadConfig(**few | request.model)
+        self.shape(**{"vocab_size": 3, "num_labels": 2} | request.model)
 
     def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> ExampleTexts:
         """Texts with a label each."""

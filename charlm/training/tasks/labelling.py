@@ -8,7 +8,7 @@ import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from charlm.checkpoints import directory
 from charlm.checkpoints.head import HeadCheckpoint, reader_files
 from charlm.checkpoints.run import Run
-from charlm.config import HeadConfig, TrainingConfig
+from charlm.config import TrainingConfig
 from charlm.engines.torch_labels import read_scores
 from charlm.equations.heads import fit_temperature, log_softmax
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
+from charlm.network_config import ClassifierConfig, HeadConfig
 from charlm.nn.examples import ExampleBatch, Examples, groups, read
-from charlm.nn.head import Head, to_arrays
+from charlm.nn.head import Head, network, to_arrays
 from charlm.nn.objectives import Labelling, Prior
 from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing, restore_parameters
 from charlm.training.recipe import stack_summary
@@ -73,14 +74,11 @@ class Figures(NamedTuple):
 class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, HeadCheckpoint]):
     """P(label) of a text, or of each of its tokens."""
 
+    shape: ClassVar[type[HeadConfig]]
     targets = "labels"
     rolls_back = ("updates", "temperature")
     loss = "accuracy"
     epochs: float  # more than these seldom help
-
-    def config_of(self, values: object) -> HeadConfig:
-        """The shape of a model from JSON."""
-        return HeadConfig.from_json(values)
 
     def prepare_again(
         self, request: Request, texts: ExampleTexts, saved: HeadCheckpoint
@@ -99,14 +97,7 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
         shape, learning = self.sizes(material)
         if len(material.examples.starts) < 2000:
             learning["batch_size"] = 16
-        model = HeadConfig(
-            **{
-                **shape,
-                "kind": self.kind,
-                "num_labels": len(material.labels),
-                **request.model,
-            }
-        )
+        model = self.shape(**{**shape, "num_labels": len(material.labels), **request.model})
         config = {
             "num_steps": 1,
             "weight_decay": 0.05,
@@ -171,7 +162,7 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
         """A freshly initialised head, and what is learned beside labels."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            module = Head(config)
+            module = network(config)
             module.learn_neighbours()
         module = module.to(device)
         optimizer = make_optimizer(module.named_parameters(), training)
@@ -365,7 +356,7 @@ def prior_of(examples: Examples, module: Head) -> Prior:
     shift -= np.log(copied, out=np.zeros_like(copied), where=there)
     device = module.softmax.weight.device
     both = [torch.tensor(x, dtype=torch.float32, device=device) for x in (shift, once)]
-    return Prior(both[0], both[1] if config.kind == "classifier" else None)
+    return Prior(both[0], both[1] if isinstance(config, ClassifierConfig) else None)
 
 
 def _with_copies(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import HeadConfig
 from charlm.errors import UsageError
+from charlm.network_config import TaggerConfig
 from charlm.nn.examples import Examples
 from charlm.text.conll import Sentence, are_chunks, score_spans
 from charlm.tokenizers.word_letters import SpelledWords
@@ -27,6 +27,7 @@ class Tagger(LabellingTask):
     """P(tag given sentence), of each token."""
 
     declared = kinds.TAGGER
+    shape = TaggerConfig
     kind = "tagger"
     targets = "tags"
     default_level = None
@@ -37,9 +38,7 @@ class Tagger(LabellingTask):
         if request.level not in (None, "word"):
             raise UsageError("a tagger reads words: leave out level, or give word.")
         _ = request.places
-        few: dict[str, Any] = {"kind": self.kind, "vocab_size": 3, "num_labels": 2}
-        few["num_letters"] = 1
-        HeadConfig(**few | request.model)
+        self.shape(**{"vocab_size": 3, "num_labels": 2, "num_letters": 1} | request.model)
 
     def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> ExampleTexts:
         """Sentences with a tag for each token."""

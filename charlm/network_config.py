@@ -1,0 +1,158 @@
+"""The shape of a network, one class for each kind: frozen, checked, to and from JSON."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeAlias
+
+from charlm.config import CELLS, LATER, POOLINGS, Checked
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkConfig(Checked):
+    """What every kind has: an embedding, a recurrent stack, a network at each step, a softmax.
+
+    vocab_size counts every type the tokenizer knows, <UNK> and <EOS> included. hidden_size is that
+    of one direction; DIRECTIONS are 2 where the stack reads from both sides. output_layers is the
+    number of hidden layers of the network that stands on the recurrent stack. dropout acts between
+    recurrent layers and on what the output network reads, input_dropout on what the first layer
+    reads.
+    """
+
+    DIRECTIONS: ClassVar[int] = 2
+    FEWEST_TYPES: ClassVar[int] = 3
+
+    vocab_size: int
+    cell: str = "lstm"
+    num_layers: int = 1
+    embedding_size: int = 64
+    hidden_size: int = 320
+    output_layers: int = 0
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check("vocab_size", int, self.FEWEST_TYPES, 10_000_000)
+        self._check_choice("cell", CELLS)
+        self._check("num_layers", int, 1, 64)
+        self._check("embedding_size", int, 1, 65_536)
+        self._check("hidden_size", int, 1, 65_536)
+        self._check("output_layers", int, 0, 16)
+        self._check("dropout", float, 0.0, 0.95)
+        self._check("input_dropout", float, 0.0, 0.95)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CausalConfig(NetworkConfig):
+    """The shape of a RecurrentLM, which reads from left to right.
+
+    With tie_weights the embedding is also the softmax matrix. Of a conditional model num_labels
+    are the labels that a sequence can have, and label_size is the size of their embedding; both
+    are 0 where sequences have none.
+    """
+
+    DIRECTIONS: ClassVar[int] = 1
+
+    tie_weights: bool = False
+    num_labels: int = dataclasses.field(default=0, metadata=LATER)
+    label_size: int = dataclasses.field(default=0, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_flag("tie_weights")
+        self._check("num_labels", int, 0, 1_000_000)
+        self._check("label_size", int, min(1, self.num_labels), 65_536 if self.num_labels else 0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClozeConfig(NetworkConfig):
+    """The shape of a BidirectionalLM: one stack reads from left to right, one from right to left.
+
+    With tie_weights the embedding is also the softmax matrix.
+    """
+
+    CONSTANTS: ClassVar[Mapping[str, Any]] = {"bidirectional": True}
+
+    tie_weights: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_flag("tie_weights")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabellingConfig(NetworkConfig):
+    """What classifiers and taggers have: so many labels."""
+
+    FEWEST_TYPES: ClassVar[int] = 2
+
+    num_labels: int
+    hidden_size: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("num_labels", int, 2, 1_000_000)
+
+    @property
+    def kind(self) -> str:
+        """As run.json and model.json call it."""
+        kind: str = self.CONSTANTS["kind"]
+        return kind
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierConfig(LabellingConfig):
+    """The shape of a network that names the kind of a text.
+
+    pooling is what it does with the positions of a text: their mean and maximum, or the last
+    states.
+    """
+
+    CONSTANTS: ClassVar[Mapping[str, Any]] = {
+        "kind": "classifier",
+        "num_letters": 0,
+        "letter_embedding_size": 32,
+        "letter_hidden_size": 32,
+    }
+
+    pooling: str = "mean-max"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_choice("pooling", POOLINGS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaggerConfig(LabellingConfig):
+    """The shape of a network that names the kind of each token.
+
+    num_letters are the types of letters that words are spelled with, <UNK> among them,
+    letter_embedding_size and letter_hidden_size the sizes of what reads them.
+    """
+
+    CONSTANTS: ClassVar[Mapping[str, Any]] = {"kind": "tagger", "pooling": "mean-max"}
+
+    num_letters: int
+    letter_embedding_size: int = 32
+    letter_hidden_size: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("num_letters", int, 1, 10_000_000)
+        self._check("letter_embedding_size", int, 1, 65_536)
+        self._check("letter_hidden_size", int, 1, 65_536)
+
+
+LanguageConfig: TypeAlias = CausalConfig | ClozeConfig
+HeadConfig: TypeAlias = ClassifierConfig | TaggerConfig
+
+
+def language_config(values: object) -> LanguageConfig:
+    """The shape of a language model from JSON. Raises UsageError."""
+    reads_both = isinstance(values, dict) and values.get("bidirectional") is True
+    return (ClozeConfig if reads_both else CausalConfig).from_json(values)
+
+
+def head_config(values: object) -> HeadConfig:
+    """The shape of a classifier or tagger from JSON. Raises UsageError."""
+    is_tagger = isinstance(values, dict) and values.get("kind") == "tagger"
+    return (TaggerConfig if is_tagger else ClassifierConfig).from_json(values)
