@@ -1,6 +1,7 @@
 """Training from Python: what ``charlm train`` does, as functions that give a model."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
@@ -33,6 +34,7 @@ from charlm.training.texts.memory import Text, TextsInMemory
 from charlm.training.trainer import Trainer
 
 OnEvent = Callable[[Event], None]
+_FIELDS = {field.name for field in dataclasses.fields(Request)}
 _OPTION_OF = {field: option for option, field in CONFIG_FIELDS.items()}
 
 
@@ -194,55 +196,13 @@ def train(
     >>> lm = charlm.train("corpus.txt", level="word", seconds=60)      # doctest: +SKIP
     >>> lm = charlm.train(texts=["A pear.", "An apple."], steps=100)   # doctest: +SKIP
     """
+    asked = {option: value for option, value in locals().items() if option in _FIELDS}
+    asked |= {"corpus": tuple(map(str, corpus)), "valid": _paths(valid)}
+    if labels is not None and task != "tagger":
+        asked["label_from"] = IN_MEMORY
     given = _in_memory(corpus, texts, labels, valid_texts, valid_labels)
     with _named_as_here():
-        request = Request(
-            task=task,
-            corpus=tuple(map(str, corpus)),
-            valid=_paths(valid),
-            valid_share=valid_share,
-            split_on=split_on,
-            distinct=distinct,
-            encoding=encoding,
-            errors=errors,
-            label_from=IN_MEMORY if labels is not None and task != "tagger" else label_from,
-            text_column=text_column,
-            text_field=text_field,
-            header=header,
-            token_column=token_column,
-            tag_column=tag_column,
-            level=level,
-            vocab_size=vocab_size,
-            min_count=min_count,
-            lowercase=lowercase,
-            pretokenized=pretokenized,
-            subword_model=subword_model,
-            normalize=normalize,
-            cell=cell,
-            layers=layers,
-            hidden=hidden,
-            embedding=embedding,
-            output_layers=output_layers,
-            dropout=dropout,
-            input_dropout=input_dropout,
-            tie_weights=tie_weights,
-            pooling=pooling,
-            ngram=ngram,
-            cache=cache,
-            seconds=seconds,
-            epochs=epochs,
-            steps=steps,
-            batch_size=batch_size,
-            bptt_length=bptt_length,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            max_grad_norm=max_grad_norm,
-            patience=patience,
-            on_nan=on_nan,
-            precision=precision,
-            device=device,
-            seed=seed,
-        )
+        request = Request(**asked)
         _check_source(request, given)
         kept = None if name is None else Path(root) / directory.check_name(name)
         if kept is not None:

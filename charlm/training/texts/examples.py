@@ -6,11 +6,11 @@ from typing import NamedTuple
 from charlm.errors import TextError
 from charlm.text.conll import Sentence, read_tagged
 from charlm.text.corpus import fingerprint, hold_out
-from charlm.text.labelled import IN_MEMORY, LabelledTexts, hold_out_labelled
+from charlm.text.labelled import LabelledTexts
 from charlm.text.overlap import overlap
 from charlm.training.request import Request, Say
 from charlm.training.texts.memory import TextsInMemory
-from charlm.training.texts.sequences import is_apart, labelled_texts
+from charlm.training.texts.sequences import is_apart, read_labelled_sides, without_copies
 
 _FEW_TEXTS = 20  # fewer than this are remarked on
 
@@ -49,23 +49,10 @@ def read_examples(request: Request, say: Say, given: TextsInMemory | None = None
     source = request.label_source
     assert source is not None
     usual = "line" if source.kind == "file" else None
-    pairs, apart, split_on, notes = labelled_texts(request, source, given, usual)
-    if not is_apart(request, given):
-        pairs, apart = hold_out_labelled(
-            pairs,
-            split_on=split_on,
-            share=request.valid_share,
-            seed=request.seed,
-            whole=source.kind in ("directory", IN_MEMORY),
-        )
-    for note in notes:
-        say(note)
+    pairs, apart, split_on = read_labelled_sides(request, source, say, given, usual)
     if not pairs:
         raise TextError("there is no text to train on: what was given is empty or blank.")
-    if request.distinct:
-        once = list(dict.fromkeys(pairs))
-        say(f"copies left out of training: {len(pairs) - len(once):,}")
-        pairs = once
+    pairs = without_copies(request, pairs, say)
     found, held = LabelledTexts.of(pairs), LabelledTexts.of(apart)
     counts = Counter(found.labels)
     if len(counts) < 2:

@@ -85,7 +85,7 @@ def read_texts(request: Request, say: Say, given: TextsInMemory | None = None) -
         train, valid = split.train, split.valid
         for note in split.notes:
             say(note)
-    train = _without_copies(request, train, say)
+    train = without_copies(request, train, say)
     _say_text(request, train, valid, split_on, say)
     return Texts(train, valid, split_on)
 
@@ -105,7 +105,7 @@ def _read_files(request: Request, say: Say) -> tuple[list[str], list[str], str]:
     return train, valid, split_on
 
 
-def _without_copies(request: Request, train: list[A], say: Say) -> list[A]:
+def without_copies(request: Request, train: list[A], say: Say) -> list[A]:
     """What is trained on, each sequence once if that was asked for."""
     if not request.distinct:
         return train
@@ -119,13 +119,35 @@ def is_apart(request: Request, given: TextsInMemory | None) -> bool:
     return bool(request.valid if given is None else given.valid_texts)
 
 
-def labelled_texts(
-    request: Request, source: LabelSource, given: TextsInMemory | None, split_on: str | None = None
-) -> tuple[list[Labelled], list[Labelled], str, tuple[str, ...]]:
-    """Sequences with a label each: to train on, to validate on; what one is; notes.
+def read_labelled_sides(
+    request: Request,
+    source: LabelSource,
+    say: Say,
+    given: TextsInMemory | None,
+    split_on: str | None = None,
+) -> tuple[list[Labelled], list[Labelled], str]:
+    """Sequences with a label each: to train on, held out, and what one is.
 
     split_on is what a sequence of a file is where nothing was asked for.
     """
+    train, valid, split_on, notes = _labelled(request, source, given, split_on)
+    if not is_apart(request, given) and request.valid_share:
+        train, valid = hold_out_labelled(
+            train,
+            split_on=split_on,
+            share=request.valid_share,
+            seed=request.seed,
+            whole=source.kind in ("directory", IN_MEMORY),
+        )
+    for note in notes:
+        say(note)
+    return train, valid, split_on
+
+
+def _labelled(
+    request: Request, source: LabelSource, given: TextsInMemory | None, split_on: str | None
+) -> tuple[list[Labelled], list[Labelled], str, tuple[str, ...]]:
+    """What is read to train on and to validate on, what a sequence is, and notes."""
     if given is not None:
         return *given.labelled(), given.split_on, ()
     options = {"encoding": request.encoding, "errors": request.errors}
@@ -143,17 +165,7 @@ def _read_labelled(
     request: Request, source: LabelSource, say: Say, given: TextsInMemory | None
 ) -> Texts:
     """The same where each sequence has a label."""
-    train, valid, split_on, notes = labelled_texts(request, source, given)
-    if not is_apart(request, given) and request.valid_share:
-        train, valid = hold_out_labelled(
-            train,
-            split_on=split_on,
-            share=request.valid_share,
-            seed=request.seed,
-            whole=source.kind in ("directory", IN_MEMORY),
-        )
-    for note in notes:
-        say(note)
+    train, valid, split_on = read_labelled_sides(request, source, say, given)
     if not valid:
         say("nothing is held out for validation")
     labels = Labels.of(one.label for one in train)
@@ -172,7 +184,7 @@ def _read_labelled(
             f"the label {min(strange)!r} occurs in the text to validate on, and not in training."
         )
     valid = [one for one in valid if one.label in number]
-    train = _without_copies(request, train, say)
+    train = without_copies(request, train, say)
     texts = Texts(
         [one.text for one in train],
         [one.text for one in valid],
