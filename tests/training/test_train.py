@@ -14,7 +14,9 @@ import pytest
 
 import charlm
 from charlm.errors import CheckpointError, FieldError, UsageError
+from charlm.text import corpus
 from charlm.training.request import Request
+from charlm.training.texts import sequences
 from charlm.training.train import TrainOptions
 from tests.support.cli import good
 
@@ -207,3 +209,18 @@ def test_a_misspelt_option_is_named_by_its_function() -> None:
             call([], temprature=1)  # type: ignore[operator]
     with pytest.raises(FieldError, match="unk must be"):
         lm.sample(unk="drop")
+
+
+def test_the_fingerprint_of_a_text_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training, and one that goes on, read through the whole text for it a single time each."""
+    calls = []
+
+    def counted(parts: typing.Iterable[str]) -> str:
+        calls.append(1)
+        return corpus.fingerprint(parts)
+
+    monkeypatch.setattr(sequences, "fingerprint", counted)
+    lm = charlm.train(texts=WORDS, **SMALL)
+    assert len(calls) == 1
+    charlm.resume(lm, texts=WORDS, steps=9)
+    assert len(calls) == 2

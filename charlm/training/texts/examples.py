@@ -1,7 +1,8 @@
 """The examples of a classifier or tagger: read, and some of them held out."""
 
+import dataclasses
+import functools
 from collections import Counter
-from typing import NamedTuple
 
 from charlm.errors import TextError
 from charlm.text.conll import Sentence, read_tagged
@@ -15,7 +16,8 @@ from charlm.training.texts.sequences import is_apart, read_labelled_sides, witho
 _FEW_TEXTS = 20  # fewer than this are remarked on
 
 
-class ExampleTexts(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class ExampleTexts:
     """What is learned from and what is held out: texts with labels, or sentences with tags.
 
     split_on is what a text is in a file.
@@ -30,7 +32,7 @@ class ExampleTexts(NamedTuple):
         """What is learned from, and what is held out."""
         return self.train, self.valid
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all of it."""
         parts: list[str] = []

@@ -1,6 +1,8 @@
 """The texts of a language model: read, split into sequences, and some of them held out."""
 
-from typing import NamedTuple, TypeVar
+import dataclasses
+import functools
+from typing import TypeVar
 
 from charlm.errors import TextError
 from charlm.inference.labels import Labels
@@ -22,7 +24,8 @@ _FEW_CHARACTERS = 1_000  # fewer than this are remarked on
 A = TypeVar("A")
 
 
-class Texts(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Texts:
     """The corpus, split: what is trained on, what is held out, and how sequences were found.
 
     Where sequences have labels, train_labels and valid_labels are their numbers in ``labels``.
@@ -35,7 +38,7 @@ class Texts(NamedTuple):
     train_labels: list[int] | None = None
     valid_labels: list[int] | None = None
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all of it."""
         if self.labels is not None:
