@@ -5,23 +5,35 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Any, TextIO
 
 import typer
+import typer.core
 
 import charlm
 from charlm.cli import errors
-from charlm.cli.command import Commands, ruled
-from charlm.cli.output.terminal import out
-from charlm.errors import CharlmError, UsageError, did_you_mean
+from charlm.cli.command import ruled
+from charlm.errors import CharlmError
 
-# In the order of the help. Each is a module of commands/ that defines NAME_cli, and RULES if
-# options depend on each other.
-COMMANDS = (
-    *("train", "sample", "score", "evaluate", "compare", "classify", "novelty", "fill", "next"),
-    *("tag", "tokenize", "info", "list", "rm"),
-)
+# In the order of the help, each with the first line of its own. Each is a module of commands/ that
+# defines NAME_cli, and RULES if options depend on each other; it is imported when it is named.
+COMMANDS = {
+    "train": "Train a model on text.",
+    "sample": "Draw new sequences from a model.",
+    "score": "Score texts: their probability, the end of each included.",
+    "evaluate": "Measure how well a model predicts a text.",
+    "compare": "Compare how well two models predict a text.",
+    "classify": "Predict the label of each text.",
+    "novelty": "Measure how much of the samples is copied from training text.",
+    "fill": "Fill the gaps of a text.",
+    "next": "Print the most likely next tokens.",
+    "tag": "Tag each token.",
+    "tokenize": "Show the tokens and ids of a text.",
+    "info": "Describe a model and how it was trained.",
+    "list": "List all models, newest first.",
+    "rm": "Delete runs, with all their checkpoints.",
+    "help": "Show the help of a command.",
+}
 
 # An option that there is not, an argument too many: of these errors typer shows but one kind.
 _MISUSE: tuple[type[Any], ...] = typer.BadParameter.__bases__
@@ -49,61 +61,48 @@ def charlm_cli(
     errors.debug = debug
 
 
-def help_cli(
-    context: typer.Context,
-    command: Annotated[
-        str | None, typer.Argument(help="Name of a command.  [default: all]", show_default=False)
-    ] = None,
-) -> None:
-    """Show the help of a command.
-
-    \b
-    charlm help train
-    """
-    group: Any = context.parent and context.parent.command
-    if command is None:
-        out(f"{group.get_help(context.parent)}\n")
-    elif (wanted := group.commands.get(command)) is not None:
-        about = type(context)(wanted, info_name=command, parent=context.parent)
-        out(f"{wanted.get_help(about)}\n")
-    else:
-        raise UsageError(
-            f"there is no command {command!r}.{did_you_mean(command, group.commands)} "
-            "See charlm --help."
-        )
-
-
 @functools.cache
-def application(names: tuple[str, ...] = COMMANDS) -> typer.Typer:
-    """The command with these of its subcommands: to make all of them takes longer than to score."""
-    made = typer.Typer(
-        name="charlm",
-        cls=Commands,
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    )
-    made.callback()(charlm_cli)
-    for name in names:
-        module = importlib.import_module(f"charlm.cli.commands.{name}")
-        rules, unsaid = getattr(module, "RULES", ()), getattr(module, "UNSAID", None)
-        made.command(name, cls=ruled(rules, unsaid))(getattr(module, f"{name}_cli"))
-    made.command("help", cls=ruled(()))(help_cli)
-    return made
+def subcommand(name: str) -> Any:
+    """The command of this name, with all its options."""
+    module = importlib.import_module(f"charlm.cli.commands.{name}")
+    rules, unsaid = getattr(module, "RULES", ()), getattr(module, "UNSAID", None)
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    alone.command(name, cls=ruled(rules, unsaid))(getattr(module, f"{name}_cli"))
+    return typer.main.get_command(alone)
 
 
-def __getattr__(name: str) -> Any:
-    """``app`` is the command with all its subcommands, made when it is asked for (PEP 562)."""
-    if name == "app":
-        return application()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class Commands(typer.core.TyperGroup):
+    """All commands: to list them a line of each will do, and the one that is named is made."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {
+            name: typer.core.TyperCommand(name, help=line) for name, line in COMMANDS.items()
+        }
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what stands before the command."""
+        option: Any
+        for option in self.get_params(ctx):
+            if option.is_flag and option.default is None:
+                option.default = False  # typer would import pydantic to make a bool of None
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that is named first, and the arguments that are left for it."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and subcommand(found.name), rest
 
 
-def _needed(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The subcommand that is named; all of them where help, completion or an error needs them."""
-    first = next((argument for argument in arguments if not argument.startswith("-")), None)
-    return (first,) if first in COMMANDS else COMMANDS
+app = typer.Typer(
+    name="charlm",
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.callback()(charlm_cli)
 
 
 def main() -> None:
@@ -112,7 +111,7 @@ def main() -> None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - for good
     sys.stdout, sys.stderr = _writable(sys.stdout), _writable(sys.stderr)
     try:
-        sys.exit(application(_needed(sys.argv[1:]))(prog_name="charlm", standalone_mode=False))
+        sys.exit(app(prog_name="charlm", standalone_mode=False))
     except _MISUSE as error:
         errors.complain_of_usage(error)
     except CharlmError as error:  # of an option's own check

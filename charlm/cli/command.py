@@ -58,18 +58,6 @@ def ruled(rules: Rules, unsaid: Mapping[str, str] | None = None) -> type[typer.c
     return Command
 
 
-class Commands(typer.core.TyperGroup):
-    """All commands."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse what stands before the command."""
-        option: Any
-        for option in self.get_params(ctx):
-            if option.is_flag and option.default is None:
-                option.default = False  # typer would import pydantic to make a bool of None
-        return super().parse_args(ctx, args)
-
-
 def _said(arguments: list[str], unsaid: Mapping[str, str]) -> Iterator[str]:
     """The arguments with the values that were left out, before another option or the end."""
     for argument, following in zip(arguments, (*arguments[1:], "--"), strict=False):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from charlm.cli.options import in_options, option_of
+from charlm.cli.option_names import in_options, option_of
 from charlm.cli.output.terminal import say_lines
 from charlm.cli.signals import amid_import, end, numbers
 from charlm.display.safe_text import safe_text

@@ -1,8 +1,6 @@
 """Options that several commands have, each with one name, one type and one line of help."""
 
-import dataclasses
 import os
-import re
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +11,6 @@ from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.cli.input.run_names import completed
 from charlm.config import RUNS, Split
 from charlm.metrics import Unit as UnitName
-from charlm.training.request import CONFIG_FIELDS, Request
 
 # Headings of the help; what has none stands under Options.
 MODEL, INPUT, OUTPUT = "Model", "Input", "Output"
@@ -260,25 +257,3 @@ CUT: Rules = (
     OneOf("--split-on", "--null"),
     Apart("TEXTS", ("--split-on", "--null"), "that is about the texts of a file"),
 )
-
-_FIELDS = {field.name for field in dataclasses.fields(Request)} | CONFIG_FIELDS.keys()
-_FIELDS |= {*CONFIG_FIELDS.values(), "resume", "name", "index", "against", "stream"}
-_FIELD = re.compile(rf"`({'|'.join(sorted(_FIELDS))})(?:=([^`]*))?`")
-# The options of the command line that are not called as the field that they set.
-_OPTION_OF = {config: name for name, config in CONFIG_FIELDS.items()}
-_OPTION_OF |= {"seconds": "time", "num_steps": "steps", "unknown": "unk", "index": "no_index"}
-
-
-def in_options(message: str) -> str:
-    """A message of the library, its `field` and `field=value` as the command line writes them."""
-    return _FIELD.sub(_as_option, message)
-
-
-def _as_option(found: re.Match[str]) -> str:
-    option, value = option_of(found[1]), found[2]
-    return option if value in (None, "True", "False") else f"{option} {value}"
-
-
-def option_of(field: str) -> str:
-    """The option that sets a field: hidden_size is --hidden."""
-    return f"--{_OPTION_OF.get(field, field).replace('_', '-')}"

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.errors import Signals
-from charlm.cli.options import model_option, name_option, option_of
+from charlm.cli.option_names import option_of
+from charlm.cli.options import model_option, name_option
 from charlm.cli.output import held_out
 from charlm.cli.output.terminal import out, say
 from charlm.errors import UsageError

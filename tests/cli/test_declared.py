@@ -4,19 +4,18 @@ import dataclasses
 from typing import Any
 
 import pytest
-import typer
 
-from charlm.cli.app import app
+from charlm.cli.app import subcommand
 from charlm.cli.commands.train import seconds
 from charlm.cli.input.declared import given
-from charlm.cli.options import option_of
+from charlm.cli.option_names import option_of
 from charlm.config import LEVELS
 from charlm.training import recipe
 from charlm.training.kinds import KINDS, TASKS
 from charlm.training.request import GROUPS, Request
 from charlm.training.tasks import TASKS as TRAINED
 
-TRAIN: Any = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+TRAIN: Any = subcommand("train")
 FIELDS = {field.name: field for field in dataclasses.fields(Request)}
 
 

@@ -4,15 +4,13 @@ import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.cli.app import app
-from charlm.cli.options import in_options, option_of
+from charlm.cli.app import COMMANDS, subcommand
+from charlm.cli.option_names import in_options, option_of
 from charlm.config import CELLS, LEVELS, ON_NAN, SamplingConfig
 from charlm.display.safe_text import safe_text
 from charlm.errors import CharlmError, FieldError, did_you_mean
@@ -98,18 +96,14 @@ def test_choices_are_taken_in_any_case(choice: str, data: st.DataObject) -> None
     written = "".join(c.swapcase() if flip else c for c, flip in zip(choice, flips, strict=True))
     names = {"cell": CELLS, "level": LEVELS, "on_nan": ON_NAN, "normalize": ("NFKC",)}
     (name,) = (name for name, choices in names.items() if choice in choices)
-    train: Any = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
-    context = train.make_context("train", [f"{option_of(name)}={written}"])
+    context = subcommand("train").make_context("train", [f"{option_of(name)}={written}"])
     assert context.params[name] == choice
     assert {context.params[other] for other in names if other != name} == {None}
 
 
-def options_of(command: str) -> set[str]:
+def options_of(name: str) -> set[str]:
     """The options that a command has."""
-    import typer
-
-    group = typer.main.get_command(app)
-    return {name for p in group.commands[command].params for name in p.opts}  # type: ignore[attr-defined]
+    return {option for p in subcommand(name).params for option in p.opts}
 
 
 def test_every_field_that_a_command_sets_has_its_option() -> None:
@@ -185,11 +179,10 @@ DASHED = (
 
 def test_all_commands_that_take_texts_are_there() -> None:
     """An argument that is a text is called so."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     found = {
         name
-        for name, command in commands.items()
-        for one in command.params
+        for name in COMMANDS
+        for one in subcommand(name).params
         if one.param_type_name == "argument" and one.name in ("text", "texts", "prefix")
     }
     assert found == set(TAKE_TEXTS)

@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from charlm.cli.app import COMMANDS, subcommand
 from tests.support.cli import TINY, charlm, good
 from tests.support.texts import TEXT
-
-COMMANDS = (
-    *("train", "sample", "score", "evaluate", "compare", "classify", "novelty", "fill", "next"),
-    *("tokenize", "info", "list", "tag", "rm", "help"),
-)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -27,6 +23,12 @@ def test_help_fits_80_columns_and_shows_examples(
     assert result.err == ""
     assert max(map(len, result.out.splitlines())) <= 80
     assert examples(command)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_line_of_a_command_begins_its_help(name: str) -> None:
+    """What the list of commands says of one is what the help of that one begins with."""
+    assert subcommand(name).help.startswith(f"{COMMANDS[name]}\n")
 
 
 def examples(command: str) -> list[str]:

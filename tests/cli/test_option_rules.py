@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from charlm.cli import app
 from charlm.cli.input.option_rules import Apart, Needs, Rules, check, shown
@@ -16,7 +15,7 @@ from charlm.errors import UsageError
 from tests.support.cli import charlm
 from tests.support.matrix import Tally
 
-COMMANDS: dict[str, Any] = typer.main.get_command(app.app).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = {name: app.subcommand(name) for name in app.COMMANDS}
 
 # Of each command: options that mean nothing without one of others.
 NEED = {
@@ -213,8 +212,6 @@ VALUES = {
 
 def rules_of(command: str) -> Rules:
     """The rules that a command is declared with."""
-    if command not in app.COMMANDS:  # help
-        return ()
     return getattr(importlib.import_module(f"charlm.cli.commands.{command}"), "RULES", ())
 
 
@@ -327,9 +324,9 @@ def test_no_option_is_forgotten(command: str) -> None:
 
 
 FLOATS = [
-    (str(command.name), names(parameter)[0])
-    for command in app.app.registered_commands
-    for parameter in COMMANDS[str(command.name)].params
+    (name, names(parameter)[0])
+    for name, command in COMMANDS.items()
+    for parameter in command.params
     if float in typing.get_args(typing.get_type_hints(command.callback).get(parameter.name) | None)
 ]
 

@@ -73,6 +73,36 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
     )
 
 
+def test_a_command_is_imported_when_it_is_named(tmp_path: Path) -> None:
+    """The list of all commands is there without any of them; what is named comes alone."""
+    code = """if True:
+        import io, sys
+        from charlm.cli import main
+        sys.argv = ["charlm", *sys.argv[1:]]
+        try:
+            main()
+        finally:
+            commands = "charlm.cli.commands."
+            print(*(name.removeprefix(commands) for name in sys.modules if commands in name))
+    """
+    for arguments, expected in (
+        (["--help"], ""),
+        (["help"], "help"),
+        (["help", "rm"], "help rm"),
+        (["score", "--help"], "score"),
+        (["list"], "list"),
+        (["trian"], ""),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stdout.splitlines()[-1] == expected
+
+
 @pytest.mark.slow
 def test_something_is_on_the_screen_at_once(folder: Path, tmp_path: Path) -> None:
     """The first line comes long before torch is there, on a terminal for a long sample as well."""

@@ -9,6 +9,7 @@ import typer
 from charlm.cli import options
 from charlm.cli.input.declared import Flag, given, taking
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rule, Rules
+from charlm.cli.option_names import option_of
 from charlm.cli.output.terminal import say
 from charlm.cli.training import train
 from charlm.config import LEVELS, RUNS
@@ -33,14 +34,14 @@ def _named(kind: Kind) -> tuple[str, ...]:
 def _of_kinds() -> Iterator[Rule]:
     """What each kind of model lacks is refused, by the kind's own declaration."""
     for kind in KINDS.values():
-        lacking = [options.option_of(name) for name in sorted(kind.lacks)]
+        lacking = [option_of(name) for name in sorted(kind.lacks)]
         lacking += [f"--level {level}" for level in LEVELS if level not in kind.levels]
         yield Apart(_named(kind), tuple(lacking), kind.because)
     for name in sorted(CAUSAL.lacks):  # what a model is where no kind is asked for
         having = [
             term for kind in KINDS.values() if name not in kind.lacks for term in _named(kind)
         ]
-        yield Needs(options.option_of(name), (*having, "--resume"))
+        yield Needs(option_of(name), (*having, "--resume"))
 
 
 RULES: Rules = (

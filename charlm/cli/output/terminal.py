@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.options import in_options
+from charlm.cli.option_names import in_options
 from charlm.display.safe_text import is_unsafe, safe_text
 
 if TYPE_CHECKING:
