@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from charlm.equations.parameters import MISSING, Arrays
 from charlm.network_config import ClozeConfig
 from charlm.nn.network import Network, State, with_arrays
+from charlm.nn.skeleton import without_numbers
 from charlm.nn.windows import Rows, group_rows
 from charlm.text.tokens import TokenizedText
 
@@ -140,7 +141,7 @@ class BidirectionalLM(Network[ClozeConfig]):
 
 def from_arrays(config: ClozeConfig, arrays: Arrays) -> BidirectionalLM:
     """A bidirectional model with these weights, for use: in evaluation mode, without gradients."""
-    with torch.device("meta"):
+    with without_numbers():
         model = BidirectionalLM(config)
     return with_arrays(model, arrays)
 

@@ -12,6 +12,7 @@ from charlm.equations.language_model import NUM_STATES
 from charlm.equations.parameters import Arrays, layer_names
 from charlm.network_config import CausalConfig
 from charlm.nn.network import Network, State, with_arrays
+from charlm.nn.skeleton import without_numbers
 
 
 class RecurrentLM(Network[CausalConfig]):
@@ -86,7 +87,7 @@ class RecurrentLM(Network[CausalConfig]):
         below = tensors[weight]
         tensors[weight] = below[:, :size].contiguous()
         tensors[bias] = tensors[bias] + below[:, size:] @ vector
-        with torch.device("meta"):
+        with without_numbers():
             model = RecurrentLM(config)
         model.load_state_dict(tensors, assign=True)
         first = self.init_state(1, index)
@@ -109,6 +110,6 @@ def _first_state(z: Tensor, num_states: int) -> tuple[Tensor, ...]:
 
 def from_arrays(config: CausalConfig, arrays: Arrays) -> RecurrentLM:
     """A model with these weights, for use: in evaluation mode, without gradients."""
-    with torch.device("meta"):
+    with without_numbers():
         model = RecurrentLM(config)
     return with_arrays(model, arrays)

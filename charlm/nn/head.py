@@ -21,6 +21,7 @@ from charlm.equations.parameters import Arrays
 from charlm.network_config import ClassifierConfig, HeadConfig, TaggerConfig
 from charlm.nn.cells import RecurrentLayer, make_layer
 from charlm.nn.neighbours import MOST_TYPES, Neighbours
+from charlm.nn.skeleton import without_numbers
 
 
 class Words(NamedTuple):
@@ -229,7 +230,7 @@ def network(config: HeadConfig) -> Head:
 
 def from_arrays(config: HeadConfig, arrays: Arrays) -> Head:
     """A head with these weights, for use: in evaluation mode, without gradients."""
-    with torch.device("meta"):
+    with without_numbers():
         head = network(config)
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     head.load_state_dict(tensors, assign=True)
