@@ -25,9 +25,7 @@ _PACKED = (
     ("lzma", b"\x5d\0\0"),
 )
 PACKED = tuple(name for name, _ in _PACKED)  # what can be read as it is
-_BZIP2 = re.compile(
-    rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"
-)  # its first block, or the end of an empty one
+_BZIP2 = rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"  # its first block, or the end of an empty one
 
 _UNPACK = "Unpack it first"
 _NO_TEXT = "It holds no text that could be read"
@@ -76,13 +74,13 @@ _KNOWN_IF_BINARY = (
 )
 # Text, but not all of it what a person would train on or score.
 _MARKED = (
-    ("HTML", re.compile(rb"\s*<(!doctype\s+html|html\b)", re.IGNORECASE), "its marks are"),
-    ("XML", re.compile(rb"\s*<\?xml\s"), "its marks are"),
-    ("a JSON array", re.compile(rb'\s*\[\s*\{\s*"'), "names and brackets are"),
-    ("subtitles (SRT)", re.compile(rb"\s*\d+\s+\d+:\d\d:\d\d,\d+ +-->"), "numbers and times are"),
+    ("HTML", rb"(?i)\s*<(!doctype\s+html|html\b)", "its marks are"),
+    ("XML", rb"\s*<\?xml\s", "its marks are"),
+    ("a JSON array", rb'\s*\[\s*\{\s*"', "names and brackets are"),
+    ("subtitles (SRT)", rb"\s*\d+\s+\d+:\d\d:\d\d,\d+ +-->", "numbers and times are"),
 )
 _UTF8_MARK = b"\xef\xbb\xbf"
-_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a]")
+_CONTROL = rb"[\0-\x08\x0e-\x1a]"
 _LONGEST = 16  # bytes of the names above
 
 
@@ -90,7 +88,7 @@ def packed_as(head: bytes) -> str | None:
     """What a text is packed with: gzip, bzip2, xz or lzma; None if it is not."""
     for name, magic in _PACKED:
         if head.startswith(magic):
-            return name if name != "bzip2" or _BZIP2.match(head) else None
+            return name if name != "bzip2" or re.match(_BZIP2, head) else None
     return None
 
 
@@ -106,7 +104,7 @@ def format_of(head: bytes) -> Format | None:
             return Format(name, cure)
     if head[257:262] == b"ustar":
         return Format("a tar archive", f"{_UNPACK} (tar -x)")
-    if _CONTROL.search(head):
+    if re.search(_CONTROL, head):
         if head[4:8] == b"ftyp":
             return Format("a film (MP4)", _NO_TEXT)
         for name, magic, cure in _KNOWN_IF_BINARY:
@@ -118,7 +116,7 @@ def format_of(head: bytes) -> Format | None:
 def said_of_marks(head: bytes) -> str | None:
     """What there is to say of text with more in it than its words: HTML, XML, subtitles."""
     for name, begins, what in _MARKED:
-        if begins.match(head.removeprefix(_UTF8_MARK)):
+        if re.match(begins, head.removeprefix(_UTF8_MARK)):
             return f"looks like {name}: {what} read as text, too"
     return None
 

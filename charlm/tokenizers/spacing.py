@@ -29,7 +29,7 @@ _UNSPACED = {
     "Khitan": "\U00018b00-\U00018cff",
     "Nushu": "\U0001b170-\U0001b2ff",
 }
-_SCRIPTS = re.compile("|".join(f"([{ranges}])" for ranges in _UNSPACED.values()))
+_SCRIPTS = "|".join(f"([{ranges}])" for ranges in _UNSPACED.values())
 _LONGEST = 9.0  # characters of a word, marks included, on average: Thai has four, Burmese seven
 _LONGEST_ANYWHERE = 24.0  # more than in any language whose words are parted
 _SHARE = 0.1  # of the letters: of less than that not a word is lost
@@ -41,7 +41,7 @@ def note_on_spacing(words: Iterable[tuple[str, int]]) -> str | None:
     numbers, characters = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     for word, number in words:
         if word and unicodedata.category(word[0])[0] in "LM":
-            match = _SCRIPTS.match(word)
+            match = re.match(_SCRIPTS, word)
             script = names[match.lastindex - 1] if match and match.lastindex else ""
             numbers[script] += number
             characters[script] += number * len(word)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "finished"
 CHARLM = (sys.executable, "-m", "charlm")
 # One thread each: the processes of a test run share few cores.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
@@ -101,6 +102,41 @@ def test_a_command_is_imported_when_it_is_named(tmp_path: Path) -> None:
             timeout=60,
         )
         assert done.stdout.splitlines()[-1] == expected
+
+
+@pytest.mark.parametrize("kind", ["characters", "labels", "gaps", "classifier", "tagger"])
+def test_a_network_that_is_used_brings_no_compiler(kind: str, tmp_path: Path) -> None:
+    """A model of any kind is loaded and run by torch without torch._dynamo, half as large again."""
+    commands = {
+        "characters": "sample --n 2 --seed 0|score a|next a|evaluate --dynamic corpus.txt",
+        "labels": "sample --n 2 --seed 0|score a --label north|classify a",
+        "gaps": "fill a[?]b|score a|evaluate corpus.txt",
+        "classifier": "classify --file corpus.txt",
+        "tagger": "tag corpus.txt",
+    }
+    (tmp_path / "corpus.txt").write_text("pear\n" * 1000)
+    code = """if True:
+        import sys
+        import torch  # where it is, it does the small jobs of language models, too
+        from charlm.cli import main
+        model, commands = sys.argv[1:]
+        for command in commands.split("|"):
+            sys.argv = ["charlm", *command.split(), "--model", model]
+            try:
+                main()
+            except SystemExit as ended:
+                assert not ended.code, (command, ended.code)
+        assert "charlm.nn.skeleton" in sys.modules
+        assert not {"torch._dynamo", "torch.onnx", "sympy"} & set(sys.modules)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(GOLDEN / kind), commands[kind]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
