@@ -13,6 +13,7 @@ import typer.core
 import charlm
 from charlm.cli import errors
 from charlm.cli.command import ruled
+from charlm.cli.input.declared import expanded
 from charlm.errors import CharlmError
 
 # In the order of the help, each with the first line of its own. Each is a module of commands/ that
@@ -67,7 +68,7 @@ def subcommand(name: str) -> Any:
     module = importlib.import_module(f"charlm.cli.commands.{name}")
     rules, unsaid = getattr(module, "RULES", ()), getattr(module, "UNSAID", None)
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    alone.command(name, cls=ruled(rules, unsaid))(getattr(module, f"{name}_cli"))
+    alone.command(name, cls=ruled(rules, unsaid))(expanded(getattr(module, f"{name}_cli")))
     return typer.main.get_command(alone)
 
 

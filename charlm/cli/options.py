@@ -3,89 +3,63 @@
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import typer
-
+from charlm.cli.input.declared import Options, option
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.cli.input.run_names import completed
 from charlm.config import RUNS, Split
-from charlm.metrics import Unit as UnitName
+from charlm.metrics import Unit
+
+if TYPE_CHECKING:
+    from charlm.text.labelled import LabelSource
 
 # Headings of the help; what has none stands under Options.
 MODEL, INPUT, OUTPUT = "Model", "Input", "Output"
 
 # The model
 
-
-def _runs(heading: str) -> Any:
-    return typer.Option(
-        "--runs",
-        envvar="CHARLM_RUNS",
-        metavar="DIR",
-        help="Directory of runs.",
-        rich_help_panel=heading,
-    )
+ROOT = option("Directory of runs.", RUNS, "--runs", metavar="DIR", envvar="CHARLM_RUNS")
 
 
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME",
-        help="Name of a run, or a path.  [default: the newest finished run]",
-        autocompletion=completed,
-        rich_help_panel=MODEL,
-    ),
-]
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="NAME",
-        help="Name of a run, or a path; several are mixed.  [default: the newest finished run]",
-        autocompletion=completed,
-        rich_help_panel=MODEL,
-    ),
-]
-Runs = Annotated[Path, _runs(MODEL)]
-RunsToWrite = Annotated[Path, _runs("Run")]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        help="Weights of several models, such as 0.7,0.3.  [default: equal]",
-        rich_help_panel=MODEL,
-    ),
-]
-Tune = Annotated[
-    Path | None,
-    typer.Option(help="Fit mixture weights to this held-out file.", rich_help_panel=MODEL),
-]
-Alone = Annotated[
-    bool,
-    typer.Option(
-        "--alone",
-        help="Use the network without its n-grams and its cache.",
-        rich_help_panel=MODEL,
-    ),
-]
-Label = Annotated[
-    str | None,
-    typer.Option(
-        help="Condition on this label.  [default: all labels, by their share]",
-        rich_help_panel=MODEL,
-    ),
-]
-Closed = Annotated[
-    bool,
-    typer.Option(
-        "--closed",
-        help="Score <UNK> as one symbol, without its spelling.",
-        rich_help_panel=MODEL,
-    ),
-]
+def _model(told: str) -> Any:
+    newest = "  [default: the newest finished run]"
+    names = ("--model", "-m")
+    return option(f"{told}{newest}", None, *names, metavar="NAME", completed=completed)
+
+
+_ALONE = option("Use the network without its n-grams and its cache.", False)
+CLOSED = option("Score <UNK> as one symbol, without its spelling.", False, heading=MODEL)
+
+
+class Runs(Options, heading=MODEL):
+    """Where runs are."""
+
+    root: Path = ROOT
+
+
+class Model(Options, heading=MODEL):
+    """One model, None for the newest."""
+
+    model: str | None = _model("Name of a run, or a path.")
+    root: Path = ROOT
+
+
+class LabelledModel(Model):
+    """One model that tells labels."""
+
+    alone: bool = _ALONE
+
+
+class Mixture(Options, heading=MODEL):
+    """One model, or several as one."""
+
+    model: list[str] | None = _model("Name of a run, or a path; several are mixed.")
+    root: Path = ROOT
+    weights: str | None = option("Weights of several models, such as 0.7,0.3.  [default: equal]")
+    tune: Path | None = option("Fit mixture weights to this held-out file.")
+    alone: bool = _ALONE
+    label: str | None = option("Condition on this label.  [default: all labels, by their share]")
 
 
 def model_option(run: Path) -> str:
@@ -105,145 +79,113 @@ def _runs_option(root: Path) -> str:
 
 # The form of results
 
-Unit = Annotated[
-    UnitName,
-    typer.Option(help="Unit of log-probabilities.", case_sensitive=False, rich_help_panel=OUTPUT),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print JSON Lines, full precision.", rich_help_panel=OUTPUT),
-]
-JsonObject = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON object, full precision.", rich_help_panel=OUTPUT),
-]
-Tsv = Annotated[
-    bool,
-    typer.Option(
-        "--tsv", help="Print tab-separated values, full precision.", rich_help_panel=OUTPUT
-    ),
-]
+UNIT = option("Unit of log-probabilities.", "nats", heading=OUTPUT)
+JSON = option("Print JSON Lines, full precision.", False, heading=OUTPUT)
+JSON_OBJECT = option("Print one JSON object, full precision.", False, heading=OUTPUT)
+TSV = option("Print tab-separated values, full precision.", False, heading=OUTPUT)
+PREFIX = option("Prefix for the names of results.", "", heading=OUTPUT)
+
+
+class Printed(Options, heading=OUTPUT):
+    """The form of figures of texts or tokens."""
+
+    unit: Unit = UNIT
+    json: bool = JSON
+    tsv: bool = TSV
+
 
 # Files
 
-Encoding = Annotated[str, typer.Option(help="Encoding of the text.", rich_help_panel=INPUT)]
-Errors = Annotated[
-    Literal["strict", "replace", "surrogateescape"],
-    typer.Option(
-        help="What to do with bytes that cannot be decoded.",
-        case_sensitive=False,
-        rich_help_panel=INPUT,
-    ),
-]
-TextColumn = Annotated[
-    str | None,
-    typer.Option(
-        help="Column of the text, by number or name.  [default: the other one of two]",
-        rich_help_panel=INPUT,
-    ),
-]
-TextField = Annotated[
-    str | None,
-    typer.Option(
-        help="Field of the text; doc.text is a field inside another.  [default: text]",
-        rich_help_panel=INPUT,
-    ),
-]
+NULL = option(
+    "A NUL ends each text of a file, as charlm sample -0 writes it.",
+    False,
+    "--null",
+    "-0",
+    heading=INPUT,
+)
+SPLIT_AS_TRAINED = option(
+    "What one sequence of a file is.  [default: as in training]", heading=INPUT
+)
+FIELD = option(
+    "Field of the text, with --jsonl; doc.text is a field inside another.", "text", heading=INPUT
+)
+HEADER = option("The first line names the columns.", False, heading=INPUT)
 
-SplitOn = Annotated[
-    Split | None,
-    typer.Option(
-        help="What one text of a file is.  [default: line]",
-        case_sensitive=False,
-        rich_help_panel=INPUT,
-    ),
-]
-SplitAsTrained = Annotated[
-    Split | None,
-    typer.Option(
-        help="What one sequence of a file is.  [default: as in training]",
-        case_sensitive=False,
-        rich_help_panel=INPUT,
-    ),
-]
-Null = Annotated[
-    bool,
-    typer.Option(
-        "--null",
-        "-0",
-        help="A NUL ends each text of a file, as charlm sample -0 writes it.",
-        rich_help_panel=INPUT,
-    ),
-]
-Labelled = Annotated[
-    str | None,
-    typer.Option(
-        help="Where the true label stands: file, directory, column:2, column:kind or field:kind.",
-        rich_help_panel=INPUT,
-    ),
-]
 
-# Tokens with tags
+def file(told: str) -> Any:
+    """The file that a command reads."""
+    return option(told, None, "--file", "-f", metavar="FILE", heading=INPUT)
 
-TokenColumn = Annotated[
-    str | None,
-    typer.Option(
-        help="Column of the tokens, by number or by its name in CoNLL-U.  [default: first, or "
-        "form]",
-        rich_help_panel=INPUT,
-    ),
-]
-TagColumn = Annotated[
-    str | None,
-    typer.Option(
-        help="Column of the tags, by number or by its name in CoNLL-U.  [default: last, or upos]",
-        rich_help_panel=INPUT,
-    ),
-]
 
-# Lines that hold texts (input/records.py)
+class Decoding(Options, heading=INPUT):
+    """How bytes become characters."""
 
-Jsonl = Annotated[
-    bool,
-    typer.Option(
-        "--jsonl",
-        help="Read JSON objects, one per line; results are added as fields.",
-        rich_help_panel=INPUT,
-    ),
-]
-Field = Annotated[
-    str,
-    typer.Option(
-        help="Field of the text, with --jsonl; doc.text is a field inside another.",
-        rich_help_panel=INPUT,
-    ),
-]
-Column = Annotated[
-    str | None,
-    typer.Option(
-        help="Read tab-separated lines: column of the text, by number or name.",
-        rich_help_panel=INPUT,
-    ),
-]
-Csv = Annotated[
-    bool,
-    typer.Option(
-        "--csv",
-        help="Columns are separated by commas or semicolons, as in a .csv file.",
-        rich_help_panel=INPUT,
-    ),
-]
-Header = Annotated[
-    bool,
-    typer.Option("--header", help="The first line names the columns.", rich_help_panel=INPUT),
-]
-Prefix = Annotated[
-    str, typer.Option(help="Prefix for the names of results.", rich_help_panel=OUTPUT)
-]
-OnError = Annotated[
-    Literal["stop", "keep", "drop"],
-    typer.Option(help="What to do with broken lines.", case_sensitive=False, rich_help_panel=INPUT),
-]
+    encoding: str = option("Encoding of the text.", "utf-8")
+    errors: Literal["strict", "replace", "surrogateescape"] = option(
+        "What to do with bytes that cannot be decoded.", "strict"
+    )
+
+
+class Cut(Options, heading=INPUT):
+    """Where a text of a file ends."""
+
+    split_on: Split | None = option("What one text of a file is.  [default: line]")
+    null: bool = NULL
+
+    @property
+    def parting(self) -> str | None:
+        """What ends a text, as streaming.ENDS has it; None where nobody asked for anything."""
+        return "null" if self.null else self.split_on
+
+
+class Labelled(Options, heading=INPUT):
+    """Where the true labels of texts stand."""
+
+    labelled: str | None = option(
+        "Where the true label stands: file, directory, column:2, column:kind or field:kind."
+    )
+    text_column: str | None = option(
+        "Column of the text, by number or name.  [default: the other one of two]"
+    )
+    text_field: str | None = option(
+        "Field of the text; doc.text is a field inside another.  [default: text]"
+    )
+
+    def source(self, *, header: bool) -> "LabelSource | None":
+        """The same as what reads them; None where no labels are known. Raises UsageError."""
+        from charlm.text.labelled import LabelSource
+
+        if self.labelled is None:
+            return None
+        return LabelSource.parse(
+            self.labelled,
+            text_column=self.text_column,
+            text_field=self.text_field,
+            header=header,
+        )
+
+
+class Columns(Options, heading=INPUT):
+    """Where tokens and their tags stand."""
+
+    token_column: str | None = option(
+        "Column of the tokens, by number or by its name in CoNLL-U.  [default: first, or form]"
+    )
+    tag_column: str | None = option(
+        "Column of the tags, by number or by its name in CoNLL-U.  [default: last, or upos]"
+    )
+
+
+class Records(Options, heading=INPUT):
+    """Lines that hold texts (input/records.py)."""
+
+    jsonl: bool = option("Read JSON objects, one per line; results are added as fields.", False)
+    field: str = FIELD
+    column: str | None = option("Read tab-separated lines: column of the text, by number or name.")
+    csv: bool = option("Columns are separated by commas or semicolons, as in a .csv file.", False)
+    header: bool = HEADER
+    on_error: Literal["stop", "keep", "drop"] = option("What to do with broken lines.", "stop")
+
 
 # Rules that several commands have (input/option_rules.py)
 

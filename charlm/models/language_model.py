@@ -1,6 +1,7 @@
 """LanguageModel: a trained model that reads from left to right, as a Python object."""
 
 import functools
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -12,7 +13,7 @@ from charlm.config import SamplingConfig
 from charlm.counts.interpolation import Partner, fit
 from charlm.engines.interpolated import PartneredReader
 from charlm.engines.protocol import Reader
-from charlm.errors import UsageError
+from charlm.errors import TextError, UsageError
 from charlm.inference.alternate import TurnSampler, weights_after
 from charlm.inference.classify import log_posterior
 from charlm.inference.evaluate import Summary, summarise
@@ -29,6 +30,7 @@ from charlm.tokenizers.prompt import Prompt
 
 if TYPE_CHECKING:
     from charlm.nn.causal import RecurrentLM
+    from charlm.text.labelled import Labelled
 
 _NO_LABELS = "this model knows no labels: train one with label_from, or with labels."
 
@@ -153,6 +155,16 @@ class LanguageModel(TokenDistribution):
             learner = PartneredReader(learner, self.partner, self.config.vocab_size)
         unknown = None if closed else self.unknown
         return summarise(pieces, self.tokenizer, lambda _: learner, unknown=unknown)
+
+    def evaluate_labelled(self, found: "Iterable[Labelled]", *, closed: bool = False) -> Summary:
+        """All figures of sequences, each given its own label. Raises TextError for no text."""
+        texts: dict[str, list[str]] = {}
+        for one in found:
+            texts.setdefault(one.label, []).append(one.text)
+        if not texts:
+            raise TextError("there is no text in the files.")
+        parts = (self.with_label(one).evaluate(texts[one], closed=closed) for one in sorted(texts))
+        return functools.reduce(operator.add, parts)
 
     # Drawing
 

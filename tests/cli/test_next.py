@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import charlm as package
-from charlm.cli.commands import next as next_command
+from charlm.cli.output.candidates import percent
 from charlm.config import LEVELS
 from tests.support.cli import TINY, bad, good, lines_of_json
 from tests.support.texts import AWKWARD_TEXT
@@ -194,4 +194,4 @@ def test_percentages_are_readable_however_small() -> None:
         (-9.3, "9.1e-03"),
         (-1179.6, "5.1e-511"),
     ):
-        assert next_command.percent(log_prob) == text
+        assert percent(log_prob) == text

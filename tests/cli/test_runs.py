@@ -11,6 +11,7 @@ from charlm.checkpoints import directory
 from charlm.checkpoints.disk import TEMPORARY, Disk
 from charlm.checkpoints.lock import Lock
 from charlm.cli.commands import rm
+from charlm.cli.options import Runs
 from charlm.errors import CheckpointError, LockedError
 from tests.support.cli import charlm, good
 
@@ -212,10 +213,10 @@ def test_nothing_is_deleted_unasked(here: Path, monkeypatch: pytest.MonkeyPatch)
 
     for answer in ("", "\n", "n\n", "no\n", "never\n"):
         monkeypatch.setattr(rm.sys, "stdin", Person(answer))
-        rm.rm_cli(["words"], Path("models"))
+        rm.rm_cli(names=["words"], runs=Runs(root=Path("models")), yes=False)
         assert Path("models/words").is_dir()
     monkeypatch.setattr(rm.sys, "stdin", Person("Y\n"))
-    rm.rm_cli(["words"], Path("models"))
+    rm.rm_cli(names=["words"], runs=Runs(root=Path("models")), yes=False)
     assert not Path("models/words").exists()
 
 

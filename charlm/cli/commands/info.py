@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,7 +13,6 @@ from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.input.run_names import completed
 from charlm.cli.output import held_out
 from charlm.cli.output.terminal import out, out_json
-from charlm.config import RUNS
 from charlm.display.safe_text import safe_text
 
 if TYPE_CHECKING:
@@ -27,24 +26,22 @@ _WIDTH = 66  # columns beside the names of the rows
 
 
 def info_cli(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            help="Name of a run, or a path.  [default: the newest finished run]",
-            show_default=False,
-            autocompletion=completed,
-        ),
-    ] = None,
-    model: options.Model = None,
-    root: options.Runs = RUNS,
-    json: options.JsonObject = False,
+    *,
+    name: str | None = typer.Argument(
+        None,
+        help="Name of a run, or a path.  [default: the newest finished run]",
+        show_default=False,
+        autocompletion=completed,
+    ),
+    asked: options.Model,
+    json: bool = options.JSON_OBJECT,
 ) -> None:
     """Describe a model and how it was trained.
 
     \b
     charlm info poems
     """
-    model = name if name is not None else model
+    model, root = asked.model if name is None else name, asked.root
     from charlm.checkpoints import directory
     from charlm.checkpoints.language_model import Checkpoint
 

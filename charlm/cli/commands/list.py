@@ -8,7 +8,6 @@ from typing import Any
 from charlm.cli import options
 from charlm.cli.output import held_out
 from charlm.cli.output.terminal import out, out_json, say
-from charlm.config import RUNS
 from charlm.display.safe_text import safe_text
 from charlm.errors import CheckpointError, UsageError
 
@@ -16,8 +15,9 @@ _COLUMNS = 80
 
 
 def list_cli(
-    root: options.Runs = RUNS,
-    json: options.Json = False,
+    *,
+    runs: options.Runs,
+    json: bool = options.JSON,
 ) -> None:
     """List all models, newest first.
 
@@ -29,9 +29,9 @@ def list_cli(
     """
     from charlm.checkpoints import directory
 
-    there = directory.below(root)
+    there = directory.below(runs.root)
     if not there:
-        say(f"there is no model below {root}/. Train one first: charlm train FILE")
+        say(f"there is no model below {runs.root}/. Train one first: charlm train FILE")
     rows = [_row(path) for path in there]
     if json:
         for row in rows:

@@ -1,25 +1,24 @@
 """charlm rm."""
 
 import sys
-from typing import Annotated
 
 import typer
 
 from charlm.cli import options
+from charlm.cli.input.declared import option
 from charlm.cli.input.run_names import completed
 from charlm.cli.output.terminal import say
-from charlm.config import RUNS
 from charlm.display.safe_text import safe_text
 from charlm.errors import UsageError
 
 
 def rm_cli(
-    names: Annotated[
-        list[str],
-        typer.Argument(help="Names of runs (charlm list).", autocompletion=completed),
-    ],
-    root: options.Runs = RUNS,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+    *,
+    names: list[str] = typer.Argument(
+        help="Names of runs (charlm list).", autocompletion=completed
+    ),
+    runs: options.Runs,
+    yes: bool = option("Delete without asking.", False, "--yes", "-y"),
 ) -> None:
     """Delete runs, with all their checkpoints.
 
@@ -31,7 +30,7 @@ def rm_cli(
     """
     from charlm.checkpoints import directory
 
-    paths = [root / directory.check_name(name) for name in names]
+    paths = [runs.root / directory.check_name(name) for name in names]
     for path in paths:  # all of them before the first is deleted
         directory.check_removable(path)
     if not yes:

@@ -1,28 +1,22 @@
 """charlm score."""
 
 import contextlib
-import sys
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from charlm.cli import options
-from charlm.cli.input.beginning import texts_of
+from charlm.cli.input.beginning import piped
+from charlm.cli.input.declared import Options, option
 from charlm.cli.input.filter import Bounds, Filter, Shows
 from charlm.cli.input.model import load_any, together, token_model
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Ordered, Rules
-from charlm.cli.input.records import (
-    Form,
-    batches,
-    check_plain,
-    form_of,
-    noticed,
-    read,
-    say_lines_are_texts,
-)
+from charlm.cli.input.records import batches, form_of
+from charlm.cli.input.text_file import Broken, TextFile, say_lines_are_texts
 from charlm.cli.output import nbest
-from charlm.cli.output.meter import Meter
+from charlm.cli.output.meter import through
 from charlm.cli.output.score_table import (
     HeatWriter,
     PageWriter,
@@ -33,16 +27,12 @@ from charlm.cli.output.score_table import (
     say_verdict,
 )
 from charlm.cli.output.terminal import say
-from charlm.config import RUNS
 from charlm.errors import UsageError
-from charlm.text.tables import is_csv
+from charlm.metrics import Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from charlm.display.html_page import Page
     from charlm.models.base import TextModel
-    from charlm.text.streaming import Line
 
 _LINES = ("--jsonl", "--column", "--csv", "--nbest")
 _BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits")
@@ -77,120 +67,57 @@ RULES: Rules = (
     Ordered("--min-bits", "--max-bits"),
 )
 
-_FILTER, _NBEST = "Filter", "N-best lists"
+
+class Printed(Options, heading=options.OUTPUT):
+    """The form of scores."""
+
+    unit: Unit = options.UNIT
+    per_token: bool = option("Per-token surprisal.", False)
+    words: bool = option("Per-word surprisal, corrected for word boundaries.", False)
+    heatmap: bool = option("Print the text coloured by surprisal.", False)
+    html: Path | None = option("Write the coloured texts to this HTML page.")
+    json: bool = options.JSON
+    tsv: bool = options.TSV
+    prefix: str = options.PREFIX
+
+    @property
+    def is_shaded(self) -> bool:
+        """Whether texts are coloured."""
+        return self.heatmap or self.html is not None
+
+    @property
+    def is_more(self) -> bool:
+        """Whether more than a line for each text is written."""
+        return self.json or self.tsv or self.per_token or self.words
+
+
+class NBest(Options, heading="N-best lists"):
+    """How hypotheses are ranked."""
+
+    n_best: bool = option(
+        "Read lines of id, text and score; rank the texts of each id.", False, "--nbest"
+    )
+    best: bool = option("Print the best line of each id only.", False)
+    weight: float = option("Weight of log P in the total.", 1.0)
 
 
 def score_cli(
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(help="Texts to score; two or more are also ranked.", show_default=False),
-    ] = None,
-    file: Annotated[
-        str | None,
-        typer.Option(
-            "--file",
-            "-f",
-            metavar="FILE",
-            help="Score each line of this file; - is standard input.",
-            rich_help_panel=options.INPUT,
-        ),
-    ] = None,
-    split_on: options.SplitOn = None,
-    null: options.Null = False,
-    context: Annotated[
-        str,
-        typer.Option(
-            help="Text in front of each text; it is not scored.", rich_help_panel=options.INPUT
-        ),
-    ] = "",
-    jsonl: options.Jsonl = False,
-    field: options.Field = "text",
-    column: options.Column = None,
-    csv: options.Csv = False,
-    header: options.Header = False,
-    on_error: options.OnError = "stop",
-    encoding: options.Encoding = "utf-8",
-    errors: options.Errors = "strict",
-    model: options.Models = None,
-    root: options.Runs = RUNS,
-    weights: options.Weights = None,
-    tune: options.Tune = None,
-    alone: options.Alone = False,
-    label: options.Label = None,
-    closed: options.Closed = False,
-    unit: options.Unit = "nats",
-    per_token: Annotated[
-        bool,
-        typer.Option("--per-token", help="Per-token surprisal.", rich_help_panel=options.OUTPUT),
-    ] = False,
-    words: Annotated[
-        bool,
-        typer.Option(
-            "--words",
-            help="Per-word surprisal, corrected for word boundaries.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
-    heatmap: Annotated[
-        bool,
-        typer.Option(
-            "--heatmap",
-            help="Print the text coloured by surprisal.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the coloured texts to this HTML page.", rich_help_panel=options.OUTPUT
-        ),
-    ] = None,
-    json: options.Json = False,
-    tsv: options.Tsv = False,
-    prefix: options.Prefix = "",
-    min_perplexity: Annotated[
-        float | None,
-        typer.Option(
-            help="Keep texts with at least this perplexity per token.", rich_help_panel=_FILTER
-        ),
-    ] = None,
-    max_perplexity: Annotated[
-        float | None,
-        typer.Option(
-            help="Keep texts with at most this perplexity per token.", rich_help_panel=_FILTER
-        ),
-    ] = None,
-    min_bits: Annotated[
-        float | None,
-        typer.Option(
-            help="Keep texts with at least this many bits per character.", rich_help_panel=_FILTER
-        ),
-    ] = None,
-    max_bits: Annotated[
-        float | None,
-        typer.Option(
-            help="Keep texts with at most this many bits per character.", rich_help_panel=_FILTER
-        ),
-    ] = None,
-    invert: Annotated[
-        bool,
-        typer.Option("--invert", "-v", help="Keep the other texts.", rich_help_panel=_FILTER),
-    ] = False,
-    n_best: Annotated[
-        bool,
-        typer.Option(
-            "--nbest",
-            help="Read lines of id, text and score; rank the texts of each id.",
-            rich_help_panel=_NBEST,
-        ),
-    ] = False,
-    best: Annotated[
-        bool,
-        typer.Option("--best", help="Print the best line of each id only.", rich_help_panel=_NBEST),
-    ] = False,
-    weight: Annotated[
-        float, typer.Option(help="Weight of log P in the total.", rich_help_panel=_NBEST)
-    ] = 1.0,
+    *,
+    texts: list[str] | None = typer.Argument(
+        None, help="Texts to score; two or more are also ranked.", show_default=False
+    ),
+    file: str | None = options.file("Score each line of this file; - is standard input."),
+    cut: options.Cut,
+    context: str = option(
+        "Text in front of each text; it is not scored.", "", heading=options.INPUT
+    ),
+    records: options.Records,
+    decoding: options.Decoding,
+    models: options.Mixture,
+    closed: bool = options.CLOSED,
+    printed: Printed,
+    bounds: Bounds,
+    ranking: NBest,
 ) -> None:
     """Score texts: their probability, the end of each included.
 
@@ -209,65 +136,69 @@ def score_cli(
     charlm score --words --column sentence --file stimuli.csv
     charlm score --nbest --weight 0.5 --file hypotheses.tsv
     """
-    if abs(weight) > 1e6:
-        raise UsageError(f"--weight must be from -1e6 to 1e6, got {weight:g}.")
-    bounds = Bounds(min_perplexity, max_perplexity, min_bits, max_bits, invert)
-    in_rows = column is not None and (per_token or words)
-    wanted = Wanted(unit, per_token, words, prefix, in_rows=in_rows)
-    records = jsonl or column is not None or n_best
-    parting = "null" if null else split_on
-    if file is not None and not records and parting is None:
-        check_plain(file)
-    if not texts and file is None:
-        if sys.stdin.isatty():
-            raise UsageError('give a text to score: charlm score "The apple and pear salad"')
-        file = "-"
-    from charlm.models.base import TextDistribution
+    if abs(ranking.weight) > 1e6:
+        raise UsageError(f"--weight must be from -1e6 to 1e6, got {ranking.weight:g}.")
+    in_records = records.jsonl or records.column is not None or ranking.n_best
+    source = None
+    if not texts:
+        named = file or piped('a text to score: charlm score "The apple and pear salad"')
+        source = TextFile(named, cut, decoding, in_records)
+        source.check_name()
     from charlm.models.cloze_model import ClozeModel
 
-    loaded = load_any(model, root, weights, tune, alone=alone, label=label)
+    loaded = load_any(models)
     if said := together(loaded.tokenizer.ignores):
         say(said)
-    if isinstance(loaded, ClozeModel):
-        wanted = wanted._replace(pseudo=True)
-        _say_pseudo(wanted, shaded=heatmap or html is not None)
-    shaded = heatmap or html is not None
-    if isinstance(loaded, TextDistribution) and (per_token or words or shaded or closed):
+    is_pseudo = isinstance(loaded, ClozeModel)
+    wanted = Wanted(
+        printed.unit,
+        printed.per_token,
+        printed.words,
+        printed.prefix,
+        pseudo=is_pseudo,
+        in_rows=records.column is not None and (printed.per_token or printed.words),
+    )
+    shaded = printed.is_shaded
+    if is_pseudo:
+        _say_pseudo(wanted, shaded=shaded)
+    elif wanted.per_token or wanted.words or shaded or closed:
         token_model(loaded)
-    job = Filter(loaded, wanted, context=context, closed=closed, on_error=on_error, shaded=shaded)
+    job = Filter(loaded, wanted, bounds, context=context, closed=closed, shaded=shaded)
     with contextlib.ExitStack() as stack:
         writer: Shows
-        if heatmap:
-            level = "word" if words else loaded.tokenizer.level
-            writer = HeatWriter(level, pseudo=wanted.pseudo)
+        if printed.heatmap:
+            writer = HeatWriter(_level(loaded, wanted), pseudo=is_pseudo)
         else:
-            writer = Writer(wanted._replace(words=words and not html), json=json, tsv=tsv)
-        if html is not None:
-            writer = PageWriter(writer, stack.enter_context(_page(html, loaded, wanted)))
-        if texts:
-            plain = not (json or tsv or per_token or words)
-            _score_arguments(texts, job, bounds, writer, verdict=plain)
+            plain = wanted._replace(words=wanted.words and not printed.html)
+            writer = Writer(plain, json=printed.json, tsv=printed.tsv)
+        if printed.html is not None:
+            writer = PageWriter(writer, stack.enter_context(_page(printed.html, loaded, wanted)))
+        if source is None:
+            _score_arguments(texts or [], job, writer, wanted, verdict=not printed.is_more)
             return
-        if parting is None and not records:
+        if source.is_plain:
             say_lines_are_texts(loaded.checkpoint.split_on)
-        csv = csv or is_csv(file or "-")
-        if n_best:
-            names = [*wanted.names(), *(prefix + name for name in nbest.NAMES)]
-            written_as = "json" if json else "tsv" if tsv else None
-            form: Form = nbest.form_of(
-                field if jsonl else None, names, header=header, csv=csv, written_as=written_as
+        csv, broken = records.csv or source.is_csv, Broken(records.on_error)
+        if ranking.n_best:
+            hypotheses = nbest.form_of(
+                records.field if records.jsonl else None,
+                [*wanted.names(), *(wanted.prefix + name for name in nbest.NAMES)],
+                header=records.header,
+                csv=csv,
+                written_as="json" if printed.json else "tsv" if printed.tsv else None,
             )
+            groups = nbest.groups(source.records(hypotheses, broken), hypotheses)
+            write_ranked = functools.partial(
+                job.write_ranked, form=hypotheses, weight=ranking.weight, best=ranking.best
+            )
+            through(source.name, groups, write_ranked)
         else:
-            form = form_of(
-                wanted.names(), jsonl=jsonl, field=field, column=column, header=header, csv=csv
-            )
-        shows = json or tsv or per_token or words or shaded or not bounds.are_set
-        own = writer if shows and not records else None
-        file = file or "-"
-        lines = texts_of(file, parting or "line", encoding, errors)
-        if parting is None and not records:
-            lines = noticed(lines)
-        _score_lines(file, lines, job, form, bounds, own, weight, best=best)
+            form = form_of(wanted.names(), records, csv=csv)
+            shows = printed.is_more or shaded or not bounds.are_set
+            own = writer if shows and not in_records else None
+            write = functools.partial(job.write, form=form, writer=own)
+            through(source.name, batches(source.records(form, broken)), write)
+        job.say_counts(broken)
 
 
 def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
@@ -278,50 +209,28 @@ def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
         say("a word is the sum of its tokens, each given the word's others, too")
 
 
+def _level(loaded: "TextModel", wanted: Wanted) -> str:
+    return "word" if wanted.words else loaded.tokenizer.level
+
+
 def _page(path: Path, loaded: "TextModel", wanted: Wanted) -> "Page":
     from charlm.display.html_page import Page
 
     name = f"{loaded.name} (step {loaded.checkpoint.step:,})"
-    level = "word" if wanted.words else loaded.tokenizer.level
+    level = _level(loaded, wanted)
     return Page(path, model=name, level=level, unit=wanted.unit, pseudo=wanted.pseudo)
 
 
 def _score_arguments(
-    texts: list[str], job: Filter, bounds: Bounds, writer: Shows, *, verdict: bool
+    texts: list[str], job: Filter, writer: Shows, wanted: Wanted, *, verdict: bool
 ) -> None:
     """Score the texts of the command line, and rank them."""
-    scores = job.score(texts)
-    kept = [score for score in scores if not bounds.are_set or bounds.keep(score)]
+    kept = job.kept(texts)
     places = rank([score.total_log_prob for score in kept]) if len(kept) > 1 else None
     for index, score in enumerate(kept):
         writer.write(score, places[index] if places else None)
     if places and verdict:
-        if job.is_pseudo:
+        if wanted.pseudo:
             say_pseudo_verdict(kept)
         else:
             say_verdict(kept, is_open=job.is_open)
-
-
-def _score_lines(
-    file: str,
-    lines: "Iterator[Line | None]",
-    job: Filter,
-    form: Form,
-    bounds: Bounds,
-    writer: Shows | None,
-    weight: float,
-    *,
-    best: bool,
-) -> None:
-    """Score the lines of a file; without a writer they go out as they came, the results in them."""
-    with Meter(file) as meter:
-        records = job.sound(read(lines, form))
-        if isinstance(form, nbest.Hypotheses):
-            for group in nbest.groups(records, form):
-                job.write_ranked(group, form, weight, best=best)
-                meter.update(len(group), group[-1].end)
-        else:
-            for batch in batches(records):
-                job.write(batch, form, bounds, writer)
-                meter.update(len(batch), batch[-1].end)
-    job.say_counts(bounds)

@@ -1,23 +1,18 @@
 """charlm tokenize."""
 
-from typing import Annotated
-
 import typer
 
 from charlm.cli import options
 from charlm.cli.input.beginning import read_utf8
 from charlm.cli.output.terminal import out, out_json, say, say_loading
-from charlm.config import RUNS
 from charlm.display.safe_text import safe_text, visible
 
 
 def tokenize_cli(
-    text: Annotated[
-        str, typer.Argument(help="Text to tokenize; - is standard input.", show_default=False)
-    ],
-    model: options.Model = None,
-    root: options.Runs = RUNS,
-    json: options.JsonObject = False,
+    *,
+    text: str = typer.Argument(help="Text to tokenize; - is standard input.", show_default=False),
+    asked: options.Model,
+    json: bool = options.JSON_OBJECT,
 ) -> None:
     """Show the tokens and ids of a text.
 
@@ -32,8 +27,8 @@ def tokenize_cli(
 
     if text == "-":
         text = read_utf8(text)
-    path = directory.find(model, root)
-    if model is None:
+    path = directory.find(asked.model, asked.root)
+    if asked.model is None:
         say(f"model: {path.parent.name}")
     tokenizer = load_tokenizer(path)
     ids = tokenizer.encode(text)

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import typer
 
 from charlm.cli import options
-from charlm.cli.input.declared import Flag, given, taking
+from charlm.cli.input.declared import Flag, Options, given, option, taking
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rule, Rules
 from charlm.cli.option_names import option_of
 from charlm.cli.output.terminal import say
 from charlm.cli.training import train
-from charlm.config import LEVELS, RUNS
+from charlm.config import LEVELS
 from charlm.errors import CharlmError, UsageError
 from charlm.training.kinds import CAUSAL, KINDS, Kind, TaskName
 from charlm.training.request import GROUPS
@@ -83,6 +83,35 @@ def seconds(text: str | None) -> float | None:
     return value
 
 
+class Task(Options, heading="Task"):
+    """What kind of model is trained."""
+
+    task: TaskName | None = option("Kind of model.  [default: language-model]")
+    bidirectional: bool = option(
+        "Short for --task cloze: reads both sides of each token, for charlm fill.", False
+    )
+    classifier: bool = option("Short for --task classifier: predicts the label of a text.", False)
+    tagger: bool = option("Short for --task tagger: predicts the tag of each token.", False)
+
+    @property
+    def wanted(self) -> TaskName | None:
+        """The kind that was asked for, by its name or in short."""
+        short = (name for name, flag in _SHORT.items() if getattr(self, flag.removeprefix("--")))
+        return self.task or next(short, None)
+
+
+class Run(Options, heading="Run"):
+    """Which run is trained, and what is said of it."""
+
+    name: str | None = option(
+        "Name of the run, a directory below that of runs.  [default: after the text]"
+    )
+    root: Path = options.ROOT
+    resume: bool = option("Continue an existing run.", False)
+    no_index: bool = option("Keep no copy of the text for charlm novelty in the run.", False)
+    quiet: bool = option("Print only the last line and errors.", False, "--quiet", "-q")
+
+
 @taking(
     GROUPS,
     {
@@ -92,81 +121,20 @@ def seconds(text: str | None) -> float | None:
     },
 )
 def train_cli(
-    corpus: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Text files, directories of them, .gz files, or - for standard input.",
-            show_default=False,
-        ),
-    ] = None,
-    task: Annotated[
-        TaskName | None,
-        typer.Option(
-            help="Kind of model.  [default: language-model]",
-            case_sensitive=False,
-            rich_help_panel="Task",
-        ),
-    ] = None,
-    bidirectional: Annotated[
-        bool,
-        typer.Option(
-            "--bidirectional",
-            help="Short for --task cloze: reads both sides of each token, for charlm fill.",
-            rich_help_panel="Task",
-        ),
-    ] = False,
-    classifier: Annotated[
-        bool,
-        typer.Option(
-            "--classifier",
-            help="Short for --task classifier: predicts the label of a text.",
-            rich_help_panel="Task",
-        ),
-    ] = False,
-    tagger: Annotated[
-        bool,
-        typer.Option(
-            "--tagger",
-            help="Short for --task tagger: predicts the tag of each token.",
-            rich_help_panel="Task",
-        ),
-    ] = False,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the run, a directory below that of runs.  [default: after the text]",
-            rich_help_panel="Run",
-        ),
-    ] = None,
-    root: options.RunsToWrite = RUNS,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Continue an existing run.", rich_help_panel="Run"),
-    ] = False,
-    no_index: Annotated[
-        bool,
-        typer.Option(
-            "--no-index",
-            help="Keep no copy of the text for charlm novelty in the run.",
-            rich_help_panel="Run",
-        ),
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet", "-q", help="Print only the last line and errors.", rich_help_panel="Run"
-        ),
-    ] = False,
-    demo: Annotated[
-        Literal["prose", "dinosaurs"] | None,
-        typer.Option(
-            "--demo",
-            metavar="[prose|dinosaurs]",
-            help="Train on a bundled text; --demo alone means prose.",
-            case_sensitive=False,
-            rich_help_panel="Text",
-        ),
-    ] = None,
+    *,
+    corpus: list[str] | None = typer.Argument(
+        None,
+        help="Text files, directories of them, .gz files, or - for standard input.",
+        show_default=False,
+    ),
+    kind: Task,
+    run: Run,
+    demo: Literal["prose", "dinosaurs"] | None = option(
+        "Train on a bundled text; --demo alone means prose.",
+        None,
+        heading="Text",
+        metavar="[prose|dinosaurs]",
+    ),
     **asked: Any,
 ) -> None:
     """Train a model on text.
@@ -185,24 +153,19 @@ def train_cli(
     charlm train treebank.conllu --task tagger --tag-column xpos
     charlm train entities.conll --task tagger
     """
-    wanted: dict[TaskName, bool] = {
-        "cloze": bidirectional,
-        "classifier": classifier,
-        "tagger": tagger,
-    }
     asked = given(asked, GROUPS)
-    asked["corpus"] = _corpus(corpus, demo, resume)
+    asked["corpus"] = _corpus(corpus, demo, run.resume)
     if demo is not None:
         asked.setdefault("split_on", "line")
     train(
         asked,
-        task=task or next((name for name, is_wanted in wanted.items() if is_wanted), None),
-        root=root,
-        name=name,
-        resume=resume,
-        index=not no_index,
-        say=(lambda _: None) if quiet else say,
-        quiet=quiet,
+        task=kind.wanted,
+        root=run.root,
+        name=run.name,
+        resume=run.resume,
+        index=not run.no_index,
+        say=(lambda _: None) if run.quiet else say,
+        quiet=run.quiet,
     )
 
 

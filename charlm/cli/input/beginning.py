@@ -4,10 +4,12 @@ The one place where commands read, so that what was noticed in reading is always
 """
 
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charlm.cli.options import Decoding
 from charlm.cli.output.terminal import say
 from charlm.errors import UsageError
 from charlm.text.files import name_of
@@ -19,33 +21,36 @@ if TYPE_CHECKING:
     from charlm.text.streaming import Line, Piece
 
 
-def texts_of(file: str, cut: str, encoding: str, errors: str) -> "Iterator[Line | None]":
+def piped(missing: str) -> str:
+    """Standard input, where no file was named. Raises UsageError if nothing is piped into it."""
+    if sys.stdin.isatty():
+        raise UsageError(f"give {missing}")
+    return "-"
+
+
+def texts_of(file: str, cut: str, decoding: Decoding) -> "Iterator[Line | None]":
     """The texts of a file, cut as streaming.ENDS has it; notes of text/streaming.py are said."""
     from charlm.text.streaming import stream_texts
 
-    return stream_texts(file, cut, encoding=encoding, errors=errors, note=say)
+    return stream_texts(file, cut, **vars(decoding), note=say)
 
 
-def sequences_of(
-    files: Sequence[str], split_on: str, encoding: str, errors: str
-) -> "Iterator[Piece]":
+def sequences_of(files: Sequence[str], split_on: str, decoding: Decoding) -> "Iterator[Piece]":
     """The sequences of files in pieces; notes of text/streaming.py are said."""
     from charlm.text.streaming import read_sequences
 
-    pieces = read_sequences(files, split_on, encoding=encoding, errors=errors, note=say)
+    pieces = read_sequences(files, split_on, **vars(decoding), note=say)
     first = list(itertools.islice(pieces, 5)) if split_on == "line" else []
     for note in said_of(name_of(files[0]), [piece.text for piece in first]):
         say(note)
     return itertools.chain(first, pieces)
 
 
-def documents_of(
-    files: Sequence[str | Path], encoding: str = "utf-8", errors: str = "strict"
-) -> "list[Document]":
+def documents_of(files: Sequence[str | Path], decoding: Decoding | None = None) -> "list[Document]":
     """The texts of files; what was noticed is said (text/corpus.py)."""
     from charlm.text.corpus import read_documents
 
-    documents = read_documents(files, encoding=encoding, errors=errors)
+    documents = read_documents(files, **vars(decoding or Decoding()))
     for document in documents:
         for note in (*document.notes, *said_of(document.name, first_lines(document.text))):
             say(note)
@@ -56,15 +61,12 @@ def labelled_of(
     files: Sequence[str],
     source: "LabelSource",
     split_on: str | None,
-    encoding: str,
-    errors: str,
+    decoding: Decoding,
 ) -> "tuple[list[Labelled], str]":
-    """Sequences with labels, and what a sequence is; what was noticed is said (labels.py)."""
+    """Sequences with labels, and what a sequence is; what was noticed is said (labelled.py)."""
     from charlm.text.labelled import read_labelled
 
-    found, split_on, notes = read_labelled(
-        files, source, split_on=split_on, encoding=encoding, errors=errors
-    )
+    found, split_on, notes = read_labelled(files, source, split_on=split_on, **vars(decoding))
     for note in notes:
         say(note)
     return found, split_on

@@ -1,15 +1,15 @@
 """Lines on their way through a model: scored, kept or dropped, and written as they came."""
 
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from charlm.cli.input.declared import Options, option
 from charlm.cli.input.model import token_model
 from charlm.cli.input.records import Form, Record
+from charlm.cli.input.text_file import Broken
 from charlm.cli.output import nbest
 from charlm.cli.output.score_table import Wanted
 from charlm.cli.output.terminal import out_line, say
-from charlm.errors import TextError
 
 if TYPE_CHECKING:
     from charlm.inference.score import TextScore
@@ -27,22 +27,25 @@ class Shows(Protocol):
         """Write something in the place of a line that could not be read; False if nothing is."""
 
 
-class Bounds(NamedTuple):
+class Bounds(Options, heading="Filter"):
     """What a text must be like to be kept: in a range of perplexity and of bits per character."""
 
-    min_perplexity: float | None
-    max_perplexity: float | None
-    min_bits: float | None
-    max_bits: float | None
-    invert: bool
+    min_perplexity: float | None = option("Keep texts with at least this perplexity per token.")
+    max_perplexity: float | None = option("Keep texts with at most this perplexity per token.")
+    min_bits: float | None = option("Keep texts with at least this many bits per character.")
+    max_bits: float | None = option("Keep texts with at most this many bits per character.")
+    invert: bool = option("Keep the other texts.", False, "--invert", "-v")
 
     @property
     def are_set(self) -> bool:
         """Whether anything is to be dropped."""
-        return any(bound is not None for bound in self[:4])
+        bounds = (self.min_perplexity, self.max_perplexity, self.min_bits, self.max_bits)
+        return any(bound is not None for bound in bounds)
 
     def keep(self, score: "TextScore") -> bool:
         """Whether a text is. A figure that it has not, an empty text's bits, bars nothing."""
+        if not self.are_set:
+            return True
         pairs = (
             (score.perplexity, self.min_perplexity, self.max_perplexity),
             (score.bits_per_character, self.min_bits, self.max_bits),
@@ -59,76 +62,50 @@ class Filter:
 
     def __init__(
         self,
-        loaded: "TextDistribution | ClozeModel | None",  # None where lines are only sorted out
+        loaded: "TextDistribution | ClozeModel",
         wanted: Wanted,
+        bounds: Bounds,
         *,
         context: str,
         closed: bool,
-        on_error: str,
         shaded: bool,
     ) -> None:
-        self._loaded, self._wanted = loaded, wanted
+        self._loaded, self._wanted, self._bounds = loaded, wanted, bounds
         self._per_token = wanted.per_token or (shaded and not wanted.words)
         self._context, self._closed = context, closed
-        self._on_error = on_error
         self._ending = "\n"  # of the line before
-        self._texts = self._kept = self._broken = self._left_out = self._ties = 0
+        self._texts = self._kept = self._left_out = self._ties = 0
 
     @property
     def is_open(self) -> bool:
         """Whether what is unknown is spelled, so that any two texts can be compared."""
         return not self._closed and getattr(self._loaded, "unknown", self._loaded) is not None
 
-    @property
-    def is_pseudo(self) -> bool:
-        """Whether the model reads both sides."""
-        return self._wanted.pseudo
-
     def score(self, texts: list[str]) -> "list[TextScore]":
         """The scores of texts."""
-        from charlm.models.base import TextDistribution
         from charlm.models.cloze_model import ClozeModel
 
-        assert self._loaded is not None
+        more = {
+            "per_token": self._per_token,
+            "words": self._wanted.words,
+            "closed": self._closed,
+        }
         if isinstance(self._loaded, ClozeModel):
-            found = self._loaded.pseudo_score_all(
-                texts,
-                context=self._context,
-                per_token=self._per_token,
-                words=self._wanted.words,
-                closed=self._closed,
-            )
+            found = self._loaded.pseudo_score_all(texts, context=self._context, **more)
             return [one.sums for one in found]
-        if not (self._per_token or self._wanted.words or self._closed):
-            assert isinstance(self._loaded, TextDistribution)
-            return self._loaded.score_all(texts, context=self._context)
-        return token_model(self._loaded).score_all(
-            texts,
-            context=self._context,
-            per_token=self._per_token,
-            words=self._wanted.words,
-            closed=self._closed,
-        )
+        if any(more.values()):
+            return token_model(self._loaded).score_all(texts, context=self._context, **more)
+        return self._loaded.score_all(texts, context=self._context)
 
-    def sound(self, records: "Iterator[Record | None]") -> "Iterator[Record | None]":
-        """The records without the broken ones that are to be dropped.
+    def kept(self, texts: list[str]) -> "list[TextScore]":
+        """The scores of those texts that are to be kept."""
+        return [score for score in self.score(texts) if self._bounds.keep(score)]
 
-        Raises TextError at the first if that is what was asked for, when those before it have
-        been dealt with.
+    def write(self, batch: list[Record], *, form: Form, writer: Shows | None) -> None:
+        """Score a portion of records and write those that are to be kept.
+
+        Without a writer they go out as they came, the results in them.
         """
-        for record in records:
-            if record is not None and record.problem is not None:
-                if self._on_error == "stop":
-                    yield None  # what was read before it
-                    raise TextError(record.problem)
-                self._broken += 1
-                say(record.problem)
-                if self._on_error == "drop":
-                    continue
-            yield record
-
-    def write(self, batch: list[Record], form: Form, bounds: Bounds, writer: Shows | None) -> None:
-        """Score a portion of records and write those that are to be kept."""
         scores = iter(self.score([r.text for r in batch if r.text is not None]))
         for record in batch:
             self._ending = record.ending or self._ending
@@ -142,7 +119,7 @@ class Filter:
                 continue
             score = next(scores)
             self._texts += 1
-            if bounds.are_set and not bounds.keep(score):
+            if not self._bounds.keep(score):
                 continue
             self._kept += 1
             if writer is not None:
@@ -154,10 +131,9 @@ class Filter:
                 out_line(rows[-1], record.ending)
             else:
                 out_line(form.written(record, self._wanted.results(score)), record.ending)
-        sys.stdout.flush()
 
     def write_ranked(
-        self, group: list[Record], form: nbest.Hypotheses, weight: float, *, best: bool
+        self, group: list[Record], *, form: nbest.Hypotheses, weight: float, best: bool
     ) -> None:
         """Score a group of hypotheses and write them best first, or the best one alone."""
         if group[0].text is None:
@@ -172,18 +148,12 @@ class Filter:
         for (record, results, _), place in zip(wanted, places, strict=True):
             out_line(form.written(record, results), place.ending)  # the last row's may be none
         self._ties += best and len(ranked) > 1 and ranked[1][2] == 1
-        sys.stdout.flush()
 
-    def say_counts(self, bounds: Bounds) -> None:
+    def say_counts(self, broken: Broken) -> None:
         """What was dropped and what was broken, if there was any."""
         sys.stdout.flush()
-        if bounds.are_set:
+        if self._bounds.are_set:
             say(f"kept {self._kept:,} of {self._texts:,} texts")
-        if self._broken:
-            verb = {"keep": "kept as they were", "drop": "dropped"}[self._on_error]
-            if kept := self._broken - self._left_out:
-                say(f"broken lines, {verb}: {kept:,}")
-        if self._left_out:
-            say(f"broken lines, left out, for there is no row for them: {self._left_out:,}")
+        broken.say(self._left_out)
         if self._ties:
             say(f"ids of which several are the best, the first of each written: {self._ties:,}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charlm.cli.input.beginning import documents_of
+from charlm.cli.options import Mixture, Model
 from charlm.cli.output.terminal import say
 from charlm.display.safe_text import safe_text
 from charlm.errors import TextError, UsageError
@@ -13,6 +14,8 @@ from charlm.errors import TextError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from charlm.checkpoints.head import HeadCheckpoint
+    from charlm.checkpoints.language_model import Checkpoint
     from charlm.inference.evaluate import Summary
     from charlm.models.base import TextDistribution, TextModel, TokenDistribution
     from charlm.models.cloze_model import ClozeModel
@@ -34,35 +37,31 @@ _DIFFERENT = (
 )
 
 
-def load_model(
-    model: str | None, root: Path, *, alone: bool = False
-) -> "LanguageModel | ClozeModel":
+def load_model(asked: Model, *, alone: bool = False) -> "LanguageModel | ClozeModel":
     """Load a model of texts; where none was named, say on stderr which one was taken."""
     from charlm.models.load import load_text_model
 
-    found = load_text_model(model, alone=alone, root=root)
-    if model is None:
-        say(f"model: {found.name} (step {found.checkpoint.step:,})")
+    found = load_text_model(asked.model, alone=alone, root=asked.root)
+    if asked.model is None:
+        say_newest(found.checkpoint)
     return found
 
 
-def load_any(
-    models: list[str] | None,
-    root: Path,
-    weights: str | None = None,
-    tune: Path | None = None,
-    *,
-    alone: bool = False,
-    label: str | None = None,
-) -> "TextDistribution | ClozeModel":
+def say_newest(taken: "Checkpoint | HeadCheckpoint") -> None:
+    """Say which model was taken where none was named."""
+    say(f"model: {taken.path.parent.name} (step {taken.step:,})")
+
+
+def load_any(asked: Mixture) -> "TextDistribution | ClozeModel":
     """Load one, or several as one; say on stderr which one was taken, and what was tuned.
 
-    With a ``label`` those of them that know labels are given it.
+    With a label those of them that know labels are given it.
     """
     from charlm.models.cloze_model import ClozeModel
 
-    names: list[str | None] = [*models] if models else [None]
-    loaded = [load_model(name, root, alone=alone) for name in names]
+    models, label, tune = asked.model or [], asked.label, asked.tune
+    asked_each = [Model(model=name, root=asked.root) for name in models] or [Model(root=asked.root)]
+    loaded = [load_model(each, alone=asked.alone) for each in asked_each]
     if len(loaded) == 1 and isinstance(loaded[0], ClozeModel):
         if label is not None:
             raise UsageError("this model knows no labels: train one with --label-from.")
@@ -84,23 +83,15 @@ def load_any(
     if len(causal) > 1:
         from charlm.models.mixtures import mix
 
-        found = mix(causal, _numbers(weights) if weights is not None else ())
-    return found if tune is None else _tuned(found, models or [], tune)
+        found = mix(causal, _numbers(asked.weights) if asked.weights is not None else ())
+    return found if tune is None else _tuned(found, models, tune)
 
 
-def load_models(
-    models: list[str] | None,
-    root: Path,
-    weights: str | None = None,
-    tune: Path | None = None,
-    *,
-    alone: bool = False,
-    label: str | None = None,
-) -> "TextDistribution":
+def load_models(asked: Mixture) -> "TextDistribution":
     """The same, of what has a probability of a text. Raises UsageError for others."""
     from charlm.models.base import TextDistribution
 
-    found = load_any(models, root, weights, tune, alone=alone, label=label)
+    found = load_any(asked)
     if not isinstance(found, TextDistribution):
         raise UsageError(_BOTH_SIDES)
     return found

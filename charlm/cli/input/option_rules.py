@@ -5,7 +5,6 @@ term names something given: ``--jsonl``, an argument (``TEXTS``), an option with
 (``--format kenlm``, ``--labelled column:*``), or one that was given twice (``--model --model``).
 """
 
-import dataclasses
 import fnmatch
 import itertools
 import math
@@ -57,8 +56,7 @@ class Rule(Protocol):
         """The terms that depend on each other, or contradict each other."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """Each of the options means nothing without one of the others."""
 
     options: Terms
@@ -79,8 +77,7 @@ class Needs:
         return itertools.product(_tuple(self.options), _tuple(self.others))
 
 
-@dataclasses.dataclass(frozen=True)
-class Apart:
+class Apart(NamedTuple):
     """None of ``ones`` goes with any of ``others``, for this reason; unless there is more given."""
 
     ones: Terms

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from charlm.cli.options import Records
 from charlm.cli.output.formats import cell
-from charlm.cli.output.terminal import number, say
+from charlm.cli.output.terminal import number
 from charlm.display.safe_text import safe_text
 from charlm.errors import UsageError
 from charlm.text.fields import object_of, text_of
-from charlm.text.tables import Csv, Rows, Table, Tabs, cut_by, lines_as_rows, looks_like, suffix_of
+from charlm.text.tables import Csv, Rows, Table, Tabs, cut_by, lines_as_rows, looks_like
 
 if TYPE_CHECKING:
     from charlm.text.streaming import Line
@@ -76,15 +77,6 @@ class PlainLines:
         """The line alone: there is no place for results."""
         del results
         return record.line
-
-
-def say_lines_are_texts(split_on: str) -> None:
-    """Say so where a model's sequences are something else, and how to have it cut as they are."""
-    if split_on != "line":
-        say(
-            f"a text is a line; the model's sequences are {split_on}s: --split-on {split_on} cuts "
-            "so, -0 reads what charlm sample -0 wrote"
-        )
 
 
 class JsonLines:
@@ -210,60 +202,14 @@ class Columns:
         return [as_cell(v) if escapes or not isinstance(v, str) else v for v in values]
 
 
-def form_of(
-    names: Sequence[str],
-    *,
-    jsonl: bool,
-    field: str,
-    column: str | None,
-    header: bool,
-    csv: bool,
-) -> Form:
+def form_of(names: Sequence[str], asked: Records, *, csv: bool) -> Form:
     """How lines hold texts, by the options that say so; ``names`` are those of the results."""
-    if jsonl:
-        return JsonLines(field, names)
-    if column is not None:
-        return Columns(column, names, header=header, table=Csv() if csv else Tabs())
+    if asked.jsonl:
+        return JsonLines(asked.field, names)
+    if asked.column is not None:
+        table = Csv() if csv else Tabs()
+        return Columns(asked.column, names, header=asked.header, table=table)
     return PlainLines()
-
-
-_OPTIONS = {  # that read what a name's suffix tells
-    ".csv": "columns between commas or semicolons: --column says which of them is the text",
-    ".tsv": "columns between tabs: --column says which of them is the text",
-    ".jsonl": "JSON objects: --jsonl reads a field of theirs",
-    ".ndjson": "JSON objects: --jsonl reads a field of theirs",
-}
-
-
-def check_plain(file: str) -> None:
-    """Raise UsageError if a file whose lines are to be texts is a table, by its name."""
-    if (what := _OPTIONS.get(suffix_of(file))) is not None:
-        raise UsageError(f"{file} holds {what}. (In a pipe its lines are taken as they are.)")
-
-
-def noticed(lines: "Iterable[Line | None]") -> "Iterator[Line | None]":
-    """Plain lines as they are; if the first ones look like those of a table, that is said."""
-    first: list[str] | None = []
-    for line in lines:
-        yield line
-        if line is not None and first is not None:
-            first.append(line.text)
-            if len(first) == 5:
-                _say_looks(first)
-                first = None
-    if first:
-        _say_looks(first)
-
-
-def _say_looks(first: list[str]) -> None:
-    ways = {
-        "JSON": "JSON objects; --jsonl reads a field of theirs",
-        "CoNLL-U": "CoNLL-U; charlm tag reads its tokens",
-        "tabs": "columns between tabs; --column 2 reads one of them",
-    }
-    if (found := looks_like(first)) is not None:
-        between = f"columns between {found}; --csv --column 2 reads one of them"
-        say(f"each line is taken as a text, but they look like {ways.get(found, between)}")
 
 
 def as_json(values: Mapping[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from charlm.cli.output.terminal import bar_console, is_live, say
 from charlm.text.files import unpacked_size
@@ -68,3 +69,12 @@ class Meter:
         elif self._silent and time.monotonic() - self._said > _SECONDS:
             self._said = time.monotonic()
             say(f"{self._count:,} {self._noun}{note}")
+
+
+def through(file: str, portions: Iterable[Sequence[Any]], write: Callable[[Any], None]) -> None:
+    """Write what comes of each portion of a file's lines or records, before the next is read."""
+    with Meter(file) as meter:
+        for portion in portions:
+            write(portion)
+            sys.stdout.flush()
+            meter.update(len(portion), portion[-1].end)

@@ -1,13 +1,68 @@
 """The figures of a whole text in one block: as a table, as JSON, as KenLM's four lines."""
 
 import math
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.output.terminal import number
+from charlm.cli.input.model import together
+from charlm.cli.output.pseudo_names import pseudo_named
+from charlm.cli.output.terminal import cut, number, out, out_json, say
+from charlm.display.safe_text import safe_text
+from charlm.errors import CharlmError
+from charlm.text.files import name_of
 
 if TYPE_CHECKING:
     from charlm.inference.evaluate import Summary
+    from charlm.models.base import TextModel
+    from charlm.models.selfcheck import Check
+
+_COLUMNS = 80
+
+
+def write(
+    summary: "Summary",
+    learning: "Summary | None",
+    loaded: "TextModel",
+    *,
+    files: list[str],
+    split_on: str,
+    form: str,
+    unit: str,
+    rate: float | None,
+) -> None:
+    """The figures in the form that was asked for."""
+    from charlm.models.cloze_model import ClozeModel
+
+    pseudo = isinstance(loaded, ClozeModel)
+    if form == "kenlm":
+        out("".join(f"{line}\n" for line in kenlm(summary)))
+    elif form == "json":
+        about = {
+            "files": files,
+            "split_on": split_on,
+            "model": str(loaded.checkpoint.path),
+            "ignores": list(loaded.tokenizer.ignores),
+        }
+        figures = {**about, **fields(summary, unit)}
+        figures = pseudo_named(figures) if pseudo else figures
+        if learning is not None:
+            figures["dynamic"] = {"step_size": rate, **fields(learning, unit)}
+        out_json(figures)
+    else:
+        names = safe_text(", ".join(map(name_of, files)))
+        out(f"{cut(names, _COLUMNS - 30)}, one sequence a {split_on}\n")
+        if pseudo:
+            out("each token given all others, before and after it: pseudo-figures\n")
+        if said := together(loaded.tokenizer.ignores):
+            out(f"{textwrap.fill(said, _COLUMNS - 1)}\n")
+        out("\n")
+        for line in table(summary, unit, pseudo=pseudo):
+            out(f"{line.rstrip()}\n")
+        if learning is not None:
+            out(f"\nlearning from what it has read, step size {rate:g}\n\n")
+            for line in learned(learning, unit):
+                out(f"{line.rstrip()}\n")
 
 
 def fields(summary: "Summary", unit: str) -> dict[str, Any]:
@@ -34,7 +89,7 @@ def fields(summary: "Summary", unit: str) -> dict[str, Any]:
     for per in ("token", "word"):
         for without in ("", "_excluding_oovs", "_excluding_eos", "_excluding_oovs_and_eos"):
             name = f"perplexity_per_{per}{without}"
-            figures[name] = finite(getattr(summary, name))
+            figures[name] = _finite(getattr(summary, name))
     return {
         **figures,
         "bits_per_character": summary.bits_per_character,
@@ -117,7 +172,7 @@ def _row(name: str, value: str, rest: str = "") -> str:
     return f"{name:<18}{value:>16}  {rest}"
 
 
-def finite(value: float | None) -> float | None:
+def _finite(value: float | None) -> float | None:
     """The value; None where JSON has no number for it."""
     return value if value is not None and math.isfinite(value) else None
 
@@ -127,3 +182,46 @@ def _short(value: float | None, digits: int = 3) -> str:
     if value is None:
         return "-"
     return f"{value:,.{digits}f}" if value < 1e6 else f"{value:.2e}"
+
+
+def write_checks(results: "Iterable[Check]", ignores: Sequence[str], *, as_json: bool) -> None:
+    """What each check of a model found. Raises CharlmError if one fails."""
+    found = []
+    for result in results:
+        found.append(result)
+        if not as_json:
+            out(_check_line(result))
+    failed = [result for result in found if not result.passed]
+    if as_json:
+        out_json(
+            {
+                "passed": not failed,
+                "ignores": list(ignores),
+                "checks": [
+                    {
+                        "check": result.name,
+                        "passed": result.passed,
+                        "number": result.number,
+                        "worst": _finite(result.worst),
+                        "bound": result.bound,
+                    }
+                    for result in found
+                ],
+            }
+        )
+    if failed:
+        raise CharlmError(
+            f"{len(failed)} of {len(found)} checks failed: do not trust the figures of this model."
+        )
+    say(f"all {len(found)} checks passed")
+    if said := together(ignores):
+        say(said)
+
+
+def _check_line(result: "Check") -> str:
+    verdict = "ok    " if result.passed else "FAILED"
+    return (
+        f"{verdict} {result.name}\n"
+        f"         worst {result.worst:.1e}, bound {result.bound:.0e}, at {result.number:,} "
+        f"{result.places}\n"
+    )

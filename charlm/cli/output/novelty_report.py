@@ -1,7 +1,7 @@
 """What was found to be new and what copied: a report for people, and JSON."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from charlm.cli.output.terminal import cut
 from charlm.display.safe_text import safe_text
@@ -10,15 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from charlm.novelty.measure import NGrams, Novelty, SampleNovelty
+    from charlm.novelty.reference import Origin
 
 _COLUMNS = 80
-
-
-class Origin(NamedTuple):
-    """A file that samples are compared with, and the number, from 1, of its first sequence."""
-
-    name: str
-    first: int
 
 
 def where(sample: "SampleNovelty", origins: "Sequence[Origin]") -> tuple[str | None, int | None]:
