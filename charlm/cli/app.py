@@ -13,7 +13,6 @@ import typer.core
 import charlm
 from charlm.cli import errors
 from charlm.cli.command import ruled
-from charlm.cli.input.declared import expanded
 from charlm.errors import CharlmError
 
 # In the order of the help, each with the first line of its own. Each is a module of commands/ that
@@ -65,6 +64,8 @@ def charlm_cli(
 @functools.cache
 def subcommand(name: str) -> Any:
     """The command of this name, with all its options."""
+    from charlm.cli.input.declared import expanded
+
     module = importlib.import_module(f"charlm.cli.commands.{name}")
     rules, unsaid = getattr(module, "RULES", ()), getattr(module, "UNSAID", None)
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -7,7 +7,7 @@ import pytest
 
 from charlm.cli.app import subcommand
 from charlm.cli.commands.train import seconds
-from charlm.cli.input.declared import given
+from charlm.cli.input.asked import given
 from charlm.cli.option_names import option_of
 from charlm.config import LEVELS
 from charlm.training import recipe

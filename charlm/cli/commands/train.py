@@ -7,7 +7,8 @@ from typing import Any, Literal
 import typer
 
 from charlm.cli import options
-from charlm.cli.input.declared import Flag, Options, given, option, taking
+from charlm.cli.input.asked import Flag, given, taking
+from charlm.cli.input.declared import Options, option
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rule, Rules
 from charlm.cli.option_names import option_of
 from charlm.cli.output.terminal import say

@@ -79,7 +79,7 @@ class PlainLines:
         return record.line
 
 
-class JsonLines:
+class JsonLines(PlainLines):
     """A line is a JSON object and one of its fields the text, be it inside another (doc.text).
 
     Results are written behind its last field; what stands before is left as it was, to the byte.
@@ -88,15 +88,6 @@ class JsonLines:
     def __init__(self, field: str, names: Sequence[str]) -> None:
         self.field = field
         self._names = frozenset(names)
-
-    def is_header(self, record: Record) -> bool:
-        """There is none."""
-        del record
-        return False
-
-    def rows(self, lines: "Iterable[Line | None]") -> Rows:
-        """Each line."""
-        return lines_as_rows(lines)
 
     def text(self, line: str, number: int) -> str | None:
         """The field of the object; None for a blank line."""
