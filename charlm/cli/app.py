@@ -35,6 +35,7 @@ COMMANDS = {
     "help": "Show the help of a command.",
 }
 
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # An option that there is not, an argument too many: of these errors typer shows but one kind.
 _MISUSE: tuple[type[Any], ...] = typer.BadParameter.__bases__
 
@@ -69,7 +70,8 @@ def subcommand(name: str) -> Any:
     module = importlib.import_module(f"charlm.cli.commands.{name}")
     rules, unsaid = getattr(module, "RULES", ()), getattr(module, "UNSAID", None)
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    alone.command(name, cls=ruled(rules, unsaid))(expanded(getattr(module, f"{name}_cli")))
+    made = alone.command(name, cls=ruled(rules, unsaid), context_settings=_SETTINGS)
+    made(expanded(getattr(module, f"{name}_cli")))
     return typer.main.get_command(alone)
 
 
@@ -102,7 +104,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=_SETTINGS,
 )
 app.callback()(charlm_cli)
 
