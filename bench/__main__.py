@@ -1,14 +1,16 @@
 """Figures of this machine, as ratios in one run.
 
 python -m bench [train|sample|score|startup|all], python -m bench growth,
-python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TEXT MODEL [MODEL ...]
-(see gaps.py), python -m bench classify DIR (see classify.py), python -m bench tag DIR (see tag.py),
-and python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py).
+python -m bench busy DIR (see busy.py), python -m bench quality DIR [NAME ...] (see quality.py),
+python -m bench gaps TEXT MODEL [MODEL ...] (see gaps.py), python -m bench classify DIR (see
+classify.py), python -m bench tag DIR (see tag.py), and python -m bench counts DIR and
+python -m bench mixing RUN [RUN ...] (see mixing.py).
 """
 
 import sys
 
 from bench import (
+    busy,
     classify,
     gaps,
     growth,
@@ -36,6 +38,10 @@ def main() -> None:
         print(machine.describe(), flush=True)
         (classify if wanted[0] == "classify" else tag).main(wanted[1:])
         return
+    if wanted[0] == "busy":
+        print(machine.describe(), flush=True)
+        busy.main(wanted[1:])
+        return
     if wanted[0] == "growth":
         print(machine.describe(), flush=True)
         growth.main()
@@ -51,7 +57,18 @@ def main() -> None:
     names = list(PARTS) if wanted == ["all"] else wanted
     if unknown := [name for name in names if name not in PARTS]:
         there = ", ".join(
-            (*PARTS, "all", "growth", "quality", "gaps", "classify", "tag", "counts", "mixing")
+            (
+                *PARTS,
+                "all",
+                "busy",
+                "growth",
+                "quality",
+                "gaps",
+                "classify",
+                "tag",
+                "counts",
+                "mixing",
+            )
         )
         raise SystemExit(f"no such part: {', '.join(unknown)}; there are {there}")
     print(machine.describe())

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from charlm.network_config import CausalConfig, ClassifierConfig, ClozeConfig, TaggerConfig
     from charlm.novelty.measure import Novelty
     from charlm.training.resume import ChangedError
-    from charlm.training.task import Event, RolledBack, Step, Validated
+    from charlm.training.task import Event, Planned, RolledBack, Step, Validated
     from charlm.training.train import resume, train
 
 __version__ = "0.1.0"
@@ -64,7 +64,7 @@ _FOUND_IN = {
     "inference.pseudo": ("PseudoScore", "PseudoSummary"),
     "inference.labels": ("Labels",),
     "novelty.measure": ("Novelty",),
-    "training.task": ("Event", "Step", "Validated", "RolledBack"),
+    "training.task": ("Event", "Step", "Validated", "RolledBack", "Planned"),
     "checkpoints.run": ("Saved",),
     "config": ("SamplingConfig", "TrainingConfig"),
     "network_config": ("CausalConfig", "ClassifierConfig", "ClozeConfig", "TaggerConfig"),
@@ -97,6 +97,7 @@ __all__ = [
     "NextToken",
     "NextTokens",
     "Novelty",
+    "Planned",
     "PseudoScore",
     "PseudoSummary",
     "RolledBack",
@@ -128,6 +129,9 @@ def __getattr__(name: str) -> Any:
     """What the package offers, imported when it is asked for."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'charlm' has no attribute {name!r}")
+    from charlm import threads
+
+    threads.wait_briefly()  # before torch is imported by what is asked for
     return getattr(importlib.import_module(f"charlm.{_MODULE_OF[name]}"), name)
 
 

@@ -128,6 +128,32 @@ class Checked:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan(Checked):
+    """How a training fills its time, as it was planned at one of its steps.
+
+    At ``step``, after ``seconds`` of training, ``progress`` (0 to 1) of the schedule lay behind,
+    and ``rate`` steps per second were expected; the training is to end after ``end`` seconds. The
+    rest of the schedule is spread over the steps from there to TrainingConfig.num_steps. So many
+    ``neighbours``, other programs, ran beside it.
+    """
+
+    end: float
+    rate: float
+    step: int = 0
+    progress: float = 0.0
+    seconds: float = 0.0
+    neighbours: int = 0
+
+    def __post_init__(self) -> None:
+        self._check("end", float, 0.0, 1e12)
+        self._check("rate", float, 0.0, 1e12)
+        self._check("step", int, 0, 10**12)
+        self._check("progress", float, 0.0, 1.0)
+        self._check("seconds", float, 0.0, 1e12)
+        self._check("neighbours", int, 0, 10**6)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Checked):
     """How a model is trained, once everything that 'auto' stood for has been settled.
 
@@ -139,7 +165,8 @@ class TrainingConfig(Checked):
     drawn anew (0 is off: over all). validate_tokens limits what a quick validation reads (0 is
     all that is held out). on_nan says what a step does whose loss or gradient is not finite: the
     weights stay as they are (skip), become those of the best step again, with half the learning
-    rate (rollback), or the run ends (stop).
+    rate (rollback), or the run ends (stop). Where the budget is time there are a plan, which
+    changes as the rate becomes known, and the number of threads (0 is torch's own).
     """
 
     num_steps: int
@@ -162,6 +189,8 @@ class TrainingConfig(Checked):
     patience: int = 0
     on_nan: str = "skip"
     seed: int = 0
+    threads: int = dataclasses.field(default=0, metadata=LATER)
+    plan: Plan | None = dataclasses.field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         self._check("num_steps", int, 1, 10**12)
@@ -184,6 +213,9 @@ class TrainingConfig(Checked):
         self._check("patience", int, 0, 10**6)
         self._check_choice("on_nan", ON_NAN)
         self._check("seed", int, 0, 2**63 - 1)
+        self._check("threads", int, 0, 65_536)
+        if self.plan is not None and not isinstance(self.plan, Plan):  # as JSON has it
+            object.__setattr__(self, "plan", Plan.from_json(self.plan))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pluggy
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.matrix import Matrix, Tally
 
@@ -15,6 +16,10 @@ _MATRIX = pytest.StashKey[Matrix]()
 # The models here are tiny. Two threads that wait for one another in a loop, each taking the core
 # that the other needs, train them hundreds of times slower on a busy machine than one does.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes is a matter of what else the machine does.
+settings.register_profile("any pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any pace")
 
 # A shell starts what runs in the background with these ignored, and charlm leaves ignored signals
 # alone: the tests that send them need them as they are in the foreground.

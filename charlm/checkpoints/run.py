@@ -63,8 +63,16 @@ class Run:
         return self.asked().get("index", True) is not False
 
     def extend(self, training: dict[str, Any]) -> None:
-        """Note a larger budget, the fields of a TrainingConfig, in run.json."""
-        directory.write_json(self.path / "run.json", {**self.asked(), "training": training})
+        """Note a larger budget, the fields of a TrainingConfig, in run.json; it begins anew."""
+        began = {**self.asked(), "training": training}
+        began.pop("plans", None)
+        directory.write_json(self.path / "run.json", began)
+
+    def plan(self, changes: dict[str, Any]) -> None:
+        """Note in run.json a later plan, the fields that it changes of the training."""
+        began = self.asked()
+        plans = [*began.get("plans", []), changes]
+        directory.write_json(self.path / "run.json", {**began, "plans": plans})
 
     def last_step(self) -> Path:
         """The directory of the last step saved. Raises CheckpointError if there is none."""

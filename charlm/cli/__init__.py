@@ -4,6 +4,7 @@ Nothing here imports torch, numpy or sentencepiece before a command needs them.
 """
 
 from charlm.cli.signals import end_on_signals
+from charlm.threads import wait_briefly
 
 __all__ = ["main"]
 
@@ -11,6 +12,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line."""
     end_on_signals()  # before anything else is imported: that takes longer than a Ctrl-C
+    wait_briefly()
     from charlm.cli import app
 
     app.main()

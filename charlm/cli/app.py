@@ -14,6 +14,7 @@ import charlm
 from charlm.cli import errors
 from charlm.cli.command import ruled
 from charlm.errors import CharlmError
+from charlm.threads import share_cores
 
 # In the order of the help, each with the first line of its own. Each is a module of commands/ that
 # defines NAME_cli, and RULES if options depend on each other; it is imported when it is named.
@@ -95,6 +96,8 @@ class Commands(typer.core.TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that is named first, and the arguments that are left for it."""
         name, found, rest = super().resolve_command(ctx, args)
+        if name != "train":  # which measures as it goes on how many threads suit it
+            share_cores()
         return name, found and subcommand(found.name), rest
 
 

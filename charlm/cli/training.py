@@ -1,6 +1,7 @@
 """What ``charlm train`` does once its options have been read: train to the end or to a signal."""
 
 import shlex
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ def train(
 
     asked are the fields of a Request that were named.
     """
+    begun = time.perf_counter()
     say("charlm: starting")  # something to look at while torch is being imported
     with Signals() as signals:
         from charlm.checkpoints import directory
@@ -50,7 +52,7 @@ def train(
         request = Request(**asked, task=task or LANGUAGE_MODEL)
         if name is not None:
             Run(root / directory.check_name(name)).check_new()
-        trainer = Trainer.settle(request, say)
+        trainer = Trainer.settle(request, say, begun=begun)
         signals.patient = True  # from here on there is something to save, after a step at least
         path = root / name if name is not None else directory.free(root, next(iter(request.corpus)))
         with Run(path) as run:
@@ -92,7 +94,7 @@ def _fit(
         trainer.index(run, say)
     if trainer.material.valid is None:
         held_out.say_none(run, trainer.training, trainer.material.split_on, say)
-    state, total = trainer.state, trainer.training.num_steps
+    state = trainer.state
     number = num_parameters(state.module)
     say(f"run: {run.path}, {number:,} parameters; Ctrl-C saves and stops")
     try:
@@ -105,7 +107,7 @@ def _fit(
     signals.patient = False
     if signals.received is not None:
         say(
-            f"stopped at step {state.step:,} of {total:,}, saved. "
+            f"stopped at step {state.step:,} of {trainer.training.num_steps:,}, saved. "
             f"Go on with: charlm train --resume{name_option(run.path)}"
         )
         raise SystemExit(128 + signals.received)

@@ -15,7 +15,7 @@ from charlm.nn.objectives import Objective, StepLoss
 from charlm.training.optimizer import CURE, descend, rate_of, step_generator
 from charlm.training.saving import go_back, save
 from charlm.training.state import TrainingState, is_done, is_due
-from charlm.training.task import AnyTask, Event, RolledBack, Step, Validated
+from charlm.training.task import AnyTask, Event, Planned, RolledBack, Step, Validated
 from charlm.training.texts.material import Material
 
 
@@ -98,41 +98,45 @@ def carry_on(
     config: TrainingConfig,
     material: Material,
     *,
+    plan: Callable[[TrainingState, TrainingConfig], TrainingConfig | None] = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
     save_every_seconds: float = SAVE_EVERY_SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Event]:
     """Train to the end of the budget, validating and saving; yields what happens as it happens.
 
     Ends early, everything saved, when should_stop says so after a step or amid a long validation
     (which is then the first thing to be done by whoever goes on), or when patience is spent:
     config.patience validations in a row without a new best (0 is off). Where nothing is held out
-    there is no best, and patience is never spent.
+    there is no best, and patience is never spent. ``plan`` is asked after each step for a config
+    that holds from there on.
     """
     if material.valid is None:
         state.forget_best()  # which older versions took from the loss of training
     steps = train_steps(task, state, config, material)
-    begun, before, saved_at = time.perf_counter(), state.seconds, time.perf_counter()
+    begun, before, saved_at = clock(), state.seconds, clock()
     while not is_done(state, config):
         if not is_due(state, config):
             step = next(steps)
             task.note(state, step)
-            state.seconds = before + time.perf_counter() - begun
+            state.seconds = before + clock() - begun
             went_back = _heed_nan(task, run, state, config, material) if step.skipped else None
             yield step
             if went_back is not None:
                 yield went_back
+            if (planned := plan(state, config)) is not None:
+                config, steps = planned, train_steps(task, state, planned, material)
+                yield Planned(state.step, planned)
         worth_saving = False
         if is_due(state, config):
             worth_saving = yield from _validate_and_log(
                 task, run, state, config, material, should_stop
             )
-        if not worth_saving and (
-            should_stop() or time.perf_counter() - saved_at >= save_every_seconds
-        ):
+        if not worth_saving and (should_stop() or clock() - saved_at >= save_every_seconds):
             worth_saving = not run.has(state.step)
         if worth_saving:
             yield save(task, run, state, config, material)
-            saved_at = time.perf_counter()
+            saved_at = clock()
         if should_stop():
             return
 

@@ -46,12 +46,22 @@ def make_optimizer(
     )
 
 
+def progress(step: int, config: TrainingConfig) -> float:
+    """How much (0 to 1) of the schedule lies behind at a step, the rise at the beginning apart.
+
+    A plan has a part of it behind at its own step, and spreads the rest evenly over what is left.
+    """
+    begun, before = (0, 0.0) if config.plan is None else (config.plan.step, config.plan.progress)
+    begun = max(begun, config.warmup_steps)
+    done = (step - begun) / max(1, config.num_steps - begun)
+    return before + (1 - before) * min(1.0, max(0.0, done))
+
+
 def learning_rate(step: int, config: TrainingConfig) -> float:
     """The rate of step number ``step`` (from 0): a linear rise, then a cosine to the end."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    cosine = 0.5 * (1 + math.cos(math.pi * progress(step, config)))
     return config.end_learning_rate + (config.learning_rate - config.end_learning_rate) * cosine
 
 

@@ -8,8 +8,9 @@ from charlm.checkpoints.run import Run
 from charlm.checkpoints.step import files_hash
 from charlm.config import TrainingConfig
 from charlm.errors import CheckpointError, UsageError
-from charlm.training.budget import fix_steps
 from charlm.training.device import device_of
+from charlm.training.pace import planning
+from charlm.training.pace.budget import fix_steps
 from charlm.training.request import AUTO, CONFIG_FIELDS, Request, Say
 from charlm.training.saving import restore, surroundings
 from charlm.training.state import TrainingState, is_done
@@ -88,12 +89,23 @@ def resumed(
             "its files, or begin a new run."
         )
     material = task.prepare_again(request, texts, saved)
+    training, ahead = planning.held(began, saved.step)
     state = restore(task, run, config, training, request.device)
+    planned = training
     budget = {name: asked[name] for name in BUDGETS if asked.get(name) is not None}
     if budget:
         fields = {**dict.fromkeys(BUDGETS), **budget, "precision": training.precision}
         request = dataclasses.replace(request, **fields)
-        training = fix_steps(task, request, config, training, material, say, done=state.step)
+        training = fix_steps(
+            task,
+            request,
+            config,
+            training,
+            material,
+            say,
+            done=state.step,
+            passed=state.seconds,
+        )
     if "on_nan" in asked:  # no step so far depends on it
         training = dataclasses.replace(training, on_nan=asked["on_nan"])
     is_complete = task.is_complete(run, material)
@@ -105,6 +117,7 @@ def resumed(
         training=training,
         material=material,
         state=state,
+        recorded=ahead if training == planned else (),
     )
 
 
@@ -130,10 +143,10 @@ def go_on(
             f"{run.path} is finished: {state.step:,} steps. To train it further, give a larger "
             "budget with `steps`, `epochs` or `seconds`."
         )
-    if training.to_json() != run.asked().get("training"):
+    if training != planning.held(run.asked(), state.step)[0]:
         run.extend(training.to_json())
     say(f"resuming at step {state.step:,} of {training.num_steps:,}")
-    if changes := _changes(saved, surroundings(state)):
+    if changes := _changes(saved, surroundings(state, training)):
         say(f"warning: resumed run will not be bit-identical: {changes}")
 
 

@@ -35,7 +35,7 @@ def save(
         **told,
         "training": config.to_json(),
         "text": material.about,
-        **surroundings(state),
+        **surroundings(state, config),
     }
     files = {
         "model.json": to_json(about),
@@ -115,12 +115,12 @@ def check_room(task: AnyTask, run: Run, state: TrainingState, material: Material
     directory.check_room(run.path, 4 * numbers * task.copies(state) + others)
 
 
-def surroundings(state: TrainingState) -> dict[str, Any]:
+def surroundings(state: TrainingState, config: TrainingConfig) -> dict[str, Any]:
     """What the last bits of a result depend on beside the run itself, as model.json has it."""
     kernels = torch.backends.cpu.get_cpu_capability()
     return {
         "versions": {"charlm": charlm.__version__, "torch": torch.__version__},
-        "threads": torch.get_num_threads(),
+        "threads": config.threads or torch.get_num_threads(),
         "device": state.device.type,
         "processor": f"{platform.machine()} {kernels}",
     }

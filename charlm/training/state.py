@@ -77,7 +77,8 @@ def set_counters(state: TrainingState, values: Mapping[str, Any]) -> None:
 
 def is_due(state: TrainingState, config: TrainingConfig) -> bool:
     """Whether a validation comes before the next step."""
-    falls_here = state.step % config.validate_every == 0 or state.step >= config.num_steps
+    every = config.validate_every
+    falls_here = state.step // every > state.validated // every or state.step >= config.num_steps
     return falls_here and state.validated < state.step
 
 

@@ -54,6 +54,13 @@ class Validated(NamedTuple):
     f1: float | None = None
 
 
+class Planned(NamedTuple):
+    """After a step the time that is left was planned anew: the training as it is from here on."""
+
+    step: int
+    training: TrainingConfig
+
+
 class RolledBack(NamedTuple):
     """After a step the weights of an earlier one were put back (0: the first, random ones)."""
 
@@ -61,7 +68,7 @@ class RolledBack(NamedTuple):
     to_step: int
 
 
-Event: TypeAlias = Step | Validated | Saved | RolledBack
+Event: TypeAlias = Step | Validated | Saved | RolledBack | Planned
 
 
 class Config(Protocol):
@@ -170,13 +177,8 @@ class Task(ABC, Generic[C, S, M, T, L]):
         return False
 
     @abstractmethod
-    def precision(
-        self, config: C, device: str, measure: Callable[[str], float] | None
-    ) -> tuple[str, float | None]:
-        """The precision where none was asked for; the speed, too, if it had to be measured.
-
-        measure gives the targets per second of a precision; None where time does not count.
-        """
+    def precisions(self, config: C, device: str) -> tuple[str, ...]:
+        """Those worth trying where none was asked for; the first is the best by experience."""
 
     @abstractmethod
     def num_targets(self, material: M) -> int:

@@ -188,10 +188,11 @@ def train(
     are those of ``charlm train`` (training/request.py).
 
     The run stands below ``root`` if a ``name`` is given; else it is temporary, and deleted with
-    the model that comes of it. ``on_event`` gets each Step, Validated, Saved and RolledBack,
-    ``say`` what there is to say besides. Returns the model of the best step: a LanguageModel, a
-    ClozeModel (task "cloze"), a Classifier or a Tagger. Raises UsageError for options that cannot
-    be, TextError for text that cannot be used, DivergedError where training comes to nothing.
+    the model that comes of it. ``on_event`` gets each Step, Validated, Saved, RolledBack and
+    Planned, ``say`` what there is to say besides. Returns the model of the best step: a
+    LanguageModel, a ClozeModel (task "cloze"), a Classifier or a Tagger. Raises UsageError for
+    options that cannot be, TextError for text that cannot be used, DivergedError where training
+    comes to nothing.
 
     >>> lm = charlm.train("corpus.txt", level="word", seconds=60)      # doctest: +SKIP
     >>> lm = charlm.train(texts=["A pear.", "An apple."], steps=100)   # doctest: +SKIP

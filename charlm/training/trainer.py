@@ -8,28 +8,39 @@ with Run(path) as run:
     print(trainer.finish(run, say))
 """
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
+import torch
+
+from charlm import threads
 from charlm.checkpoints.run import Run, Saved
 from charlm.checkpoints.step import files_hash
 from charlm.config import TrainingConfig
 from charlm.novelty import measure, text_index
 from charlm.training import loop, saving
-from charlm.training.budget import fix_steps
 from charlm.training.device import device_of
+from charlm.training.pace.budget import fix_steps, seconds_of
+from charlm.training.pace.planning import Planner, Plans
 from charlm.training.request import Request, Say
-from charlm.training.task import AnyTask, Config, Event
+from charlm.training.task import AnyTask, Config, Event, Planned
 from charlm.training.tasks import task_of
 from charlm.training.texts.material import TextMaterial
 from charlm.training.texts.memory import TextsInMemory
 
+_PLAINLY_BUSY = 0.75  # of the machine: less is left, and it is said
+
 
 @dataclasses.dataclass(kw_only=True)
 class Trainer:
-    """Everything a training needs, nothing left to choose; state is all that changes."""
+    """Everything a training needs, nothing left to choose; the state changes, and so do plans.
+
+    training is the plan in force; ``recorded`` are plans that were made after the step which the
+    run goes on from, and are followed before new ones are made.
+    """
 
     task: AnyTask
     request: Request
@@ -37,26 +48,36 @@ class Trainer:
     training: TrainingConfig
     material: Any
     state: Any
+    recorded: Sequence[TrainingConfig] = ()
 
     @classmethod
-    def settle(cls, request: Request, say: Say, given: TextsInMemory | None = None) -> Self:
+    def settle(
+        cls,
+        request: Request,
+        say: Say,
+        given: TextsInMemory | None = None,
+        *,
+        begun: float | None = None,
+    ) -> Self:
         """Read the texts, learn what turns them into ids, choose sizes, fix the number of steps.
 
-        Texts ``given`` in memory stand in place of the files that a request names.
+        Texts ``given`` in memory stand in place of the files that a request names. The time that
+        is asked for counts from ``begun``, by time.perf_counter(), or else from here.
         """
+        begun = time.perf_counter() if begun is None else begun
         task = task_of(request)
         level, device = request.level or task.default_level, device_of(request.device)
         request = dataclasses.replace(request, level=level, device=device)
         texts = task.read(request, say, given)
-        begun = time.perf_counter()
         material = task.prepare(request, texts, say)
-        config, training, summary = task.choose(request, material)
-        spent = time.perf_counter() - begun  # vocabulary, speller and counts are part of the time
         told: list[str] = []
+        sized = _for_its_share(task, request, told.append)
+        config, training, summary = task.choose(sized, material)
+        spent = time.perf_counter() - begun
         training = fix_steps(task, request, config, training, material, told.append, spent=spent)
         if task.heeds_passes(request, material):
             passes = training.num_steps / task.steps_per_epoch(config, training, material)
-            config, again, summary = task.choose(request, material, passes)
+            config, again, summary = task.choose(sized, material, passes)
             training = dataclasses.replace(training, weight_decay=again.weight_decay)
         for line in (f"model: {summary}", *told):
             say(line)
@@ -95,18 +116,35 @@ class Trainer:
         *,
         should_stop: Callable[[], bool] = lambda: False,
         save_every_seconds: float = loop.SAVE_EVERY_SECONDS,
+        planner: Planner | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> Iterator[Event]:
-        """Train to the end of the budget; yields what happens as it happens (loop.carry_on)."""
+        """Train to the end of the budget; yields what happens as it happens (loop.carry_on).
+
+        ``planner`` plans the rest where the budget is time.
+        """
         saving.check_room(self.task, run, self.state, self.material)
-        return loop.carry_on(
+        if planner is None and self.training.plan is not None:
+            planner = Planner.of(
+                self.task, self.request, self.config, self.training, self.material, clock
+            )
+        events = loop.carry_on(
             self.task,
             run,
             self.state,
             self.training,
             self.material,
+            plan=Plans(run, planner, self.recorded),
             should_stop=should_stop,
             save_every_seconds=save_every_seconds,
+            clock=clock,
         )
+        with _threads(self.training.threads):
+            for event in events:
+                if isinstance(event, Planned):
+                    self.training = event.training
+                    torch.set_num_threads(self.training.threads)
+                yield event
 
     def save(self, run: Run) -> Saved:
         """Save the state as it is. Raises DivergedError if a number of it is not finite."""
@@ -133,5 +171,35 @@ class Trainer:
 
         Only where something is held out is there a best step.
         """
-        line: str = self.task.finish(run, self.material, say)
+        with _threads(self.training.threads):
+            line: str = self.task.finish(run, self.material, say)
         return f"best validation {line}"
+
+
+def _for_its_share(task: AnyTask, request: Request, say: Say) -> Request:
+    """The request, its time as much as is left of it where other programs are busy, too.
+
+    A size that suits the time alone would be too large for what gets done in it.
+    """
+    seconds = seconds_of(task, request)
+    if seconds is None or request.device != "cpu" or not threads.neighbours():
+        return request
+    share = threads.fair_share()
+    if share > _PLAINLY_BUSY:
+        return request
+    say(
+        f"busy: this machine has other work, and {share:.0%} of it are left; sizes are chosen for "
+        f"{seconds * share:.3g} s of the {seconds:g} s"
+    )
+    return dataclasses.replace(request, seconds=seconds * share)
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute with so many threads, then with as many as before; 0 is as many as there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

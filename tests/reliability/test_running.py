@@ -197,6 +197,45 @@ def test_killed_and_resumed_until_done_is_as_if_never_killed(
         tally.add()
 
 
+@pytest.mark.row("C5")
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_across_plans_is_as_if_never_killed(
+    forks: Forks, folder: Path, tally: Tally, kind: str
+) -> None:
+    """The same of a run with a time, on a machine that other programs use now and then: its plans,
+    too, are those of the run that was not killed.
+    """
+    chosen = random.Random(kind)
+    of_kind: dict[str, Any] = {"pace": [0.25, 1.5, 0.75]}
+    for case in range(tally.wanted(1)):
+        whole, name = f"whole-{case}", f"killed-{case}"
+        command = begin(whole, "--seed", str(case), kind=kind)
+        timed = [*command[: command.index("--steps")], "--time", "80s", *command[-2:]]
+        ended(forks.charlm(*timed, at=folder, **of_kind))
+        began = json.loads((run_of(folder, whole) / "run.json").read_text())
+        assert len(began["plans"]) > 5
+        assert any(plan.get("precision") == "bf16" for plan in began["plans"])
+        timed[timed.index(whole)] = name
+        kills = 0
+        while kills < 300:
+            begun = directory.steps(run_of(folder, name))
+            again = go_on(name) if begun else timed
+            seconds = chosen.uniform(0.02, 0.3 if kills else 0.05) * (1 + kills / 20)
+            done = forks.charlm(*again, at=folder, kill_after=seconds, **of_kind)
+            if done.code != -signal.SIGKILL:
+                break
+            kills += 1
+        if done.code == 2:
+            assert "is finished" in done.err
+        else:
+            ended(done)
+        assert kills
+        assert outcome(run_of(folder, name)) == outcome(run_of(folder, whole))
+        after = json.loads((run_of(folder, name) / "run.json").read_text())
+        assert after["plans"] == began["plans"]
+        tally.add()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kill_before_the_pointers_is_made_good(forks: Forks, folder: Path, kind: str) -> None:

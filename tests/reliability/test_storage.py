@@ -78,16 +78,19 @@ def names_in(step: Path) -> list[str]:
 
 
 def refusal(step: Path, what: str = "", seconds: float = 2) -> str:
-    """The one line and exit code 4 with which the command line refuses a step, soon."""
+    """The one line and exit code 4 with which the command line refuses a step, soon.
 
-    errors, begun = io.StringIO(), time.perf_counter()
+    ``seconds`` are those of the processor: other programs take none of them.
+    """
+
+    errors, begun = io.StringIO(), time.process_time()
     ended = None
     with contextlib.redirect_stderr(errors):
         try:
             guarded(read_all)(step)
         except SystemExit as caught:
             ended = caught.code
-    assert time.perf_counter() - begun < seconds, what
+    assert time.process_time() - begun < seconds, what
     assert ended == 4, (what, errors.getvalue())
     (line,) = errors.getvalue().splitlines()
     return line

@@ -29,6 +29,7 @@ PHASES = ("tokenizing", "first step", "mid step", "validating", "saving", "sampl
 # Of a labelled run, once it is trained.
 CALIBRATING, KEEPING = "calibrating labels", "keeping what was calibrated"
 _ROOT = Path(__file__).parents[2]
+PACED_SECONDS = 80.0
 _untold: list[str] = []  # in a child: losses, to be told at its end
 _MOST_SECONDS = 100.0
 # A process that has seen a GPU cannot fork.
@@ -39,9 +40,9 @@ class Done(NamedTuple):
     """How a process ended.
 
     code is negative where a signal ended it. screen is what it wrote to a terminal, out and err
-    what it wrote to files. seconds is the time since the first signal that it gave itself, and
-    in_step the step that it was in then. losses are (step, loss, gradient norm), exactly. alone
-    says that no process of its session was left.
+    what it wrote to files. seconds is the time of the processor since the first signal that it
+    gave itself, and in_step the step that it was in then. losses are (step, loss, gradient norm),
+    exactly. alone says that no process of its session was left.
     """
 
     code: int
@@ -83,7 +84,8 @@ class Forks:
         1). With ``terminal`` its streams are a terminal. ``kill_after`` so many seconds it is
         killed. ``average`` is TrainingConfig.average_decay; ``poison`` (value, steps): in these
         steps the loss is multiplied by the value; ``validate_seconds`` is how long a
-        validation may take when told to stop.
+        validation may take when told to stop. ``pace`` are seconds that steps take by turns, ten
+        steps each: a machine that other programs use now and then; the run has PACED_SECONDS.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -149,8 +151,9 @@ def _fork(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         raise AssertionError("not reached")
     os.close(end)
     news, screen = _attend(child, lifeline, master, job.get("kill_after"))
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    ended = time.monotonic()
+    _, status, used = os.wait4(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    ended = used.ru_utime + used.ru_stime
     try:
         os.killpg(child, 0)
         alone = False
@@ -228,12 +231,14 @@ def _be_charlm(job: dict[str, Any], folder: Path, end: int) -> None:
 
 def _lay_wires(job: dict[str, Any], end: int) -> None:
     """Let functions of charlm tell, signal or spoil when they are called."""
+    from charlm import threads
     from charlm.cli.commands import sample
     from charlm.cli.output import meter
     from charlm.nn import objectives
     from charlm.nn.head import Head
     from charlm.tokenizers import subword
-    from charlm.training import budget, calibration, loop, resume
+    from charlm.training import calibration, loop, resume
+    from charlm.training.pace import measuring
     from charlm.training.tasks import causal, classifier, tagger
     from charlm.training.trainer import Trainer
 
@@ -252,7 +257,7 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         if signalled or name != phase or seen[name] != at:
             return
         signalled = True
-        tell(signalled=time.monotonic(), step=seen["first step"])
+        tell(signalled=time.process_time(), step=seen["first step"])
         for number in signals:
             if threading.current_thread() is threading.main_thread():
                 signal.raise_signal(number)
@@ -282,22 +287,43 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         before(classifier, "train_tokenizer", "tokenizing")
     before(tagger, "example_material", "tokenizing")
     before(calibration, "calibrate", CALIBRATING)
-    before(budget, "targets_per_second", "calibrating")
+    before(measuring, "fastest", "calibrating")
     before(causal.Causal, "validate", "validating")
     before(sample, "out", "sampling")
     before(meter.Meter, "update", "scoring")
 
+    trainers: list[Any] = []
+
+    def clock() -> float:
+        pace = job["pace"]
+        return sum(pace[step // 10 % len(pace)] for step in range(trainers[-1].state.step))
+
+    def fastest(task: Any, *_: Any) -> tuple[Any, float]:
+        """Another precision every forty steps; as if each step took half a second."""
+        step = trainers[-1].state.step if trainers else 0
+        here("calibrating")
+        return measuring.Way(("fp32", "bf16")[step // 40 % 2], 1), 100.0
+
+    if "pace" in job:
+        measuring.fastest = fastest
+        threads.neighbours = lambda *_: 0
+
     genuine_settle = Trainer.settle.__func__  # type: ignore[attr-defined]
     genuine_loss, genuine_head = objectives.cross_entropy, Head.__init__
 
-    def settle(*args: Any) -> Any:
+    def settle(*args: Any, **kwargs: Any) -> Any:
         nonlocal settled
-        found = genuine_settle(*args)
+        found = genuine_settle(*args, **kwargs)
         settled = True
         if "average" in job:
             config = found.training.to_json() | {"average_decay": job["average"]}
             found.training = type(found.training)(**config)
             found.state = found.task.new_state(found.config, found.training, "cpu")
+        if "pace" in job:  # what was measured, and the time that it took, are the same each time
+            plan = found.training.plan.to_json() | {"end": PACED_SECONDS, "rate": 2.0}
+            fields = {"num_steps": 160, "validate_every": 20, "precision": "fp32", "threads": 1}
+            config = found.training.to_json() | fields | {"plan": plan}
+            found.training = type(found.training).from_json(config)
         return found
 
     def restores(genuine: Any) -> Any:
@@ -334,6 +360,9 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
 
     def fits(genuine: Any) -> Any:
         def fit(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            if "pace" in job:
+                trainers.append(args[0])
+                kwargs["clock"] = clock
             for event in genuine(*args, **kwargs):
                 if type(event).__name__ == "Step":
                     seen["step"] = event.step - 1

@@ -13,7 +13,9 @@ from charlm.network_config import ClozeConfig, HeadConfig, LanguageConfig
 from charlm.nn.examples import Examples
 from charlm.text.tokens import TokenizedText
 from charlm.tokenizers import train_tokenizer
-from charlm.training import budget, loop, saving
+from charlm.training import loop, saving
+from charlm.training.pace import budget, measuring
+from charlm.training.pace.measuring import Way
 from charlm.training.request import Request
 from charlm.training.state import TrainingState
 from charlm.training.task import AnyTask, Event, Step, Validated
@@ -60,7 +62,12 @@ def _examples_alone(examples: Examples, valid: Examples | None = None) -> Exampl
 
 
 def fit(
-    run: Run, state: Any, training: TrainingConfig, material: Material, **options: Any
+    run: Run,
+    state: Any,
+    training: TrainingConfig,
+    material: Material,
+    recorded: Sequence[TrainingConfig] = (),
+    **options: Any,
 ) -> Iterator[Event]:
     """Train in a run to the end of the budget."""
     config = state.module.config
@@ -71,6 +78,7 @@ def fit(
         training=training,
         material=material,
         state=state,
+        recorded=recorded,
     )
     return trainer.train(run, **options)
 
@@ -134,10 +142,14 @@ def fix_steps(
     return budget.fix_steps(task, request, config, training, material, say, done=done)
 
 
-def targets_per_second(
-    config: LanguageConfig, training: TrainingConfig, text: TokenizedText, seconds: float
-) -> float:
-    """How fast a model of this shape learns from a text."""
+def fastest(
+    config: LanguageConfig,
+    training: TrainingConfig,
+    text: TokenizedText,
+    candidates: list[Way],
+    seconds: float,
+) -> tuple[Way, float]:
+    """The fastest way to train a model of this shape on a text."""
     material = TextMaterial(
         tokenizer=train_tokenizer(["a"], level="char"),
         text=text,
@@ -146,7 +158,8 @@ def targets_per_second(
         split_on="line",
         about={},
     )
-    return budget.targets_per_second(task_for(config), config, training, material, seconds)
+    task = task_for(config)
+    return measuring.fastest(task, config, training, material, candidates, seconds)
 
 
 def read_texts(request: Request, say: Callable[[str], None] = lambda _: None) -> Any:

@@ -19,7 +19,7 @@ from charlm.text.corpus import sequence_hash
 from charlm.text.tokens import TokenizedText, from_ids
 from charlm.tokenizers import train_tokenizer
 from charlm.training import kinds, recipe
-from charlm.training.budget import faster_precision, likely_precision
+from charlm.training.pace.measuring import likely_precision
 from charlm.training.request import Request, check_budget
 from charlm.training.tasks.causal import Causal
 from charlm.training.texts.material import TextMaterial
@@ -214,8 +214,6 @@ def test_precision_is_as_asked_or_one_there_is(corpus: Path) -> None:
         settled = settle(asked(corpus, steps=3, precision=precision), quiet)
         assert settled.training.precision == precision
     assert likely_precision(settled.config.hidden_size, "cpu") == "fp32"  # too small to be worth it
-    assert faster_precision({"fp32": 100.0, "bf16": 104.0}.__getitem__) == ("fp32", 100.0)
-    assert faster_precision({"fp32": 100.0, "bf16": 106.0}.__getitem__) == ("bf16", 106.0)
 
 
 # The texts

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from charlm.config import TrainingConfig
-    from charlm.training.state import TrainingState
     from charlm.training.trainer import Trainer
 
 _PLAIN_EVERY_SECONDS = 5.0
 _SAMPLE_EVERY_SECONDS = 20.0
 _SAMPLE_TOKENS = 60
 _STEPS_BEFORE_GUESS = 5  # the first ones pay for what is prepared once
+_MARK_EVERY_SECONDS = 2.0
+_MARKS = 8  # that lie behind: the time left is told by the rate since the first of them
+_FAR_SLOWER = 0.4  # of the rate at the start
 _MEMORY = 0.98  # of the running means of training
 
 
@@ -31,15 +33,45 @@ class Display:
 
     columns: tuple[str, ...]
 
-    def __init__(self, state: "TrainingState", config: "TrainingConfig") -> None:
-        self.state: Any = state
-        self.config = config
+    def __init__(self, trainer: "Trainer") -> None:
+        self._trainer = trainer
+        self.state: Any = trainer.state
         self.begun = time.perf_counter()
-        self.steps_before = state.step
+        self._marks = [(self.begun, self.state.step)]
+        self._first_rate: float | None = None
+        self._warned = False
+
+    @property
+    def config(self) -> "TrainingConfig":
+        """The training as it is planned now."""
+        return self._trainer.training
 
     def note(self, event: object) -> bool:
         """Take in what happened; whether it was a validation."""
         raise NotImplementedError
+
+    def mark(self, now: float) -> str | None:
+        """Note how far it has come at a time; once, that it has become far slower, in words."""
+        if now - self._marks[-1][0] < _MARK_EVERY_SECONDS or not self._rate(now):
+            return None
+        self._marks = [*self._marks[-_MARKS:], (now, self.state.step)]
+        if len(self._marks) <= _MARKS:
+            return None
+        rate = self._rate(now)
+        if self._first_rate is None:
+            self._first_rate = rate
+        if self._warned or rate >= _FAR_SLOWER * self._first_rate:
+            return None
+        self._warned = True
+        return (
+            f"slow: {rate:.3g} steps per second, {self._first_rate:.3g} at the start; other "
+            "programs take the machine's time"
+        )
+
+    def _rate(self, now: float) -> float:
+        """Steps per second of late."""
+        since, step = self._marks[0]
+        return float(self.state.step - step) / max(1e-9, now - since)
 
     def values(self) -> dict[str, Any]:
         """What stands in the columns."""
@@ -67,11 +99,12 @@ class Display:
     @property
     def left(self) -> str:
         """The time that the remaining steps will take."""
-        done, total = self.state.step - self.steps_before, self.config.num_steps
-        elapsed = time.perf_counter() - self.begun
-        if done < _STEPS_BEFORE_GUESS and self.state.step < total:
+        now, left = time.perf_counter(), self.config.num_steps - self.state.step
+        if self.state.step - self._marks[0][1] < _STEPS_BEFORE_GUESS and left > 0:
             return "?"
-        rest = elapsed / max(1, done) * (total - self.state.step)
+        rest = left / max(1e-9, self._rate(now)) if left > 0 else 0.0
+        if self.config.plan is not None:  # which is changed before that takes longer
+            rest = min(rest, max(0.0, self.config.plan.end - self.state.seconds))
         minutes, seconds = divmod(round(rest), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
@@ -92,8 +125,8 @@ class TextDisplay(Display):
     """Of a language model: bits per character, characters a second, time left."""
 
     def __init__(self, trainer: "Trainer") -> None:
+        super().__init__(trainer)
         state = trainer.state
-        super().__init__(state, trainer.training)
         self.material = trainer.material
         characters: int = self.material.about["train"]["characters"]
         self.characters_per_token = characters / self.material.text.num_tokens
@@ -171,7 +204,7 @@ class LabelDisplay(Display):
     """Of a classifier or tagger: accuracies, a tagger's F1 of spans, and the time left."""
 
     def __init__(self, trainer: "Trainer") -> None:
-        super().__init__(trainer.state, trainer.training)
+        super().__init__(trainer)
         self.train: float | None = None
         self.columns = (
             "accuracy: train [bold]{train}[/]",
@@ -219,8 +252,9 @@ def _show_plain(events: Iterable[object], display: Display) -> None:
     said_at = 0.0
     for event in events:
         is_validated = display.note(event)
-        if (remark := display.remark(event)) is not None:
-            say(remark)
+        for remark in (display.remark(event), display.mark(time.perf_counter())):
+            if remark is not None:
+                say(remark)
         due = time.perf_counter() - said_at >= _PLAIN_EVERY_SECONDS
         last = display.state.step == display.config.num_steps
         if due or (last and is_validated):
@@ -235,9 +269,11 @@ def _show_live(events: Iterable[object], display: Display) -> None:
     with progress:
         for event in events:
             is_validated = display.note(event)
-            if (remark := display.remark(event)) is not None:
-                progress.console.print(remark, markup=False, highlight=False)
-            progress.update(task, completed=display.state.step, **display.values())
+            for remark in (display.remark(event), display.mark(time.perf_counter())):
+                if remark is not None:
+                    progress.console.print(remark, markup=False, highlight=False)
+            done, total = display.state.step, display.config.num_steps
+            progress.update(task, completed=done, total=total, **display.values())
             if is_validated and (drawn := display.sample()) is not None:
                 progress.console.print(drawn, markup=False, highlight=False, style="dim")
 

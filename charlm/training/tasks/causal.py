@@ -28,11 +28,11 @@ from charlm.nn.network import Network, to_arrays
 from charlm.text.tokens import TokenizedText
 from charlm.tokenizers import train_tokenizer
 from charlm.training import calibration, kinds, recipe
-from charlm.training.budget import faster_precision, likely_precision
 from charlm.training.optimizer import (
     check_finite,
     rate_of,
 )
+from charlm.training.pace.measuring import likely_precision
 from charlm.training.request import Request, Say
 from charlm.training.speller import speller_of
 from charlm.training.state import set_counters
@@ -138,13 +138,10 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
         is_told = request.steps is not None or request.epochs is not None
         return is_told or recipe.is_little(material.text.num_tokens)
 
-    def precision(
-        self, config: LanguageConfig, device: str, measure: Callable[[str], float] | None
-    ) -> tuple[str, float | None]:
-        """The faster one: measured where time counts, else by experience."""
-        if measure is None:  # asked twice, the same run twice
-            return likely_precision(config.hidden_size, device), None
-        return faster_precision(measure)
+    def precisions(self, config: LanguageConfig, device: str) -> tuple[str, ...]:
+        """Both."""
+        likely = likely_precision(config.hidden_size, device)
+        return (likely, "bf16" if likely == "fp32" else "fp32")
 
     def num_targets(self, material: TextMaterial) -> int:
         """Tokens of the text to train on."""

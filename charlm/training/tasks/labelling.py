@@ -118,12 +118,10 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
     def sizes(self, material: ExampleMaterial) -> tuple[dict[str, Any], dict[str, Any]]:
         """The fields of the shape and of the training that suit the examples."""
 
-    def precision(
-        self, config: HeadConfig, device: str, measure: Callable[[str], float] | None
-    ) -> tuple[str, float | None]:
+    def precisions(self, config: HeadConfig, device: str) -> tuple[str, ...]:
         """In bf16 a step is little faster, and what is learned less sure (bench/RESULTS.md)."""
-        del config, device, measure
-        return "fp32", None
+        del config, device
+        return ("fp32",)
 
     def num_targets(self, material: ExampleMaterial) -> int:
         """Labels, or tags, to learn from."""
