@@ -57,7 +57,7 @@ def test_a_signal_before_the_first_step_leaves_nothing(
     """While texts are read and rates measured a signal ends all at once."""
     from charlm.training.trainer import Trainer
 
-    def settle(*_: Any) -> None:
+    def settle(*_: Any, **__: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(Trainer, "settle", settle)
