@@ -60,9 +60,14 @@ class TorchDecoder:
         read = stack[0].weight_ih[:, : self.config.embedding_size]
         self._table = F.linear(model.embedding.weight, read, _bias(stack[0], cell))
         self._output = tuple(Product(weight, bias) for weight, bias in model.output_weights())
-        softmax = model.softmax_weight
-        if model.projection is not None:  # two products without a nonlinearity between are one
-            softmax = softmax @ model.projection.weight
+        softmax, self._projection = model.softmax_weight, None
+        if model.projection is not None:
+            # Two products without a nonlinearity between are one, if that reads no more weights.
+            first = model.projection.weight  # (E, D)
+            if len(softmax) * first.shape[1] <= softmax.numel() + first.numel():
+                softmax = softmax @ first
+            else:
+                self._projection = Product(first)
         self._softmax = Product(softmax, model.softmax.bias)
         self._step = _STEPS[self.config.cell]
 
@@ -104,6 +109,8 @@ class TorchDecoder:
             x = new[0]
         for product in self._output:
             x = F.relu(product(x))
+        if self._projection is not None:
+            x = self._projection(x)
         logits: Logits = self._softmax(x).cpu().numpy()
         return logits, tuple(after)
 

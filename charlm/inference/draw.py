@@ -1,10 +1,13 @@
-"""Drawing one token from each row of logits, with one uniform number a row.
+"""Drawing one token from each row of logits, with uniform numbers for each row.
 
-The token is where the uniform number falls in the running sum of the probabilities. <UNK> is
-masked and the rest renormalised: the same distribution as re-drawing until it is not <UNK>.
-Letters: B rows, V vocabulary.
+The token is where a uniform number falls in the running sum of the probabilities. Of many types it
+is found in stages: a group of types first, then a smaller one in it, then the type, each by the
+shares of what is left and by a uniform number of its own. So rounding, which is relative to what is
+drawn from, matters as rarely as with few types. <UNK> is masked and the rest renormalised: the same
+distribution as re-drawing until it is not <UNK>. Letters: B rows, V vocabulary, S stages.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,14 +16,17 @@ from numpy.typing import NDArray
 from charlm.config import SamplingConfig
 
 # How near a decision may come to a boundary before single precision is no longer trusted with it:
-# several times the error that a whole sequence of steps leaves in a probability, or in a logit.
-PROBABILITY_ERROR = 2e-6
+# several times the error that a whole sequence of steps leaves in a logit, and so, times f (1 - f),
+# in a share f of a distribution. The largest of 30,000 logits' errors is 1.3e-5 (bench/RESULTS.md).
+SHARE_ERROR = 2e-5
 LOGIT_ERROR = 1e-4
+_LEAST_ERROR = 1e-9  # of a share, in units of SHARE_ERROR, where f (1 - f) is less
 _LOWEST_TEMPERATURE = 1e-30  # logits divided by less are past single precision
 _LEAST_LEFT = 1e-3  # of a distribution, beside <UNK>, before it is computed anew
-_BLOCK = 64  # types summed at once when the running sum is searched
-_FEW = 512  # so many are not worth two searches
+_FEW = 512  # so many types are drawn from in one stage
+_STAGES = 3  # for more: each is among the cube root of their number
 _HEAD = 512  # top-p looks among so many of the likeliest types first
+_PORTION = 2**20  # logits gone over at a time, so that they stay in the cache
 
 
 class Drawn(NamedTuple):
@@ -35,41 +41,79 @@ class Drawn(NamedTuple):
     doubtful: NDArray[np.bool_]  # (B,)
 
 
+def num_stages(vocab_size: int) -> int:
+    """How many uniform numbers a draw from so many types takes."""
+    return 1 if vocab_size <= _FEW else _STAGES
+
+
 def draw(
     logits: NDArray[np.floating],
     uniform: NDArray[np.float64],
     config: SamplingConfig,
     banned: int | None,
 ) -> Drawn:
-    """Draw from the softmax of logits (B, V) with uniform (B,) in [0, 1)."""
-    rows = np.arange(len(logits))
-    shifted = logits - logits.max(axis=1, keepdims=True)  # (B, V), at most 0
-    exps = np.exp(shifted)
-    log_total = np.log(exps.sum(axis=1, dtype=np.float64))
+    """Draw from the softmax of logits (B, V) with uniform (B, S) in [0, 1)."""
+    rows = max(1, _PORTION // logits.shape[1])
+    if len(logits) <= rows:
+        return _draw(logits, uniform, config, banned)
+    starts = range(0, len(logits), rows)
+    portions = [
+        _draw(logits[at : at + rows], uniform[at : at + rows], config, banned) for at in starts
+    ]
+    return Drawn(*map(np.concatenate, zip(*portions, strict=True)))
+
+
+def _draw(
+    logits: NDArray[np.floating],
+    uniform: NDArray[np.float64],
+    config: SamplingConfig,
+    banned: int | None,
+) -> Drawn:
+    """The same of rows that are few enough to stay in the cache."""
+    best = logits.max(axis=1, keepdims=True)
     if config.temperature == 0:
+        shifted = logits - best
         ids, doubtful = _likeliest(shifted, banned)
-    else:
-        heat = max(config.temperature, _LOWEST_TEMPERATURE)
-        error, logit_error = PROBABILITY_ERROR / min(heat, 1), LOGIT_ERROR / min(heat, 1)
-        doubtful = np.zeros(len(logits), dtype=bool)
-        share_left = 1.0 if banned is None else 1 - float((exps[:, banned] / exps.sum(1)).max())
-        if heat == 1 and config.top_k is None and share_left > _LEAST_LEFT:
-            weights = exps  # what most draws need has been computed already
-            if banned is not None:
-                weights[:, banned] = 0
-        else:
-            scaled = shifted / heat
-            if banned is not None:
-                scaled[:, banned] = -np.inf
-            if config.top_k is not None:
-                doubtful |= _keep_top_k(scaled, config.top_k, logit_error)
-            weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        if config.top_p is not None and config.top_p < 1:
-            doubtful |= _keep_top_p(weights, config.top_p, error, logit_error)
-        ids, near = _search(weights, uniform, error)
-        doubtful |= near
-    log_probs = shifted[rows, ids] - log_total
-    return Drawn(ids, log_probs.astype(np.float64), doubtful)
+        total = np.exp(shifted, out=shifted).sum(axis=1, dtype=np.float64)
+        return Drawn(ids, _log_probs(logits, best, total, ids), doubtful)
+    heat = max(config.temperature, _LOWEST_TEMPERATURE)
+    error, logit_error = SHARE_ERROR / min(heat, 1), LOGIT_ERROR / min(heat, 1)
+    doubtful = np.zeros(len(logits), dtype=bool)
+    weights = logits - best  # (B, V), at most 0
+    np.exp(weights, out=weights)
+    of_banned = np.zeros(len(logits))
+    if banned is not None:
+        of_banned += weights[:, banned]
+        weights[:, banned] = 0
+    levels = _levels(weights)
+    left = levels[-1].sum(axis=1, dtype=np.float64)
+    total = left + of_banned
+    if heat != 1 or config.top_k is not None or (left < _LEAST_LEFT * total).any():
+        scaled = (logits - best) / heat
+        if banned is not None:
+            scaled[:, banned] = -np.inf
+        if config.top_k is not None:
+            doubtful |= _keep_top_k(scaled, config.top_k, logit_error)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        weights = np.exp(scaled, out=scaled)
+        levels = _levels(weights)
+    if config.top_p is not None and config.top_p < 1:
+        doubtful |= _keep_top_p(weights, config.top_p, error, logit_error)
+        levels = _levels(weights)
+    ids, near = _search(levels, uniform, error)
+    return Drawn(ids, _log_probs(logits, best, total, ids), doubtful | near)
+
+
+def _log_probs(
+    logits: NDArray[np.floating],
+    best: NDArray[np.floating],
+    total: NDArray[np.float64],
+    ids: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """log P (B,) of ids, from the largest logits (B, 1) and the sums over exp(logits - best)."""
+    chosen = logits[np.arange(len(ids)), ids].astype(np.float64)
+    log_probs: NDArray[np.float64] = chosen - best[:, 0] - np.log(total)
+    return log_probs
 
 
 def _likeliest(
@@ -119,9 +163,9 @@ def _keep_top_p(
     least = ordered[rows, last]
     following = ordered[rows, np.minimum(last + 1, head - 1)]
     _keep_first(weights, least, last + 1, 0)
-    gaps = np.abs(reached - goal[:, None]).min(axis=1) / goal
+    gaps = p * np.abs(reached - goal[:, None]).min(axis=1) / goal
     tie = (following > least * (1 - logit_error)) & (last + 1 < head)
-    doubtful: NDArray[np.bool_] = (gaps < error) | tie
+    doubtful: NDArray[np.bool_] = (gaps < error * (p * (1 - p) + _LEAST_ERROR)) | tie
     return doubtful
 
 
@@ -136,37 +180,73 @@ def _keep_first(
         values[row, tied[len(tied) - surplus :]] = out
 
 
+def _levels(weights: NDArray[np.floating]) -> list[NDArray[np.floating]]:
+    """What each stage of a draw chooses from, the last first: weights (B, V), sums of groups."""
+    stages = num_stages(weights.shape[1])
+    size = math.ceil(weights.shape[1] ** (1 / stages))
+    levels = [weights]
+    while len(levels) < stages:
+        levels.append(_sums(levels[-1], size))
+    return levels
+
+
+def _sums(weights: NDArray[np.floating], size: int) -> NDArray[np.floating]:
+    """Sums (B, G) of groups of at most ``size``: group g is g, g + G, g + 2 G, ….
+
+    So the rows of a matrix are added, which is several times faster than to add within them.
+    """
+    batch, number = weights.shape
+    groups = math.ceil(number / size)
+    full = number // groups
+    ones = np.ones((1, full), dtype=weights.dtype)
+    rows = weights[:, : full * groups].reshape(batch, full, groups)
+    sums: NDArray[np.floating] = np.matmul(ones, rows)[:, 0]
+    sums[:, : number - full * groups] += weights[:, full * groups :]
+    return sums
+
+
 def _search(
+    levels: list[NDArray[np.floating]], uniform: NDArray[np.float64], error: float
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The type (B,) that the stages come to, by uniform (B, S); whether any is near a boundary."""
+    batch = len(uniform)
+    rows = np.arange(batch)
+    place = np.zeros(batch, dtype=np.int64)
+    near = np.zeros(batch, dtype=bool)
+    groups = 1
+    for level, numbers in zip(reversed(levels), uniform.T, strict=True):
+        number = level.shape[1]
+        within = level  # (B, members of a group)
+        if groups > 1:
+            members = place[:, None] + np.arange(0, number, groups)  # the last may run over
+            within = level[rows[:, None], np.minimum(members, number - 1)]
+            within[members >= number] = 0
+        member, close = _locate(within, numbers, error)
+        place += groups * member
+        near |= close
+        groups = number
+    return place, near
+
+
+def _locate(
     weights: NDArray[np.floating], uniform: NDArray[np.float64], error: float
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where uniform (B,) falls in the running sum of weights (B, V); whether near a boundary.
+    """Where uniform (B,) falls in the running sum of weights (B, N); whether near a boundary.
 
-    Sums of blocks are searched first, then the block: two short searches in place of one sum
-    over the whole vocabulary.
+    A share f is as far off as f (1 - f) times the errors of logits; what is drawn lies at f.
     """
-    batch, vocab_size = weights.shape
-    rows = np.arange(batch)
-    block_size = _BLOCK if vocab_size > _FEW else vocab_size
-    starts = np.arange(0, vocab_size, block_size)
-    sums = np.cumsum(np.add.reduceat(weights, starts, axis=1), axis=1, dtype=np.float64)
-    total = sums[:, -1]  # (B,), of sums (B, blocks)
+    rows = np.arange(len(weights))
+    sums = np.cumsum(weights, axis=1, dtype=np.float64)
+    total = sums[:, -1]
     goal = uniform * total
-    block = np.minimum((sums <= goal[:, None]).sum(axis=1), len(starts) - 1)
-    before = np.where(block > 0, sums[rows, block - 1], 0.0)
-    within = weights  # (B, block_size)
-    if len(starts) > 1:
-        types = block[:, None] * block_size + np.arange(block_size)  # the last block runs over
-        there = np.minimum(types, vocab_size - 1)
-        within = np.where(types < vocab_size, weights[rows[:, None], there], 0)
-    inner = before[:, None] + np.cumsum(within, axis=1, dtype=np.float64)
-    place = (inner <= goal[:, None]).sum(axis=1)
-    overrun = place >= block_size  # rounding left the goal past the last weight
-    ids = np.minimum(block * block_size + np.minimum(place, block_size - 1), vocab_size - 1)
-    impossible = np.flatnonzero(overrun | (weights[rows, ids] == 0))
-    ids[impossible] = _last_positive(weights[impossible])
-    distance = np.abs(inner - goal[:, None]).min(axis=1)
-    near = np.minimum(distance, np.minimum(np.abs(goal - before), total - goal)) < error * total
-    return ids.astype(np.int64), near | overrun
+    place = np.minimum((sums <= goal[:, None]).sum(axis=1), weights.shape[1] - 1)
+    impossible = np.flatnonzero(weights[rows, place] == 0)  # rounding left the goal past the last
+    if len(impossible):
+        place[impossible] = _last_positive(weights[impossible])
+    below = np.where(place > 0, sums[rows, place - 1], 0.0)
+    distance = np.minimum(goal - below, sums[rows, place] - goal)
+    margin = error * (uniform * (1 - uniform) + _LEAST_ERROR)
+    return place, distance < margin * total
 
 
 def _last_positive(weights: NDArray[np.floating]) -> NDArray[np.int64]:

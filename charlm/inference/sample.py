@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from charlm.config import SamplingConfig
 from charlm.engines.protocol import Arbiter, Engine
 from charlm.errors import CharlmError, UsageError
-from charlm.inference.draw import draw
+from charlm.inference.draw import draw, num_stages
 from charlm.inference.unknown import Speller, unknown_of
 from charlm.text.corpus import sequence_hash
 from charlm.tokenizers.base import SPACING, Tokenizer
@@ -234,7 +234,8 @@ class Sampler:
         # At subword level <UNK> stands for nothing.
         kept = config.unknown != "resample" and self.tokenizer.level != "subword"
         banned = None if kept else unk
-        uniform = np.array([lane.uniform() for lane in lanes])
+        stages = range(num_stages(logits.shape[1]))
+        uniform = np.array([[lane.uniform() for _ in stages] for lane in lanes])  # (B, S)
         drawn = draw(logits, uniform, config, banned)
         ids: list[int] = drawn.ids.tolist()
         log_probs: list[float] = drawn.log_probs.tolist()

@@ -26,7 +26,7 @@ from charlm.engines.numpy_lm import NumpyEngine
 from charlm.equations import language_model
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
-from charlm.inference.draw import draw
+from charlm.inference.draw import draw, num_stages
 from charlm.network_config import CausalConfig
 from charlm.tokenizers.base import NUM_SPECIALS, UNK_TEXT, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
@@ -200,7 +200,8 @@ class Speller:
             log_probs = language_model.predict(self._reference, top[:, -1])  # (B, V)
             if may_end is not None:
                 log_probs[[not may_end(texts[row]) for row in rows.tolist()], eos] = _NEVER
-            uniform = np.array([streams[row]() for row in rows.tolist()])
+            stages = range(num_stages(log_probs.shape[1]))
+            uniform = np.array([[streams[row]() for _ in stages] for row in rows.tolist()])
             inputs = draw(log_probs, uniform, config, self.tokenizer.unk_id).ids
             for row, token in zip(rows.tolist(), inputs.tolist(), strict=True):
                 if token == eos:
