@@ -42,23 +42,22 @@ def fragments(
         return
     stops = [folded(sampler.tokenizer, stop) for stop in config.stop]
     begun = Prompt(sampler.tokenizer, prompt)
-    ids: list[int] = []
-    spelled: list[str] = []
+    growing = None
+    held = ""  # what could begin a stop string
     shown = 0  # characters of what was drawn
     for one in sampler.tokens(n, config, prompt=prompt, indices=indices):
         if isinstance(one, Sample):
             yield Fragment(one.text[len(prompt) + shown :], one)
-            ids, spelled, shown = [], [], 0
+            growing, held, shown = None, "", 0
             continue
-        if not ids:
+        if growing is None:
             yield Fragment(prompt)
-        ids.append(one.token_id)
-        spelled += [] if one.spelled is None else [one.spelled]
-        settled = begun.continuation(ids, spelled).rstrip("\ufffd")
-        until = len(settled) - max((held_back(settled, stop) for stop in stops), default=0)
-        if until > shown:
-            yield Fragment(settled[shown:until])
-            shown = until
+            growing = begun.growing()
+        held += growing.add(one.token_id, one.spelled)
+        until = len(held) - max((held_back(held, stop) for stop in stops), default=0)
+        if until > 0:
+            yield Fragment(held[:until])
+            held, shown = held[until:], shown + until
 
 
 def _by_turns(

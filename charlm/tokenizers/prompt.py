@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from charlm.tokenizers.base import UNK_TEXT
 from charlm.tokenizers.normalizing import folded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from charlm.tokenizers.base import Tokenizer
+
+_HALF = 3  # tokens at most make half a character: all of its bytes but one
+_WINDOW = 4 * _HALF  # tokens that are decoded again for each that comes
 
 
 class Prompt:
@@ -33,6 +37,60 @@ class Prompt:
         text = self._tokenizer.decode(self._last + ids, [*self._last_unknown, *unknown])
         text = text[self._last_length :]
         return text.removeprefix(" ") if self._lacks_space else text
+
+    def growing(self) -> Growing:
+        """The same text as its ids come one by one."""
+        return Growing(self._tokenizer, self._last, self._last_unknown, self._lacks_space)
+
+
+class Growing:
+    """A text that ids add to others, as far as it is settled.
+
+    Half a character, shown as U+FFFD, may yet become a whole one. Only the last tokens are decoded
+    again for each that comes: how one is joined depends on the one before it.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, ids: list[int], unknown: Sequence[str], lacks_space: bool
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._ids = list(ids)
+        self._unknown = list(unknown)
+        self._shown = len(tokenizer.decode(ids, unknown))  # characters of these ids' text
+        self._lacks_space = lacks_space
+
+    def add(self, token_id: int, unknown: str | None = None) -> str:
+        """What another id, an <UNK> as ``unknown``, settles of the text."""
+        self._ids.append(token_id)
+        self._unknown += [] if unknown is None else [unknown]
+        text = self._tokenizer.decode(self._ids, self._unknown)
+        half = len(text) - len(text.rstrip(UNK_TEXT))
+        settled = text[self._shown : len(text) - min(half, _HALF)]
+        self._shown += len(settled)
+        if len(self._ids) > _WINDOW:
+            self._forget(text)
+        if settled and self._lacks_space:
+            self._lacks_space = False
+            return settled.removeprefix(" ")
+        return settled
+
+    def _forget(self, text: str) -> None:
+        """Leave out ids on which nothing depends any more: no cut parts a character.
+
+        What is held back stays, and what the next tokens could make a character of.
+        """
+        unk_id, end = self._tokenizer.unk_id, len(self._ids) - _HALF
+        for at in range(end, 0, -1):
+            ids = self._ids[at - 1 :]
+            known = self._ids[: at - 1].count(unk_id)
+            last = self._unknown[known : known + ids[:1].count(unk_id)]
+            head = self._tokenizer.decode(self._ids[:at], self._unknown)
+            tail = self._tokenizer.decode(ids, self._unknown[known:])
+            after = tail[len(self._tokenizer.decode(ids[:1], last)) :]
+            if len(head) <= self._shown and head + after == text:
+                self._ids, self._unknown = ids, self._unknown[known:]
+                self._shown -= len(text) - len(tail)
+                return
 
 
 def _num_spaces(text: str) -> int:
