@@ -1,10 +1,10 @@
 """Figures of this machine, as ratios in one run.
 
 python -m bench [train|sample|score|startup|all], python -m bench growth,
-python -m bench busy DIR (see busy.py), python -m bench quality DIR [NAME ...] (see quality.py),
-python -m bench gaps TEXT MODEL [MODEL ...] (see gaps.py), python -m bench classify DIR (see
-classify.py), python -m bench tag DIR (see tag.py), and python -m bench counts DIR and
-python -m bench mixing RUN [RUN ...] (see mixing.py).
+python -m bench sample RUN [RUN ...] (see sample.py), python -m bench busy DIR (see busy.py),
+python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TEXT MODEL [MODEL ...]
+(see gaps.py), python -m bench classify DIR (see classify.py), python -m bench tag DIR (see tag.py),
+and python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py).
 """
 
 import sys
@@ -45,6 +45,10 @@ def main() -> None:
     if wanted[0] == "growth":
         print(machine.describe(), flush=True)
         growth.main()
+        return
+    if wanted[0] == "sample" and len(wanted) > 1:
+        print(machine.describe(), flush=True)
+        sample.main(wanted[1:])
         return
     if wanted[0] == "gaps":
         print(machine.describe(), flush=True)

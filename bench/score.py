@@ -12,13 +12,20 @@ from charlm.nn.causal import RecurrentLM
 from charlm.text.tokens import from_ids
 
 TOKENS = 60_000
+SIZES = (  # layers, hidden, vocabulary
+    (1, 320, 65),
+    (2, 512, 65),
+    (1, 400, 10_000),
+    (1, 400, 30_000),
+    (1, 400, 50_000),
+)
 
 
 def main() -> None:
     """Print tokens a second for one long text, many short ones and the bare forward pass."""
     rows = []
     rng = np.random.default_rng(0)
-    for layers, hidden, vocab in ((1, 320, 65), (2, 512, 65), (1, 400, 10_000)):
+    for layers, hidden, vocab in SIZES:
         shape = CausalConfig(
             vocab_size=vocab, num_layers=layers, hidden_size=hidden, embedding_size=hidden
         )

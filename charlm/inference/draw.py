@@ -18,7 +18,7 @@ from charlm.config import SamplingConfig
 # How near a decision may come to a boundary before single precision is no longer trusted with it:
 # several times the error that a whole sequence of steps leaves in a logit, and so, times f (1 - f),
 # in a share f of a distribution. The largest of 30,000 logits' errors is 1.3e-5 (bench/RESULTS.md).
-SHARE_ERROR = 2e-5
+SHARE_ERROR = 1e-5
 LOGIT_ERROR = 1e-4
 _LEAST_ERROR = 1e-9  # of a share, in units of SHARE_ERROR, where f (1 - f) is less
 _LOWEST_TEMPERATURE = 1e-30  # logits divided by less are past single precision
@@ -208,45 +208,42 @@ def _sums(weights: NDArray[np.floating], size: int) -> NDArray[np.floating]:
 def _search(
     levels: list[NDArray[np.floating]], uniform: NDArray[np.float64], error: float
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The type (B,) that the stages come to, by uniform (B, S); whether any is near a boundary."""
-    batch = len(uniform)
-    rows = np.arange(batch)
-    place = np.zeros(batch, dtype=np.int64)
-    near = np.zeros(batch, dtype=bool)
-    groups = 1
-    for level, numbers in zip(reversed(levels), uniform.T, strict=True):
-        number = level.shape[1]
-        within = level  # (B, members of a group)
-        if groups > 1:
-            members = place[:, None] + np.arange(0, number, groups)  # the last may run over
-            within = level[rows[:, None], np.minimum(members, number - 1)]
-            within[members >= number] = 0
-        member, close = _locate(within, numbers, error)
-        place += groups * member
-        near |= close
-        groups = number
-    return place, near
+    """The type (B,) that the stages come to, by uniform (B, S); whether any is near a boundary.
 
-
-def _locate(
-    weights: NDArray[np.floating], uniform: NDArray[np.float64], error: float
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where uniform (B,) falls in the running sum of weights (B, N); whether near a boundary.
-
-    A share f is as far off as f (1 - f) times the errors of logits; what is drawn lies at f.
+    A share f is as far off as f (1 - f) times the errors of logits, and what is drawn lies at f.
     """
-    rows = np.arange(len(weights))
-    sums = np.cumsum(weights, axis=1, dtype=np.float64)
-    total = sums[:, -1]
-    goal = uniform * total
-    place = np.minimum((sums <= goal[:, None]).sum(axis=1), weights.shape[1] - 1)
-    impossible = np.flatnonzero(weights[rows, place] == 0)  # rounding left the goal past the last
-    if len(impossible):
-        place[impossible] = _last_positive(weights[impossible])
-    below = np.where(place > 0, sums[rows, place - 1], 0.0)
-    distance = np.minimum(goal - below, sums[rows, place] - goal)
+    rows = np.arange(len(uniform))
+    place, groups = np.zeros(len(uniform), dtype=np.int64), 1
+    found = []
+    for level, numbers in zip(reversed(levels), uniform.T, strict=True):
+        within = level if groups == 1 else _members(level, place, groups)
+        sums = np.add.accumulate(within, axis=1, dtype=np.float64)
+        total = sums[:, -1]
+        goal = numbers * total
+        member = (sums <= goal[:, None]).sum(axis=1)
+        past = np.flatnonzero(member == within.shape[1])  # where rounding left the goal
+        if len(past):
+            member[past] = _last_positive(within[past])
+        below = np.where(member > 0, sums[rows, member - 1], 0.0)
+        found.append((goal - below, sums[rows, member] - goal, total))
+        place = place + groups * member
+        groups = level.shape[1]
+    over, under, totals = np.array(found).transpose(1, 0, 2)  # (S, B) each
     margin = error * (uniform * (1 - uniform) + _LEAST_ERROR)
-    return place, distance < margin * total
+    return place, (np.minimum(over, under) < margin.T * totals).any(axis=0)
+
+
+def _members(
+    level: NDArray[np.floating], place: NDArray[np.int64], groups: int
+) -> NDArray[np.floating]:
+    """The members (B, N) of the groups that stand at ``place`` (B,) in the level above."""
+    number = level.shape[1]
+    members = place[:, None] + np.arange(0, number, groups)
+    rows = np.arange(len(level))[:, None]
+    within: NDArray[np.floating] = level[rows, np.minimum(members, number - 1)]
+    if number % groups:
+        within[members >= number] = 0  # the last of a group may be missing
+    return within
 
 
 def _last_positive(weights: NDArray[np.floating]) -> NDArray[np.int64]:

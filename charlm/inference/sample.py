@@ -298,8 +298,7 @@ class Sampler:
             return None
         text = prompt.text + (prompt.continuation(lane.ids, lane.spelled) if cut is None else cut)
         log_prob = lane.log_prob
-        unknown = unknown_of(self.tokenizer, self.speller)
-        if lane.spelled and unknown is not None:
+        if lane.spelled and (unknown := unknown_of(self.tokenizer, self.speller)) is not None:
             log_prob += float(unknown.log_probs(lane.spelled).sum())
         return Sample(
             index=lane.index,
