@@ -17,7 +17,7 @@ from charlm.config import SamplingConfig
 
 # How near a decision may come to a boundary before single precision is no longer trusted with it:
 # several times the error that a whole sequence of steps leaves in a logit, and so, times f (1 - f),
-# in a share f of a distribution. The largest of 30,000 logits' errors is 1.3e-5 (bench/RESULTS.md).
+# in a share f of a distribution. It was measured in bench/RESULTS.md.
 SHARE_ERROR = 1e-5
 LOGIT_ERROR = 1e-4
 _LEAST_ERROR = 1e-9  # of a share, in units of SHARE_ERROR, where f (1 - f) is less
