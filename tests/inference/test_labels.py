@@ -786,7 +786,7 @@ def test_copies_can_be_left_out_of_training(tmp_path: Path) -> None:
     every = read_texts(dataclasses.replace(request, distinct=False), said.append)
     assert len(every.train) == len(rows)
     assert every.fingerprint != texts.fingerprint
-    swapped = texts._replace(train_labels=[1, 0, 1, 1, 1])
+    swapped = dataclasses.replace(texts, train_labels=[1, 0, 1, 1, 1])
     assert swapped.fingerprint != texts.fingerprint
 
 
