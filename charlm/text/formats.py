@@ -69,7 +69,10 @@ _KNOWN_IF_BINARY = (
     ("sound (FLAC)", b"fLaC", _NO_TEXT),
     ("sound (MP3)", b"ID3", _NO_TEXT),
     ("a program (Windows)", b"MZ", _NO_TEXT),
-    ("a pickle of Python", b"\x80", _NO_TEXT),
+    *(  # by its protocol, and from the fourth on by its first frame; \x80 alone is € in cp1252
+        ("a pickle of Python", magic, _NO_TEXT)
+        for magic in (b"\x80\x02", b"\x80\x03", b"\x80\x04\x95", b"\x80\x05\x95")
+    ),
     ("a Java class", b"\xca\xfe\xba\xbe", _NO_TEXT),
 )
 # Text, but not all of it what a person would train on or score.

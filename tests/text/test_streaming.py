@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import pickle
 import sys
 import tempfile
 import tracemalloc
@@ -221,3 +222,17 @@ def test_sequences_need_no_more_memory_than_a_block(
         tracemalloc.stop()
     assert longest < 2**20
     assert peak < 2**23
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("\x80\n", "utf-16-le"), ("€\x01\n", "cp1252")])
+def test_a_text_that_begins_as_old_pickles_do_is_a_text(
+    tmp_path: Path, text: str, encoding: str
+) -> None:
+    """Its first byte alone makes it none; a pickle of any protocol since is named."""
+    path = tmp_path / "text"
+    path.write_bytes(text.encode(encoding))
+    assert [line.text for line in read_lines(path, encoding=encoding)] == [text[:-1]]
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        path.write_bytes(pickle.dumps([text] * 99, protocol))
+        with pytest.raises(TextError, match="a pickle of Python"):
+            list(read_lines(path, encoding=encoding))
