@@ -26,6 +26,7 @@ Split: TypeAlias = Literal["line", "paragraph", "file"]
 Precision: TypeAlias = Literal["fp32", "bf16"]
 OnNan: TypeAlias = Literal["skip", "rollback", "stop"]
 Pooling: TypeAlias = Literal["mean-max", "last"]
+Attention: TypeAlias = Literal["additive", "multiplicative", "none"]
 Unknown: TypeAlias = Literal["resample", "spell", "keep"]
 
 CELLS: tuple[Cell, ...] = get_args(Cell)
@@ -34,6 +35,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ON_NAN: tuple[OnNan, ...] = get_args(OnNan)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
 UNKNOWN: tuple[Unknown, ...] = get_args(Unknown)
 HEADS = ("classifier", "tagger")
 LONGEST = 1000  # tokens of a text that a classifier reads; a tagger reads on in pieces

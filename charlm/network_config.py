@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
-from charlm.config import CELLS, LATER, POOLINGS, Checked
+from charlm.config import ATTENTIONS, CELLS, LATER, POOLINGS, Checked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,6 +140,28 @@ class TaggerConfig(LabellingConfig):
         self._check("num_letters", int, 1, 10_000_000)
         self._check("letter_embedding_size", int, 1, 65_536)
         self._check("letter_hidden_size", int, 1, 65_536)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairsConfig(NetworkConfig):
+    """The shape of an EncoderDecoder, which reads a source and writes a target.
+
+    vocab_size are the types of the target side, source_vocab_size those of the source side.
+    num_layers is that of the encoder, which reads both ways, and of the decoder, which writes from
+    left to right; each direction has hidden_size units. attention says how the decoder looks back
+    at the source: additive, multiplicative, or none, where all it has is the encoder's last state.
+    """
+
+    DIRECTIONS: ClassVar[int] = 1
+    CONSTANTS: ClassVar[Mapping[str, Any]] = {"kind": "pairs"}
+
+    source_vocab_size: int
+    attention: str = "additive"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("source_vocab_size", int, 3, 10_000_000)
+        self._check_choice("attention", ATTENTIONS)
 
 
 LanguageConfig: TypeAlias = CausalConfig | ClozeConfig

@@ -1,0 +1,116 @@
+"""Laws of the encoder and decoder: they are the equations, and padding changes nothing."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from charlm.config import ATTENTIONS, CELLS
+from charlm.equations import pairs
+from charlm.network_config import PairsConfig
+from charlm.nn.network import to_arrays
+from charlm.nn.pairs import EncoderDecoder, Sources, from_arrays
+
+EOS = 1
+
+
+def model_of(seed: int = 0, dtype: torch.dtype = torch.float64, **shape: Any) -> EncoderDecoder:
+    """A tiny model whose weights are all random."""
+    sizes = {"vocab_size": 5, "source_vocab_size": 7, "hidden_size": 4, "embedding_size": 3}
+    model = EncoderDecoder(PairsConfig(**{**sizes, **shape})).to(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5, generator=generator)
+        model.embedding.weight[model.config.vocab_size].zero_()
+    return model.eval().requires_grad_(False)
+
+
+def sequences(number: int, vocab_size: int, seed: int) -> list[np.ndarray]:
+    """Random ids of several lengths, each closed by <EOS>."""
+    rng = np.random.default_rng(seed)
+    return [np.append(rng.integers(2, vocab_size, rng.integers(0, 6)), EOS) for _ in range(number)]
+
+
+def side_by_side(rows: list[np.ndarray], filling: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows as columns of (T, B), something behind the end of each, and their lengths."""
+    lengths = [len(row) for row in rows]
+    width = max(lengths)
+    padded = [np.append(row, np.full(width - len(row), filling)) for row in rows]
+    return torch.from_numpy(np.stack(padded, 1)), torch.tensor(lengths)
+
+
+def inputs_of(targets: torch.Tensor, vocab_size: int) -> torch.Tensor:
+    """What the decoder reads: the zero vector, then all tokens but the last."""
+    first = torch.full((1, targets.shape[1]), vocab_size)
+    return torch.cat((first, targets[:-1]))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("shape", [{}, {"num_layers": 2, "output_layers": 1}, {"num_layers": 3}])
+def test_the_network_is_the_equations(cell: str, attention: str, shape: dict[str, int]) -> None:
+    """Of pairs side by side every log-probability and share is that of each pair alone."""
+    model = model_of(cell=cell, attention=attention, **shape)
+    config = model.config
+    arrays: Any = to_arrays(model)
+    weights = pairs.pairs_weights(config, arrays)
+    sources, targets = sequences(6, 7, 1), sequences(6, 5, 2)
+    read = Sources(*side_by_side(sources, filling=3))
+    wanted, _ = side_by_side(targets, filling=2)
+    memory, state = model.read(read)
+    hidden, _, shares = model.hidden(inputs_of(wanted, config.vocab_size), memory, state)
+    log_probs = model.logits(hidden).log_softmax(2)  # (T, B, V)
+    for at, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        expected, looked = pairs.log_probs(config, weights, source, target)
+        found = log_probs[range(len(target)), at, target].numpy()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+        if shares is not None:
+            there = shares[at, : len(target)].numpy()
+            np.testing.assert_allclose(there[:, : len(source)], looked, rtol=0, atol=1e-12)
+            assert (there[:, len(source) :] == 0).all()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_names_and_shapes_are_known_without_torch(cell: str, attention: str) -> None:
+    """What a checkpoint may hold is told by the config alone, and a model is made of it."""
+    model = model_of(
+        dtype=torch.float32, cell=cell, attention=attention, num_layers=2, output_layers=2
+    )
+    arrays = to_arrays(model)
+    assert pairs.shapes(model.config) == {name: array.shape for name, array in arrays.items()}
+    again = to_arrays(from_arrays(model.config, arrays))
+    assert all(np.array_equal(again[name], array) for name, array in arrays.items())
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_targets_share_a_probability_of_one(attention: str) -> None:
+    """Summed over all targets of up to T tokens and those that go on, P(target | source) is 1."""
+    model = model_of(attention=attention, num_layers=2, vocab_size=3)
+    arrays: Any = to_arrays(model)
+    weights = pairs.pairs_weights(model.config, arrays)
+    source, longest = np.array([4, 2, 6, EOS]), 4
+    total = 0.0
+    for length in range(longest + 1):
+        for ids in itertools.product((0, 2), repeat=length):
+            ends = length < longest
+            target = np.array([*ids, EOS] if ends else ids, dtype=np.int64)
+            total += np.exp(pairs.log_probs(model.config, weights, source, target)[0].sum())
+    assert total == pytest.approx(1, abs=1e-12)
+
+
+def test_a_step_after_another_is_a_pass() -> None:
+    """The decoder that goes on from a state says what it says in one go."""
+    model = model_of(num_layers=2)
+    sources, targets = sequences(3, 7, 3), sequences(3, 5, 4)
+    inputs = inputs_of(side_by_side(targets, 2)[0], model.config.vocab_size)
+    memory, state = model.read(Sources(*side_by_side(sources, 0)))
+    whole, last, _ = model.hidden(inputs, memory, state)
+    for t in range(len(inputs)):
+        part, state, _ = model.hidden(inputs[t : t + 1], memory, state)
+        torch.testing.assert_close(part[0], whole[t], atol=1e-12, rtol=0)
+    for one, other in zip(sum(last, ()), sum(state, ()), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
