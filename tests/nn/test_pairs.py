@@ -9,29 +9,9 @@ import torch
 
 from charlm.config import ATTENTIONS, CELLS
 from charlm.equations import pairs
-from charlm.network_config import PairsConfig
 from charlm.nn.network import to_arrays
-from charlm.nn.pairs import EncoderDecoder, Sources, from_arrays
-
-EOS = 1
-
-
-def model_of(seed: int = 0, dtype: torch.dtype = torch.float64, **shape: Any) -> EncoderDecoder:
-    """A tiny model whose weights are all random."""
-    sizes = {"vocab_size": 5, "source_vocab_size": 7, "hidden_size": 4, "embedding_size": 3}
-    model = EncoderDecoder(PairsConfig(**{**sizes, **shape})).to(dtype)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.5, generator=generator)
-        model.embedding.weight[model.config.vocab_size].zero_()
-    return model.eval().requires_grad_(False)
-
-
-def sequences(number: int, vocab_size: int, seed: int) -> list[np.ndarray]:
-    """Random ids of several lengths, each closed by <EOS>."""
-    rng = np.random.default_rng(seed)
-    return [np.append(rng.integers(2, vocab_size, rng.integers(0, 6)), EOS) for _ in range(number)]
+from charlm.nn.pairs import Sources, from_arrays
+from tests.support.pairs import EOS, pairs_model, sequences
 
 
 def side_by_side(rows: list[np.ndarray], filling: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,7 +33,7 @@ def inputs_of(targets: torch.Tensor, vocab_size: int) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [{}, {"num_layers": 2, "output_layers": 1}, {"num_layers": 3}])
 def test_the_network_is_the_equations(cell: str, attention: str, shape: dict[str, int]) -> None:
     """Of pairs side by side every log-probability and share is that of each pair alone."""
-    model = model_of(cell=cell, attention=attention, **shape)
+    model = pairs_model(cell=cell, attention=attention, **shape)
     config = model.config
     arrays: Any = to_arrays(model)
     weights = pairs.pairs_weights(config, arrays)
@@ -77,7 +57,7 @@ def test_the_network_is_the_equations(cell: str, attention: str, shape: dict[str
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_names_and_shapes_are_known_without_torch(cell: str, attention: str) -> None:
     """What a checkpoint may hold is told by the config alone, and a model is made of it."""
-    model = model_of(
+    model = pairs_model(
         dtype=torch.float32, cell=cell, attention=attention, num_layers=2, output_layers=2
     )
     arrays = to_arrays(model)
@@ -89,7 +69,7 @@ def test_names_and_shapes_are_known_without_torch(cell: str, attention: str) -> 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_targets_share_a_probability_of_one(attention: str) -> None:
     """Summed over all targets of up to T tokens and those that go on, P(target | source) is 1."""
-    model = model_of(attention=attention, num_layers=2, vocab_size=3)
+    model = pairs_model(attention=attention, num_layers=2, vocab_size=3)
     arrays: Any = to_arrays(model)
     weights = pairs.pairs_weights(model.config, arrays)
     source, longest = np.array([4, 2, 6, EOS]), 4
@@ -104,7 +84,7 @@ def test_targets_share_a_probability_of_one(attention: str) -> None:
 
 def test_a_step_after_another_is_a_pass() -> None:
     """The decoder that goes on from a state says what it says in one go."""
-    model = model_of(num_layers=2)
+    model = pairs_model(num_layers=2)
     sources, targets = sequences(3, 7, 3), sequences(3, 5, 4)
     inputs = inputs_of(side_by_side(targets, 2)[0], model.config.vocab_size)
     memory, state = model.read(Sources(*side_by_side(sources, 0)))
