@@ -35,6 +35,8 @@ _LARGEST_OF = {
     "tokenizer.json": 2**26,
     "labels.json": 2**26,
     "tokenizer.model": 2**26,
+    "source_tokenizer.json": 2**26,
+    "source_tokenizer.model": 2**26,
     "tagger.json": 2**26,
     "speller.json": 2**26,
     "speller.safetensors": 2**30,
@@ -115,10 +117,11 @@ class StepFiles:
         name = "model.safetensors"
         return check_arrays(self.path / name, self.arrays(name), shapes)
 
-    def tokenizer(self, vocab_size: int | None = None) -> Tokenizer:
-        """The tokenizer, of so many types if that is known."""
-        files = self.read(*_TOKENIZER_FILES)
-        check_parts(self.path / "tokenizer.json", files.get("tokenizer.json", b""))
+    def tokenizer(self, vocab_size: int | None = None, prefix: str = "") -> Tokenizer:
+        """The tokenizer, of so many types if that is known; prefix is that of its files."""
+        read = self.read(*(prefix + name for name in _TOKENIZER_FILES))
+        files = {name.removeprefix(prefix): data for name, data in read.items()}
+        check_parts(self.path / f"{prefix}tokenizer.json", files.get("tokenizer.json", b""))
         try:
             tokenizer = tokenizer_from_files(files)
         except CheckpointError as error:

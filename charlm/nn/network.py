@@ -146,7 +146,7 @@ class Network(nn.Module, Generic[C]):
 N = TypeVar("N", bound="Network[Any]")
 
 
-def to_arrays(model: "Network[Any]") -> dict[str, npt.NDArray[np.float32]]:
+def to_arrays(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
     """The parameters by name, as equations/parameters.py describes them."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
 

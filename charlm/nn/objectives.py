@@ -15,6 +15,8 @@ from charlm.nn.examples import ExampleBatch
 from charlm.nn.head import Batch, Head
 from charlm.nn.neighbours import weight_at
 from charlm.nn.network import Network, State, flatten_targets, narrow_state
+from charlm.nn.pair_batches import PairBatch
+from charlm.nn.pairs import EncoderDecoder, Sources
 from charlm.nn.softmax import TypeSampler, cross_entropy
 from charlm.nn.windows import PADDING, Window
 from charlm.tokenizers.base import EOS_ID, UNK_ID
@@ -172,6 +174,25 @@ class Labelling(Objective):
         reported = weighted_cross_entropy(scores.detach(), targets, weights)
         right = float((scores.detach().argmax(1) == targets).double().mean())
         return StepLoss(loss, reported, len(targets), right)
+
+
+class Targets(Objective):
+    """-log P of the tokens of targets, given their sources."""
+
+    model: EncoderDecoder
+
+    def forward(self, batch: PairBatch, generator: torch.Generator) -> StepLoss:
+        """Of pairs side by side."""
+        device = self.model.softmax.weight.device
+        sources = Sources(*(part.to(device) for part in batch.sources))
+        with self.cast():
+            scores = self.model(sources, batch.inputs.to(device), generator)
+        targets = batch.targets.to(device)
+        live = targets != PADDING
+        log_probs = scores[live].float().log_softmax(1)  # (N, V)
+        nats = -log_probs.gather(1, targets[live].unsqueeze(1)).mean()
+        loss = (1 - SMOOTHING) * nats - SMOOTHING * log_probs.mean()
+        return StepLoss(loss, nats, batch.num_targets)
 
 
 def with_unknown(batch: Batch, generator: torch.Generator) -> Batch:

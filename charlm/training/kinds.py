@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 from charlm.config import LEVELS, Level
 
-TaskName: TypeAlias = Literal["language-model", "cloze", "classifier", "tagger"]
+TaskName: TypeAlias = Literal["language-model", "cloze", "classifier", "tagger", "pairs"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 
@@ -33,25 +33,28 @@ _OF_TAGGERS = frozenset({"token_column", "tag_column"})
 _OF_LANGUAGE_MODELS = frozenset(
     {"ngram", "cache", "normalize", "tie_weights", "bptt_length", "index"}
 )
+_OF_PAIRS = frozenset(
+    {"source_column", "target_column", "source_field", "target_field", "swap", "target_level"}
+) | {"attention"}
 _OF_LABELS = frozenset({"label_from", "text_column", "text_field", "header"})
 
 CAUSAL = Kind(
     name="language-model",
     seconds=180.0,
     because="a language model predicts tokens from left to right",
-    lacks=_OF_TAGGERS | {"pooling"},
+    lacks=_OF_TAGGERS | _OF_PAIRS | {"pooling"},
 )
 CLOZE = Kind(
     name="cloze",
     seconds=180.0,
     because="a bidirectional model reads both sides, and has no probability of a text",
-    lacks=_OF_TAGGERS | _OF_LABELS | {"ngram", "cache", "pooling"},
+    lacks=_OF_TAGGERS | _OF_LABELS | _OF_PAIRS | {"ngram", "cache", "pooling"},
 )
 CLASSIFIER = Kind(
     name="classifier",
     seconds=120.0,
     because="a classifier predicts labels, not tokens",
-    lacks=_OF_TAGGERS | _OF_LANGUAGE_MODELS,
+    lacks=_OF_TAGGERS | _OF_PAIRS | _OF_LANGUAGE_MODELS,
 )
 TAGGER = Kind(
     name="tagger",
@@ -59,7 +62,16 @@ TAGGER = Kind(
     because="a tagger reads tokenized text, one token and its tag per line",
     lacks=_OF_LANGUAGE_MODELS
     | _OF_LABELS
+    | _OF_PAIRS
     | {"split_on", "distinct", "lowercase", "pretokenized", "subword_model", "pooling"},
     levels=("word",),
 )
-KINDS: dict[TaskName, Kind] = {kind.name: kind for kind in (CAUSAL, CLOZE, CLASSIFIER, TAGGER)}
+PAIRS = Kind(
+    name="pairs",
+    seconds=180.0,
+    because="a model of pairs reads a source and writes a target",
+    lacks=_OF_TAGGERS | _OF_LANGUAGE_MODELS | (_OF_LABELS - {"header"}) | {"split_on", "pooling"},
+)
+KINDS: dict[TaskName, Kind] = {
+    kind.name: kind for kind in (CAUSAL, CLOZE, CLASSIFIER, TAGGER, PAIRS)
+}

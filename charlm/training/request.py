@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args, get_t
 
 from charlm.config import (
     VALID_SHARE,
+    Attention,
     Cell,
     Level,
     OnNan,
@@ -93,10 +94,22 @@ class LabelOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PairOptions:
+    """Where sources and targets stand."""
+
+    source_column: str | None = option("Column of the source, by number or name.", chosen="first")
+    target_column: str | None = option("Column of the target, by number or name.", chosen="second")
+    source_field: str | None = option("Field of the source, of JSON Lines.", chosen="none")
+    target_field: str | None = option("Field of the target, of JSON Lines.", chosen="none")
+    swap: bool = option("Learn the reverse direction: from target to source.", False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class VocabularyOptions:
     """What a token is."""
 
     level: Level | None = option("What a token is.", chosen="char; word for a tagger")
+    target_level: Level | None = option("What a token of a target is.", chosen="as level")
     vocab_size: int | None = option("Maximum number of types.", chosen="by level")
     min_count: int | None = option(
         "Types that occur less often become <UNK> (char and word level).", chosen="2"
@@ -131,6 +144,9 @@ class ModelOptions:
     )
     tie_weights: bool | None = option(
         "Share one matrix between embedding and softmax.", chosen="not at char level"
+    )
+    attention: Attention | None = option(
+        "How a decoder looks back at the source.", chosen="additive"
     )
     pooling: Pooling | None = option(
         "How a classifier combines the positions of a text.", chosen="mean-max"
@@ -195,6 +211,7 @@ class ComputeOptions:
 GROUPS: dict[str, type] = {
     "Text": TextOptions,
     "Labels and tags": LabelOptions,
+    "Pairs": PairOptions,
     "Vocabulary": VocabularyOptions,
     "Model": ModelOptions,
     "Mixture": MixtureOptions,
@@ -218,6 +235,7 @@ CONFIG_FIELDS = MODEL_FIELDS | TRAINING_FIELDS
 class Request(
     TextOptions,
     LabelOptions,
+    PairOptions,
     VocabularyOptions,
     ModelOptions,
     MixtureOptions,

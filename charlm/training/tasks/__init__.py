@@ -6,10 +6,11 @@ from charlm.training.task import AnyTask
 from charlm.training.tasks.bidirectional import Bidirectional
 from charlm.training.tasks.causal import Causal
 from charlm.training.tasks.classifier import Classifier
+from charlm.training.tasks.pairs import Pairs
 from charlm.training.tasks.tagger import Tagger
 
 TASKS: dict[TaskName, AnyTask] = {
-    task.name: task for task in (Causal(), Bidirectional(), Classifier(), Tagger())
+    task.name: task for task in (Causal(), Bidirectional(), Classifier(), Tagger(), Pairs())
 }
 
 

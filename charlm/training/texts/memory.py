@@ -9,6 +9,7 @@ from charlm.errors import FieldError, TextError
 from charlm.text import corpus
 from charlm.text.conll import Sentence
 from charlm.text.labelled import Labelled
+from charlm.text.pairs import Pair
 
 Text = str | Sequence[str]  # of a tagger: the tokens of a sentence, and its tags
 
@@ -17,7 +18,8 @@ Text = str | Sequence[str]  # of a tagger: the tokens of a sentence, and its tag
 class TextsInMemory:
     """Texts to train on and to validate on, each with a label where there are any.
 
-    What a training reads from files is asked of one of ``sequences``, ``labelled``, ``sentences``.
+    What a training reads from files is asked of one of ``sequences``, ``labelled``, ``pairs``,
+    ``sentences``.
     """
 
     texts: tuple[Text, ...]
@@ -71,6 +73,11 @@ class TextsInMemory:
             _with_labels(self.texts, self.labels, "texts", "labels"),
             _with_labels(self.valid_texts, self.valid_labels, "valid_texts", "valid_labels"),
         )
+
+    def pairs(self) -> tuple[list[Pair], list[Pair]]:
+        """Sources with a target each. Raises FieldError where there are none."""
+        train, valid = self.labelled()
+        return [Pair(*one) for one in train], [Pair(*one) for one in valid]
 
     def sentences(self) -> tuple[list[Sentence], list[Sentence]]:
         """Sentences with the tags of their tokens. Raises FieldError where tags do not fit."""

@@ -1,0 +1,341 @@
+"""A model of pairs: it reads a source and writes a target of another length."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from charlm.checkpoints import directory
+from charlm.checkpoints.pairs import PairsCheckpoint, tokenizer_files
+from charlm.checkpoints.run import Run
+from charlm.config import TrainingConfig
+from charlm.engines.torch_pairs import TorchPairs, read_log_probs
+from charlm.equations.parameters import Arrays
+from charlm.inference.beam import search
+from charlm.inference.translate import error_rates, longest
+from charlm.network_config import PairsConfig
+from charlm.nn.network import to_arrays
+from charlm.nn.objectives import Targets
+from charlm.nn.pair_batches import PairBatch, groups, read
+from charlm.nn.pairs import EncoderDecoder
+from charlm.tokenizers import train_tokenizer
+from charlm.tokenizers.base import Tokenizer
+from charlm.training import kinds
+from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing, restore_parameters
+from charlm.training.recipe import stack_summary
+from charlm.training.request import Request, Say
+from charlm.training.state import TrainingState, set_counters
+from charlm.training.task import Step, Task, Validated
+from charlm.training.texts.memory import TextsInMemory
+from charlm.training.texts.pairs import (
+    PairMaterial,
+    PairSides,
+    Readers,
+    pair_material,
+    places_of,
+    read_pair_sides,
+)
+
+_VALIDATIONS = 20
+_FEWEST_STEPS = 300  # that a default budget asks for where there are few pairs
+_MOST_EPOCHS = 60.0
+_WRITTEN = 1000  # sources that a validation writes targets for, at most
+
+
+@dataclasses.dataclass(kw_only=True)
+class PairsState(TrainingState):
+    """All that changes while training.
+
+    accuracy is the share of held-out sources written right at the last validation; the logged sums
+    are of the steps since then.
+    """
+
+    module: EncoderDecoder
+    accuracy: float | None = None
+    best_accuracy: float | None = None
+    logged_nats: float = 0.0
+    logged_targets: int = 0
+
+    def forget_best(self) -> None:
+        """Have no best step, and no figures of one."""
+        super().forget_best()
+        self.accuracy = self.best_accuracy = None
+
+
+class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoint]):
+    """P(target given source)."""
+
+    declared = kinds.PAIRS
+    shape = PairsConfig
+    kind = "pairs"
+    targets = "tokens"
+    loss = "accuracy"
+
+    # What is asked, read and chosen
+
+    def check(self, request: Request) -> None:
+        """Raise UsageError for what cannot be, before anything is read."""
+        places_of(request)
+        self.shape(**{"vocab_size": 3, "source_vocab_size": 3} | request.model)
+
+    def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> PairSides:
+        """Pairs, some of their sources held out."""
+        return read_pair_sides(request, say, given)
+
+    def prepare(self, request: Request, texts: PairSides, say: Say) -> PairMaterial:
+        """Learn a tokenizer for each side; and the pairs as ids."""
+        level = request.level or "char"
+        source = _tokenizer([pair.source for pair in texts.train], request, level, say)
+        target_level = request.target_level or level
+        target = _tokenizer([pair.target for pair in texts.train], request, target_level, say)
+        say(
+            f"vocabulary: {source.vocab_size:,} types of sources at {level} level, "
+            f"{target.vocab_size:,} of targets at {target_level} level"
+        )
+        return pair_material(texts, Readers(source, target))
+
+    def prepare_again(
+        self, request: Request, texts: PairSides, saved: PairsCheckpoint
+    ) -> PairMaterial:
+        """The pairs as ids by a saved step's tokenizers."""
+        del request
+        return pair_material(texts, Readers(saved.source_tokenizer, saved.tokenizer))
+
+    def choose(
+        self, request: Request, material: PairMaterial, passes: float | None = None
+    ) -> tuple[PairsConfig, TrainingConfig, str]:
+        """Sizes and settings."""
+        del passes
+        number = len(material.pairs.lengths)
+        seconds = request.seconds or self.declared.seconds
+        much = number >= 20_000 and seconds >= 60
+        hidden = 64 if number < 1000 else 128 if number < 5000 else 384 if much else 256
+        model = self.shape(
+            **{
+                "vocab_size": material.readers.target.vocab_size,
+                "source_vocab_size": material.readers.source.vocab_size,
+                "hidden_size": hidden,
+                "embedding_size": 128 if much else 64,
+                "num_layers": 2 if much else 1,
+                "dropout": 0.3,
+                "input_dropout": 0.1,
+                **request.model,
+            }
+        )
+        config = {
+            "num_steps": 1,
+            "batch_size": 128 if much else 64 if number >= 5000 else 16,
+            "learning_rate": 2e-3,
+            "weight_decay": 0.01,
+            **request.training,
+            "seed": request.seed,
+        }
+        config.setdefault("end_learning_rate", config["learning_rate"] * 0.01)
+        stack = stack_summary(model.cell, model.num_layers, model.hidden_size, both_ways=False)
+        attention = "no" if model.attention == "none" else model.attention
+        summary = (
+            f"encoder (both ways) and decoder, each a {stack}, {attention} attention, dropout "
+            f"{model.dropout:g} (chosen for {number:,} pairs)"
+        )
+        return model, TrainingConfig(**config), summary
+
+    def precision(
+        self, config: PairsConfig, device: str, measure: Callable[[str], float] | None
+    ) -> tuple[str, float | None]:
+        """In fp32."""
+        del config, device, measure
+        return "fp32", None
+
+    def num_targets(self, material: PairMaterial) -> int:
+        """Tokens of targets, <EOS> included."""
+        return material.pairs.targets.num_tokens
+
+    def steps_per_epoch(
+        self, config: PairsConfig, training: TrainingConfig, material: PairMaterial
+    ) -> int:
+        """How many steps read every pair once."""
+        del config
+        return len(groups(material.pairs.lengths, training.batch_size))
+
+    def most_epochs(self, request: Request, material: PairMaterial, steps_per_epoch: int) -> float:
+        """Enough to learn from where there are few pairs."""
+        del request, material
+        return max(_MOST_EPOCHS, _FEWEST_STEPS / steps_per_epoch)
+
+    def validations(
+        self, config: PairsConfig, training: TrainingConfig, material: PairMaterial, epochs: float
+    ) -> tuple[int, int]:
+        """Always as many."""
+        del config, training, material, epochs
+        return _VALIDATIONS, 0
+
+    # Steps
+
+    def new_state(
+        self, config: PairsConfig, training: TrainingConfig, device: torch.device | str = "cpu"
+    ) -> PairsState:
+        """A freshly initialised model."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            module = EncoderDecoder(config)
+        module = module.to(device)
+        optimizer = make_optimizer(module.named_parameters(), training)
+        return PairsState(module=module, optimizer=optimizer)
+
+    def objective(
+        self, state: PairsState, training: TrainingConfig, material: PairMaterial
+    ) -> Targets:
+        """-log P of targets."""
+        del material
+        return Targets(state.module, precision=training.precision)
+
+    def batches(
+        self, state: PairsState, training: TrainingConfig, material: PairMaterial
+    ) -> Iterator[PairBatch]:
+        """The pairs of the step that comes next."""
+        lengths = material.pairs.lengths
+        per_epoch = len(groups(lengths, training.batch_size))
+        epoch, order = -1, []
+        while True:
+            now, place = divmod(state.step, per_epoch)
+            if now != epoch:
+                epoch = now
+                rng = np.random.default_rng((training.seed, epoch))
+                order = groups(lengths, training.batch_size, rng)
+            yield read(material.pairs, order[place])
+
+    def note(self, state: PairsState, taken: Step) -> None:
+        """Add up what is logged."""
+        if not taken.skipped:
+            state.logged_nats += taken.loss * taken.num_targets
+            state.logged_targets += taken.num_targets
+
+    def rewind(self, state: PairsState) -> None:
+        """Point at the first batch."""
+        state.step = 0
+
+    def validate(
+        self,
+        state: PairsState,
+        training: TrainingConfig,
+        material: PairMaterial,
+        should_stop: Callable[[], bool],
+    ) -> tuple[Validated | None, dict[str, Any]]:
+        """The figures now: the share of sources that are written right decides, then the loss."""
+        told = state.logged_nats / state.logged_targets if state.logged_targets else None
+        validated: Validated | None = Validated(state.step, None, is_best=False)
+        if material.valid is not None:
+            nats = -read_log_probs(state.module, material.valid, should_stop)
+            loss = float(nats.mean())
+            accuracy = _accuracy(state.module, material, _WRITTEN)
+            validated = _judged(state, accuracy, loss) if np.isfinite(loss) else None
+            state.worse_in_a_row += validated is None
+        state.logged_nats, state.logged_targets = 0.0, 0
+        line = {
+            "train_loss_nats_per_token": told,
+            "valid_accuracy": validated.accuracy if validated else None,
+            "valid_loss_nats_per_token": validated.loss if validated else None,
+            "learning_rate": rate_of(state, training, state.step - 1),
+        }
+        return validated, line
+
+    # Files
+
+    def weights(self, state: PairsState) -> Arrays:
+        """All parameters."""
+        return to_arrays(state.module)
+
+    def files(
+        self, state: PairsState, material: PairMaterial
+    ) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """What turns text into ids."""
+        about = {
+            "kind": self.kind,
+            "model": state.module.config.to_json(),
+            "best_accuracy": state.best_accuracy,
+            "best_loss_nats_per_token": state.best_loss,
+        }
+        return about, tokenizer_files(*material.readers)
+
+    def arrays(self, state: PairsState) -> Arrays:
+        """The two moments of every parameter, by name."""
+        return {name: tensor.detach().cpu().numpy() for name, tensor in moments(state).items()}
+
+    def put_back(
+        self, state: PairsState, weights: Arrays, arrays: Arrays, counters: Mapping[str, Any]
+    ) -> None:
+        """Raises CheckpointError if they do not fit the model."""
+        set_counters(state, counters)
+        with refusing():
+            restore_parameters(state, weights, arrays)
+
+    def load(self, path: Path) -> PairsCheckpoint:
+        """A step, verified."""
+        return PairsCheckpoint.load(path)
+
+    def reader_files(self, saved: PairsCheckpoint | PairMaterial) -> dict[str, bytes]:
+        """Those of both tokenizers."""
+        if isinstance(saved, PairMaterial):
+            return tokenizer_files(*saved.readers)
+        return tokenizer_files(saved.source_tokenizer, saved.tokenizer)
+
+    # The end
+
+    def finish(self, run: Run, material: PairMaterial, say: Say) -> str:
+        """How good the best step is."""
+        del material, say
+        info = PairsCheckpoint.load(directory.best_step(run.path)).info
+        accuracy, loss = info.get("best_accuracy"), info.get("best_loss_nats_per_token")
+        if accuracy is None or loss is None:
+            return "accuracy: none, no validation gave a finite loss"
+        return f"accuracy: {accuracy:.4f}, {loss:.4f} nats per token (step {info['step']})"
+
+
+def _tokenizer(texts: list[str], request: Request, level: Any, say: Say) -> Tokenizer:
+    tokenizer = train_tokenizer(
+        texts,
+        level=level,
+        vocab_size=request.vocab_size,
+        min_count=request.min_count,
+        lowercase=request.lowercase,
+        pretokenized=request.pretokenized,
+        subword_model=request.subword_model,
+    )
+    for note in tokenizer.notes:
+        say(note)
+    return tokenizer
+
+
+def _accuracy(module: EncoderDecoder, material: PairMaterial, most: int) -> float:
+    """The share of the first held-out sources for which one of their targets is written."""
+    targets: dict[str, list[str]] = {}
+    for pair in material.held_out:
+        targets.setdefault(pair.source, []).append(pair.target)
+    sources = list(targets)[:most]
+    was_training = module.training
+    module.eval()
+    try:
+        written = []
+        for at in range(0, len(sources), 250):
+            ids = [material.readers.source.encode(s) for s in sources[at : at + 250]]
+            eos = material.readers.source.eos_id
+            rows = [np.append(row, np.int32(eos)) for row in ids]
+            found = search(TorchPairs(module), rows, beam=1, max_tokens=longest(rows))
+            written += [material.readers.target.decode(best.ids) for (best,) in found]
+    finally:
+        module.train(was_training)
+    return 1 - error_rates(written, [targets[s] for s in sources]).whole
+
+
+def _judged(state: PairsState, accuracy: float, loss: float) -> Validated:
+    """Figures, with best and patience brought up to date."""
+    state.accuracy = accuracy
+    best = (state.best_accuracy or 0.0, -(state.best_loss or 0.0))
+    is_best = state.best_step is None or (accuracy, -loss) > best
+    state.worse_in_a_row = 0 if is_best else state.worse_in_a_row + 1
+    if is_best:
+        state.best_accuracy, state.best_loss, state.best_step = accuracy, loss, state.step
+    return Validated(state.step, loss, is_best, accuracy)
