@@ -33,13 +33,27 @@ if TYPE_CHECKING:
     from charlm.inference.sample import Sample
     from charlm.inference.score import TextScore, TokenScore
     from charlm.inference.stream import Fragment
+    from charlm.inference.translate import ErrorRates
     from charlm.inference.words import WordScore
     from charlm.models.cloze_model import ClozeModel
     from charlm.models.heads import Classifier, Tagger
     from charlm.models.language_model import LanguageModel
     from charlm.models.load import load
     from charlm.models.mixtures import SequenceMixture, TokenMixture, mix
-    from charlm.network_config import CausalConfig, ClassifierConfig, ClozeConfig, TaggerConfig
+    from charlm.models.translator import (
+        PairScore,
+        PairSummary,
+        TargetToken,
+        Translation,
+        Translator,
+    )
+    from charlm.network_config import (
+        CausalConfig,
+        ClassifierConfig,
+        ClozeConfig,
+        PairsConfig,
+        TaggerConfig,
+    )
     from charlm.novelty.measure import Novelty
     from charlm.training.resume import ChangedError
     from charlm.training.task import Event, Planned, RolledBack, Step, Validated
@@ -54,6 +68,10 @@ _FOUND_IN = {
     "models.language_model": ("LanguageModel",),
     "models.cloze_model": ("ClozeModel",),
     "models.heads": ("Classifier", "Tagger"),
+    "models.translator": (
+        *("Translator", "Translation", "PairScore", "PairSummary", "TargetToken"),
+    ),
+    "inference.translate": ("ErrorRates",),
     "inference.score": ("TextScore", "TokenScore"),
     "inference.words": ("WordScore",),
     "inference.evaluate": ("Summary",),
@@ -67,7 +85,13 @@ _FOUND_IN = {
     "training.task": ("Event", "Step", "Validated", "RolledBack", "Planned"),
     "checkpoints.run": ("Saved",),
     "config": ("SamplingConfig", "TrainingConfig"),
-    "network_config": ("CausalConfig", "ClassifierConfig", "ClozeConfig", "TaggerConfig"),
+    "network_config": (
+        "CausalConfig",
+        "ClassifierConfig",
+        "ClozeConfig",
+        "PairsConfig",
+        "TaggerConfig",
+    ),
     "errors": (
         *("CharlmError", "CheckpointError", "DivergedError", "FieldError"),
         *("LockedError", "TextError", "UsageError"),
@@ -86,6 +110,7 @@ __all__ = [
     "ClozeConfig",
     "ClozeModel",
     "DivergedError",
+    "ErrorRates",
     "Event",
     "FieldError",
     "Filling",
@@ -97,6 +122,9 @@ __all__ = [
     "NextToken",
     "NextTokens",
     "Novelty",
+    "PairScore",
+    "PairSummary",
+    "PairsConfig",
     "Planned",
     "PseudoScore",
     "PseudoSummary",
@@ -109,11 +137,14 @@ __all__ = [
     "Summary",
     "Tagger",
     "TaggerConfig",
+    "TargetToken",
     "TextError",
     "TextScore",
     "TokenMixture",
     "TokenScore",
     "TrainingConfig",
+    "Translation",
+    "Translator",
     "UsageError",
     "Validated",
     "WordScore",

@@ -153,7 +153,7 @@ class PairsConfig(NetworkConfig):
     """
 
     DIRECTIONS: ClassVar[int] = 1
-    CONSTANTS: ClassVar[Mapping[str, Any]] = {"kind": "pairs"}
+    CONSTANTS: ClassVar[Mapping[str, Any]] = {"kind": "translator"}
 
     source_vocab_size: int
     attention: str = "additive"

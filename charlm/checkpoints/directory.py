@@ -35,14 +35,19 @@ from charlm.checkpoints.disk import (
 from charlm.checkpoints.files import read_file
 from charlm.checkpoints.json_objects import parse_json, to_json
 from charlm.checkpoints.lock import Lock
-from charlm.config import HEADS, RUNS
+from charlm.config import OTHERS, RUNS
 from charlm.errors import CheckpointError, UsageError, did_you_mean
 
 COPIES = 3  # of a step, at most: the best, the last, and the one being written
 MOST_TRIES = 50  # at a run in which steps come and go while one is looked for
 LANGUAGE_MODEL = "language model"
 # By kind, what uses a model of it.
-COMMANDS = {LANGUAGE_MODEL: "score or evaluate", "classifier": "classify", "tagger": "tag"}
+COMMANDS = {
+    LANGUAGE_MODEL: "score or evaluate",
+    "classifier": "classify",
+    "tagger": "tag",
+    "translator": "translate",
+}
 _STEP = re.compile(r"step-\d{8,12}")
 _STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(ASIDE)})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -165,7 +170,7 @@ def find_any(model: str | None, root: Path = RUNS) -> Path:
 
 
 def kind_of(path: Path) -> str:
-    """What a run or one of its steps is: a language model, a classifier or a tagger.
+    """What a run or one of its steps is: a language model, a classifier, a tagger or a translator.
 
     It is what run.json says, or else model.json; where neither can be read, a language model.
     """
@@ -176,7 +181,7 @@ def kind_of(path: Path) -> str:
     for name in names:
         with contextlib.suppress(CheckpointError):
             kind = read_json(name).get("kind", LANGUAGE_MODEL)
-            return kind if kind in HEADS else LANGUAGE_MODEL
+            return kind if kind in OTHERS else LANGUAGE_MODEL
     return LANGUAGE_MODEL
 
 

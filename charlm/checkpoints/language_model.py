@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from charlm.checkpoints import directory
 from charlm.checkpoints.step import StepFiles, numbers_in
 from charlm.checkpoints.tensors import arrays_to_bytes, check_arrays
-from charlm.config import HEADS, RUNS, SPLITS
+from charlm.config import HEADS, OTHERS, RUNS, SPLITS
 from charlm.counts.interpolation import Partner
 from charlm.equations.parameters import Arrays, shapes
 from charlm.errors import CheckpointError, UsageError
@@ -116,10 +116,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _described(path: Path, info: Mapping[str, Any]) -> tuple[LanguageConfig, str]:
     """The shape of a model, and what its sequences are, as model.json tells them."""
-    if (kind := info.get("kind")) in HEADS:
+    if (kind := info.get("kind")) in OTHERS:
+        does = "tells labels, not" if kind in HEADS else "writes targets for sources, and has not"
         raise CheckpointError(
-            f"{path.parent} is a {kind}, no language model: it tells labels, not the "
-            f"probability of text. Use it with charlm {directory.COMMANDS[kind]}."
+            f"{path.parent} is a {kind}, no language model: it {does} the probability of text. "
+            f"Use it with charlm {directory.COMMANDS[kind]}."
         )
     name = path / "model.json"
     try:

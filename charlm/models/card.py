@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from charlm.checkpoints.head import HeadCheckpoint
     from charlm.checkpoints.language_model import Checkpoint
+    from charlm.checkpoints.pairs import PairsCheckpoint
 
 
-def card(kind: str, checkpoint: "Checkpoint | HeadCheckpoint", **more: str) -> str:
+def card(
+    kind: str, checkpoint: "Checkpoint | HeadCheckpoint | PairsCheckpoint", **more: str
+) -> str:
     """A table of HTML: the run, the shape, what was read and how well; ``more`` rows at its end."""
     from charlm.display.html_page import figures_table
 

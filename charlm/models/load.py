@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 from charlm.checkpoints import directory
 from charlm.checkpoints.language_model import Checkpoint
-from charlm.config import RUNS
+from charlm.config import OTHERS, RUNS
 from charlm.errors import CheckpointError, FieldError, must_be_one_of
 from charlm.models.cloze_model import ClozeModel
 from charlm.models.language_model import LanguageModel
@@ -13,9 +13,10 @@ from charlm.network_config import ClozeConfig
 
 if TYPE_CHECKING:  # not needed to load a model of texts, where time counts
     from charlm.models.heads import Classifier, Tagger
+    from charlm.models.translator import Translator
 
-AnyModel: TypeAlias = "LanguageModel | ClozeModel | Classifier | Tagger"
-TASKS = ("language-model", "cloze", "classifier", "tagger")
+AnyModel: TypeAlias = "LanguageModel | ClozeModel | Classifier | Tagger | Translator"
+TASKS = ("language-model", "cloze", "classifier", "tagger", "translator")
 
 
 @overload
@@ -68,6 +69,16 @@ def load(
 ) -> "Tagger": ...
 
 
+@overload
+def load(
+    model: str | Path | None = None,
+    *,
+    task: Literal["translator"],
+    alone: bool = False,
+    root: str | Path = RUNS,
+) -> "Translator": ...
+
+
 def load(
     model: str | Path | None = None,
     *,
@@ -77,22 +88,22 @@ def load(
 ) -> AnyModel:
     """Load a run or a step by path, or by its name below ``root``; None is the newest there.
 
-    The class is the one that fits the run: LanguageModel, ClozeModel, Classifier or Tagger. With
-    a ``task`` ("language-model", "cloze", "classifier" or "tagger") a run of another kind is
-    refused. With ``alone`` a network that was trained with a partner (n-grams, a cache) is
-    without it. Raises CheckpointError if there is none, or if it is damaged.
+    The class is the one that fits the run: LanguageModel, ClozeModel, Classifier, Tagger or
+    Translator. With a ``task`` ("language-model", "cloze", "classifier", "tagger" or
+    "translator") a run of another kind is refused. With ``alone`` a network that was trained with
+    a partner (n-grams, a cache) is without it. Raises CheckpointError if there is none, or if it is damaged.
     """
     if task is not None and task not in TASKS:
         raise FieldError("task", must_be_one_of(TASKS, task))
     name, root = None if model is None else str(model), Path(root)
-    if task in ("classifier", "tagger"):
+    if task in OTHERS:
         from charlm.checkpoints.head import find_head
 
-        return _head(find_head(name, task, root))
+        return _other(find_head(name, task, root))
     if task is None and (name is not None or directory.below(root)):
         path = directory.find_any(name, root)
-        if directory.kind_of(path) in ("classifier", "tagger"):
-            return _head(path)
+        if directory.kind_of(path) in OTHERS:
+            return _other(path)
         name = str(path.parent) if name is None else name
     found = load_text_model(name, alone=alone, root=root)
     there = "cloze" if isinstance(found, ClozeModel) else "language-model"
@@ -113,7 +124,12 @@ def load_text_model(
     )
 
 
-def _head(path: Path) -> "Classifier | Tagger":
+def _other(path: Path) -> "Classifier | Tagger | Translator":
+    if directory.kind_of(path) == "translator":
+        from charlm.checkpoints.pairs import PairsCheckpoint
+        from charlm.models.translator import Translator
+
+        return Translator(PairsCheckpoint.load(path))
     from charlm.checkpoints.head import HeadCheckpoint
     from charlm.models.heads import Classifier, Tagger
 

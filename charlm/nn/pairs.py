@@ -19,6 +19,7 @@ from charlm.network_config import PairsConfig
 from charlm.nn.cells import make_layer
 from charlm.nn.head import BothWays, last_states, turned
 from charlm.nn.network import State
+from charlm.nn.skeleton import without_numbers
 
 
 class Sources(NamedTuple):
@@ -173,7 +174,7 @@ class EncoderDecoder(nn.Module):
 
 def from_arrays(config: PairsConfig, arrays: Arrays) -> EncoderDecoder:
     """A model with these weights, for use: in evaluation mode, without gradients."""
-    with torch.device("meta"):
+    with without_numbers():
         model = EncoderDecoder(config)
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     model.load_state_dict(tensors, assign=True)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 from charlm.config import LEVELS, Level
 
-TaskName: TypeAlias = Literal["language-model", "cloze", "classifier", "tagger", "pairs"]
+TaskName: TypeAlias = Literal["language-model", "cloze", "classifier", "tagger", "translator"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 
@@ -67,9 +67,9 @@ TAGGER = Kind(
     levels=("word",),
 )
 PAIRS = Kind(
-    name="pairs",
+    name="translator",
     seconds=180.0,
-    because="a model of pairs reads a source and writes a target",
+    because="a translator reads a source and writes a target",
     lacks=_OF_TAGGERS | _OF_LANGUAGE_MODELS | (_OF_LABELS - {"header"}) | {"split_on", "pooling"},
 )
 KINDS: dict[TaskName, Kind] = {

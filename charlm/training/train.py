@@ -12,6 +12,7 @@ from charlm.checkpoints.temporary_run import TemporaryRun
 from charlm.config import (
     RUNS,
     VALID_SHARE,
+    Attention,
     Cell,
     Level,
     OnNan,
@@ -24,6 +25,7 @@ from charlm.models.cloze_model import ClozeModel
 from charlm.models.heads import Classifier, Tagger
 from charlm.models.language_model import LanguageModel
 from charlm.models.load import AnyModel, load
+from charlm.models.translator import Translator
 from charlm.text.labelled import IN_MEMORY
 from charlm.tokenizers.base import NormalForm, SubwordModel
 from charlm.training.kinds import TaskName
@@ -60,7 +62,13 @@ class TrainOptions(TypedDict, total=False):
     header: bool
     token_column: str | None
     tag_column: str | None
+    source_column: str | None
+    target_column: str | None
+    source_field: str | None
+    target_field: str | None
+    swap: bool
     level: Level | None
+    target_level: Level | None
     vocab_size: int | None
     min_count: int | None
     lowercase: bool
@@ -75,6 +83,7 @@ class TrainOptions(TypedDict, total=False):
     dropout: float | None
     input_dropout: float | None
     tie_weights: bool | None
+    attention: Attention | None
     pooling: Pooling | None
     ngram: int | None
     cache: bool
@@ -124,6 +133,12 @@ def train(
 ) -> Tagger: ...
 
 
+@overload
+def train(
+    *corpus: str | Path, task: Literal["translator"], **options: Unpack[TrainOptions]
+) -> Translator: ...
+
+
 def train(
     *corpus: str | Path,
     task: TaskName = LANGUAGE_MODEL,
@@ -143,7 +158,13 @@ def train(
     header: bool = False,
     token_column: str | None = None,
     tag_column: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    source_field: str | None = None,
+    target_field: str | None = None,
+    swap: bool = False,
     level: Level | None = None,
+    target_level: Level | None = None,
     vocab_size: int | None = None,
     min_count: int | None = None,
     lowercase: bool = False,
@@ -158,6 +179,7 @@ def train(
     dropout: float | None = None,
     input_dropout: float | None = None,
     tie_weights: bool | None = None,
+    attention: Attention | None = None,
     pooling: Pooling | None = None,
     ngram: int | None = None,
     cache: bool = False,
@@ -183,14 +205,15 @@ def train(
     """Train a model on text; None stands for 'choose for me'. Give one of seconds, epochs, steps.
 
     The text is in files (``corpus``), or ``texts`` in memory, each a sequence, with ``labels`` for
-    a classifier or a conditional model; a tagger's texts are lists of tokens, its labels lists of
-    tags. ``valid`` or ``valid_texts`` are held out; else a share of the text is. The other options
-    are those of ``charlm train`` (training/request.py).
+    a classifier or a conditional model, and the target of each for a translator; a tagger's texts
+    are lists of tokens, its labels lists of tags. ``valid`` or ``valid_texts`` are held out; else a
+    share of the text is. The other options are those of ``charlm train`` (training/request.py).
 
     The run stands below ``root`` if a ``name`` is given; else it is temporary, and deleted with
     the model that comes of it. ``on_event`` gets each Step, Validated, Saved, RolledBack and
     Planned, ``say`` what there is to say besides. Returns the model of the best step: a
-    LanguageModel, a ClozeModel (task "cloze"), a Classifier or a Tagger. Raises UsageError for
+    LanguageModel, a ClozeModel (task "cloze"), a Classifier, a Tagger or a Translator. Raises
+    UsageError for
     options that cannot be, TextError for text that cannot be used, DivergedError where training
     comes to nothing.
 
@@ -199,7 +222,7 @@ def train(
     """
     asked = {option: value for option, value in locals().items() if option in _FIELDS}
     asked |= {"corpus": tuple(map(str, corpus)), "valid": _paths(valid)}
-    if labels is not None and task != "tagger":
+    if labels is not None and task not in ("tagger", "translator"):
         asked["label_from"] = IN_MEMORY
     given = _in_memory(corpus, texts, labels, valid_texts, valid_labels)
     with _named_as_here():

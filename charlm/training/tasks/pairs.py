@@ -70,7 +70,7 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
 
     declared = kinds.PAIRS
     shape = PairsConfig
-    kind = "pairs"
+    kind = "translator"
     targets = "tokens"
     loss = "accuracy"
 

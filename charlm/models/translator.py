@@ -1,0 +1,253 @@
+"""A model of pairs in use: it writes targets for sources, and scores pairs.
+
+Small jobs are done by equations/pairs.py in single precision, before torch could be imported;
+larger ones by nn/pairs.py. The figures agree.
+"""
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm import metrics
+from charlm.checkpoints.pairs import PairsCheckpoint
+from charlm.engines.numpy_pairs import NumpyPairs
+from charlm.errors import FieldError
+from charlm.inference.beam import search
+from charlm.inference.translate import ErrorRates, error_rates, longest
+from charlm.models.arguments import one_text, several_texts
+from charlm.models.card import card
+
+if TYPE_CHECKING:
+    from charlm.engines.torch_pairs import TorchPairs
+
+_FEW_PRODUCTS = 3e8  # of numbers: what NumPy does while torch is imported
+_AT_ONCE = 256  # sources that are written for together
+
+
+class Translation(NamedTuple):
+    """A target that was written: its log P given the source in nats, its end included.
+
+    score is what several are ranked by. One that ran into the limit of tokens has not ended.
+    """
+
+    text: str
+    log_prob: float
+    score: float
+    ended: bool
+
+
+class TargetToken(NamedTuple):
+    """A token of a target: its surprisal in bits, and where attention looked, of each source token.
+
+    The last one is <EOS>. attention is empty for a model without it.
+    """
+
+    token: str
+    surprisal: float
+    attention: tuple[float, ...]
+
+
+class PairScore(NamedTuple):
+    """What the model says of a pair: log P(target | source) in nats, the target's end included."""
+
+    source: str
+    target: str
+    total_log_prob: float
+    source_tokens: tuple[str, ...]
+    tokens: tuple[TargetToken, ...]
+
+    @property
+    def perplexity(self) -> float:
+        """Per token of the target."""
+        return metrics.perplexity(self.total_log_prob, len(self.tokens))
+
+
+class PairSummary(NamedTuple):
+    """How well pairs are predicted and written: nats per target token, and error rates."""
+
+    cross_entropy: float
+    num_tokens: int
+    rates: ErrorRates
+
+    @property
+    def perplexity(self) -> float:
+        """Per token of the targets."""
+        return metrics.perplexity(-self.cross_entropy * self.num_tokens, self.num_tokens)
+
+
+class Translator:
+    """Writes a target for a source: P(target given source).
+
+    >>> charlm.load("g2p").translate("salad")[0].text    # doctest: +SKIP
+    """
+
+    def __init__(self, checkpoint: PairsCheckpoint) -> None:
+        self.checkpoint = checkpoint
+        self.config = checkpoint.config
+        self._engines: dict[str, NumpyPairs | TorchPairs] = {}
+
+    def __repr__(self) -> str:
+        return f"Translator({str(self.checkpoint.path)!r})"
+
+    def _repr_html_(self) -> str:
+        return card("Translator", self.checkpoint, attention=self.config.attention)
+
+    def translate(
+        self,
+        source: str,
+        *,
+        beam: int = 5,
+        n_best: int = 1,
+        max_tokens: int | None = None,
+        length_penalty: float = 0.0,
+    ) -> list[Translation]:
+        """The n_best likeliest targets of a source, best first (inference/beam.py).
+
+        max_tokens is by default twice the source's tokens, and twenty. Raises FieldError for
+        options that cannot be.
+        """
+        source = one_text(source, "source", "translate_all takes several.")
+        (found,) = self.translate_all(
+            [source],
+            beam=beam,
+            n_best=n_best,
+            max_tokens=max_tokens,
+            length_penalty=length_penalty,
+        )
+        return found
+
+    def translate_all(
+        self,
+        sources: Iterable[str],
+        *,
+        beam: int = 5,
+        n_best: int = 1,
+        max_tokens: int | None = None,
+        length_penalty: float = 0.0,
+    ) -> list[list[Translation]]:
+        """The same of several sources, in their order; none depends on the others."""
+        for name, value, least in (("beam", beam, 1), ("max_tokens", max_tokens, 1)):
+            if value is not None and (type(value) is not int or value < least):
+                raise FieldError(name, f"must be {least} or more, got {value!r}.")
+        texts = several_texts(sources, "sources")
+        ids = [self._source(text) for text in texts]
+        order = sorted(range(len(ids)), key=lambda at: len(ids[at]))
+        found: list[list[Translation]] = [[] for _ in ids]
+        engine = self._engine(sum(map(len, ids)) * 2 * beam)
+        for begin in range(0, len(order), _AT_ONCE):
+            part = order[begin : begin + _AT_ONCE]
+            rows = [ids[at] for at in part]
+            best = search(
+                engine,
+                rows,
+                beam=beam,
+                n_best=n_best,
+                max_tokens=max_tokens or longest(rows),
+                length_penalty=length_penalty,
+            )
+            for at, several in zip(part, best, strict=True):
+                found[at] = [
+                    Translation(
+                        self.checkpoint.tokenizer.decode(one.ids),
+                        one.log_prob,
+                        one.score,
+                        one.ended,
+                    )
+                    for one in several
+                ]
+        return found
+
+    def score(self, source: str, target: str) -> PairScore:
+        """log P of a target given its source, of each token, and where attention looked."""
+        (found,) = self.score_all([(one_text(source, "source"), one_text(target, "target"))])
+        return found
+
+    def score_all(self, pairs: Iterable[tuple[str, str]]) -> list[PairScore]:
+        """The same of several pairs, in their order; none depends on the others."""
+        there = list(pairs)
+        sources = [self._source(one_text(source, "source")) for source, _ in there]
+        targets = [self._target(one_text(target, "target")) for _, target in there]
+        engine = self._engine(sum(map(len, sources)) + sum(map(len, targets)))
+        found = engine.token_log_probs(sources, targets)
+        return [
+            self._score(pair, source, target, log_probs, shares)
+            for pair, source, target, log_probs, shares in zip(
+                there, sources, targets, *found, strict=True
+            )
+        ]
+
+    def evaluate(self, pairs: Iterable[tuple[str, str]], *, beam: int = 5) -> PairSummary:
+        """How well pairs are predicted, and how far from them is what is written.
+
+        All targets of one source are its references. Symbols are the tokens of a target at word
+        level, and its characters at the others.
+        """
+        there = list(pairs)
+        references: dict[str, list[str]] = {}
+        for source, target in there:
+            references.setdefault(source, []).append(target)
+        scores = self.score_all(there)
+        total = sum(score.total_log_prob for score in scores)
+        number = sum(len(score.tokens) for score in scores)
+        written = [best[0].text for best in self.translate_all(references, beam=beam)]
+        rates = error_rates(
+            [self.symbols(text) for text in written],
+            [[self.symbols(text) for text in several] for several in references.values()],
+        )
+        return PairSummary(-total / max(1, number), number, rates)
+
+    def symbols(self, target: str) -> list[str]:
+        """What error rates count in a target."""
+        return target.split() if self.checkpoint.tokenizer.level == "word" else list(target)
+
+    def unseen(self, source: str) -> list[str]:
+        """The symbols of a source that training never saw: they are read as <UNK>."""
+        return self.checkpoint.source_tokenizer.unknown(source)
+
+    def _source(self, text: str) -> NDArray[np.int32]:
+        tokenizer = self.checkpoint.source_tokenizer
+        return np.append(tokenizer.encode(text), np.int32(tokenizer.eos_id))
+
+    def _target(self, text: str) -> NDArray[np.int32]:
+        tokenizer = self.checkpoint.tokenizer
+        return np.append(tokenizer.encode(text), np.int32(tokenizer.eos_id))
+
+    def _score(
+        self,
+        pair: tuple[str, str],
+        source: NDArray[np.int32],
+        target: NDArray[np.int32],
+        log_probs: NDArray[np.float64],
+        shares: NDArray[np.float64],
+    ) -> PairScore:
+        checkpoint = self.checkpoint
+        tokens = tuple(
+            TargetToken(piece, -float(log_prob) / metrics.NATS_PER_BIT, tuple(map(float, looked)))
+            for piece, log_prob, looked in zip(
+                checkpoint.tokenizer.pieces(target), log_probs, shares, strict=True
+            )
+        )
+        total = float(log_probs.sum())
+        pieces = tuple(checkpoint.source_tokenizer.pieces(source))
+        return PairScore(*pair, total, pieces, tokens)
+
+    def _engine(self, tokens: int) -> "NumpyPairs | TorchPairs":
+        """What is done first with a job of so many tokens."""
+        size = sum(array.size for array in self.checkpoint.weights.values())
+        is_small = tokens * size < _FEW_PRODUCTS and "torch" not in sys.modules
+        kind = "numpy" if is_small else "torch"
+        if kind not in self._engines:
+            self._engines[kind] = self._made(kind)
+        return self._engines[kind]
+
+    def _made(self, kind: str) -> Any:
+        config, weights = self.checkpoint.config, self.checkpoint.weights
+        if kind == "numpy":
+            return NumpyPairs(config, weights)
+        from charlm.engines.torch_pairs import TorchPairs
+        from charlm.nn.pairs import from_arrays
+
+        return TorchPairs(from_arrays(config, weights))
