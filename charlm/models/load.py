@@ -91,7 +91,8 @@ def load(
     The class is the one that fits the run: LanguageModel, ClozeModel, Classifier, Tagger or
     Translator. With a ``task`` ("language-model", "cloze", "classifier", "tagger" or
     "translator") a run of another kind is refused. With ``alone`` a network that was trained with
-    a partner (n-grams, a cache) is without it. Raises CheckpointError if there is none, or if it is damaged.
+    a partner (n-grams, a cache) is without it. Raises CheckpointError if there is none, or if it
+    is damaged.
     """
     if task is not None and task not in TASKS:
         raise FieldError("task", must_be_one_of(TASKS, task))
