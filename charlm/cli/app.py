@@ -29,6 +29,7 @@ COMMANDS = {
     "fill": "Fill the gaps of a text.",
     "next": "Print the most likely next tokens.",
     "tag": "Tag each token.",
+    "translate": "Write the likeliest target for each source.",
     "tokenize": "Show the tokens and ids of a text.",
     "info": "Describe a model and how it was trained.",
     "list": "List all models, newest first.",

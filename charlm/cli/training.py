@@ -130,6 +130,8 @@ def _next(path: Path, trainer: "Trainer") -> tuple[str, ...]:
         return (f'charlm classify{name} "a text"',)
     if trainer.task.name == "tagger":
         return (f"charlm tag{name} --evaluate FILE",)
+    if trainer.task.name == "translator":
+        return (f'charlm translate{name} "a source"',)
     if trainer.task.name == "cloze":
         gap = "a text with a [?] in it"
         return (f'charlm fill{name} "{gap}"', f'charlm score{name} "a sentence"')

@@ -45,8 +45,9 @@ def info_cli(
     from charlm.checkpoints import directory
     from charlm.checkpoints.language_model import Checkpoint
 
-    if directory.kind_of(path := directory.find_any(model, root)) != directory.LANGUAGE_MODEL:
-        _show_head(path, json=json)
+    kind = directory.kind_of(path := directory.find_any(model, root))
+    if kind != directory.LANGUAGE_MODEL:
+        (_show_translator if kind == "translator" else _show_head)(path, json=json)
         return
     loaded = Checkpoint.find(model if model is not None else path.parent.name, root)
     _show_language_model(loaded, json=json)
@@ -178,3 +179,31 @@ def _partner(partner: "Partner") -> str:
     if partner.cache is not None:
         what.append(f"cache ({partner.cache.window:,} tokens)")
     return ", ".join(what)
+
+
+def _show_translator(path: Path, *, json: bool) -> None:
+    """Describe the translator of a step directory."""
+    from charlm.checkpoints.pairs import PairsCheckpoint
+
+    loaded = PairsCheckpoint.load(path)
+    config, info = loaded.config, held_out.figures(loaded.info)
+    parameters = sum(array.size for array in loaded.weights.values())
+    if json:
+        out_json({"path": str(loaded.path), "parameters": parameters, **info})
+        return
+    source, target = loaded.source_tokenizer, loaded.tokenizer
+    rows = {
+        "path": loaded.path,
+        "kind": "translator",
+        "step": f"{loaded.step:,}",
+        "source": f"{source.level}, {source.vocab_size:,} types",
+        "target": f"{target.level}, {target.vocab_size:,} types",
+        "model": f"encoder (both ways) and decoder, each {config.num_layers} x "
+        f"{config.hidden_size} {config.cell}, embedding {config.embedding_size}",
+        "attention": config.attention,
+        "parameters": f"{parameters:,}",
+    }
+    accuracy, loss = info.get("best_accuracy"), info.get("best_loss_nats_per_token")
+    if isinstance(accuracy, float) and isinstance(loss, float):
+        rows["validation"] = f"accuracy {accuracy:.4f}, {loss:.4f} nats per token"
+    _show_rows(rows)

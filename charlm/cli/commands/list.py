@@ -8,6 +8,7 @@ from typing import Any
 from charlm.cli import options
 from charlm.cli.output import held_out
 from charlm.cli.output.terminal import out, out_json, say
+from charlm.config import HEADS
 from charlm.display.safe_text import safe_text
 from charlm.errors import CheckpointError, UsageError
 
@@ -45,8 +46,8 @@ def _row(run: Path) -> dict[str, Any]:
     """What is told of a run, without loading its model; what cannot be read is None."""
     from charlm.checkpoints import directory
     from charlm.checkpoints.step import StepFiles
-    from charlm.equations import heads, parameters
-    from charlm.network_config import head_config, language_config
+    from charlm.equations import heads, pairs, parameters
+    from charlm.network_config import PairsConfig, head_config, language_config
 
     best, kind = directory.best_step(run), directory.kind_of(run)
     row: dict[str, Any] = {
@@ -63,6 +64,8 @@ def _row(run: Path) -> dict[str, Any]:
         info = held_out.figures(files.json("model.json"))
         if kind == directory.LANGUAGE_MODEL:
             shapes = parameters.shapes(language_config(info.get("model")))
+        elif kind == "translator":
+            shapes = pairs.shapes(PairsConfig.from_json(info.get("model")))
         else:
             shapes = heads.shapes(head_config(info.get("model")))
         row["parameters"] = sum(map(math.prod, shapes.values()))
@@ -71,7 +74,7 @@ def _row(run: Path) -> dict[str, Any]:
             row["level"] = files.json("tokenizer.json").get("level")
     except (CheckpointError, UsageError) as error:
         return {**row, "error": str(error)}
-    unit = "token" if kind == directory.LANGUAGE_MODEL else "label"
+    unit = "label" if kind in HEADS else "token"
     loss = info.get(f"best_loss_nats_per_{unit}")
     row["loss_nats"] = loss if isinstance(loss, float) and math.isfinite(loss) else None
     return row

@@ -23,6 +23,7 @@ _SHORT: dict[TaskName, str] = {
     "cloze": "--bidirectional",
     "classifier": "--classifier",
     "tagger": "--tagger",
+    "translator": "--pairs",
 }
 
 
@@ -52,11 +53,14 @@ RULES: Rules = (
     OneOf("--valid", "--valid-share"),
     *_of_kinds(),
     Needs(("--classifier", "--task classifier"), ("--label-from", "--resume")),
-    Needs(("--text-column", "--header"), ("--label-from column:*", "--resume")),
+    Needs("--text-column", ("--label-from column:*", "--resume")),
+    Needs("--header", ("--label-from column:*", "--pairs", "--task translator", "--resume")),
+    Needs("--source-field", "--target-field"),
+    Needs("--target-field", "--source-field"),
     Needs("--text-field", ("--label-from field:*", "--resume")),
-    Needs("--lowercase", ("--level word", "--resume")),
-    Needs("--pretokenized", ("--level word", "--resume")),
-    Needs("--subword-model", ("--level subword", "--resume")),
+    Needs("--lowercase", ("--level word", "--target-level word", "--resume")),
+    Needs("--pretokenized", ("--level word", "--target-level word", "--resume")),
+    Needs("--subword-model", ("--level subword", "--target-level subword", "--resume")),
     Apart("--min-count", "--level subword", "subwords are all kept"),
     Apart(
         "--split-on",
@@ -93,6 +97,7 @@ class Task(Options, heading="Task"):
     )
     classifier: bool = option("Short for --task classifier: predicts the label of a text.", False)
     tagger: bool = option("Short for --task tagger: predicts the tag of each token.", False)
+    pairs: bool = option("Short for --task translator: writes a target for a source.", False)
 
     @property
     def wanted(self) -> TaskName | None:
@@ -153,6 +158,7 @@ def train_cli(
     charlm train reviews/ --task classifier --label-from directory
     charlm train treebank.conllu --task tagger --tag-column xpos
     charlm train entities.conll --task tagger
+    charlm train pairs.tsv --task translator --name numbers
     """
     asked = given(asked, GROUPS)
     asked["corpus"] = _corpus(corpus, demo, run.resume)

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
     from charlm.checkpoints.head import HeadCheckpoint
     from charlm.checkpoints.language_model import Checkpoint
+    from charlm.checkpoints.pairs import PairsCheckpoint
     from charlm.inference.evaluate import Summary
     from charlm.models.base import TextDistribution, TextModel, TokenDistribution
     from charlm.models.cloze_model import ClozeModel
     from charlm.models.language_model import LanguageModel
+    from charlm.models.translator import Translator
     from charlm.text.streaming import Piece
 
 _BOTH_SIDES = (
@@ -47,7 +49,7 @@ def load_model(asked: Model, *, alone: bool = False) -> "LanguageModel | ClozeMo
     return found
 
 
-def say_newest(taken: "Checkpoint | HeadCheckpoint") -> None:
+def say_newest(taken: "Checkpoint | HeadCheckpoint | PairsCheckpoint") -> None:
     """Say which model was taken where none was named."""
     say(f"model: {taken.path.parent.name} (step {taken.step:,})")
 
@@ -107,6 +109,16 @@ def cloze_model(loaded: "LanguageModel | ClozeModel") -> "ClozeModel":
         "this model reads a text from left to right alone: gaps are filled, and texts scored from "
         "both sides, by one trained with --bidirectional."
     )
+
+
+def translator(asked: Model) -> "Translator":
+    """Load a translator; where none was named, say on stderr which one was taken."""
+    from charlm.models.load import load
+
+    found = load(asked.model, task="translator", root=asked.root)
+    if asked.model is None:
+        say_newest(found.checkpoint)
+    return found
 
 
 def token_model(loaded: "TextDistribution | ClozeModel", why: str = "") -> "TokenDistribution":

@@ -228,8 +228,41 @@ class LabelDisplay(Display):
         return {"train": train, "valid": valid, "left": self.left}
 
 
+class PairsDisplay(Display):
+    """Of a translator: nats per target token, the share of sources written right, time left."""
+
+    def __init__(self, trainer: "Trainer") -> None:
+        super().__init__(trainer.state, trainer.training)
+        self.train: float | None = None
+        self.valid: float | None = trainer.state.best_loss
+        self.columns = (
+            "train [bold]{train}[/]",
+            "valid [bold]{valid}[/] nats/token",
+            "{accuracy} right",
+            "{left} left",
+        )
+
+    def note(self, event: object) -> bool:
+        """Take in the losses; the accuracy stands in the state."""
+        from charlm.training.task import Step, Validated
+
+        if isinstance(event, Step) and not event.skipped:
+            self.train = running_mean(self.train, event.loss)
+        if isinstance(event, Validated):
+            self.valid = event.loss
+        return isinstance(event, Validated)
+
+    def values(self) -> dict[str, str]:
+        """Both losses, and the accuracy."""
+        train, valid = ("-" if v is None else f"{v:.4f}" for v in (self.train, self.valid))
+        right = "-" if self.state.accuracy is None else f"{self.state.accuracy:.1%}"
+        return {"train": train, "valid": valid, "accuracy": right, "left": self.left}
+
+
 def display_of(trainer: "Trainer") -> Display:
     """What shows a training of this kind."""
+    if trainer.task.name == "translator":
+        return PairsDisplay(trainer)
     return TextDisplay(trainer) if trainer.task.kind is None else LabelDisplay(trainer)
 
 
