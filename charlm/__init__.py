@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from charlm.inference.fill import Filling, Fillings
     from charlm.inference.labels import Labels
     from charlm.inference.next_token import NextToken, NextTokens
+    from charlm.inference.pairs.error_rates import ErrorRates
     from charlm.inference.pseudo import PseudoScore, PseudoSummary
     from charlm.inference.sample import Sample
     from charlm.inference.score import TextScore, TokenScore
     from charlm.inference.stream import Fragment
-    from charlm.inference.translate import ErrorRates
     from charlm.inference.words import WordScore
     from charlm.models.cloze_model import ClozeModel
     from charlm.models.heads import Classifier, Tagger
@@ -71,7 +71,7 @@ _FOUND_IN = {
     "models.translator": (
         *("Translator", "Translation", "PairScore", "PairSummary", "TargetToken"),
     ),
-    "inference.translate": ("ErrorRates",),
+    "inference.pairs.error_rates": ("ErrorRates",),
     "inference.score": ("TextScore", "TokenScore"),
     "inference.words": ("WordScore",),
     "inference.evaluate": ("Summary",),

@@ -117,10 +117,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _described(path: Path, info: Mapping[str, Any]) -> tuple[LanguageConfig, str]:
     """The shape of a model, and what its sequences are, as model.json tells them."""
     if (kind := info.get("kind")) in OTHERS:
-        does = "tells labels, not" if kind in HEADS else "writes targets for sources, and has not"
+        tells = "labels" if kind in HEADS else "targets of sources"
         raise CheckpointError(
-            f"{path.parent} is a {kind}, no language model: it {does} the probability of text. "
-            f"Use it with charlm {directory.COMMANDS[kind]}."
+            f"{path.parent} is a {kind}, no language model: it tells {tells}, not the "
+            f"probability of text. Use it with charlm {directory.COMMANDS[kind]}."
         )
     name = path / "model.json"
     try:

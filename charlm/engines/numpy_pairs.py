@@ -16,7 +16,7 @@ Row = tuple[pairs.Read, tuple[LayerState, ...]]
 
 
 class NumpyPairs:
-    """Runs an encoder and a decoder from their arrays. inference/beam.py says what a Writer is."""
+    """Runs an encoder and a decoder from their arrays: a Writer of inference/pairs/beam.py."""
 
     def __init__(
         self, config: PairsConfig, arrays: Arrays, dtype: type[np.floating[Any]] = np.float32

@@ -15,8 +15,8 @@ from charlm import metrics
 from charlm.checkpoints.pairs import PairsCheckpoint
 from charlm.engines.numpy_pairs import NumpyPairs
 from charlm.errors import FieldError
-from charlm.inference.beam import search
-from charlm.inference.translate import ErrorRates, error_rates, longest
+from charlm.inference.pairs.beam import longest, search
+from charlm.inference.pairs.error_rates import ErrorRates, error_rates
 from charlm.models.arguments import one_text, several_texts
 from charlm.models.card import card
 
@@ -104,7 +104,7 @@ class Translator:
         max_tokens: int | None = None,
         length_penalty: float = 0.0,
     ) -> list[Translation]:
-        """The n_best likeliest targets of a source, best first (inference/beam.py).
+        """The n_best likeliest targets of a source, best first (inference/pairs/beam.py).
 
         max_tokens is by default twice the source's tokens, and twenty. Raises FieldError for
         options that cannot be.

@@ -75,6 +75,8 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
     (empty / "entities.conll").write_text("Ada\tB-PER\nsleeps\tO\n\nin\tO\nRome\tB-LOC\n\n" * 2)
     (empty / "sentences.conll").write_text("Ada\nsleeps\n")
     (empty / "letters.txt").write_text("Ada sleeps.\n")
+    (empty / "pairs.tsv").write_text("".join(f"{n}\tn{n}\n" for n in range(30)))
+    (empty / "numbers.txt").write_text("42\n")
     rest = "_\t0\troot\t_\t_\n"
     rows = f"1\tAda\t_\t_\tNNP\t{rest}2\tsleeps\t_\t_\tVBZ\t{rest}\n"
     (empty / "treebank.conllu").write_text(rows * 2)

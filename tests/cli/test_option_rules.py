@@ -22,11 +22,17 @@ NEED = {
     "train": [
         ("--classifier --task=classifier", "--label-from --resume"),
         ("--pooling", "--classifier --task=classifier --resume"),
-        ("--text-column --header", "--label-from=column:* --resume"),
+        ("--text-column", "--label-from=column:* --resume"),
+        ("--header", "--label-from=column:* --pairs --task=translator --resume"),
         ("--text-field", "--label-from=field:* --resume"),
         ("--token-column --tag-column", "--tagger --task=tagger --resume"),
-        ("--lowercase --pretokenized", "--level=word --resume"),
-        ("--subword-model", "--level=subword --resume"),
+        (
+            "--source-column --target-column --source-field --target-field --swap",
+            "--pairs --task=translator --resume",
+        ),
+        ("--target-level --attention", "--pairs --task=translator --resume"),
+        ("--lowercase --pretokenized", "--level=word --target-level=word --resume"),
+        ("--subword-model", "--level=subword --target-level=subword --resume"),
     ],
     "sample": [("--weights", "--model=--model")],
     "score": [
@@ -61,9 +67,28 @@ NEED = {
 CONTRADICT = {
     "train": [
         ("CORPUS", "--demo"),
-        ("--classifier", "--tagger"),
-        ("--bidirectional", "--classifier --tagger"),
-        ("--task", "--bidirectional --classifier --tagger"),
+        ("--classifier", "--tagger --pairs"),
+        ("--tagger", "--pairs"),
+        ("--bidirectional", "--classifier --tagger --pairs"),
+        ("--task", "--bidirectional --classifier --tagger --pairs"),
+        (
+            "--classifier --task=classifier --tagger --task=tagger --bidirectional --task=cloze",
+            "--source-column --target-column --source-field --target-field --swap --target-level",
+        ),
+        (
+            "--classifier --task=classifier --tagger --task=tagger --bidirectional --task=cloze",
+            "--attention",
+        ),
+        (
+            "--task=language-model",
+            "--source-column --target-column --source-field --target-field --swap --target-level "
+            "--attention",
+        ),
+        (
+            "--pairs --task=translator",
+            "--ngram --cache --normalize --tie-weights --bptt-length --no-index --label-from "
+            "--text-column --text-field --token-column --tag-column --split-on --pooling",
+        ),
         ("--time", "--epochs --steps"),
         ("--epochs", "--steps"),
         ("--valid", "--valid-share"),
@@ -149,6 +174,12 @@ CONTRADICT = {
         ("--json", "--tsv"),
     ],
     "info": [("NAME", "--model")],
+    "translate": [
+        ("TEXTS", "--file --encoding --errors"),
+        ("--json", "--tsv"),
+        ("--beam", "--greedy"),
+        ("--attention", "--json --tsv"),
+    ],
     "tag": [("--raw", "--evaluate --token-column --tag-column")],
     "next": [
         ("--weights", "--tune"),
@@ -178,6 +209,7 @@ FREE = {
     "fill": "--top --model --unk --unit",
     "next": "--alone --label --unit",
     "tag": "FILE --errors --model --json --encoding",
+    "translate": "--n-best --max-tokens --length-penalty --model",
     "tokenize": "TEXT --model --json",
     "info": "--json",
     "list": "--json",
@@ -200,6 +232,8 @@ VALUES = {
     "--unk": "keep",
     "--cell": "gru",
     "--pooling": "last",
+    "--target-level": "word",
+    "--attention": "none",
     "--subword-model": "bpe",
     "--normalize": "NFC",
     "--format": "json",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from charlm.cli.output.compare_report import report
+from charlm.cli.output.reports.comparison import report
 from charlm.errors import UsageError
 from charlm.inference.compare import Comparison, Model, Unit, compare, units_of
 from charlm.inference.score import TextScore, TokenScore

@@ -11,8 +11,8 @@ from charlm.cli.input.declared import option
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.cli.input.records import batches, form_of
 from charlm.cli.input.text_file import Broken, TextFile, say_lines_are_texts
-from charlm.cli.output.label_report import Writer, judge
 from charlm.cli.output.meter import through
+from charlm.cli.output.reports.labels import Writer, judge
 from charlm.cli.output.terminal import say_loading
 
 _TOP = 3  # labels of a text that is given on the command line

@@ -10,7 +10,7 @@ from charlm.cli.input.beginning import documents_of
 from charlm.cli.input.declared import option
 from charlm.cli.input.model import load_model, together
 from charlm.cli.input.run_names import completed
-from charlm.cli.output.compare_report import fields, report
+from charlm.cli.output.reports.comparison import fields, report
 from charlm.cli.output.terminal import out, out_json, say, say_loading
 from charlm.errors import CharlmError, UsageError
 

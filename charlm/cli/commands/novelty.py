@@ -11,7 +11,7 @@ from charlm.cli.input.declared import Options, option
 from charlm.cli.input.model import load_model
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.cli.input.records import JsonLines, PlainLines, read
-from charlm.cli.output import novelty_report
+from charlm.cli.output.reports import novelty
 from charlm.cli.output.terminal import out, out_json, say
 from charlm.config import Split
 from charlm.errors import CharlmError, TextError, UsageError
@@ -125,11 +125,11 @@ def novelty_cli(
     origins = reference.origins
     if per_sample:
         for number, sample in enumerate(found.samples, start=1):
-            out_json({"sample": number, **novelty_report.sample_fields(sample, origins)})
+            out_json({"sample": number, **novelty.sample_fields(sample, origins)})
     elif json:
-        out_json({"files": files, **novelty_report.fields(found, show, origins)})
+        out_json({"files": files, **novelty.fields(found, show, origins)})
     else:
-        for line in novelty_report.report(found, show, origins):
+        for line in novelty.report(found, show, origins):
             out(f"{line}\n")
     share = found.share_in_training
     if fail_above is not None and share is not None and share > fail_above:

@@ -8,7 +8,7 @@ from charlm.cli.input.beginning import read_beginning
 from charlm.cli.input.declared import Options, option
 from charlm.cli.input.model import load_models
 from charlm.cli.input.option_rules import Apart, OneOf, Rules
-from charlm.cli.output import novelty_report
+from charlm.cli.output.reports import novelty
 from charlm.cli.output.samples import ended, fields, separator
 from charlm.cli.output.terminal import out, out_json, say, say_lines, say_loading
 from charlm.config import SamplingConfig, Unknown
@@ -125,4 +125,4 @@ def sample_cli(*, drawing: Drawing, models: options.Mixture, printed: Printed) -
                 texts.append(drawn.text)
         sys.stdout.flush()
     if printed.report:
-        say_lines("\n".join(novelty_report.report(loaded.novelty(texts, prompt=prompt))))
+        say_lines("\n".join(novelty.report(loaded.novelty(texts, prompt=prompt))))

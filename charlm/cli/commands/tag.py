@@ -9,8 +9,8 @@ from charlm.cli.input.beginning import piped, texts_of
 from charlm.cli.input.declared import option
 from charlm.cli.input.model import say_newest
 from charlm.cli.input.option_rules import Apart, Rules
-from charlm.cli.output import tag_report
 from charlm.cli.output.meter import Meter, through
+from charlm.cli.output.reports import tags
 from charlm.cli.output.terminal import out, out_json, say, say_loading
 from charlm.display.safe_text import safe_text
 from charlm.errors import TextError
@@ -76,7 +76,7 @@ def tag_cli(
     if evaluate:
         _evaluate(tagger, file, table.sentences(numbered(lines)), json=json)
     else:
-        writer = tag_report.TagWriter(tagger, table, raw=raw, json=json)
+        writer = tags.TagWriter(tagger, table, raw=raw, json=json)
         through(file, portions(lines, raw=raw), writer.write)
 
 
@@ -100,11 +100,11 @@ def _evaluate(tagger: "Tagger", file: str, sentences: "Iterable[Sentence]", *, j
     if not meant:
         raise TextError(f"there is no sentence in {name_of(file)}.")
     _check_known(tagger, {tag for tags in meant for tag in tags}, file)
-    figures = tag_report.figures(meant, found)
+    figures = tags.figures(meant, found)
     if json:
-        out_json(tag_report.fields(figures))
+        out_json(tags.fields(figures))
         return
-    for text in tag_report.report(figures):
+    for text in tags.report(figures):
         out(f"{text}\n")
 
 

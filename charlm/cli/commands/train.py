@@ -55,8 +55,6 @@ RULES: Rules = (
     Needs(("--classifier", "--task classifier"), ("--label-from", "--resume")),
     Needs("--text-column", ("--label-from column:*", "--resume")),
     Needs("--header", ("--label-from column:*", "--pairs", "--task translator", "--resume")),
-    Needs("--source-field", "--target-field"),
-    Needs("--target-field", "--source-field"),
     Needs("--text-field", ("--label-from field:*", "--resume")),
     Needs("--lowercase", ("--level word", "--target-level word", "--resume")),
     Needs("--pretokenized", ("--level word", "--target-level word", "--resume")),

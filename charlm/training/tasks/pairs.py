@@ -14,8 +14,8 @@ from charlm.checkpoints.run import Run
 from charlm.config import TrainingConfig
 from charlm.engines.torch_pairs import TorchPairs, read_log_probs
 from charlm.equations.parameters import Arrays
-from charlm.inference.beam import search
-from charlm.inference.translate import error_rates, longest
+from charlm.inference.pairs.beam import longest, search
+from charlm.inference.pairs.error_rates import error_rates
 from charlm.network_config import PairsConfig
 from charlm.nn.network import to_arrays
 from charlm.nn.objectives import Targets

@@ -1,15 +1,7 @@
-"""What is written for sources, and how far it is from what should have been."""
+"""How far what is written is from what should have been: error rates by edit distance."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-
-
-def longest(sources: Sequence[NDArray[np.integer[Any]]]) -> int:
-    """The tokens that a target may have where no limit is given: twice its source, and twenty."""
-    return 2 * max(map(len, sources)) + 20
 
 
 class ErrorRates(NamedTuple):

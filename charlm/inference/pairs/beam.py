@@ -110,6 +110,11 @@ def search(
     return found
 
 
+def longest(sources: Sequence[Ids]) -> int:
+    """The tokens that a target may have where no limit is given: twice its source, and twenty."""
+    return 2 * max(map(len, sources)) + 20
+
+
 def _keep(best: list[Hypothesis], one: Hypothesis, most: int) -> None:
     """Put a hypothesis in its place among the best."""
     best.append(one)

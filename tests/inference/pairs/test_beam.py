@@ -10,7 +10,7 @@ from charlm.config import ATTENTIONS
 from charlm.engines.numpy_pairs import NumpyPairs
 from charlm.engines.torch_pairs import TorchPairs
 from charlm.errors import FieldError
-from charlm.inference.beam import search
+from charlm.inference.pairs.beam import search
 from charlm.nn.network import to_arrays
 from tests.support.pairs import EOS, pairs_model, sequences
 

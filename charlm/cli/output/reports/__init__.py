@@ -1,0 +1,1 @@
+"""What commands report of many texts: labels, tags, copies, which model is better."""

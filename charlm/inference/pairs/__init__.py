@@ -1,0 +1,1 @@
+"""What is written for sources by a model of pairs, and how far it is from what should be."""

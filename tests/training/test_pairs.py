@@ -1,0 +1,146 @@
+"""Laws of translators: toy languages are learned, and stopping changes nothing."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import charlm
+from charlm.checkpoints import directory
+from charlm.checkpoints.pairs import PairsCheckpoint
+from charlm.errors import CheckpointError, UsageError
+from charlm.models.translator import Translator
+from tests.support.cli import bad, good
+
+WORDS = ["".join(letters) for n in (1, 2, 3) for letters in itertools.product("abcd", repeat=n)]
+SMALL: dict[str, Any] = {"task": "translator", "hidden": 32, "embedding": 16, "seed": 3}
+COUNT = {"a": "1", "b": "2", "c": "3", "d": "4"}
+
+
+def count(word: str) -> str:
+    """Each letter as often as it stands for: targets are longer than sources."""
+    return "".join(letter * int(COUNT[letter]) for letter in word)
+
+
+@pytest.mark.parametrize(
+    "rule", [str, lambda word: word[::-1], str.upper, count], ids=["copy", "reverse", "upper", "n"]
+)
+def test_toy_languages_are_learned_to_the_last_word(rule: Callable[[str], str]) -> None:
+    """Words that training never saw are written right."""
+    targets = [rule(word) for word in WORDS]
+    model = charlm.train(
+        texts=WORDS, labels=targets, steps=400, batch_size=16, learning_rate=0.005, **SMALL
+    )
+    assert isinstance(model, Translator)
+    summary = model.evaluate(zip(WORDS, targets, strict=True))
+    assert summary.rates.whole == 0
+    assert summary.rates.symbols == 0
+    assert model.checkpoint.info["best_accuracy"] == 1
+
+
+def test_attention_on_a_copy_is_the_diagonal() -> None:
+    """At each token of the target the decoder looks most at the same place of the source."""
+    model = charlm.train(
+        texts=WORDS, labels=WORDS, steps=400, batch_size=16, learning_rate=0.005, **SMALL
+    )
+    hits = 0
+    for word in WORDS:
+        score = model.score(word, word)
+        assert score.source_tokens == (*word, "<EOS>")
+        looked = [np.argmax(token.attention) for token in score.tokens[:-1]]
+        hits += looked == list(range(len(word)))
+    assert hits > 0.9 * len(WORDS)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a translator, trained from a file."""
+    folder = tmp_path_factory.mktemp("pairs")
+    lines = "".join(f"{word}\t{' '.join(word.upper())}\n" for word in WORDS)
+    (folder / "pairs.tsv").write_text(lines, encoding="utf-8")
+    charlm.train(
+        folder / "pairs.tsv",
+        **SMALL,
+        target_level="word",
+        steps=400,
+        batch_size=16,
+        learning_rate=0.005,
+        name="upper",
+        root=folder,
+    )
+    return folder
+
+
+def test_stopped_and_resumed_is_uninterrupted(runs: Path, tmp_path: Path) -> None:
+    """Weights, moments and counters of the last step are those of a run that went through."""
+    options: dict[str, Any] = {**SMALL, "root": tmp_path, "min_count": 1}
+    charlm.train(runs / "pairs.tsv", **options, steps=40, name="whole", learning_rate=0.003)
+    charlm.train(runs / "pairs.tsv", **options, steps=40, name="parted", learning_rate=0.003)
+    for name in ("whole", "parted"):
+        charlm.resume(name, root=tmp_path, steps=60)
+    once, again = (PairsCheckpoint.load(directory.find(n, tmp_path)) for n in ("whole", "parted"))
+    assert once.step == again.step
+    assert all(np.array_equal(once.weights[name], again.weights[name]) for name in once.weights)
+
+
+def test_a_translator_is_what_it_was_when_loaded(runs: Path) -> None:
+    """By its name or as the newest of its kind, and by no other task."""
+    loaded = charlm.load("upper", task="translator", root=runs)
+    assert isinstance(charlm.load(root=runs), Translator)
+    assert loaded.translate("abc")[0].text == "A B C"
+    for task in ("language-model", "classifier"):
+        with pytest.raises(CheckpointError, match="translator"):
+            charlm.load("upper", task=task, root=runs)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="beam must be 1 or more"):
+        loaded.translate("abc", beam=0)
+
+
+def test_a_translation_does_not_depend_on_what_stands_beside_it(runs: Path) -> None:
+    """Alone or among others, and P(target | source) is what scoring gives."""
+    loaded = charlm.load("upper", task="translator", root=runs)
+    together = loaded.translate_all(WORDS, n_best=2)
+    scores = loaded.score_all(
+        (word, best[0].text) for word, best in zip(WORDS, together, strict=True)
+    )
+    for word, best, score in zip(WORDS[::9], together[::9], scores[::9], strict=True):
+        (alone, _) = loaded.translate(word, n_best=2)
+        assert alone.text == best[0].text
+        assert alone.log_prob == pytest.approx(best[0].log_prob, abs=1e-5)
+        assert score.total_log_prob == pytest.approx(best[0].log_prob, abs=1e-5)
+
+
+def test_the_reverse_direction_is_an_option(runs: Path, tmp_path: Path) -> None:
+    """With swap, targets are read and sources written."""
+    model = charlm.train(
+        runs / "pairs.tsv", **SMALL, swap=True, level="word", target_level="char", steps=5
+    )
+    assert model.checkpoint.source_tokenizer.level == "word"
+    assert model.checkpoint.tokenizer.level == "char"
+
+
+def test_the_command_line_trains_and_translates(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """train --pairs, translate in all its forms, list, info; unseen symbols are told."""
+    monkeypatch.chdir(tmp_path)
+    told = good("train", str(runs / "pairs.tsv"), "--pairs", "--steps", "3", "--hidden", "8")
+    assert "best validation accuracy" in told.out
+    monkeypatch.setenv("CHARLM_RUNS", str(runs))
+    assert good("translate", "abc", "d").out == "A B C\nD\n"
+    assert good("translate", "--greedy", "ab").out == "A B\n"
+    row = good("translate", "ab", "--tsv", "--n-best", "2").out.splitlines()[0].split("\t")
+    assert row[:2] == ["ab", "A B"]
+    assert float(row[2]) < 0
+    assert '"text": "A B"' in good("translate", "ab", "--json").out
+    drawn = good("translate", "abc", "--attention").out.splitlines()
+    assert drawn[0] == "A B C"
+    assert len(drawn) == 1 + 1 + 4
+    ended = good("translate", "xab")
+    assert "symbols that training never saw, read as <UNK>: x" in ended.err
+    assert "translator" in good("list").out
+    assert "additive" in good("info", "upper").out
+    assert "charlm translate" in bad(4, "score", "--model", "upper", "a")
+    assert "do not go together" in bad(2, "translate", "ab", "--json", "--attention")
