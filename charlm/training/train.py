@@ -213,9 +213,8 @@ def train(
     the model that comes of it. ``on_event`` gets each Step, Validated, Saved, RolledBack and
     Planned, ``say`` what there is to say besides. Returns the model of the best step: a
     LanguageModel, a ClozeModel (task "cloze"), a Classifier, a Tagger or a Translator. Raises
-    UsageError for
-    options that cannot be, TextError for text that cannot be used, DivergedError where training
-    comes to nothing.
+    UsageError for options that cannot be, TextError for text that cannot be used, DivergedError
+    where training comes to nothing.
 
     >>> lm = charlm.train("corpus.txt", level="word", seconds=60)      # doctest: +SKIP
     >>> lm = charlm.train(texts=["A pear.", "An apple."], steps=100)   # doctest: +SKIP

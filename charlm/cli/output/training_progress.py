@@ -232,7 +232,7 @@ class PairsDisplay(Display):
     """Of a translator: nats per target token, the share of sources written right, time left."""
 
     def __init__(self, trainer: "Trainer") -> None:
-        super().__init__(trainer.state, trainer.training)
+        super().__init__(trainer)
         self.train: float | None = None
         self.valid: float | None = trainer.state.best_loss
         self.columns = (

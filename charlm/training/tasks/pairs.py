@@ -142,12 +142,10 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
         )
         return model, TrainingConfig(**config), summary
 
-    def precision(
-        self, config: PairsConfig, device: str, measure: Callable[[str], float] | None
-    ) -> tuple[str, float | None]:
-        """In fp32."""
-        del config, device, measure
-        return "fp32", None
+    def precisions(self, config: PairsConfig, device: str) -> tuple[str, ...]:
+        """In fp32, until the other has been measured."""
+        del config, device
+        return ("fp32",)
 
     def num_targets(self, material: PairMaterial) -> int:
         """Tokens of targets, <EOS> included."""
