@@ -81,12 +81,15 @@ CONTRADICT = {
         ),
         (
             "--task=language-model",
-            "--source-column --target-column --source-field --target-field --swap --target-level "
-            "--attention",
+            "--source-column --target-column --source-field --target-field --swap --target-level",
+        ),
+        ("--task=language-model", "--attention"),
+        (
+            "--pairs --task=translator",
+            "--ngram --cache --normalize --tie-weights --bptt-length --no-index --label-from",
         ),
         (
             "--pairs --task=translator",
-            "--ngram --cache --normalize --tie-weights --bptt-length --no-index --label-from "
             "--text-column --text-field --token-column --tag-column --split-on --pooling",
         ),
         ("--time", "--epochs --steps"),
