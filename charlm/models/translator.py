@@ -106,7 +106,7 @@ class Translator:
     ) -> list[Translation]:
         """The n_best likeliest targets of a source, best first (inference/pairs/beam.py).
 
-        max_tokens is by default twice the source's tokens, and twenty. Raises FieldError for
+        max_tokens is by default ten times the source's tokens, and 100. Raises FieldError for
         options that cannot be.
         """
         source = one_text(source, "source", "translate_all takes several.")

@@ -32,7 +32,7 @@ class Search(Options):
     greedy: bool = option("Short for --beam 1: the likeliest token each time.", False)
     n_best: int = option("Number of targets to print per source.", 1, least=1)
     max_tokens: int | None = option(
-        "Maximum number of tokens per target.  [default: twice the source's, and twenty]", least=1
+        "Maximum number of tokens per target.  [default: ten times the source's, and 100]", least=1
     )
     length_penalty: float = option(
         "Rank by log P / tokens ** this: more than 0 is kinder to long targets.", 0.0

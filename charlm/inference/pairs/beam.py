@@ -67,6 +67,7 @@ def search(
     if not sources:
         return []
     found: list[list[Hypothesis]] = [[] for _ in sources]
+    unended: list[list[Hypothesis]] = [[] for _ in sources]
     rows = np.arange(len(sources))  # which source each row of the arrays below is of
     state = writer.begin(sources)
     totals = np.zeros((len(rows), 1))  # (B, K)
@@ -102,17 +103,16 @@ def search(
         state = writer.take(state, (going[:, None] * live + slots[going]).reshape(-1))
         rows, totals, tokens, written = rows[going], totals[going], tokens[going], written[going]
     else:
-        for row, slot in np.argwhere(np.isfinite(totals)):  # where none has ended by the limit
+        for row, slot in np.argwhere(np.isfinite(totals)):  # take the places that none has taken
             total = float(totals[row, slot])
-            score = total / max_tokens**length_penalty
-            if not any(one.ended for one in found[rows[row]]):
-                _keep(found[rows[row]], Hypothesis(written[row, slot], total, score, False), n_best)
-    return found
+            one = Hypothesis(written[row, slot], total, total / max_tokens**length_penalty, False)
+            _keep(unended[rows[row]], one, n_best)
+    return [[*best, *rest][:n_best] for best, rest in zip(found, unended, strict=True)]
 
 
 def longest(sources: Sequence[Ids]) -> int:
-    """The tokens that a target may have where no limit is given: twice its source, and twenty."""
-    return 2 * max(map(len, sources)) + 20
+    """The tokens that a target may have where no limit is given: ten times its source, and 100."""
+    return 10 * max(map(len, sources)) + 100
 
 
 def _keep(best: list[Hypothesis], one: Hypothesis, most: int) -> None:
