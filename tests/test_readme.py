@@ -127,7 +127,7 @@ def is_free(command: Command) -> bool:
     """Whether what is printed are texts and tags: a model that learned little has others."""
     name, line = command.line.split()[1], command.line
     return (
-        name == "fill"
+        name in ("fill", "translate")
         or "--max-bits" in line
         or (
             (name == "sample" and "--report" not in line)

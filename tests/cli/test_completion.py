@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("charlm tra", ["train"]),
+        ("charlm tra", ["train", "translate"]),
         ("charlm train --level w", ["word"]),
         ("charlm train --task c", ["cloze", "classifier"]),
         ("charlm train --normalize nfk", ["NFKC", "NFKD"]),
