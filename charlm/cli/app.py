@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 import charlm
-from charlm.cli import errors
+from charlm.cli import completion, errors
 from charlm.cli.command import ruled
 from charlm.errors import CharlmError
 from charlm.threads import share_cores
@@ -92,6 +92,8 @@ class Commands(typer.core.TyperGroup):
         for option in self.get_params(ctx):
             if option.is_flag and option.default is None:
                 option.default = False  # typer would import pydantic to make a bool of None
+        if any(argument in completion.ASKED for argument in args):
+            completion.complete_at_once()
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:

@@ -140,8 +140,8 @@ def go_on(
         state.worse_in_a_row = 0
     if is_done(state, training) and is_complete:
         raise UsageError(
-            f"{run.path} is finished: {state.step:,} steps. To train it further, give a larger "
-            "budget with `steps`, `epochs` or `seconds`."
+            f"{run.path} is finished: {state.step:,} steps. To train it further, give more "
+            "`steps` or `epochs` in all, or further `seconds`."
         )
     if training != planning.held(run.asked(), state.step)[0]:
         run.extend(training.to_json())

@@ -188,7 +188,7 @@ def _for_its_share(task: AnyTask, request: Request, say: Say) -> Request:
     if share > _PLAINLY_BUSY:
         return request
     say(
-        f"busy: this machine has other work, and {share:.0%} of it are left; sizes are chosen for "
+        f"busy: {share:.0%} of this machine is free; sizes are chosen for "
         f"{seconds * share:.3g} s of the {seconds:g} s"
     )
     return dataclasses.replace(request, seconds=seconds * share)

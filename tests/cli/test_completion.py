@@ -1,6 +1,7 @@
 """Completion: what a shell is told of commands, choices, options and names of runs."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,27 @@ def test_a_shell_is_offered_what_may_stand_there(
 ) -> None:
     """Commands, options, choices in any case, and the runs of the directory of runs."""
     assert completed(line.split(), folder) == offered
+
+
+def test_zsh_completes_at_the_first_tab() -> None:
+    """zsh runs the script as the body of the function: it must complete, not only be defined."""
+    script = COMPLETED.sub("", zsh_script())
+    assert script.startswith("#compdef charlm")
+    assert script.rstrip().endswith('_charlm_completion "$@"\nfi')
+    assert "$zsh_eval_context[-1] == loadautofunc" in script
+
+
+COMPLETED = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def zsh_script() -> str:
+    """What --show-completion prints where the shell is zsh."""
+    program = (
+        "import shellingham, sys; shellingham.detect_shell = lambda: ('zsh', 'zsh');"
+        "from charlm import cli; sys.argv = ['charlm', '--show-completion']; cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

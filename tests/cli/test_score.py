@@ -288,3 +288,10 @@ def test_a_directory_can_be_scored(here: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("bear\npear\n")
     scored = lines_of_json(good("score", "--json", "--file", str(tmp_path)).out)
     assert [line["text"] for line in scored] == ["bear", "pear", "jay"]
+
+
+def test_a_dash_is_standard_input(here: Path) -> None:
+    """As with every command that reads files: the text is not "-"."""
+    piped = good("score", "-", "--json", stdin=b"an apple\n").out
+    assert piped == good("score", "--file", "-", "--json", stdin=b"an apple\n").out
+    assert '"text": "an apple"' in piped

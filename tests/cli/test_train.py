@@ -131,6 +131,7 @@ def test_train_demo(empty: Path) -> None:
     good("train", "--demo", "dinosaurs", *TINY, "-q")
     good("train", "--demo=Prose", *TINY, "-q")
     assert runs() == ["dinosaurs", "prose", "prose-2", "prose-3"]
+    assert "checkpoints/prose is finished" in bad(2, "train", "--demo", "--resume")
     assert "Did you mean dinosaurs?" in bad(2, "train", "--demo", "dinosaur", *TINY)
     assert "not both" in bad(2, "train", "corpus.txt", "--demo", *TINY)
 

@@ -5,7 +5,7 @@ import functools
 import typer
 
 from charlm.cli import options
-from charlm.cli.input.beginning import piped
+from charlm.cli.input.beginning import dash_is_piped, piped
 from charlm.cli.input.classifier import classifier_of
 from charlm.cli.input.declared import option
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
@@ -72,8 +72,9 @@ def classify_cli(
     """
     in_records = records.jsonl or records.column is not None
     source = None
+    texts, dash = dash_is_piped(texts, None)
     if not texts:
-        file = file or [piped('a text to classify: charlm classify "Kovalenko"')]
+        file = file or [dash or piped('a text to classify: charlm classify "Kovalenko"')]
         source = TextFile(file[0], cut, decoding, in_records)
     if (labels := known.source(header=records.header)) is not None:
         judge(asked, file or [], labels, decoding, json=json, tsv=tsv)

@@ -7,7 +7,7 @@ from typing import Literal
 import typer
 
 from charlm.cli import options
-from charlm.cli.input.beginning import piped, texts_of
+from charlm.cli.input.beginning import dash_is_piped, piped, texts_of
 from charlm.cli.input.declared import option
 from charlm.cli.input.model import cloze_model, load_model
 from charlm.cli.input.option_rules import OneOf, Rules
@@ -45,6 +45,7 @@ def fill_cli(
     charlm fill --model gaps "The app[?2] and pear salad" --json
     charlm fill --model gaps --file gaps.txt --tsv
     """
+    texts, file = dash_is_piped(texts, file)
     if not texts:
         file = file or piped('a text with a gap: charlm fill "The apple and [?] salad"')
     loaded = cloze_model(load_model(asked))

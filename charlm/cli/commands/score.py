@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from charlm.cli import options
-from charlm.cli.input.beginning import piped
+from charlm.cli.input.beginning import dash_is_piped, piped
 from charlm.cli.input.declared import Options, option
 from charlm.cli.input.filter import Bounds, Filter, Shows
 from charlm.cli.input.model import load_any, together, token_model
@@ -140,6 +140,7 @@ def score_cli(
         raise UsageError(f"--weight must be from -1e6 to 1e6, got {ranking.weight:g}.")
     in_records = records.jsonl or records.column is not None or ranking.n_best
     source = None
+    texts, file = dash_is_piped(texts, file)
     if not texts:
         named = file or piped('a text to score: charlm score "The apple and pear salad"')
         source = TextFile(named, cut, decoding, in_records)

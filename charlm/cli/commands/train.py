@@ -166,7 +166,7 @@ def train_cli(
         asked,
         task=kind.wanted,
         root=run.root,
-        name=run.name,
+        name=demo if demo is not None and run.resume and run.name is None else run.name,
         resume=run.resume,
         index=not run.no_index,
         say=(lambda _: None) if run.quiet else say,

@@ -7,7 +7,7 @@ from itertools import islice
 import typer
 
 from charlm.cli import options
-from charlm.cli.input.beginning import piped, texts_of
+from charlm.cli.input.beginning import dash_is_piped, piped, texts_of
 from charlm.cli.input.declared import Options, option
 from charlm.cli.input.model import translator
 from charlm.cli.input.option_rules import Apart, OneOf, Rules
@@ -68,6 +68,7 @@ def translate_cli(
     charlm translate --model numbers "42" --attention
     charlm translate --model numbers --file numbers.txt --tsv
     """
+    texts, file = dash_is_piped(texts, file)
     if not texts:
         file = file or piped('a source: charlm translate "a text"')
     loaded = translator(asked)

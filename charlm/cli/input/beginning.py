@@ -28,6 +28,11 @@ def piped(missing: str) -> str:
     return "-"
 
 
+def dash_is_piped(texts: list[str] | None, file: str | None) -> tuple[list[str] | None, str | None]:
+    """Texts and file of a command line: a text that is - alone is standard input, as elsewhere."""
+    return (None, "-") if texts == ["-"] else (texts, file)
+
+
 def texts_of(file: str, cut: str, decoding: Decoding) -> "Iterator[Line | None]":
     """The texts of a file, cut as streaming.ENDS has it; notes of text/streaming.py are said."""
     from charlm.text.streaming import stream_texts

@@ -324,5 +324,6 @@ def _bar(display: Display) -> tuple["Progress", "TaskID"]:
         console=bar_console(),
         refresh_per_second=4,
     )
-    task = progress.add_task("", total=display.config.num_steps, **display.values())
+    done, total = display.state.step, display.config.num_steps
+    task = progress.add_task("", completed=done, total=total, **display.values())
     return progress, task
