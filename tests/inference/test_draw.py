@@ -298,9 +298,10 @@ def on_boundaries(probs: np.ndarray, rows: int, rng: np.random.Generator) -> np.
     for row in uniform:
         chosen, place, groups = rng.integers(len(levels)), 0, 1
         for stage, level in enumerate(levels):
-            shares = np.cumsum(level[place::groups]) / level[place::groups].sum()
-            if stage == chosen:
-                row[stage] = rng.choice(shares[shares < 1] if shares[0] < 1 else np.zeros(1))
+            sums = np.cumsum(level[place::groups])
+            shares = sums / sums[-1]
+            if stage == chosen:  # the last, behind which there is nothing, may round to less than 1
+                row[stage] = rng.choice(np.append(0.0, shares[sums < sums[-1]]))
             place += groups * int(np.searchsorted(shares, row[stage], side="right"))
             groups = len(level)
     return uniform
