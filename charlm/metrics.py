@@ -22,6 +22,11 @@ def perplexity(total_log_prob: float, num_tokens: int) -> float:
         return math.inf
 
 
+def finite(value: float | None) -> float | None:
+    """The value; None where JSON has no number for it."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def surprisal_bits(log_prob: float) -> float:
     """-log2 p of a log-probability in nats."""
     return -log_prob / NATS_PER_BIT + 0.0  # + 0.0 turns -0.0 into 0.0

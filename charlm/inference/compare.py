@@ -9,7 +9,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,6 +161,28 @@ class Comparison:
     def most_different(self, number: int) -> list[Unit]:
         """The units that the two models disagree on most, in bits."""
         return sorted(self.units, key=lambda unit: -abs(unit.bits_more))[:number]
+
+    def to_json(self, show: int) -> dict[str, Any]:
+        """As JSON, with so many units that differ most; the first model is a, the second b."""
+        one, other = self.bits_per_character
+        return {
+            "characters": self.characters,
+            "units": len(self.units),
+            "blocks": self.num_blocks,
+            "bits_per_character_a": one,
+            "bits_per_character_b": other,
+            "oov_rate_a": self.oov_rates[0],
+            "oov_rate_b": self.oov_rates[1],
+            "difference_bits_per_character": self.difference,
+            "interval_low": self.low,
+            "interval_high": self.high,
+            "share_of_resamples_b_better": self.share,
+            "is_real": self.is_real,
+            "most_different": [
+                {"text": unit.text, "bits_more_in_b": unit.bits_more}
+                for unit in self.most_different(show)
+            ],
+        }
 
 
 def units_of(text: str, split_on: str) -> Iterator[tuple[int, int]]:

@@ -135,6 +135,29 @@ class Summary:
         """The same without both."""
         return self._per_word(oovs=False, eos=False)
 
+    def to_json(self, unit: str = "nats") -> dict[str, Any]:
+        """As JSON: null where a figure is not defined, or larger than a float."""
+        counts = ("sequences", "characters", "bytes", "words", "tokens", "oov_tokens", "oov_rate")
+        entropy, closed = (
+            None if nats is None else nats / metrics.UNITS[unit]
+            for nats in (self.cross_entropy, self.closed_cross_entropy)
+        )
+        return {
+            "vocabulary": "closed" if self.spelling_log_prob is None else "open",
+            **{name: getattr(self, name) for name in (*counts, "oov_words")},
+            f"total_log_prob_{unit}": self.total_log_prob / metrics.UNITS[unit],
+            f"cross_entropy_{unit}_per_token": entropy,
+            f"cross_entropy_{unit}_per_token_closed_vocabulary": closed,
+            **{
+                (name := f"perplexity_per_{per}{without}"): metrics.finite(getattr(self, name))
+                for per in ("token", "word")
+                for without in ("", "_excluding_oovs", "_excluding_eos", "_excluding_oovs_and_eos")
+            },
+            "bits_per_character": self.bits_per_character,
+            "bits_per_byte": self.bits_per_byte,
+            "bits_per_character_closed_vocabulary": self.closed_bits_per_character,
+        }
+
     def _per_token(self, *, oovs: bool = True, eos: bool = True) -> float | None:
         count, total = self.tokens, self.total_log_prob
         if not oovs:

@@ -6,7 +6,7 @@ log P(y<1> … y<T>) = Σt log P(y<t> given y<1> … y<t-1>), <EOS> included. Su
 import bisect
 import dataclasses
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +102,31 @@ class TextScore:
 
     def _repr_html_(self) -> str:
         return self.to_html()
+
+
+def score_distinct(
+    scorer_for: Callable[[int], Scorer],
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    unknown: Unknown | None,
+    context: str,
+    per_token: bool,
+    words: bool,
+) -> list[TextScore]:
+    """Score texts as score_texts does, each once, by the engine for so many tokens."""
+    distinct = list(dict.fromkeys(texts))
+    scores = score_texts(
+        scorer_for(sum(len(context) + len(text) + 1 for text in distinct)),
+        tokenizer,
+        distinct,
+        unknown=unknown,
+        context=context,
+        per_token=per_token,
+        words=words,
+    )
+    of_text = dict(zip(distinct, scores, strict=True))
+    return [of_text[text] for text in texts]
 
 
 def score_texts(

@@ -26,7 +26,7 @@ from charlm.inference.beginning import log_prob_begins
 from charlm.inference.evaluate import Summary, summarise
 from charlm.inference.next_token import NextTokens, next_tokens
 from charlm.inference.sample import Sample, Sampler, fresh_seed, stands_in
-from charlm.inference.score import TextScore, score_texts
+from charlm.inference.score import TextScore, score_distinct
 from charlm.inference.stream import Fragment, fragments
 from charlm.inference.unknown import Unknown
 from charlm.models.arguments import each_text, one_text, several_texts
@@ -258,19 +258,15 @@ class TokenDistribution(TextDistribution):
         the sums. ``closed`` leaves the spelling of <UNK> out.
         """
         one_text(context, "context")
-        texts = several_texts(texts, "texts")
-        distinct = list(dict.fromkeys(texts))
-        scores = score_texts(
-            self.engines.for_tokens(sum(len(context) + len(text) + 1 for text in distinct)),
+        return score_distinct(
+            self.engines.for_tokens,
             self.tokenizer,
-            distinct,
+            several_texts(texts, "texts"),
             unknown=None if closed else self.unknown,
             context=context,
             per_token=per_token,
             words=words,
         )
-        of_text = dict(zip(distinct, scores, strict=True))
-        return [of_text[text] for text in texts]
 
     def log_prob_begins(self, text: str) -> float:
         """log P (nats) that a text begins with this one, however it goes on."""

@@ -7,7 +7,7 @@ from charlm.errors import FieldError, UsageError, must_be_one_of
 from charlm.inference.evaluate import summarise_whole
 from charlm.inference.fill import Fillings, fill
 from charlm.inference.pseudo import PseudoScore, PseudoSummary
-from charlm.inference.score import score_texts
+from charlm.inference.score import score_distinct
 from charlm.inference.unknown import unknown_of
 from charlm.models.arguments import one_text, several_texts
 from charlm.models.base import TextModel, pieces_of
@@ -95,20 +95,16 @@ class ClozeModel(TextModel):
         of <UNK> out.
         """
         one_text(context, "context")
-        texts = several_texts(texts, "texts")
-        distinct = list(dict.fromkeys(texts))
-        tokens = sum(len(context) + len(text) + 1 for text in distinct)
-        scores = score_texts(
-            self.engines.for_tokens(2 * tokens),  # each is read by two stacks
+        scores = score_distinct(
+            lambda tokens: self.engines.for_tokens(2 * tokens),  # each is read by two stacks
             self.tokenizer,
-            distinct,
+            several_texts(texts, "texts"),
             unknown=None if closed else self.unknown,
             context=context,
             per_token=per_token,
             words=words,
         )
-        of_text = dict(zip(distinct, map(PseudoScore, scores), strict=True))
-        return [of_text[text] for text in texts]
+        return list(map(PseudoScore, scores))
 
     def pseudo_evaluate(self, texts: Iterable[str], *, closed: bool = False) -> PseudoSummary:
         """Pseudo-figures of a text, given as its sequences."""

@@ -10,7 +10,7 @@ from charlm.cli.input.beginning import documents_of
 from charlm.cli.input.declared import option
 from charlm.cli.input.model import load_model, together
 from charlm.cli.input.run_names import completed
-from charlm.cli.output.reports.comparison import fields, report
+from charlm.cli.output.reports.comparison import report
 from charlm.cli.output.terminal import out, out_json, say, say_loading
 from charlm.errors import CharlmError, UsageError
 
@@ -72,7 +72,7 @@ def compare_cli(
     if json:
         about = {"a": one, "b": other, "files": files, "closed": closed}
         of_each = {"ignores_a": list(ignores[0]), "ignores_b": list(ignores[1])}
-        out_json({**about, **of_each, **fields(found, show)})
+        out_json({**about, **of_each, **found.to_json(show)})
     else:
         for line in report(found, (one, other), show):
             out(f"{line}\n")

@@ -11,7 +11,6 @@ import typer
 from charlm.cli import options
 from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.input.run_names import completed
-from charlm.cli.output import held_out
 from charlm.cli.output.terminal import out, out_json
 from charlm.display.safe_text import safe_text
 
@@ -55,14 +54,15 @@ def info_cli(
 
 def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
     """What is known of a language model, or a cloze model."""
+    from charlm.checkpoints import about
     from charlm.network_config import ClozeConfig
     from charlm.novelty import text_index
 
-    config, info = loaded.config, held_out.figures(loaded.info)
+    config, info = loaded.config, about.figures(loaded.info)
     parameters = sum(array.size for array in loaded.weights.values())
     labels = loaded.labels
     if json:
-        about = {} if labels is None else {"labels": labels.to_json()}
+        more = {} if labels is None else {"labels": labels.to_json()}
         partner = None if loaded.partner is None else loaded.partner.to_json()
         out_json(
             {
@@ -70,7 +70,7 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
                 "parameters": parameters,
                 "partner": partner,
                 "ignores": list(loaded.tokenizer.ignores),
-                **about,
+                **more,
                 **info,
             }
         )
@@ -95,11 +95,11 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
     if loaded.partner is not None:
         rows["partner"] = f"{_partner(loaded.partner)}; not with --alone"
     best = info.get("best_loss_nats_per_token")
-    if held_out.is_none(info):
+    if about.nothing_is_held_out(info):
         rows["validation"] = "none, nothing was held out"
     elif isinstance(best, float):
         given = ", given all others" if is_cloze else ""
-        symbol = ", <UNK> as one symbol" if held_out.size(info, "unknown_nats") else ""
+        symbol = ", <UNK> as one symbol" if about.held_out(info, "unknown_nats") else ""
         rows["validation"] = f"{best:.4f} nats per token{given}{symbol}"
     if text_index.stands(loaded.path.parent):
         rows["index"] = "novelty.safetensors, which holds the training text"
@@ -111,10 +111,11 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
 
 def _show_head(path: Path, *, json: bool) -> None:
     """Describe the head of a step directory."""
+    from charlm.checkpoints import about
     from charlm.checkpoints.head import HeadCheckpoint
 
     loaded = HeadCheckpoint.load(path)
-    config, info = loaded.config, held_out.figures(loaded.info)
+    config, info = loaded.config, about.figures(loaded.info)
     parameters = sum(array.size for array in loaded.weights.values())
     if json:
         out_json({"path": str(loaded.path), "parameters": parameters, **info})
@@ -143,7 +144,7 @@ def _show_head(path: Path, *, json: bool) -> None:
         f1 = info.get("best_span_f1")
         spans = f"F1 of spans {f1:.4f}, " if isinstance(f1, float) else ""
         rows["validation"] = f"accuracy {accuracy:.4f}, {spans}{loss:.4f} nats per label"
-    elif held_out.is_none(info):
+    elif about.nothing_is_held_out(info):
         rows["validation"] = "none, nothing was held out"
     _show_rows(rows)
 
@@ -183,10 +184,11 @@ def _partner(partner: "Partner") -> str:
 
 def _show_translator(path: Path, *, json: bool) -> None:
     """Describe the translator of a step directory."""
+    from charlm.checkpoints import about
     from charlm.checkpoints.pairs import PairsCheckpoint
 
     loaded = PairsCheckpoint.load(path)
-    config, info = loaded.config, held_out.figures(loaded.info)
+    config, info = loaded.config, about.figures(loaded.info)
     parameters = sum(array.size for array in loaded.weights.values())
     if json:
         out_json({"path": str(loaded.path), "parameters": parameters, **info})

@@ -1,16 +1,11 @@
 """charlm list."""
 
-import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from charlm.cli import options
-from charlm.cli.output import held_out
 from charlm.cli.output.terminal import out, out_json, say
-from charlm.config import HEADS
 from charlm.display.safe_text import safe_text
-from charlm.errors import CheckpointError, UsageError
 
 _COLUMNS = 80
 
@@ -28,56 +23,18 @@ def list_cli(
     \b
     charlm list
     """
-    from charlm.checkpoints import directory
+    from charlm.checkpoints import about, directory
 
     there = directory.below(runs.root)
     if not there:
         say(f"there is no model below {runs.root}/. Train one first: charlm train FILE")
-    rows = [_row(path) for path in there]
+    rows = [about.summary(path) for path in there]
     if json:
         for row in rows:
             out_json(row)
     elif rows:
         for line in _table(rows):
             out(f"{line}\n")
-
-
-def _row(run: Path) -> dict[str, Any]:
-    """What is told of a run, without loading its model; what cannot be read is None."""
-    from charlm.checkpoints import directory
-    from charlm.checkpoints.step import StepFiles
-    from charlm.equations import heads, pairs, parameters
-    from charlm.network_config import PairsConfig, head_config, language_config
-
-    best, kind = directory.best_step(run), directory.kind_of(run)
-    row: dict[str, Any] = {
-        "name": run.name,
-        "kind": kind,
-        "best": str(best),
-        "finished": directory.is_finished(run),
-        "level": None,
-        "parameters": None,
-        "loss_nats": None,
-    }
-    try:
-        files = StepFiles(best)
-        info = held_out.figures(files.json("model.json"))
-        if kind == directory.LANGUAGE_MODEL:
-            shapes = parameters.shapes(language_config(info.get("model")))
-        elif kind == "translator":
-            shapes = pairs.shapes(PairsConfig.from_json(info.get("model")))
-        else:
-            shapes = heads.shapes(head_config(info.get("model")))
-        row["parameters"] = sum(map(math.prod, shapes.values()))
-        row["level"] = "word"
-        if "tokenizer.json" in files:
-            row["level"] = files.json("tokenizer.json").get("level")
-    except (CheckpointError, UsageError) as error:
-        return {**row, "error": str(error)}
-    unit = "label" if kind in HEADS else "token"
-    loss = info.get(f"best_loss_nats_per_{unit}")
-    row["loss_nats"] = loss if isinstance(loss, float) and math.isfinite(loss) else None
-    return row
 
 
 def _table(rows: list[dict[str, Any]]) -> Iterator[str]:

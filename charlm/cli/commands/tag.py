@@ -17,6 +17,7 @@ from charlm.errors import TextError
 from charlm.text.conll import Places, Sentence, Table
 from charlm.text.files import name_of
 from charlm.text.sentences import numbered, portions, together
+from charlm.text.tag_scores import TagScores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,9 +101,9 @@ def _evaluate(tagger: "Tagger", file: str, sentences: "Iterable[Sentence]", *, j
     if not meant:
         raise TextError(f"there is no sentence in {name_of(file)}.")
     _check_known(tagger, {tag for tags in meant for tag in tags}, file)
-    figures = tags.figures(meant, found)
+    figures = TagScores.of(meant, found)
     if json:
-        out_json(tags.fields(figures))
+        out_json(figures.to_json())
         return
     for text in tags.report(figures):
         out(f"{text}\n")

@@ -1,7 +1,7 @@
 """What is said where nothing is held out: that there are no figures, and the way out."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charlm.checkpoints.run import Run
@@ -21,28 +21,6 @@ def ways(run: "Run", split_on: str | None) -> str:
     elif split_on not in (None, "file") and source in (None, "file"):
         found.insert(0, "--split-on file")
     return " or ".join(found)
-
-
-def size(info: dict[str, Any], name: str) -> Any:
-    """What model.json says of the text held out under that name, None if it says nothing."""
-    text = info.get("text")
-    side = text.get("valid") if isinstance(text, dict) else None
-    return side.get(name) if isinstance(side, dict) else None
-
-
-def is_none(info: dict[str, Any]) -> bool:
-    """Whether a model's model.json says that nothing was held out."""
-    return 0 in (size(info, "sequences"), size(info, "texts"))
-
-
-def figures(info: dict[str, Any]) -> dict[str, Any]:
-    """What model.json says, without best figures where nothing was held out.
-
-    Older versions took those from the text that was trained on.
-    """
-    if not is_none(info):
-        return info
-    return {name: None if name.startswith("best_") else value for name, value in info.items()}
 
 
 def say_none(

@@ -1,15 +1,15 @@
 """The figures of a whole text in one block: as a table, as JSON, as KenLM's four lines."""
 
-import math
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charlm.cli.input.model import together
 from charlm.cli.output.pseudo_names import pseudo_named
 from charlm.cli.output.terminal import cut, number, out, out_json, say
 from charlm.display.safe_text import safe_text
 from charlm.errors import CharlmError
+from charlm.metrics import UNITS, finite
 from charlm.text.files import name_of
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def write(
             "model": str(loaded.checkpoint.path),
             "ignores": list(loaded.tokenizer.ignores),
         }
-        figures = {**about, **fields(summary, unit)}
+        figures = {**about, **summary.to_json(unit)}
         figures = pseudo_named(figures) if pseudo else figures
         if learning is not None:
-            figures["dynamic"] = {"step_size": rate, **fields(learning, unit)}
+            figures["dynamic"] = {"step_size": rate, **learning.to_json(unit)}
         out_json(figures)
     else:
         names = safe_text(", ".join(map(name_of, files)))
@@ -65,39 +65,6 @@ def write(
                 out(f"{line.rstrip()}\n")
 
 
-def fields(summary: "Summary", unit: str) -> dict[str, Any]:
-    """The figures as JSON: null where one is not defined, or larger than a float."""
-    from charlm.metrics import UNITS
-
-    entropy, closed = summary.cross_entropy, summary.closed_cross_entropy
-    figures: dict[str, Any] = {
-        "vocabulary": "closed" if summary.spelling_log_prob is None else "open",
-        "sequences": summary.sequences,
-        "characters": summary.characters,
-        "bytes": summary.bytes,
-        "words": summary.words,
-        "tokens": summary.tokens,
-        "oov_tokens": summary.oov_tokens,
-        "oov_rate": summary.oov_rate,
-        "oov_words": summary.oov_words,
-        f"total_log_prob_{unit}": summary.total_log_prob / UNITS[unit],
-        f"cross_entropy_{unit}_per_token": None if entropy is None else entropy / UNITS[unit],
-        f"cross_entropy_{unit}_per_token_closed_vocabulary": (
-            None if closed is None else closed / UNITS[unit]
-        ),
-    }
-    for per in ("token", "word"):
-        for without in ("", "_excluding_oovs", "_excluding_eos", "_excluding_oovs_and_eos"):
-            name = f"perplexity_per_{per}{without}"
-            figures[name] = _finite(getattr(summary, name))
-    return {
-        **figures,
-        "bits_per_character": summary.bits_per_character,
-        "bits_per_byte": summary.bits_per_byte,
-        "bits_per_character_closed_vocabulary": summary.closed_bits_per_character,
-    }
-
-
 def kenlm(summary: "Summary") -> tuple[str, str, str, str]:
     """What KenLM's query prints with -v summary; Tokens counts the ends of sequences."""
     including = summary.perplexity_per_token
@@ -113,8 +80,6 @@ def kenlm(summary: "Summary") -> tuple[str, str, str, str]:
 def table(summary: "Summary", unit: str, *, pseudo: bool = False) -> Iterator[str]:
     """The figures for a person, in lines of at most 80 columns."""
     kind = "pseudo-" if pseudo else ""
-    from charlm.metrics import UNITS
-
     for name in ("sequences", "characters", "bytes", "words"):
         yield _row(name, f"{getattr(summary, name):,}")
     yield _row("tokens", f"{summary.tokens:,}", "<EOS> included")
@@ -156,8 +121,6 @@ def table(summary: "Summary", unit: str, *, pseudo: bool = False) -> Iterator[st
 
 def learned(summary: "Summary", unit: str) -> Iterator[str]:
     """The figures of a model that learned while it read, for a person."""
-    from charlm.metrics import UNITS
-
     entropy = summary.cross_entropy
     yield _row("log P", f"{summary.total_log_prob / UNITS[unit]:,.3f}", unit)
     scaled = None if entropy is None else entropy / UNITS[unit]
@@ -170,11 +133,6 @@ def learned(summary: "Summary", unit: str) -> Iterator[str]:
 
 def _row(name: str, value: str, rest: str = "") -> str:
     return f"{name:<18}{value:>16}  {rest}"
-
-
-def _finite(value: float | None) -> float | None:
-    """The value; None where JSON has no number for it."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _short(value: float | None, digits: int = 3) -> str:
@@ -202,7 +160,7 @@ def write_checks(results: "Iterable[Check]", ignores: Sequence[str], *, as_json:
                         "check": result.name,
                         "passed": result.passed,
                         "number": result.number,
-                        "worst": _finite(result.worst),
+                        "worst": finite(result.worst),
                         "bound": result.bound,
                     }
                     for result in found

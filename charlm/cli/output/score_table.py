@@ -10,6 +10,7 @@ from charlm.cli.output.formats import cell
 from charlm.cli.output.pseudo_names import pseudo_name, pseudo_named
 from charlm.cli.output.terminal import out, out_json, say
 from charlm.display.safe_text import safe_text, visible
+from charlm.metrics import UNITS, finite, scientific, surprisal_bits
 
 if TYPE_CHECKING:
     from charlm.display.html_page import Page
@@ -43,8 +44,6 @@ class Wanted(NamedTuple):
     @property
     def nats(self) -> float:
         """The unit in nats."""
-        from charlm.metrics import UNITS
-
         return UNITS[self.unit]
 
     def names(self) -> list[str]:
@@ -65,7 +64,7 @@ class Wanted(NamedTuple):
             score.num_tokens,
             score.num_oov,
             len(score.text),
-            _finite(score.perplexity),
+            finite(score.perplexity),
             score.bits_per_character,
         ]
         if self.per_token:
@@ -306,8 +305,6 @@ def short(value: float | None) -> str:
 
 def _bits(score: "TextScore") -> float:
     """The surprisal of a whole text."""
-    from charlm.metrics import surprisal_bits
-
     return surprisal_bits(score.total_log_prob)
 
 
@@ -317,10 +314,4 @@ def _quoted(score: "TextScore") -> str:
 
 def _times(nats: float) -> str:
     """exp(nats) for a person to read."""
-    from charlm.metrics import scientific
-
     return scientific(nats) if nats > math.log(1e6) else f"{float(f'{math.exp(nats):.3g}'):,g}"
-
-
-def _finite(value: float) -> float | None:
-    return value if value < float("inf") else None

@@ -1,6 +1,6 @@
-"""Which of two models is the better one: a report for people, and JSON."""
+"""Which of two models is the better one: a report for people."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charlm.cli.output.terminal import cut
 from charlm.display.safe_text import safe_text
@@ -9,29 +9,6 @@ if TYPE_CHECKING:
     from charlm.inference.compare import Comparison
 
 _COLUMNS = 80
-
-
-def fields(found: "Comparison", show: int) -> dict[str, Any]:
-    """A comparison as JSON."""
-    one, other = found.bits_per_character
-    return {
-        "characters": found.characters,
-        "units": len(found.units),
-        "blocks": found.num_blocks,
-        "bits_per_character_a": one,
-        "bits_per_character_b": other,
-        "oov_rate_a": found.oov_rates[0],
-        "oov_rate_b": found.oov_rates[1],
-        "difference_bits_per_character": found.difference,
-        "interval_low": found.low,
-        "interval_high": found.high,
-        "share_of_resamples_b_better": found.share,
-        "is_real": found.is_real,
-        "most_different": [
-            {"text": unit.text, "bits_more_in_b": unit.bits_more}
-            for unit in found.most_different(show)
-        ],
-    }
 
 
 def report(found: "Comparison", names: tuple[str, str], show: int) -> list[str]:

@@ -1,15 +1,16 @@
 """Tags: sentences with theirs, and how many tags and whole spans were right."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from charlm.cli.output.terminal import out_json, out_line, say
 from charlm.display.safe_text import safe_text
-from charlm.text.conll import Sentence, SpanScore, Table, are_chunks, score_spans, spans
+from charlm.text.conll import Sentence, Table, are_chunks, spans
 
 if TYPE_CHECKING:
     from charlm.models.heads import Tagger
     from charlm.text.streaming import Line
+    from charlm.text.tag_scores import TagScores
 
 
 class TagWriter:
@@ -78,44 +79,7 @@ class TagWriter:
             )
 
 
-class Figures(NamedTuple):
-    """What came of tagging sentences whose tags are known.
-
-    scores are those of spans by their kind, "" of all; there are none if tags are not of spans.
-    """
-
-    sentences: int
-    tokens: int
-    accuracy: float
-    scores: Mapping[str, SpanScore]
-
-
-def figures(meant: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> Figures:
-    """Those of the tags of sentences, of one at least."""
-    pairs = [
-        pair
-        for ours, theirs in zip(found, meant, strict=True)
-        for pair in zip(ours, theirs, strict=True)
-    ]
-    right = sum(ours == theirs for ours, theirs in pairs)
-    chunked = are_chunks(tag for pair in pairs for tag in pair)
-    scores = score_spans(meant, found) if chunked else {}
-    return Figures(len(meant), len(pairs), right / len(pairs), scores)
-
-
-def fields(of: Figures) -> dict[str, Any]:
-    """The figures as JSON."""
-    overall = {f"span_{k}": v for k, v in of.scores[""]._asdict().items()} if of.scores else {}
-    return {
-        "sentences": of.sentences,
-        "tokens": of.tokens,
-        "token_accuracy": of.accuracy,
-        **overall,
-        "kinds": {kind: score._asdict() for kind, score in of.scores.items() if kind},
-    }
-
-
-def report(of: Figures) -> Iterator[str]:
+def report(of: "TagScores") -> Iterator[str]:
     """The figures in lines of at most 80 columns."""
     yield f"sentences:      {of.sentences:,}"
     yield f"tokens:         {of.tokens:,}"
