@@ -1,13 +1,12 @@
 """charlm fill."""
 
 import sys
-from collections.abc import Iterator
 from typing import Literal
 
 import typer
 
 from charlm.cli import options
-from charlm.cli.input.beginning import dash_is_piped, piped, texts_of
+from charlm.cli.input.beginning import dash_is_piped, piped, whole_texts_of
 from charlm.cli.input.declared import option
 from charlm.cli.input.model import cloze_model, load_model
 from charlm.cli.input.option_rules import OneOf, Rules
@@ -54,7 +53,8 @@ def fill_cli(
     if file is not None and cut.parting is None:
         say_lines_are_texts(loaded.checkpoint.split_on)
     oov = 0
-    for number, text in enumerate(_lines(file, cut, decoding) if file else texts or (), start=1):
+    given = whole_texts_of(file, cut.parting or "line", decoding) if file else texts or ()
+    for number, text in enumerate(given, start=1):
         try:
             found = loaded.fill(text, top=top, unk=unk)
         except TextError as error:
@@ -73,12 +73,3 @@ def fill_cli(
     sys.stdout.flush()  # before what goes to stderr
     if oov:
         say(f"tokens of what is known that are not in the vocabulary, read as <UNK>: {oov}")
-
-
-def _lines(file: str, cut: options.Cut, decoding: options.Decoding) -> Iterator[str]:
-    """The texts of a file. Raises TextError at one that is none."""
-    for line in texts_of(file, cut.parting or "line", decoding):
-        if line is not None:
-            if line.problem is not None:
-                raise TextError(line.problem)
-            yield line.text

@@ -1,19 +1,17 @@
 """charlm translate."""
 
 import sys
-from collections.abc import Iterator
 from itertools import islice
 
 import typer
 
 from charlm.cli import options
-from charlm.cli.input.beginning import dash_is_piped, piped, texts_of
+from charlm.cli.input.beginning import dash_is_piped, piped, whole_texts_of
 from charlm.cli.input.declared import Options, option
 from charlm.cli.input.model import translator
 from charlm.cli.input.option_rules import Apart, OneOf, Rules
 from charlm.cli.output import translations
 from charlm.cli.output.terminal import out, out_json, say
-from charlm.errors import TextError
 
 _AT_ONCE = 256  # lines of a file
 
@@ -73,7 +71,7 @@ def translate_cli(
         file = file or piped('a source: charlm translate "a text"')
     loaded = translator(asked)
     unseen: set[str] = set()
-    lines = _lines(file, decoding) if file else iter(texts or ())
+    lines = whole_texts_of(file, "line", decoding) if file else iter(texts or ())
     while part := list(islice(lines, _AT_ONCE if file else None)):
         found = loaded.translate_all(
             part,
@@ -96,12 +94,3 @@ def translate_cli(
         sys.stdout.flush()
     if unseen:
         say(f"symbols that training never saw, read as <UNK>: {' '.join(sorted(unseen)[:10])}")
-
-
-def _lines(file: str, decoding: options.Decoding) -> Iterator[str]:
-    """The lines of a file. Raises TextError at one that is none."""
-    for line in texts_of(file, "line", decoding):
-        if line is not None:
-            if line.problem is not None:
-                raise TextError(line.problem)
-            yield line.text

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from charlm.cli.options import Decoding
 from charlm.cli.output.terminal import say
-from charlm.errors import UsageError
+from charlm.errors import TextError, UsageError
 from charlm.text.files import name_of
 from charlm.text.tables import first_lines, said_of
 
@@ -38,6 +38,15 @@ def texts_of(file: str, cut: str, decoding: Decoding) -> "Iterator[Line | None]"
     from charlm.text.streaming import stream_texts
 
     return stream_texts(file, cut, **vars(decoding), note=say)
+
+
+def whole_texts_of(file: str, cut: str, decoding: Decoding) -> Iterator[str]:
+    """The same texts alone. Raises TextError at what is none."""
+    for line in texts_of(file, cut, decoding):
+        if line is not None:
+            if line.problem is not None:
+                raise TextError(line.problem)
+            yield line.text
 
 
 def sequences_of(files: Sequence[str], split_on: str, decoding: Decoding) -> "Iterator[Piece]":
