@@ -313,7 +313,7 @@ def test_the_progress_bar_is_for_terminals_that_can_show_it(
     assert BEST.fullmatch(result.out)
     assert ("\x1b" in result.err) == ("TERM" not in plain)
     colours = [
-        code for code in re.findall(r"\x1b\[([0-9;]*)m", result.err) if re.search("3|4", code)
+        code for code in re.findall(r"\x1b\[([0-9;]*)m", result.err) if re.search("[349]", code)
     ]
     assert bool(colours) == (plain == {})
     bare = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", result.err)
