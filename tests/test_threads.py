@@ -89,6 +89,7 @@ def test_a_share_is_a_part_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> No
     assert 0 < threads.fair_share(0.02) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["charlm.cli.app.main()", "charlm.train"])
 def test_it_is_set_before_torch_is_imported(code: str) -> None:
     """By the command line, and by whatever of the package may import torch."""

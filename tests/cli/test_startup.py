@@ -104,6 +104,7 @@ def test_a_command_is_imported_when_it_is_named(tmp_path: Path) -> None:
         assert done.stdout.splitlines()[-1] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["characters", "labels", "gaps", "classifier", "tagger"])
 def test_a_network_that_is_used_brings_no_compiler(kind: str, tmp_path: Path) -> None:
     """A model of any kind is loaded and run by torch without torch._dynamo, half as large again."""
@@ -289,6 +290,7 @@ def test_a_signal_during_the_start_ends_at_once(
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_two_signals_end_at_once(started: subprocess.Popen[str]) -> None:
     """The second Ctrl-C does not wait for the first; whichever wins, no traceback is seen."""
     read_to(started, "step ")

@@ -111,6 +111,7 @@ def by(lm: LanguageModel, **faults: Callable[[Any], Any]) -> LanguageModel:
     return lm
 
 
+@pytest.mark.slow
 def test_faults_of_the_engine_are_found(runs: dict[str, Path]) -> None:
     """Scores that are too high by a thousandth, a slip in a step, other weights, NaN."""
     fresh = {level: (lambda level=level: load(runs[level])) for level in LEVELS}
@@ -179,6 +180,7 @@ def test_a_score_that_is_not_its_sum_is_found(
     assert failed(lm, TEXTS) == {TOTAL}
 
 
+@pytest.mark.slow
 def test_models_of_different_vocabularies_are_checked_one_by_one_and_together(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

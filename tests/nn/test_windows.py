@@ -62,6 +62,7 @@ def test_tokenize_closes_every_sequence() -> None:
     assert text.starts.tolist() == [0, 3, 4, 7]
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(lengths=LENGTHS, sizes=SIZES, seed=st.integers(0, 2**40), epoch=st.integers(0, 99))
 def test_every_token_is_a_target_exactly_once(

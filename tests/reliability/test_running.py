@@ -277,6 +277,7 @@ def test_a_kill_amid_calibration_is_made_good(
     assert "is finished" in ended(forks.charlm(*go_on("run"), at=folder), 2).err
 
 
+@pytest.mark.slow
 def test_a_stop_amid_a_validation_leaves_it_to_the_next(forks: Forks, folder: Path) -> None:
     """A long validation that is told to stop is given up, the step saved; whoever goes on begins
     with that validation, and all comes to the same. That holds for the last one too.

@@ -731,6 +731,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return bytes(out)
 
 
+@pytest.mark.slow
 def test_mutations_are_refused_or_are_models(
     copy: Callable[[str], Path], originals: dict[str, Path], place: Path
 ) -> None:

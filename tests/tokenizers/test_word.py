@@ -214,6 +214,7 @@ def test_the_cache_is_bounded(monkeypatch):
     assert max(map(len, tokenizer._chunk_ids)) <= _ChunkIds.MAX_LENGTH
 
 
+@pytest.mark.slow
 def test_a_long_chunk_without_spaces():
     """A million characters without a space are encoded exactly and in little memory."""
     tokenizer = learned("a.b a", "中文中")

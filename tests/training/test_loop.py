@@ -300,6 +300,7 @@ class Source(NamedTuple):
         return from_ids(sequences, 6)
 
 
+@pytest.mark.slow
 def test_comes_within_3_percent_of_a_grammar_s_entropy() -> None:
     """On text of a known source the held-out cross-entropy is the source's entropy, nearly.
 
@@ -719,6 +720,7 @@ def test_a_sample_of_all_types_is_none() -> None:
         assert not equal(parameters(other), parameters(state))
 
 
+@pytest.mark.slow
 def test_sampled_training_learns_the_plain_softmax() -> None:
     """The loss over all types falls as far, within 6 %, as in training that sums over them all.
 

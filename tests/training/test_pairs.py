@@ -25,6 +25,7 @@ def count(word: str) -> str:
     return "".join(letter * int(COUNT[letter]) for letter in word)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule", [str, lambda word: word[::-1], str.upper, count], ids=["copy", "reverse", "upper", "n"]
 )
@@ -41,6 +42,7 @@ def test_toy_languages_are_learned_to_the_last_word(rule: Callable[[str], str]) 
     assert model.checkpoint.info["best_accuracy"] == 1
 
 
+@pytest.mark.slow
 def test_attention_on_a_copy_is_the_diagonal() -> None:
     """At each token of the target the decoder looks most at the same place of the source."""
     model = charlm.train(
@@ -74,6 +76,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_is_uninterrupted(runs: Path, tmp_path: Path) -> None:
     """Weights, moments and counters of the last step are those of a run that went through."""
     options: dict[str, Any] = {**SMALL, "root": tmp_path, "min_count": 1}

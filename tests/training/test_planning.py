@@ -134,6 +134,7 @@ def test_the_time_is_kept_and_used(tmp_path: Path, pattern: str) -> None:
     assert directory.is_finished(tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["neighbours come", "they come and go"])
 def test_stopped_and_resumed_across_plans_is_as_if_never_stopped(
     tmp_path: Path, pattern: str

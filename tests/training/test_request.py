@@ -153,6 +153,7 @@ def test_time_is_added_to_the_steps_already_done(corpus: Path, done: int) -> Non
     assert config.num_steps > done
 
 
+@pytest.mark.slow
 def test_without_a_budget_a_tiny_text_is_read_so_often_and_no_more(
     corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

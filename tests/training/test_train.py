@@ -43,6 +43,7 @@ print(charlm.mix([lm, charlm.train(texts=texts, level="word", steps=5)]).score("
 """
 
 
+@pytest.mark.slow
 def test_a_script_trains_evaluates_samples_and_scores(tmp_path: Path) -> None:
     """Fifteen lines do, and leave nothing behind."""
     assert len(SCRIPT.strip().splitlines()) <= 15
