@@ -18,12 +18,11 @@ from charlm.text import corpus
 from charlm.text.fields import label_of, object_of, text_of
 from charlm.text.files import plain_name
 from charlm.text.streaming import Line
-from charlm.text.tables import Csv, Table, Tabs, cut_by, is_csv
+from charlm.text.tables import Csv, Table, Tabs, cut_by, is_csv, is_number, place_of
 
 IN_MEMORY = "memory"  # labels that a Python caller hands over beside the texts
 FORMS = "file, directory, column:N, column:NAME or field:NAME"
 OF_FILES = ("file", "directory")  # what needs no name of a column or field
-_SAID = 20  # labels that an error lists
 _SURROGATE = re.compile("[\ud800-\udfff]")
 MOST_CHARACTERS = 1000  # of a label
 
@@ -76,10 +75,10 @@ class LabelSource:
             text = "text" if text_field is None else text_field
         else:
             text = "" if text_column is None else str(text_column)
-            header = header or not all(_is_number(one) for one in (label, text or "1"))
-            if any(_is_number(one) and not int(one) for one in (label, text)):
+            header = header or not all(is_number(one) for one in (label, text or "1"))
+            if any(is_number(one) and not int(one) for one in (label, text)):
                 raise UsageError("columns count from 1: there is no column 0.")
-            if not text and _is_number(label) and (not header or int(label) < 3):
+            if not text and is_number(label) and (not header or int(label) < 3):
                 if int(label) > 2:
                     raise UsageError(f"the label is column {label}: give `text_column`, too.")
                 text = str(3 - int(label))
@@ -94,10 +93,6 @@ class LabelSource:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.label}" if self.label else self.kind
-
-
-def _is_number(column: str) -> bool:
-    return column.isascii() and column.isdigit()
 
 
 class Labelled(NamedTuple):
@@ -281,9 +276,9 @@ def _records(document: corpus.Document, source: LabelSource) -> Iterator[Labelle
 
 def _places(header: Sequence[str], source: LabelSource) -> tuple[int, int]:
     """The places of text and label among columns whose names stand in the first line."""
-    label = _place(header, source.label)
+    label = place_of(header, source.label)
     if source.text:
-        text = _place(header, source.text)
+        text = place_of(header, source.text)
     elif len(header) == 2:
         text = 1 - label
     elif "text" in header:
@@ -293,15 +288,6 @@ def _places(header: Sequence[str], source: LabelSource) -> tuple[int, int]:
     if text == label:
         raise ValueError(f'text and label cannot both be column "{header[label]}"')
     return text, label
-
-
-def _place(header: Sequence[str], column: str) -> int:
-    if _is_number(column):
-        return int(column) - 1
-    if column in header:
-        return header.index(column)
-    names = ", ".join(f'"{name:.40}"' for name in header[:_SAID])
-    raise ValueError(f'there is no column "{column}" among those that it names: {names}')
 
 
 def _columns(line: str, *, table: Table, text: int, label: int) -> tuple[str, str]:

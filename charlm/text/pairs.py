@@ -9,9 +9,7 @@ from charlm.errors import FieldError, TextError, UsageError
 from charlm.text import corpus
 from charlm.text.fields import object_of, text_of
 from charlm.text.streaming import Line
-from charlm.text.tables import Csv, Table, Tabs, cut_by, is_csv
-
-_SAID = 20  # columns that an error lists
+from charlm.text.tables import Csv, Table, Tabs, cut_by, is_csv, is_number, place_of
 
 
 class Pair(NamedTuple):
@@ -56,14 +54,14 @@ class PairPlaces:
             found = cls(source=fields[0] or "", target=fields[1] or "", is_field=True)
         else:
             source, target = source_column or "1", target_column or "2"
-            named = not (_is_number(source) and _is_number(target))
+            named = not (is_number(source) and is_number(target))
             found = cls(
                 source=source,
                 target=target,
                 header=header or named,
                 only_two=not any(columns),
             )
-            if any(_is_number(one) and not int(one) for one in (source, target)):
+            if any(is_number(one) and not int(one) for one in (source, target)):
                 raise UsageError("columns count from 1: there is no column 0.")
         if found.source == found.target:
             raise UsageError(f"source and target cannot both be {found.source}.")
@@ -105,7 +103,7 @@ def _pairs(document: corpus.Document, places: PairPlaces) -> Iterator[Pair]:
                 pair = Pair(text_of(values, places.source), text_of(values, places.target))
             elif at is None:
                 header = table.cells(line)
-                at = _place(header, places.source), _place(header, places.target)
+                at = place_of(header, places.source), place_of(header, places.target)
                 continue
             else:
                 pair = _cells(table, line, at, only_two=places.only_two)
@@ -130,19 +128,6 @@ def _cells(table: Table, line: str, at: tuple[int, int], *, only_two: bool) -> P
         count = f"{len(cells)} column{'' if len(cells) == 1 else 's'}"
         raise ValueError(f"it has {count}{between}, not {needed}{hint}")
     return Pair(cells[at[0]], cells[at[1]])
-
-
-def _place(header: Sequence[str], column: str) -> int:
-    if _is_number(column):
-        return int(column) - 1
-    if column in header:
-        return header.index(column)
-    names = ", ".join(f'"{name:.40}"' for name in header[:_SAID])
-    raise ValueError(f'there is no column "{column}" among those that it names: {names}')
-
-
-def _is_number(column: str) -> bool:
-    return column.isascii() and column.isdigit()
 
 
 def hold_out_pairs(

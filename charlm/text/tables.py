@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**24  # characters of a cell: a quote that is never closed must not fill the memory
 _LOOKED_AT = 5  # lines
+_SAID = 20  # columns that an error lists
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 # Rows, each with the number of its first line, from 1 on; None where no more can be had for now.
@@ -126,6 +127,24 @@ def is_csv(name: str) -> bool:
 def suffix_of(name: str) -> str:
     """What a file's name ends with, in lower case; that it is packed does not count."""
     return plain_name(name).suffix.casefold()
+
+
+def place_of(header: Sequence[str], column: str) -> int:
+    """Where a column stands, from 0 on, by its number from 1 on or by its name in the header.
+
+    Raises ValueError, with a sentence, if there is none of that name.
+    """
+    if is_number(column):
+        return int(column) - 1
+    if column in header:
+        return header.index(column)
+    names = ", ".join(f'"{name:.40}"' for name in header[:_SAID])
+    raise ValueError(f'there is no column "{column}" among those that it names: {names}')
+
+
+def is_number(column: str) -> bool:
+    """Whether a column is told by its number."""
+    return column.isascii() and column.isdigit()
 
 
 def lines_as_rows(lines: "Iterable[Line | None]") -> Rows:
