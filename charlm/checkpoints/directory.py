@@ -27,7 +27,6 @@ from charlm.checkpoints.disk import (
     delete,
     explained,
     free_bytes,
-    hide,
     make_directories,
     put_back,
     replace_file,
@@ -49,17 +48,14 @@ COMMANDS = {
     "translator": "translate",
 }
 _STEP = re.compile(r"step-\d{8,12}")
-_STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(ASIDE)})?")
+STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(ASIDE)})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LARGEST_JSON = 2**22
-_FILES = frozenset(
-    ("run.json", "metrics.jsonl", "pointers.json", "novelty.safetensors", "novelty.json", ".lock")
-)
 
 
 def check_name(name: str) -> str:
     """A name that can be a run's: no separators, no leading dot. Raises UsageError."""
-    if not _NAME.fullmatch(name) or _STANDING.fullmatch(name):
+    if not _NAME.fullmatch(name) or STANDING.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot name a run: use letters, digits, '.', '_' and '-', "
             "the first a letter or digit, at most 100, and not the name of a step."
@@ -82,7 +78,7 @@ def steps(run: Path) -> list[int]:
 
 def below(root: Path) -> list[Path]:
     """The runs below a directory that hold a model, the most recently written first."""
-    found = [path for path in _children(root) if _is_directory(path) and steps(path)]
+    found = [path for path in children(root) if is_directory(path) and steps(path)]
     return sorted(found, key=_written, reverse=True)
 
 
@@ -117,11 +113,11 @@ def find(model: str | None, root: Path = RUNS) -> Path:
             raise CheckpointError(f"there is no {what}. Train one first: charlm train FILE")
         return best_step(next(filter(is_finished, there), there[0]))
     for path in (root / model, Path(model)):
-        if _STEP.fullmatch(path.name) and _is_directory(path):
+        if _STEP.fullmatch(path.name) and is_directory(path):
             return path
         if steps(path):
             return best_step(path)
-    raise CheckpointError(f"there is no model {model!r}.{_those_below(root, model)}")
+    raise CheckpointError(f"there is no model {model!r}.{those_below(root, model)}")
 
 
 def named(name: str, root: Path = RUNS) -> Path:
@@ -130,7 +126,7 @@ def named(name: str, root: Path = RUNS) -> Path:
     Raises UsageError if it cannot name a run, CheckpointError if there is none of that name.
     """
     if (path := root / check_name(name)) not in below(root):
-        raise CheckpointError(f"there is no run {path}.{_those_below(root, name)}")
+        raise CheckpointError(f"there is no run {path}.{those_below(root, name)}")
     return path
 
 
@@ -156,7 +152,7 @@ def free(root: Path, file: str) -> Path:
     return path
 
 
-def _those_below(root: Path, name: str) -> str:
+def those_below(root: Path, name: str) -> str:
     """The runs that there are, after the one that may have been meant."""
     names = [path.name for path in below(root)]
     return f"{did_you_mean(name, names)} Those below {root}/: {', '.join(names) or 'none'}."
@@ -221,8 +217,8 @@ def recover(run: Path, disk: Disk = DISK) -> None:
     replaced; what was never finished is deleted.
     """
     doomed = []
-    for path in _children(run):
-        step = _STANDING.fullmatch(path.name)
+    for path in children(run):
+        step = STANDING.fullmatch(path.name)
         if step and step[3] and not os.path.lexists(run / step[1]):
             with contextlib.suppress(OSError):  # readers know it by the other name too
                 put_back(path, disk)
@@ -237,54 +233,11 @@ def remove_steps(run: Path, keep: set[int], disk: Disk = DISK) -> None:
     What cannot be deleted now stays, and is tried again after the next save.
     """
     doomed = []
-    for path in _children(run):
-        step = _STANDING.fullmatch(path.name)
+    for path in children(run):
+        step = STANDING.fullmatch(path.name)
         if path.name.startswith(TEMPORARY) or (step and int(step[2]) not in keep):
             doomed.append(path)
     delete(doomed, disk)
-
-
-def remove(run: Path, disk: Disk = DISK) -> None:
-    """Delete a run: it is gone at once, and so it stays whenever the machine stops.
-
-    Raises CheckpointError for what is no run or holds more than one, LockedError if another
-    process writes to it.
-    """
-    check_removable(run)
-    lock = Lock(run / ".lock")
-    try:
-        lock.acquire()
-        try:
-            hide(run, disk)
-        finally:
-            lock.release()
-    except OSError as error:
-        raise CheckpointError(f"cannot delete {run}: {error.strerror}.") from None
-    for left in _children(run.parent):  # this one, and what a crash left of others
-        if left.name.startswith(TEMPORARY) and not left.is_symlink():
-            delete(_children(left), disk)
-            with contextlib.suppress(OSError):
-                disk.rmdir(left)
-
-
-def check_removable(run: Path) -> None:
-    """Raise CheckpointError unless a path is a directory that holds a run and nothing else."""
-    if run.is_symlink():
-        raise CheckpointError(f"{run} is a link: delete it, or what it leads to, by yourself.")
-    if not _is_directory(run):
-        raise CheckpointError(f"there is no run {run}.{_those_below(run.parent, run.name)}")
-    if not (run / "run.json").is_file() and not steps(run):
-        raise CheckpointError(f"{run} is no run: it has neither a run.json nor a step.")
-    for path in _children(run):
-        of_step = _STANDING.fullmatch(path.name) or path.name.startswith(TEMPORARY)
-        if of_step and path.is_dir() and not path.is_symlink():
-            strange = [child for child in _children(path) if child.is_dir()]
-        else:
-            strange = [] if of_step or path.name in _FILES else [path]
-        if strange:
-            raise CheckpointError(
-                f"{strange[0]} is nothing of a run's: move it elsewhere, then delete {run}."
-            )
 
 
 def size(run: Path) -> int:
@@ -373,16 +326,16 @@ def _standing(run: Path) -> dict[int, Path]:
 
 def _listed(run: Path) -> dict[int, Path]:
     found: dict[int, Path] = {}
-    for path in _children(run):
-        step = _STANDING.fullmatch(path.name)
-        if step and not os.path.islink(path) and _is_directory(path):
+    for path in children(run):
+        step = STANDING.fullmatch(path.name)
+        if step and not os.path.islink(path) and is_directory(path):
             number = int(step[2])
             if not step[3] or number not in found:
                 found[number] = path
     return found
 
 
-def _children(path: Path) -> list[Path]:
+def children(path: Path) -> list[Path]:
     """What is in a directory; nothing where there is none, or none that can be read."""
     try:
         return sorted(path.iterdir())
@@ -390,7 +343,7 @@ def _children(path: Path) -> list[Path]:
         return []
 
 
-def _is_directory(path: Path) -> bool:
+def is_directory(path: Path) -> bool:
     """Whether a path leads to a directory; one that is no path at all does not."""
     try:
         return path.is_dir()

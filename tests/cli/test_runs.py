@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charlm.checkpoints import directory
+from charlm.checkpoints import directory, removal
 from charlm.checkpoints.disk import TEMPORARY, Disk
 from charlm.checkpoints.lock import Lock
 from charlm.cli.commands import rm
@@ -249,9 +249,9 @@ def test_a_run_in_training_is_refused(here: Path) -> None:
     """Whoever holds the lock of a run keeps it."""
     run = Path("models/words")
     with Lock(run / ".lock"), pytest.raises(LockedError):
-        directory.remove(run)
+        removal.remove(run)
     assert run.is_dir()
-    directory.remove(run)
+    removal.remove(run)
     assert not run.exists()
 
 
@@ -289,7 +289,7 @@ def test_a_run_is_there_whole_or_not_at_all(here: Path) -> None:
         run = Path("models") / f"copy-{allowed}"
         shutil.copytree("models/words", run)
         try:
-            directory.remove(run, Failing(allowed))
+            removal.remove(run, Failing(allowed))
         except CheckpointError:
             assert allowed == 0
             assert sorted(path.name for path in run.rglob("*") if path.name != ".lock") == [
@@ -298,7 +298,7 @@ def test_a_run_is_there_whole_or_not_at_all(here: Path) -> None:
         else:
             assert not run.exists()
         assert run not in directory.below(Path("models")) or allowed == 0
-    directory.remove(Path("models/words"))
+    removal.remove(Path("models/words"))
     assert not [name for name in os.listdir("models") if name.startswith(TEMPORARY)]
 
 

@@ -28,11 +28,11 @@ def rm_cli(
     \b
     charlm rm old --yes
     """
-    from charlm.checkpoints import directory
+    from charlm.checkpoints import directory, removal
 
     paths = [runs.root / directory.check_name(name) for name in names]
     for path in paths:  # all of them before the first is deleted
-        directory.check_removable(path)
+        removal.check_removable(path)
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("nobody is there to be asked: give --yes to delete.")
@@ -44,5 +44,5 @@ def rm_cli(
             say("nothing deleted")
             return
     for path in paths:
-        directory.remove(path)
+        removal.remove(path)
         say(f"deleted {safe_text(str(path))}")
