@@ -5,6 +5,7 @@ dropout; nothing is carried from one step to the next.
 """
 
 import dataclasses
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from charlm.network_config import ClassifierConfig, HeadConfig
 from charlm.nn.examples import ExampleBatch, Examples, groups, read
 from charlm.nn.head import Head, network, to_arrays
 from charlm.nn.objectives import Labelling, Prior
+from charlm.training.epochs import groups_in_turn
 from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing, restore_parameters
 from charlm.training.recipe import stack_summary
 from charlm.training.request import Request, Say
@@ -182,15 +184,9 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
     ) -> Iterator[ExampleBatch]:
         """The texts of the step that comes next."""
         examples = material.examples
-        per_epoch = len(groups(examples.lengths, training.batch_size))
-        epoch, order = -1, []
-        while True:
-            now, place = divmod(state.step, per_epoch)
-            if now != epoch:
-                epoch = now
-                rng = np.random.default_rng((training.seed, epoch))
-                order = groups(examples.lengths, training.batch_size, rng)
-            yield read(examples, order[place], state.step)
+        ordered = functools.partial(groups, examples.lengths, training.batch_size)
+        for index in groups_in_turn(state, training.seed, ordered):
+            yield read(examples, index, state.step)
 
     def note(self, state: HeadState, taken: Step) -> None:
         """Add up what is logged."""

@@ -1,6 +1,7 @@
 """A model of pairs: it reads a source and writes a target of another length."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from charlm.nn.pairs import EncoderDecoder
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
 from charlm.training import kinds
+from charlm.training.epochs import groups_in_turn
 from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing, restore_parameters
 from charlm.training.recipe import stack_summary
 from charlm.training.request import Request, Say
@@ -195,15 +197,9 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
     ) -> Iterator[PairBatch]:
         """The pairs of the step that comes next."""
         lengths = material.pairs.lengths
-        per_epoch = len(groups(lengths, training.batch_size))
-        epoch, order = -1, []
-        while True:
-            now, place = divmod(state.step, per_epoch)
-            if now != epoch:
-                epoch = now
-                rng = np.random.default_rng((training.seed, epoch))
-                order = groups(lengths, training.batch_size, rng)
-            yield read(material.pairs, order[place])
+        ordered = functools.partial(groups, lengths, training.batch_size)
+        for index in groups_in_turn(state, training.seed, ordered):
+            yield read(material.pairs, index)
 
     def note(self, state: PairsState, taken: Step) -> None:
         """Add up what is logged."""
