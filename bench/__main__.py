@@ -4,14 +4,17 @@ python -m bench [train|sample|score|startup|all], python -m bench growth,
 python -m bench sample RUN [RUN ...] (see sample.py), python -m bench busy DIR (see busy.py),
 python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TEXT MODEL [MODEL ...]
 (see gaps.py), python -m bench classify DIR (see classify.py), python -m bench tag DIR (see tag.py),
-and python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py).
+python -m bench g2p [ROW ...] (see g2p.py), and python -m bench counts DIR and
+python -m bench mixing RUN [RUN ...] (see mixing.py).
 """
 
 import sys
+from collections.abc import Callable, Sequence
 
 from bench import (
     busy,
     classify,
+    g2p,
     gaps,
     growth,
     machine,
@@ -25,55 +28,31 @@ from bench import (
 )
 
 PARTS = {"train": train.main, "sample": sample.main, "score": score.main, "startup": startup.main}
+# What is run by its name alone, with arguments of its own.
+SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
+    "busy": busy.main,
+    "classify": classify.main,
+    "counts": mixing.counts,
+    "g2p": g2p.main,
+    "gaps": gaps.main,
+    "growth": growth.main,
+    "mixing": mixing.mixing,
+    "quality": quality.main,
+    "sample": sample.main,
+    "tag": tag.main,
+}
 
 
 def main() -> None:
     """Run the parts that are named."""
     wanted = sys.argv[1:] or ["all"]
-    if wanted[0] == "quality":
+    if wanted[0] in SUBJECTS and (wanted[0] not in PARTS or len(wanted) > 1):
         print(machine.describe(), flush=True)
-        quality.main(wanted[1:])
-        return
-    if wanted[0] in ("classify", "tag"):
-        print(machine.describe(), flush=True)
-        (classify if wanted[0] == "classify" else tag).main(wanted[1:])
-        return
-    if wanted[0] == "busy":
-        print(machine.describe(), flush=True)
-        busy.main(wanted[1:])
-        return
-    if wanted[0] == "growth":
-        print(machine.describe(), flush=True)
-        growth.main()
-        return
-    if wanted[0] == "sample" and len(wanted) > 1:
-        print(machine.describe(), flush=True)
-        sample.main(wanted[1:])
-        return
-    if wanted[0] == "gaps":
-        print(machine.describe(), flush=True)
-        gaps.main(wanted[1:])
-        return
-    if wanted[0] in ("counts", "mixing"):
-        print(machine.describe(), flush=True)
-        (mixing.counts if wanted[0] == "counts" else mixing.mixing)(wanted[1:])
+        SUBJECTS[wanted[0]](wanted[1:])
         return
     names = list(PARTS) if wanted == ["all"] else wanted
     if unknown := [name for name in names if name not in PARTS]:
-        there = ", ".join(
-            (
-                *PARTS,
-                "all",
-                "busy",
-                "growth",
-                "quality",
-                "gaps",
-                "classify",
-                "tag",
-                "counts",
-                "mixing",
-            )
-        )
+        there = ", ".join((*PARTS, "all", *SUBJECTS))
         raise SystemExit(f"no such part: {', '.join(unknown)}; there are {there}")
     print(machine.describe())
     for name in names:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,10 @@ HEAD = (
 )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Print a table for each of the four."""
+    if arguments:
+        raise SystemExit("python -m bench growth takes no arguments")
     print("hidden units (one layer, V 65, training batch 16, 64 steps)\n")
     rows = [(hidden, *_speeds(hidden, 65, 16)) for hidden in (128, 256, 512, 768, 1024)]
     machine.table(("hidden", *HEAD), rows)

@@ -15,7 +15,7 @@ from charlm.checkpoints.run import Run
 from charlm.config import TrainingConfig
 from charlm.engines.torch_pairs import TorchPairs, read_log_probs
 from charlm.equations.parameters import Arrays
-from charlm.inference.pairs.beam import longest, search
+from charlm.inference.pairs.beam import search
 from charlm.inference.pairs.error_rates import error_rates
 from charlm.network_config import PairsConfig
 from charlm.nn.network import to_arrays
@@ -27,6 +27,7 @@ from charlm.tokenizers.base import Tokenizer
 from charlm.training import kinds
 from charlm.training.epochs import groups_in_turn
 from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing, restore_parameters
+from charlm.training.pace.measuring import likely_precision
 from charlm.training.recipe import stack_summary
 from charlm.training.request import Request, Say
 from charlm.training.state import TrainingState, set_counters
@@ -145,9 +146,9 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
         return model, TrainingConfig(**config), summary
 
     def precisions(self, config: PairsConfig, device: str) -> tuple[str, ...]:
-        """In fp32, until the other has been measured."""
-        del config, device
-        return ("fp32",)
+        """Both."""
+        likely = likely_precision(config.hidden_size, device)
+        return (likely, "bf16" if likely == "fp32" else "fp32")
 
     def num_targets(self, material: PairMaterial) -> int:
         """Tokens of targets, <EOS> included."""
@@ -309,16 +310,18 @@ def _accuracy(module: EncoderDecoder, material: PairMaterial, most: int) -> floa
     for pair in material.held_out:
         targets.setdefault(pair.source, []).append(pair.target)
     sources = list(targets)[:most]
+    readers = material.readers
+    # What becomes longer than any of the targets is wrong, however it ends.
+    longest = max(len(readers.target.encode(one)) for s in sources for one in targets[s])
     was_training = module.training
     module.eval()
     try:
         written = []
         for at in range(0, len(sources), 250):
-            ids = [material.readers.source.encode(s) for s in sources[at : at + 250]]
-            eos = material.readers.source.eos_id
-            rows = [np.append(row, np.int32(eos)) for row in ids]
-            found = search(TorchPairs(module), rows, beam=1, max_tokens=longest(rows))
-            written += [material.readers.target.decode(best.ids) for (best,) in found]
+            ids = [readers.source.encode(s) for s in sources[at : at + 250]]
+            rows = [np.append(row, np.int32(readers.source.eos_id)) for row in ids]
+            found = search(TorchPairs(module), rows, beam=1, max_tokens=longest + 1)
+            written += [readers.target.decode(best.ids) for (best,) in found]
     finally:
         module.train(was_training)
     return 1 - error_rates(written, [targets[s] for s in sources]).whole
