@@ -17,8 +17,9 @@ from charlm.engines.numpy_pairs import NumpyPairs
 from charlm.errors import FieldError
 from charlm.inference.pairs.beam import longest, search
 from charlm.inference.pairs.error_rates import ErrorRates, error_rates
-from charlm.models.arguments import one_text, several_texts
+from charlm.models.arguments import Source, one_source, one_text, several_sources
 from charlm.models.card import card
+from charlm.tokenizers.featured import FeaturedTokenizer, parted
 
 if TYPE_CHECKING:
     from charlm.engines.torch_pairs import TorchPairs
@@ -97,8 +98,9 @@ class Translator:
 
     def translate(
         self,
-        source: str,
+        source: Source,
         *,
+        features: str | Iterable[str] | None = None,
         beam: int = 5,
         n_best: int = 1,
         max_tokens: int | None = None,
@@ -106,12 +108,13 @@ class Translator:
     ) -> list[Translation]:
         """The n_best likeliest targets of a source, best first (inference/pairs/beam.py).
 
-        max_tokens is by default ten times the source's tokens, and 100. Raises FieldError for
-        options that cannot be.
+        features are those of the source, as they are written (V;PST) or one by one. max_tokens is
+        by default ten times the source's tokens, and 100. Raises FieldError for options that
+        cannot be.
         """
-        source = one_text(source, "source", "translate_all takes several.")
+        asked: Any = source if features is None else (source, features)
         (found,) = self.translate_all(
-            [source],
+            [self.line(asked, "source", "translate_all takes several.")],
             beam=beam,
             n_best=n_best,
             max_tokens=max_tokens,
@@ -121,7 +124,7 @@ class Translator:
 
     def translate_all(
         self,
-        sources: Iterable[str],
+        sources: Iterable[Source],
         *,
         beam: int = 5,
         n_best: int = 1,
@@ -132,7 +135,7 @@ class Translator:
         for name, value, least in (("beam", beam, 1), ("max_tokens", max_tokens, 1)):
             if value is not None and (type(value) is not int or value < least):
                 raise FieldError(name, f"must be {least} or more, got {value!r}.")
-        texts = several_texts(sources, "sources")
+        texts = several_sources(sources, "sources", self.line)
         ids = [self._source(text) for text in texts]
         order = sorted(range(len(ids)), key=lambda at: len(ids[at]))
         found: list[list[Translation]] = [[] for _ in ids]
@@ -160,16 +163,16 @@ class Translator:
                 ]
         return found
 
-    def score(self, source: str, target: str) -> PairScore:
+    def score(self, source: Source, target: str) -> PairScore:
         """log P of a target given its source, of each token, and where attention looked."""
-        (found,) = self.score_all([(one_text(source, "source"), one_text(target, "target"))])
+        (found,) = self.score_all([(source, target)])
         return found
 
-    def score_all(self, pairs: Iterable[tuple[str, str]]) -> list[PairScore]:
+    def score_all(self, pairs: Iterable[tuple[Source, str]]) -> list[PairScore]:
         """The same of several pairs, in their order; none depends on the others."""
-        there = list(pairs)
-        sources = [self._source(one_text(source, "source")) for source, _ in there]
-        targets = [self._target(one_text(target, "target")) for _, target in there]
+        there = self._pairs(pairs)
+        sources = [self._source(source) for source, _ in there]
+        targets = [self._target(target) for _, target in there]
         engine = self._engine(sum(map(len, sources)) + sum(map(len, targets)))
         found = engine.token_log_probs(sources, targets)
         return [
@@ -179,13 +182,13 @@ class Translator:
             )
         ]
 
-    def evaluate(self, pairs: Iterable[tuple[str, str]], *, beam: int = 5) -> PairSummary:
+    def evaluate(self, pairs: Iterable[tuple[Source, str]], *, beam: int = 5) -> PairSummary:
         """How well pairs are predicted, and how far from them is what is written.
 
-        All targets of one source are its references. Symbols are the tokens of a target at word
-        level, and its characters at the others.
+        All targets of one source, with the same features, are its references. Symbols are the
+        tokens of a target at word level, and its characters at the others.
         """
-        there = list(pairs)
+        there = self._pairs(pairs)
         references: dict[str, list[str]] = {}
         for source, target in there:
             references.setdefault(source, []).append(target)
@@ -206,6 +209,35 @@ class Translator:
     def unseen(self, source: str) -> list[str]:
         """The symbols of a source that training never saw: they are read as <UNK>."""
         return self.checkpoint.source_tokenizer.unknown(source)
+
+    def unseen_features(self, source: str) -> list[str]:
+        """The features of a source that training never saw: they are left out."""
+        tokenizer = self.checkpoint.source_tokenizer
+        return (
+            tokenizer.unknown_features(source) if isinstance(tokenizer, FeaturedTokenizer) else []
+        )
+
+    def line(self, source: Source, name: str = "source", instead: str = "") -> str:
+        """A source as a line, its features behind a tab; equal questions are equal lines.
+
+        Raises UsageError for what is none, and for features that mean nothing to this model.
+        """
+        line = one_source(source, name, instead)
+        if isinstance(self.checkpoint.source_tokenizer, FeaturedTokenizer):
+            return parted(line).line
+        if not isinstance(source, str):
+            raise FieldError("features", "mean nothing to this model: it was trained without.")
+        return line
+
+    def parts(self, source: str) -> tuple[str, ...]:
+        """A source to be shown: its text, and its features if the model knows any."""
+        if not isinstance(self.checkpoint.source_tokenizer, FeaturedTokenizer):
+            return (source,)
+        text, _, features = source.partition("\t")
+        return text, features
+
+    def _pairs(self, pairs: Iterable[tuple[Source, str]]) -> list[tuple[str, str]]:
+        return [(self.line(source), one_text(target, "target")) for source, target in pairs]
 
     def _source(self, text: str) -> NDArray[np.int32]:
         tokenizer = self.checkpoint.source_tokenizer

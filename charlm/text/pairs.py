@@ -10,10 +10,14 @@ from charlm.text import corpus
 from charlm.text.fields import object_of, text_of
 from charlm.text.streaming import Line
 from charlm.text.tables import Csv, Table, Tabs, cut_by, is_csv, is_number, place_of
+from charlm.tokenizers.featured import featured, parted
 
 
 class Pair(NamedTuple):
-    """What is read, and what is written for it."""
+    """What is read, and what is written for it.
+
+    A source with features is a line: its text, a tab and the features (tokenizers/featured.py).
+    """
 
     source: str
     target: str
@@ -23,12 +27,13 @@ class Pair(NamedTuple):
 class PairPlaces:
     """Where source and target stand: columns by number from 1 on or by name, or fields.
 
-    Names of columns stand in the first line, the ``header``. Without any column or field a line
-    has two columns, source and target.
+    So do the features of sources, if they have any. Names of columns stand in the first line, the
+    ``header``. Without any column or field a line has two columns, source and target.
     """
 
     source: str = "1"
     target: str = "2"
+    features: str | None = None
     is_field: bool = False
     header: bool = False
     only_two: bool = False
@@ -41,31 +46,49 @@ class PairPlaces:
         target_column: str | None = None,
         source_field: str | None = None,
         target_field: str | None = None,
+        features_column: str | None = None,
+        features_field: str | None = None,
         header: bool = False,
     ) -> Self:
         """What was asked for. Raises UsageError for what cannot be."""
-        columns, fields = (source_column, target_column), (source_field, target_field)
-        if any(fields):
+        columns = (source_column, target_column, features_column)
+        fields = (source_field, target_field)
+        if any((*fields, features_field)):
             if any(columns) or header:
                 raise UsageError("pairs stand in columns or in fields: name one or the other.")
             for name, value in zip(("source_field", "target_field"), fields, strict=True):
                 if not value:
                     raise FieldError(name, "is missing: both fields are to be named.")
-            found = cls(source=fields[0] or "", target=fields[1] or "", is_field=True)
-        else:
-            source, target = source_column or "1", target_column or "2"
-            named = not (is_number(source) and is_number(target))
             found = cls(
-                source=source,
-                target=target,
-                header=header or named,
+                source=fields[0] or "",
+                target=fields[1] or "",
+                features=features_field,
+                is_field=True,
+            )
+        else:
+            found = cls(
+                source=source_column or "1",
+                target=target_column or "2",
+                features=features_column,
+                header=header,
                 only_two=not any(columns),
             )
-            if any(is_number(one) and not int(one) for one in (source, target)):
+            if not all(map(is_number, found.names)):
+                found = dataclasses.replace(found, header=True)
+            if any(is_number(one) and not int(one) for one in found.names):
                 raise UsageError("columns count from 1: there is no column 0.")
-        if found.source == found.target:
-            raise UsageError(f"source and target cannot both be {found.source}.")
+        for what, one in (("target", found.target), ("features", found.features)):
+            if found.source == one:
+                raise UsageError(f"source and {what} cannot both be {one}.")
+        if found.target == found.features:
+            raise UsageError(f"target and features cannot both be {found.target}.")
         return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of source and target, and of features if there are any."""
+        both = (self.source, self.target)
+        return both if self.features is None else (*both, self.features)
 
 
 def read_pairs(
@@ -77,8 +100,8 @@ def read_pairs(
 ) -> tuple[list[Pair], tuple[str, ...]]:
     """The pairs of files, one per line, and notes on the files; blank lines are left out.
 
-    White space around a source or a target is none of it. Raises TextError naming the line of
-    what is no pair.
+    Where there are features, sources are lines of text and features. White space around a source
+    or a target is none of it. Raises TextError naming the line of what is no pair.
     """
     documents = corpus.read_documents(list(paths), encoding=encoding, errors=errors)
     notes = tuple(note for document in documents for note in document.notes)
@@ -87,9 +110,9 @@ def read_pairs(
 
 def _pairs(document: corpus.Document, places: PairPlaces) -> Iterator[Pair]:
     table: Table = Csv() if is_csv(document.name) and not places.is_field else Tabs()
-    at: tuple[int, int] | None = None
+    at: list[int] | None = None
     if not places.header and not places.is_field:
-        at = int(places.source) - 1, int(places.target) - 1
+        at = [int(name) - 1 for name in places.names]
     for row in table.rows(Line(line, 0) for line in document.text.split("\n")):
         assert row is not None  # the text is all there
         number, (line, _, problem, _) = row
@@ -100,23 +123,24 @@ def _pairs(document: corpus.Document, places: PairPlaces) -> Iterator[Pair]:
                 raise ValueError("a quote that is opened is not closed")
             if places.is_field:
                 values = object_of(line)
-                pair = Pair(text_of(values, places.source), text_of(values, places.target))
+                parts = [text_of(values, name) for name in places.names]
             elif at is None:
                 header = table.cells(line)
-                at = place_of(header, places.source), place_of(header, places.target)
+                at = [place_of(header, name) for name in places.names]
                 continue
             else:
-                pair = _cells(table, line, at, only_two=places.only_two)
-            pair = Pair(pair.source.strip(), pair.target.strip())
-            for side in pair._fields:
-                if not getattr(pair, side):
+                parts = _cells(table, line, at, only_two=places.only_two)
+            source, target, *features = (part.strip() for part in parts)
+            for side, text in (("source", source), ("target", target)):
+                if not text:
                     raise ValueError(f"its {side} is empty")
+            pair = Pair(featured(source, *features).line if features else source, target)
         except ValueError as error:
             raise TextError(f"{document.name}, line {number}: {error}.") from None
         yield pair
 
 
-def _cells(table: Table, line: str, at: tuple[int, int], *, only_two: bool) -> Pair:
+def _cells(table: Table, line: str, at: Sequence[int], *, only_two: bool) -> list[str]:
     cells = table.cells(line)
     needed = 2 if only_two else max(at) + 1
     if len(cells) < needed or (only_two and len(cells) > 2):
@@ -127,22 +151,22 @@ def _cells(table: Table, line: str, at: tuple[int, int], *, only_two: bool) -> P
         between = " between tabs" if isinstance(table, Tabs) else ""
         count = f"{len(cells)} column{'' if len(cells) == 1 else 's'}"
         raise ValueError(f"it has {count}{between}, not {needed}{hint}")
-    return Pair(cells[at[0]], cells[at[1]])
+    return [cells[one] for one in at]
 
 
 def hold_out_pairs(
-    pairs: Sequence[Pair], *, share: float, seed: int
+    pairs: Sequence[Pair], *, share: float, seed: int, has_features: bool = False
 ) -> tuple[list[Pair], list[Pair], tuple[str, ...]]:
     """What is trained on, a share of the sources to validate on, and notes.
 
-    All pairs of one source stand on one side.
+    All pairs of one source stand on one side, whatever its features.
     """
-    split = corpus.hold_out(
-        [pair.source for pair in pairs], split_on="line", share=share, seed=seed
-    )
+    texts = [parted(pair.source).text if has_features else pair.source for pair in pairs]
+    split = corpus.hold_out(texts, split_on="line", share=share, seed=seed)
     held = set(split.valid)
+    both = list(zip(pairs, texts, strict=True))
     return (
-        [pair for pair in pairs if pair.source not in held],
-        [pair for pair in pairs if pair.source in held],
+        [pair for pair, text in both if text not in held],
+        [pair for pair, text in both if text in held],
         split.notes,
     )

@@ -90,6 +90,16 @@ def tokenizer_from_files(files: Mapping[str, bytes]) -> Tokenizer:
     from charlm.tokenizers.files import read_header
 
     level, fields = read_header(files)
+    if "features" in fields:
+        from charlm.tokenizers.featured import FeaturedTokenizer, features_in
+
+        features = features_in(fields.pop("features"))
+        return FeaturedTokenizer(_plain(level, fields, files), features)
+    return _plain(level, fields, files)
+
+
+def _plain(level: str, fields: dict[str, Any], files: Mapping[str, bytes]) -> Tokenizer:
+    """The tokenizer of these fields, which reads texts without features. Raises CheckpointError."""
     if "normalize" in fields:
         form = fields.pop("normalize")
         if form not in NORMAL_FORMS:

@@ -34,8 +34,10 @@ _OF_LANGUAGE_MODELS = frozenset(
     {"ngram", "cache", "normalize", "tie_weights", "bptt_length", "index"}
 )
 _OF_PAIRS = frozenset(
-    {"source_column", "target_column", "source_field", "target_field", "swap", "target_level"}
-) | {"attention"}
+    {"source_column", "target_column", "features_column"}
+    | {"source_field", "target_field", "features_field"}
+    | {"swap", "target_level", "attention"}
+)
 _OF_LABELS = frozenset({"label_from", "text_column", "text_field", "header"})
 
 CAUSAL = Kind(

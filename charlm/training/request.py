@@ -95,12 +95,18 @@ class LabelOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairOptions:
-    """Where sources and targets stand."""
+    """Where sources and targets stand, and the features of sources."""
 
     source_column: str | None = option("Column of the source, by number or name.", chosen="first")
     target_column: str | None = option("Column of the target, by number or name.", chosen="second")
     source_field: str | None = option("Field of the source, of JSON Lines.", chosen="none")
     target_field: str | None = option("Field of the target, of JSON Lines.", chosen="none")
+    features_column: str | None = option(
+        "Column of the features of the source (V;PST), by number or name.", chosen="none"
+    )
+    features_field: str | None = option(
+        "Field of the features of the source, of JSON Lines.", chosen="none"
+    )
     swap: bool = option("Learn the reverse direction: from target to source.", False)
 
 

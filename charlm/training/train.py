@@ -66,6 +66,8 @@ class TrainOptions(TypedDict, total=False):
     target_column: str | None
     source_field: str | None
     target_field: str | None
+    features_column: str | None
+    features_field: str | None
     swap: bool
     level: Level | None
     target_level: Level | None
@@ -162,6 +164,8 @@ def train(
     target_column: str | None = None,
     source_field: str | None = None,
     target_field: str | None = None,
+    features_column: str | None = None,
+    features_field: str | None = None,
     swap: bool = False,
     level: Level | None = None,
     target_level: Level | None = None,
@@ -205,9 +209,10 @@ def train(
     """Train a model on text; None stands for 'choose for me'. Give one of seconds, epochs, steps.
 
     The text is in files (``corpus``), or ``texts`` in memory, each a sequence, with ``labels`` for
-    a classifier or a conditional model, and the target of each for a translator; a tagger's texts
-    are lists of tokens, its labels lists of tags. ``valid`` or ``valid_texts`` are held out; else a
-    share of the text is. The other options are those of ``charlm train`` (training/request.py).
+    a classifier or a conditional model, and the target of each for a translator, whose texts may be
+    pairs of a text and its features; a tagger's texts are lists of tokens, its labels lists of
+    tags. ``valid`` or ``valid_texts`` are held out; else a share of the text is. The other options
+    are those of ``charlm train`` (training/request.py).
 
     The run stands below ``root`` if a ``name`` is given; else it is temporary, and deleted with
     the model that comes of it. ``on_event`` gets each Step, Validated, Saved, RolledBack and

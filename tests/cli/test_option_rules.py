@@ -30,7 +30,10 @@ NEED = {
             "--source-column --target-column --source-field --target-field --swap",
             "--pairs --task=translator --resume",
         ),
-        ("--target-level --attention", "--pairs --task=translator --resume"),
+        (
+            "--target-level --attention --features-column --features-field",
+            "--pairs --task=translator --resume",
+        ),
         ("--lowercase --pretokenized", "--level=word --target-level=word --resume"),
         ("--subword-model", "--level=subword --target-level=subword --resume"),
     ],
@@ -77,13 +80,13 @@ CONTRADICT = {
         ),
         (
             "--classifier --task=classifier --tagger --task=tagger --bidirectional --task=cloze",
-            "--attention",
+            "--attention --features-column --features-field",
         ),
         (
             "--task=language-model",
             "--source-column --target-column --source-field --target-field --swap --target-level",
         ),
-        ("--task=language-model", "--attention"),
+        ("--task=language-model", "--attention --features-column --features-field"),
         (
             "--pairs --task=translator",
             "--ngram --cache --normalize --tie-weights --bptt-length --no-index --label-from",
@@ -212,7 +215,7 @@ FREE = {
     "fill": "--top --model --unk --unit",
     "next": "--alone --label --unit",
     "tag": "FILE --errors --model --json --encoding",
-    "translate": "--n-best --max-tokens --length-penalty --model",
+    "translate": "--n-best --max-tokens --length-penalty --features --model",
     "tokenize": "TEXT --model --json",
     "info": "--json",
     "list": "--json",

@@ -48,6 +48,40 @@ def test_what_is_no_pair_is_told_by_its_number(tmp_path: Path, line: str, said: 
         read(tmp_path, f"a\tb\n{line}\n")
 
 
+def test_a_source_with_features_is_a_line(tmp_path: Path) -> None:
+    """Text, tab, features; in any order, of UniMorph and CoNLL-U, of a column or a field."""
+    text = "sing\tsang\tV;PST\nsing\tsings\tV; 3;SG;3\nsing\tsing\t_\n"
+    found = read(tmp_path, text, features_column="3")
+    assert found == [
+        Pair("sing\tPST;V", "sang"),
+        Pair("sing\t3;SG;V", "sings"),
+        Pair("sing", "sing"),
+    ]
+    named = "feats\tform\tlemma\nTense=Past|Mood=Ind\tsang\tsing\n"
+    asked = {"source_column": "lemma", "target_column": "form", "features_column": "feats"}
+    assert read(tmp_path, named, **asked) == [Pair("sing\tMood=Ind;Tense=Past", "sang")]
+    jsonl = '{"a": "sing", "b": "sang", "c": "V;PST"}\n'
+    fields = {"source_field": "a", "target_field": "b", "features_field": "c"}
+    assert read(tmp_path, jsonl, "pairs.jsonl", **fields) == found[:1]
+
+
+def test_features_that_cannot_be_are_told_by_line(tmp_path: Path) -> None:
+    """A column that is not there, and a source that would be cut by its own tab."""
+    with pytest.raises(TextError, match="line 2: it has 2 columns between tabs, not 3"):
+        read(tmp_path, "a\tb\tV\na\tb\n", features_column="3")
+    with pytest.raises(TextError, match="line 2: its source holds a tab"):
+        read(tmp_path, 'x,y,z\n"a\tb",c,V\n', "pairs.csv", features_column="3")
+    for places in (
+        {"features_column": "1"},
+        {"features_column": "2"},
+        {"features_column": "0"},
+        {"features_field": "x"},
+        {"source_field": "a", "target_field": "b", "features_column": "3"},
+    ):
+        with pytest.raises(UsageError):
+            PairPlaces.of(**places)  # type: ignore[arg-type]
+
+
 def test_names_that_are_not_there_are_refused(tmp_path: Path) -> None:
     """A column, a field, or one place for both sides."""
     with pytest.raises(TextError, match='line 1: there is no column "wrd"'):
@@ -73,3 +107,13 @@ def test_pairs_of_one_source_stand_on_one_side() -> None:
     assert sorted(train + valid) == sorted(pairs)
     assert len({pair.source for pair in valid}) == 8
     assert notes == ()
+
+
+def test_all_features_of_a_source_stand_on_one_side() -> None:
+    """A lemma whose forms are held out is not trained on with other features."""
+    pairs = [Pair(f"w{number % 40}\tF{number // 40}", "t") for number in range(120)]
+    train, valid, _ = hold_out_pairs(pairs, share=0.2, seed=1, has_features=True)
+    lemmas = [{pair.source.split("\t")[0] for pair in side} for side in (train, valid)]
+    assert not lemmas[0] & lemmas[1]
+    assert len(lemmas[1]) == 8
+    assert len(valid) == 3 * 8

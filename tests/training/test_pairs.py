@@ -1,6 +1,7 @@
 """Laws of translators: toy languages are learned, and stopping changes nothing."""
 
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,70 @@ def test_toy_languages_are_learned_to_the_last_word(rule: Callable[[str], str]) 
     assert summary.rates.whole == 0
     assert summary.rates.symbols == 0
     assert model.checkpoint.info["best_accuracy"] == 1
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a translator that does with a word what a feature says."""
+    folder = tmp_path_factory.mktemp("features")
+    rules: dict[str, Callable[[str], str]] = {"UP": str.upper, "a": str, "b|PL": lambda w: w + "s"}
+    lines = [f"{w}\t{rule(w)}\t{name}\n" for w in WORDS for name, rule in rules.items()]
+    (folder / "forms.tsv").write_text("".join(lines), encoding="utf-8")
+    options = {**SMALL, "steps": 300, "batch_size": 16, "learning_rate": 0.005}
+    charlm.train(folder / "forms.tsv", **options, features_column="3", root=folder, name="forms")
+    return folder
+
+
+def test_features_say_what_is_written(forms: Path) -> None:
+    """Of one source; a feature spelled like a letter is none, and answers are judged one by one."""
+    model = charlm.load("forms", task="translator", root=forms)
+    assert model.translate("abc", features="UP")[0].text == "ABC"
+    assert model.translate("abc", features=["PL", "b"])[0].text == "abcs"
+    assert model.translate(("abc", "a"))[0].text == "abc"
+    pairs = [("ab\tUP", "AB"), (("ab", "a"), "ab"), (("ab", "PL;b"), "abs"), ("ab\tb|PL", "abs")]
+    rates = model.evaluate(pairs).rates
+    assert (rates.whole, rates.number) == (0, 3)
+    assert model.score("ab\tUP", "AB").source_tokens == ("UP", "a", "b", "<EOS>")
+    sides = model.checkpoint.info["text"]
+    train, valid = (sides[side]["pairs"] for side in ("train", "valid"))
+    assert train + valid == 3 * len(WORDS)
+    assert valid % 3 == 0
+
+
+def test_a_run_with_features_goes_on(forms: Path, tmp_path: Path) -> None:
+    """Its file is read again as it was, features and all."""
+    shutil.copytree(forms, tmp_path, dirs_exist_ok=True)
+    again = charlm.resume("forms", steps=302, root=tmp_path)
+    assert isinstance(again, Translator)
+    assert again.translate("abc", features="UP")[0].text == "ABC"
+
+
+def test_features_on_the_command_line(forms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For arguments as an option, in lines behind a tab; unseen ones are told and left out."""
+    monkeypatch.setenv("CHARLM_RUNS", str(forms))
+    assert good("translate", "ab", "c", "--features", "UP").out == "AB\nC\n"
+    (forms / "lines").write_text("ab\tb|PL\nd\tUP\n", encoding="utf-8")
+    found = good("translate", "--file", str(forms / "lines"), "--tsv").out.splitlines()
+    assert [row.split("\t")[:3] for row in found] == [["ab", "b|PL", "abs"], ["d", "UP", "D"]]
+    assert '"source": "ab", "features": "UP"' in good("translate", "ab\tUP", "--json").out
+    ended = good("translate", "ab", "--features", "UP;DUAL")
+    assert (ended.out, "left out: DUAL" in ended.err) == ("AB\n", True)
+    assert "4 of them features" in good("info", "forms").out
+    assert "tab" in bad(2, "translate", "ab\tUP", "--features", "UP")
+
+
+def test_features_in_memory_and_in_the_other_direction(runs: Path) -> None:
+    """Pairs of a text and its features; swapped, they go with what is read."""
+    texts = [(word, "UP") for word in WORDS]
+    model = charlm.train(
+        texts=texts, labels=[w.upper() for w in WORDS], steps=2, swap=True, **SMALL
+    )
+    assert model.score(("ABC", "UP"), "abc").source_tokens == ("UP", *"ABC", "<EOS>")
+    plain = charlm.load("upper", task="translator", root=runs)
+    with pytest.raises(UsageError, match="features mean nothing to this model"):
+        plain.translate("abc", features="UP")
+    with pytest.raises(UsageError, match="source must be a text, got a list"):
+        plain.translate(["abc", "d"])  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

@@ -186,6 +186,7 @@ def _show_translator(path: Path, *, json: bool) -> None:
     """Describe the translator of a step directory."""
     from charlm.checkpoints import about
     from charlm.checkpoints.pairs import PairsCheckpoint
+    from charlm.tokenizers.featured import FeaturedTokenizer
 
     loaded = PairsCheckpoint.load(path)
     config, info = loaded.config, about.figures(loaded.info)
@@ -194,11 +195,14 @@ def _show_translator(path: Path, *, json: bool) -> None:
         out_json({"path": str(loaded.path), "parameters": parameters, **info})
         return
     source, target = loaded.source_tokenizer, loaded.tokenizer
+    features = ""
+    if isinstance(source, FeaturedTokenizer):
+        features = f", {len(source.features):,} of them features"
     rows = {
         "path": loaded.path,
         "kind": "translator",
         "step": f"{loaded.step:,}",
-        "source": f"{source.level}, {source.vocab_size:,} types",
+        "source": f"{source.level}, {source.vocab_size:,} types{features}",
         "target": f"{target.level}, {target.vocab_size:,} types",
         "model": f"encoder (both ways) and decoder, each {config.num_layers} x "
         f"{config.hidden_size} {config.cell}, embedding {config.embedding_size}",

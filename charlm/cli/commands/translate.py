@@ -51,6 +51,10 @@ def translate_cli(
         None, help="Sources to write targets for.", show_default=False
     ),
     search: Search,
+    features: str | None = option(
+        "Features of the sources (V;PST), for a model trained with them; in a file they stand "
+        "behind a tab."
+    ),
     file: str | None = options.file("Read a source from each line; - is standard input."),
     decoding: options.Decoding,
     asked: options.Model,
@@ -65,13 +69,17 @@ def translate_cli(
     charlm translate --model numbers "42" --n-best 3
     charlm translate --model numbers "42" --attention
     charlm translate --model numbers --file numbers.txt --tsv
+    charlm translate --model forms walk sing --features "V;PST"
     """
     texts, file = dash_is_piped(texts, file)
     if not texts:
         file = file or piped('a source: charlm translate "a text"')
     loaded = translator(asked)
     unseen: set[str] = set()
+    left_out: set[str] = set()
     lines = whole_texts_of(file, "line", decoding) if file else iter(texts or ())
+    if features is not None:
+        lines = (loaded.line((line, features)) for line in lines)
     while part := list(islice(lines, _AT_ONCE if file else None)):
         found = loaded.translate_all(
             part,
@@ -82,10 +90,12 @@ def translate_cli(
         )
         for source, several in zip(part, found, strict=True):
             unseen.update(loaded.unseen(source))
+            left_out.update(loaded.unseen_features(source))
+            parts = loaded.parts(source)
             if printed.json:
-                out_json(translations.fields(source, several))
+                out_json(translations.fields(parts, several))
             elif printed.tsv:
-                out("".join(f"{line}\n" for line in translations.rows(source, several)))
+                out("".join(f"{line}\n" for line in translations.rows(parts, several)))
             else:
                 out("".join(f"{one.text}\n" for one in several))
             if printed.attention:
@@ -94,3 +104,5 @@ def translate_cli(
         sys.stdout.flush()
     if unseen:
         say(f"symbols that training never saw, read as <UNK>: {' '.join(sorted(unseen)[:10])}")
+    if left_out:
+        say(f"features that training never saw, left out: {' '.join(sorted(left_out)[:10])}")

@@ -9,10 +9,10 @@ from charlm.models.translator import PairScore, Translation
 _SHADES = " ░▒▓█"  # of a share: less than an eighth, than three, five and seven eighths, more
 
 
-def fields(source: str, found: Sequence[Translation]) -> dict[str, Any]:
-    """A source and its targets as JSON."""
+def fields(source: Sequence[str], found: Sequence[Translation]) -> dict[str, Any]:
+    """A source (with its features, if it can have any) and its targets as JSON."""
     return {
-        "source": source,
+        **dict(zip(("source", "features"), source, strict=False)),
         "targets": [
             {
                 "text": one.text,
@@ -25,10 +25,10 @@ def fields(source: str, found: Sequence[Translation]) -> dict[str, Any]:
     }
 
 
-def rows(source: str, found: Sequence[Translation]) -> Iterator[str]:
-    """Source, target and log P between tabs, a row for each target."""
+def rows(source: Sequence[str], found: Sequence[Translation]) -> Iterator[str]:
+    """Source (its features, too, if it can have any), target and log P between tabs, row by row."""
     for one in found:
-        cells = (source, one.text, repr(one.log_prob))
+        cells = (*source, one.text, repr(one.log_prob))
         yield "\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in cells)
 
 

@@ -22,8 +22,6 @@ from charlm.nn.network import to_arrays
 from charlm.nn.objectives import Targets
 from charlm.nn.pair_batches import PairBatch, groups, read
 from charlm.nn.pairs import EncoderDecoder
-from charlm.tokenizers import train_tokenizer
-from charlm.tokenizers.base import Tokenizer
 from charlm.training import kinds
 from charlm.training.epochs import groups_in_turn
 from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing, restore_parameters
@@ -37,6 +35,7 @@ from charlm.training.texts.pairs import (
     PairMaterial,
     PairSides,
     Readers,
+    learn_readers,
     pair_material,
     places_of,
     read_pair_sides,
@@ -90,15 +89,7 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
 
     def prepare(self, request: Request, texts: PairSides, say: Say) -> PairMaterial:
         """Learn a tokenizer for each side; and the pairs as ids."""
-        level = request.level or "char"
-        source = _tokenizer([pair.source for pair in texts.train], request, level, say)
-        target_level = request.target_level or level
-        target = _tokenizer([pair.target for pair in texts.train], request, target_level, say)
-        say(
-            f"vocabulary: {source.vocab_size:,} types of sources at {level} level, "
-            f"{target.vocab_size:,} of targets at {target_level} level"
-        )
-        return pair_material(texts, Readers(source, target))
+        return pair_material(texts, learn_readers(request, texts, say))
 
     def prepare_again(
         self, request: Request, texts: PairSides, saved: PairsCheckpoint
@@ -287,21 +278,6 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
         if accuracy is None or loss is None:
             return "accuracy: none, no validation gave a finite loss"
         return f"accuracy: {accuracy:.4f}, {loss:.4f} nats per token (step {info['step']})"
-
-
-def _tokenizer(texts: list[str], request: Request, level: Any, say: Say) -> Tokenizer:
-    tokenizer = train_tokenizer(
-        texts,
-        level=level,
-        vocab_size=request.vocab_size,
-        min_count=request.min_count,
-        lowercase=request.lowercase,
-        pretokenized=request.pretokenized,
-        subword_model=request.subword_model,
-    )
-    for note in tokenizer.notes:
-        say(note)
-    return tokenizer
 
 
 def _accuracy(module: EncoderDecoder, material: PairMaterial, most: int) -> float:

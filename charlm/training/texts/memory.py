@@ -6,12 +6,14 @@ from itertools import repeat
 from typing import Any, Self
 
 from charlm.errors import FieldError, TextError
+from charlm.models.arguments import several_sources
 from charlm.text import corpus
 from charlm.text.conll import Sentence
 from charlm.text.labelled import Labelled
 from charlm.text.pairs import Pair
 
-Text = str | Sequence[str]  # of a tagger: the tokens of a sentence, and its tags
+# Of a tagger the tokens of a sentence, and its tags; of a translator also a text and its features.
+Text = str | Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,8 +78,18 @@ class TextsInMemory:
 
     def pairs(self) -> tuple[list[Pair], list[Pair]]:
         """Sources with a target each. Raises FieldError where there are none."""
-        train, valid = self.labelled()
+        lines = dataclasses.replace(
+            self,
+            texts=tuple(several_sources(self.texts, "texts")),
+            valid_texts=tuple(several_sources(self.valid_texts, "valid_texts")),
+        )
+        train, valid = lines.labelled()
         return [Pair(*one) for one in train], [Pair(*one) for one in valid]
+
+    @property
+    def has_features(self) -> bool:
+        """Whether texts are pairs of a text and its features."""
+        return any(isinstance(text, tuple) for text in self.texts)
 
     def sentences(self) -> tuple[list[Sentence], list[Sentence]]:
         """Sentences with the tags of their tokens. Raises FieldError where tags do not fit."""

@@ -10,7 +10,9 @@ from charlm.nn.pair_batches import PairTexts
 from charlm.text.corpus import fingerprint
 from charlm.text.pairs import Pair, PairPlaces, hold_out_pairs, read_pairs
 from charlm.text.tokens import tokenize
+from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.featured import Featured, FeaturedTokenizer, parted
 from charlm.training.request import Request, Say
 from charlm.training.texts.material import Material
 from charlm.training.texts.memory import TextsInMemory
@@ -21,10 +23,16 @@ _FEW_PAIRS = 100  # fewer than this are remarked on
 
 @dataclasses.dataclass(frozen=True)
 class PairSides:
-    """What is learned from, and what is held out."""
+    """What is learned from, and what is held out; whether sources have features."""
 
     train: list[Pair]
     valid: list[Pair]
+    has_features: bool = False
+
+    def sources(self) -> list[Featured]:
+        """Those to learn from, their features apart."""
+        lines = (pair.source for pair in self.train)
+        return [parted(line) if self.has_features else Featured(line, ()) for line in lines]
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -37,14 +45,17 @@ class PairSides:
 def read_pair_sides(request: Request, say: Say, given: TextsInMemory | None = None) -> PairSides:
     """Pairs of files, or of memory. Pairs of one source stand on one side. Raises TextError."""
     train, valid, notes = _read(request, given)
+    has_features = given.has_features if given else places_of(request).features is not None
     if request.swap:
-        train, valid = ([Pair(*reversed(pair)) for pair in side] for side in (train, valid))
+        train, valid = (_swapped(side, has_features) for side in (train, valid))
     for note in notes:
         say(note)
     if not train:
         raise TextError("there is no pair to train on: what was given is empty or blank.")
     if not is_apart(request, given):
-        train, valid, notes = hold_out_pairs(train, share=request.valid_share, seed=request.seed)
+        train, valid, notes = hold_out_pairs(
+            train, share=request.valid_share, seed=request.seed, has_features=has_features
+        )
         for note in notes:
             say(note)
     train = without_copies(request, train, say)
@@ -54,7 +65,15 @@ def read_pair_sides(request: Request, say: Say, given: TextsInMemory | None = No
     say(f"first pair: {train[0].source:.60} -> {train[0].target:.60}")
     if len(train) < _FEW_PAIRS:
         say(f"only {len(train):,} pairs: too few to learn much from")
-    return PairSides(train, valid)
+    return PairSides(train, valid, has_features)
+
+
+def _swapped(pairs: list[Pair], has_features: bool) -> list[Pair]:
+    """Targets to be read, with the features that their sources had, and sources to be written."""
+    if not has_features:
+        return [Pair(pair.target, pair.source) for pair in pairs]
+    parts = [(parted(pair.source), pair.target) for pair in pairs]
+    return [Pair(there._replace(text=target).line, there.text) for there, target in parts]
 
 
 def places_of(request: Request) -> PairPlaces:
@@ -64,6 +83,8 @@ def places_of(request: Request) -> PairPlaces:
         target_column=request.target_column,
         source_field=request.source_field,
         target_field=request.target_field,
+        features_column=request.features_column,
+        features_field=request.features_field,
         header=request.header,
     )
 
@@ -97,6 +118,37 @@ class Readers(NamedTuple):
             tokenize(self.source, [pair.source for pair in pairs]),
             tokenize(self.target, [pair.target for pair in pairs]),
         )
+
+
+def learn_readers(request: Request, texts: PairSides, say: Say) -> Readers:
+    """A tokenizer for each side, and types for the features of sources."""
+    level = request.level or "char"
+    target_level = request.target_level or level
+    sources = texts.sources()
+    source = _tokenizer([one.text for one in sources], request, level, say)
+    target = _tokenizer([pair.target for pair in texts.train], request, target_level, say)
+    told = f"{source.vocab_size:,} types of sources at {level} level"
+    if texts.has_features:
+        features = sorted({name for one in sources for name in one.features})
+        source = FeaturedTokenizer(source, features)
+        told += f" and {len(features):,} features"
+    say(f"vocabulary: {told}, {target.vocab_size:,} of targets at {target_level} level")
+    return Readers(source, target)
+
+
+def _tokenizer(texts: list[str], request: Request, level: str, say: Say) -> Tokenizer:
+    tokenizer = train_tokenizer(
+        texts,
+        level=level,
+        vocab_size=request.vocab_size,
+        min_count=request.min_count,
+        lowercase=request.lowercase,
+        pretokenized=request.pretokenized,
+        subword_model=request.subword_model,
+    )
+    for note in tokenizer.notes:
+        say(note)
+    return tokenizer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
