@@ -150,6 +150,8 @@ class PairsConfig(NetworkConfig):
     num_layers is that of the encoder, which reads both ways, and of the decoder, which writes from
     left to right; each direction has hidden_size units. attention says how the decoder looks back
     at the source: additive, multiplicative, or none, where all it has is the encoder's last state.
+    With shared_vocabulary the first types of the source side are those of the target side, and have
+    their embedding; with tie_weights the embedding of targets is also the softmax matrix.
     """
 
     DIRECTIONS: ClassVar[int] = 1
@@ -157,11 +159,21 @@ class PairsConfig(NetworkConfig):
 
     source_vocab_size: int
     attention: str = "additive"
+    shared_vocabulary: bool = dataclasses.field(default=False, metadata=LATER)
+    tie_weights: bool = dataclasses.field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("source_vocab_size", int, 3, 10_000_000)
+        self._check_flag("shared_vocabulary")
+        self._check_flag("tie_weights")
+        least = self.vocab_size if self.shared_vocabulary else 3
+        self._check("source_vocab_size", int, least, 10_000_000)
         self._check_choice("attention", ATTENTIONS)
+
+    @property
+    def source_types(self) -> int:
+        """The types of sources that have an embedding of their own."""
+        return self.source_vocab_size - (self.vocab_size if self.shared_vocabulary else 0)
 
 
 LanguageConfig: TypeAlias = CausalConfig | ClozeConfig

@@ -29,7 +29,7 @@ class TorchPairs:
 
     def __init__(self, model: EncoderDecoder) -> None:
         self.model = model
-        self._device = model.softmax.weight.device
+        self._device = model.softmax.bias.device
 
     @property
     def vocab_size(self) -> int:
@@ -83,7 +83,7 @@ def read_log_probs(
     """
     was_training = model.training
     model.eval()
-    device = model.softmax.weight.device
+    device = model.softmax.bias.device
     found = np.empty(pairs.targets.num_tokens)
     lengths = pairs.lengths
     try:

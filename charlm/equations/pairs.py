@@ -164,10 +164,9 @@ def shapes(config: PairsConfig) -> dict[str, tuple[int, ...]]:
     hidden, size, cell = config.hidden_size, config.embedding_size, config.cell
     attends = config.attention != "none"
     states = NUM_STATES[cell] * hidden
-    found: dict[str, tuple[int, ...]] = {
-        "source_embedding.weight": (config.source_vocab_size, size),
-        "embedding.weight": (config.vocab_size + 1, size),
-    }
+    found: dict[str, tuple[int, ...]] = {"embedding.weight": (config.vocab_size + 1, size)}
+    if config.source_types:
+        found["source_embedding.weight"] = (config.source_types, size)
     for depth in range(config.num_layers):
         for way in ("ahead", "back"):
             width = 2 * hidden if depth else size
@@ -186,7 +185,10 @@ def shapes(config: PairsConfig) -> dict[str, tuple[int, ...]]:
     for index in range(config.output_layers):
         found[f"output.{index}.weight"] = (hidden, hidden)
         found[f"output.{index}.bias"] = (hidden,)
-    found["softmax.weight"] = (config.vocab_size, hidden)
+    if not config.tie_weights:
+        found["softmax.weight"] = (config.vocab_size, hidden)
+    elif size != hidden:
+        found["projection.weight"] = (size, hidden)
     found["softmax.bias"] = (config.vocab_size,)
     return found
 
@@ -212,7 +214,11 @@ def _names(cell: str, prefix: str) -> list[str | None]:
 def pairs_weights(
     config: PairsConfig, arrays: Arrays, dtype: type[np.floating[Any]] = np.float64
 ) -> PairsWeights:
-    """The parameters as the functions above read them, in single or double precision."""
+    """The parameters as the functions above read them, in single or double precision.
+
+    A shared embedding serves both sides, types of sources alone behind it; a projection before a
+    tied softmax is multiplied into it.
+    """
     cast = {name: np.asarray(array, dtype=dtype) for name, array in arrays.items()}
 
     def layer(prefix: str) -> LayerWeights[Array]:
@@ -232,17 +238,24 @@ def pairs_weights(
             score=cast["score.weight"][0] if additive else None,
             joined=linear("joined"),
         )
+    embedding = cast["embedding.weight"]
+    types = (embedding[:-1],) if config.shared_vocabulary else ()
+    if config.source_types:
+        types = (*types, cast["source_embedding.weight"])
+    softmax = embedding[:-1] if config.tie_weights else cast["softmax.weight"]
+    if "projection.weight" in cast:
+        softmax = softmax @ cast["projection.weight"]
     return PairsWeights(
-        source_embedding=cast["source_embedding.weight"],
+        source_embedding=np.concatenate(types),
         encoder=tuple(
             Pair(layer(f"encoder.{depth}.ahead."), layer(f"encoder.{depth}.back."))
             for depth in depths
         ),
         first=tuple(linear(f"first.{depth}") for depth in depths),
-        embedding=cast["embedding.weight"],
+        embedding=embedding,
         layers=tuple(layer(f"layers.{depth}.") for depth in depths),
         attention=attention,
         output=tuple(linear(f"output.{index}") for index in range(config.output_layers)),
-        softmax_weight=cast["softmax.weight"],
+        softmax_weight=softmax,
         softmax_bias=cast["softmax.bias"],
     )

@@ -183,7 +183,7 @@ class Targets(Objective):
 
     def forward(self, batch: PairBatch, generator: torch.Generator) -> StepLoss:
         """Of pairs side by side."""
-        device = self.model.softmax.weight.device
+        device = self.model.softmax.bias.device
         sources = Sources(*(part.to(device) for part in batch.sources))
         with self.cast():
             scores = self.model(sources, batch.inputs.to(device), generator)

@@ -53,7 +53,8 @@ class EncoderDecoder(nn.Module):
         self.config = config
         hidden, size, cell = config.hidden_size, config.embedding_size, config.cell
         attends = config.attention != "none"
-        self.source_embedding = nn.Embedding(config.source_vocab_size, size)
+        if config.source_types:
+            self.source_embedding = nn.Embedding(config.source_types, size)
         self.embedding = nn.Embedding(config.vocab_size + 1, size, padding_idx=config.vocab_size)
         self.encoder = nn.ModuleList(
             BothWays(cell, 2 * hidden if depth else size, hidden)
@@ -73,13 +74,20 @@ class EncoderDecoder(nn.Module):
             self.query = nn.Linear(hidden, hidden, bias=False)
             self.score = nn.Linear(hidden, 1, bias=False)
         self.output = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(config.output_layers))
-        self.softmax = nn.Linear(hidden, config.vocab_size)
+        # With tied weights the softmax reads what has the width of the embedding.
+        width = size if config.tie_weights else hidden
+        self.projection = None if width == hidden else nn.Linear(hidden, width, bias=False)
+        self.softmax = nn.Linear(width, config.vocab_size)
+        if config.tie_weights:
+            del self.softmax.weight  # the embedding's rows serve in its place
         self._init_weights()
 
     def _init_weights(self) -> None:
         """The recurrent layers have set themselves; here is what stands around them."""
-        nn.init.normal_(self.source_embedding.weight)
-        nn.init.normal_(self.embedding.weight)
+        std = self.config.embedding_size**-0.5 if self.config.tie_weights else 1
+        if self.config.source_types:
+            nn.init.normal_(self.source_embedding.weight, std=std)
+        nn.init.normal_(self.embedding.weight, std=std)
         with torch.no_grad():
             self.embedding.weight[self.config.vocab_size].zero_()
         for linear in (*self.first, self.softmax):
@@ -89,11 +97,21 @@ class EncoderDecoder(nn.Module):
             nn.init.kaiming_uniform_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
 
+    @property
+    def source_vectors(self) -> Tensor:
+        """The embedding of the types of sources (V', E)."""
+        if not self.config.shared_vocabulary:
+            return self.source_embedding.weight
+        shared = self.embedding.weight[: self.config.vocab_size]
+        if not self.config.source_types:
+            return shared
+        return torch.cat((shared, self.source_embedding.weight))
+
     def read(
         self, sources: Sources, generator: torch.Generator | None = None
     ) -> tuple[Memory, State]:
         """Run the encoder; what it says, and the state that the decoder begins with."""
-        x = self.source_embedding(sources.ids)  # (S, B, E)
+        x = F.embedding(sources.ids, self.source_vectors)  # (S, B, E)
         order = turned(sources.lengths, len(x))
         for depth, layer in enumerate(self.encoder):
             rate = self.config.dropout if depth else self.config.input_dropout
@@ -154,8 +172,11 @@ class EncoderDecoder(nn.Module):
         """Scores of every type: (..., H) -> (..., V)."""
         for linear in self.output:
             hidden = F.relu(linear(hidden))
-        scores: Tensor = self.softmax(hidden)
-        return scores
+        if self.projection is not None:
+            hidden = self.projection(hidden)
+        tied = self.config.tie_weights
+        weight = self.embedding.weight[: self.config.vocab_size] if tied else self.softmax.weight
+        return F.linear(hidden, weight, self.softmax.bias)
 
     def forward(
         self, sources: Sources, inputs: Tensor, generator: torch.Generator | None = None

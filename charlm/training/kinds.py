@@ -36,7 +36,7 @@ _OF_LANGUAGE_MODELS = frozenset(
 _OF_PAIRS = frozenset(
     {"source_column", "target_column", "features_column"}
     | {"source_field", "target_field", "features_field"}
-    | {"swap", "target_level", "attention"}
+    | {"swap", "target_level", "shared_vocabulary", "attention"}
 )
 _OF_LABELS = frozenset({"label_from", "text_column", "text_field", "header"})
 
@@ -72,7 +72,10 @@ PAIRS = Kind(
     name="translator",
     seconds=180.0,
     because="a translator reads a source and writes a target",
-    lacks=_OF_TAGGERS | _OF_LANGUAGE_MODELS | (_OF_LABELS - {"header"}) | {"split_on", "pooling"},
+    lacks=_OF_TAGGERS
+    | (_OF_LANGUAGE_MODELS - {"tie_weights"})
+    | (_OF_LABELS - {"header"})
+    | {"split_on", "pooling"},
 )
 KINDS: dict[TaskName, Kind] = {
     kind.name: kind for kind in (CAUSAL, CLOZE, CLASSIFIER, TAGGER, PAIRS)

@@ -116,6 +116,7 @@ class VocabularyOptions:
 
     level: Level | None = option("What a token is.", chosen="char; word for a tagger")
     target_level: Level | None = option("What a token of a target is.", chosen="as level")
+    shared_vocabulary: bool = option("Sources and targets share one vocabulary.", False)
     vocab_size: int | None = option("Maximum number of types.", chosen="by level")
     min_count: int | None = option(
         "Types that occur less often become <UNK> (char and word level).", chosen="2"
@@ -149,7 +150,8 @@ class ModelOptions:
         "Dropout on the input of the first layer.", chosen="by text"
     )
     tie_weights: bool | None = option(
-        "Share one matrix between embedding and softmax.", chosen="not at char level"
+        "Share one matrix between embedding and softmax.",
+        chosen="not at char level, nor for a translator",
     )
     attention: Attention | None = option(
         "How a decoder looks back at the source.", chosen="additive"

@@ -71,6 +71,7 @@ class TrainOptions(TypedDict, total=False):
     swap: bool
     level: Level | None
     target_level: Level | None
+    shared_vocabulary: bool
     vocab_size: int | None
     min_count: int | None
     lowercase: bool
@@ -169,6 +170,7 @@ def train(
     swap: bool = False,
     level: Level | None = None,
     target_level: Level | None = None,
+    shared_vocabulary: bool = False,
     vocab_size: int | None = None,
     min_count: int | None = None,
     lowercase: bool = False,

@@ -76,6 +76,8 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
     (empty / "sentences.conll").write_text("Ada\nsleeps\n")
     (empty / "letters.txt").write_text("Ada sleeps.\n")
     (empty / "pairs.tsv").write_text("".join(f"{n}\tn{n}\n" for n in range(30)))
+    forms = (f"{n}\tn{n}\tV;PST\n" for n in range(30))
+    (empty / "forms.tsv").write_text("".join(forms))
     (empty / "numbers.txt").write_text("42\n")
     rest = "_\t0\troot\t_\t_\n"
     rows = f"1\tAda\t_\t_\tNNP\t{rest}2\tsleeps\t_\t_\tVBZ\t{rest}\n"

@@ -31,7 +31,7 @@ NEED = {
             "--pairs --task=translator --resume",
         ),
         (
-            "--target-level --attention --features-column --features-field",
+            "--target-level --shared-vocabulary --attention --features-column --features-field",
             "--pairs --task=translator --resume",
         ),
         ("--lowercase --pretokenized", "--level=word --target-level=word --resume"),
@@ -80,16 +80,19 @@ CONTRADICT = {
         ),
         (
             "--classifier --task=classifier --tagger --task=tagger --bidirectional --task=cloze",
-            "--attention --features-column --features-field",
+            "--shared-vocabulary --attention --features-column --features-field",
         ),
         (
             "--task=language-model",
             "--source-column --target-column --source-field --target-field --swap --target-level",
         ),
-        ("--task=language-model", "--attention --features-column --features-field"),
+        (
+            "--task=language-model",
+            "--shared-vocabulary --attention --features-column --features-field",
+        ),
         (
             "--pairs --task=translator",
-            "--ngram --cache --normalize --tie-weights --bptt-length --no-index --label-from",
+            "--ngram --cache --normalize --bptt-length --no-index --label-from",
         ),
         (
             "--pairs --task=translator",

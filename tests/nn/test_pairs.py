@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from charlm.config import ATTENTIONS, CELLS
+from charlm.engines.numpy_pairs import NumpyPairs
+from charlm.engines.torch_pairs import TorchPairs
 from charlm.equations import pairs
+from charlm.errors import UsageError
+from charlm.network_config import PairsConfig
 from charlm.nn.network import to_arrays
 from charlm.nn.pairs import Sources, from_arrays
 from tests.support.pairs import EOS, pairs_model, sequences
@@ -26,6 +30,54 @@ def inputs_of(targets: torch.Tensor, vocab_size: int) -> torch.Tensor:
     """What the decoder reads: the zero vector, then all tokens but the last."""
     first = torch.full((1, targets.shape[1]), vocab_size)
     return torch.cat((first, targets[:-1]))
+
+
+# Of what embedding and softmax share: with types of sources alone, and without; width and all.
+SHARED: list[dict[str, Any]] = [
+    {"shared_vocabulary": True},
+    {"shared_vocabulary": True, "source_vocab_size": 5},
+    {"tie_weights": True},
+    {"shared_vocabulary": True, "tie_weights": True, "embedding_size": 4, "output_layers": 1},
+]
+
+
+@pytest.mark.parametrize("shape", SHARED)
+def test_shared_matrices_are_the_equations(shape: dict[str, Any]) -> None:
+    """Both engines give the same log-probabilities, in single precision, too."""
+    sources = sequences(6, shape.get("source_vocab_size", 7), 1)
+    targets = sequences(6, 5, 2)
+    model = pairs_model(dtype=torch.float32, **shape)
+    arrays = to_arrays(model)
+    assert pairs.shapes(model.config) == {name: array.shape for name, array in arrays.items()}
+    exact = NumpyPairs(model.config, arrays, np.float64)
+    for engine in (NumpyPairs(model.config, arrays), TorchPairs(from_arrays(model.config, arrays))):
+        found, _ = engine.token_log_probs(sources, targets)
+        for one, other in zip(found, exact.token_log_probs(sources, targets)[0], strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_what_is_shared_is_one_matrix() -> None:
+    """A type is read alike on both sides; without, sources have an embedding of their own."""
+    shared = pairs_model(shared_vocabulary=True, tie_weights=True)
+    assert torch.equal(shared.source_vectors[:5], shared.embedding.weight[:5])
+    assert len(shared.source_vectors) == 7
+    names = set(pairs.shapes(shared.config))
+    assert "softmax.weight" not in names
+    assert pairs.shapes(shared.config)["source_embedding.weight"] == (2, 3)
+    assert "source_embedding.weight" not in pairs.shapes(
+        PairsConfig(vocab_size=5, source_vocab_size=5, shared_vocabulary=True)
+    )
+    with pytest.raises(UsageError, match="source_vocab_size"):
+        PairsConfig(vocab_size=5, source_vocab_size=4, shared_vocabulary=True)
+
+
+def test_what_came_later_is_written_only_where_it_is_used() -> None:
+    """A config of before is the JSON that it was, and is read."""
+    plain = PairsConfig(vocab_size=5, source_vocab_size=7)
+    assert not {"shared_vocabulary", "tie_weights"} & plain.to_json().keys()
+    used = PairsConfig(vocab_size=5, source_vocab_size=7, shared_vocabulary=True, tie_weights=True)
+    for config in (plain, used):
+        assert PairsConfig.from_json(config.to_json()) == config
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -142,9 +142,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_stopped_and_resumed_is_uninterrupted(runs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [{}, {"shared_vocabulary": True, "tie_weights": True}])
+def test_stopped_and_resumed_is_uninterrupted(
+    runs: Path, tmp_path: Path, shape: dict[str, bool]
+) -> None:
     """Weights, moments and counters of the last step are those of a run that went through."""
-    options: dict[str, Any] = {**SMALL, "root": tmp_path, "min_count": 1}
+    options: dict[str, Any] = {**SMALL, "root": tmp_path, "min_count": 1, **shape}
     charlm.train(runs / "pairs.tsv", **options, steps=40, name="whole", learning_rate=0.003)
     charlm.train(runs / "pairs.tsv", **options, steps=40, name="parted", learning_rate=0.003)
     for name in ("whole", "parted"):
@@ -178,6 +181,28 @@ def test_a_translation_does_not_depend_on_what_stands_beside_it(runs: Path) -> N
         assert alone.text == best[0].text
         assert alone.log_prob == pytest.approx(best[0].log_prob, abs=1e-5)
         assert score.total_log_prob == pytest.approx(best[0].log_prob, abs=1e-5)
+
+
+def test_a_shared_vocabulary_is_one(runs: Path) -> None:
+    """One tokenizer and one embedding for both sides; the vector of the beginning stays zero."""
+    model = charlm.train(
+        texts=[(word, "a") for word in WORDS],
+        labels=[word.upper() for word in WORDS],
+        steps=5,
+        shared_vocabulary=True,
+        tie_weights=True,
+        **SMALL,
+    )
+    checkpoint, both = model.checkpoint, "abcdABCD"
+    of_source, of_target = checkpoint.source_tokenizer, checkpoint.tokenizer
+    assert of_source.encode(both).tolist() == of_target.encode(both).tolist()
+    assert 0 not in of_target.encode(both)
+    assert of_source.vocab_size == of_target.vocab_size + 1
+    assert len(checkpoint.weights["source_embedding.weight"]) == 1
+    assert (checkpoint.weights["embedding.weight"][-1] == 0).all()
+    asked = {"texts": WORDS, "labels": WORDS, "shared_vocabulary": True}
+    with pytest.raises(UsageError, match="target_level is that of sources"):
+        charlm.train(**asked, **SMALL, level="char", target_level="word", steps=1)
 
 
 def test_the_reverse_direction_is_an_option(runs: Path, tmp_path: Path) -> None:

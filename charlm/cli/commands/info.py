@@ -205,7 +205,9 @@ def _show_translator(path: Path, *, json: bool) -> None:
         "source": f"{source.level}, {source.vocab_size:,} types{features}",
         "target": f"{target.level}, {target.vocab_size:,} types",
         "model": f"encoder (both ways) and decoder, each {config.num_layers} x "
-        f"{config.hidden_size} {config.cell}, embedding {config.embedding_size}",
+        f"{config.hidden_size} {config.cell}, embedding {config.embedding_size}"
+        f"{' of both sides' if config.shared_vocabulary else ''}"
+        f"{', tied weights' if config.tie_weights else ''}",
         "attention": config.attention,
         "parameters": f"{parameters:,}",
     }

@@ -157,6 +157,7 @@ def train_cli(
     charlm train treebank.conllu --task tagger --tag-column xpos
     charlm train entities.conll --task tagger
     charlm train pairs.tsv --task translator --name numbers
+    charlm train forms.tsv --pairs --features-column 3
     """
     asked = given(asked, GROUPS)
     asked["corpus"] = _corpus(corpus, demo, run.resume)

@@ -15,6 +15,7 @@ from charlm.checkpoints.run import Run
 from charlm.config import TrainingConfig
 from charlm.engines.torch_pairs import TorchPairs, read_log_probs
 from charlm.equations.parameters import Arrays
+from charlm.errors import FieldError
 from charlm.inference.pairs.beam import search
 from charlm.inference.pairs.error_rates import error_rates
 from charlm.network_config import PairsConfig
@@ -81,6 +82,11 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
     def check(self, request: Request) -> None:
         """Raise UsageError for what cannot be, before anything is read."""
         places_of(request)
+        if request.shared_vocabulary and request.target_level not in (
+            None,
+            request.level or "char",
+        ):
+            raise FieldError("target_level", "is that of sources where both share a vocabulary.")
         self.shape(**{"vocab_size": 3, "source_vocab_size": 3} | request.model)
 
     def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> PairSides:
@@ -111,6 +117,7 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
             **{
                 "vocab_size": material.readers.target.vocab_size,
                 "source_vocab_size": material.readers.source.vocab_size,
+                "shared_vocabulary": request.shared_vocabulary,
                 "hidden_size": hidden,
                 "embedding_size": 128 if much else 64,
                 "num_layers": 2 if much else 1,

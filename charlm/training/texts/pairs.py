@@ -121,18 +121,24 @@ class Readers(NamedTuple):
 
 
 def learn_readers(request: Request, texts: PairSides, say: Say) -> Readers:
-    """A tokenizer for each side, and types for the features of sources."""
+    """A tokenizer for each side, or one for both, and types for the features of sources."""
     level = request.level or "char"
     target_level = request.target_level or level
-    sources = texts.sources()
-    source = _tokenizer([one.text for one in sources], request, level, say)
-    target = _tokenizer([pair.target for pair in texts.train], request, target_level, say)
-    told = f"{source.vocab_size:,} types of sources at {level} level"
+    sources, targets = texts.sources(), [pair.target for pair in texts.train]
+    read = [one.text for one in sources]
+    if request.shared_vocabulary:
+        source = target = _tokenizer(read + targets, request, level, say)
+        told = f"{source.vocab_size:,} types of both sides at {level} level"
+    else:
+        source = _tokenizer(read, request, level, say)
+        target = _tokenizer(targets, request, target_level, say)
+        told = f"{source.vocab_size:,} types of sources at {level} level"
+        told += f", {target.vocab_size:,} of targets at {target_level} level"
     if texts.has_features:
         features = sorted({name for one in sources for name in one.features})
         source = FeaturedTokenizer(source, features)
-        told += f" and {len(features):,} features"
-    say(f"vocabulary: {told}, {target.vocab_size:,} of targets at {target_level} level")
+        told += f", {len(features):,} features"
+    say(f"vocabulary: {told}")
     return Readers(source, target)
 
 
