@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from charlm.inference.labels import Labels
     from charlm.inference.next_token import NextToken, NextTokens
     from charlm.inference.pairs.error_rates import ErrorRates
+    from charlm.inference.pairs.evaluate import PairSummary, SentenceScores
+    from charlm.inference.pairs.score import PairScore, TargetToken
     from charlm.inference.pseudo import PseudoScore, PseudoSummary
     from charlm.inference.sample import Sample
     from charlm.inference.score import TextScore, TokenScore
@@ -40,13 +42,7 @@ if TYPE_CHECKING:
     from charlm.models.language_model import LanguageModel
     from charlm.models.load import load
     from charlm.models.mixtures import SequenceMixture, TokenMixture, mix
-    from charlm.models.translator import (
-        PairScore,
-        PairSummary,
-        TargetToken,
-        Translation,
-        Translator,
-    )
+    from charlm.models.translator import Translation, Translator
     from charlm.network_config import (
         CausalConfig,
         ClassifierConfig,
@@ -68,10 +64,10 @@ _FOUND_IN = {
     "models.language_model": ("LanguageModel",),
     "models.cloze_model": ("ClozeModel",),
     "models.heads": ("Classifier", "Tagger"),
-    "models.translator": (
-        *("Translator", "Translation", "PairScore", "PairSummary", "TargetToken"),
-    ),
+    "models.translator": ("Translator", "Translation"),
     "inference.pairs.error_rates": ("ErrorRates",),
+    "inference.pairs.evaluate": ("PairSummary", "SentenceScores"),
+    "inference.pairs.score": ("PairScore", "TargetToken"),
     "inference.score": ("TextScore", "TokenScore"),
     "inference.words": ("WordScore",),
     "inference.evaluate": ("Summary",),
@@ -132,6 +128,7 @@ __all__ = [
     "Sample",
     "SamplingConfig",
     "Saved",
+    "SentenceScores",
     "SequenceMixture",
     "Step",
     "Summary",

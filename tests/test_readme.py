@@ -129,6 +129,7 @@ def is_free(command: Command) -> bool:
     return (
         name in ("fill", "translate")
         or "--max-bits" in line
+        or "--attention" in line
         or (
             (name == "sample" and "--report" not in line)
             or (name == "tag" and "--evaluate" not in line)

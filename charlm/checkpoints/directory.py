@@ -45,7 +45,7 @@ COMMANDS = {
     LANGUAGE_MODEL: "score or evaluate",
     "classifier": "classify",
     "tagger": "tag",
-    "translator": "translate",
+    "translator": "translate, score, evaluate, compare or sample",
 }
 _STEP = re.compile(r"step-\d{8,12}")
 STANDING = re.compile(rf"(step-(\d{{8,12}}))({re.escape(ASIDE)})?")

@@ -180,15 +180,18 @@ def replace_file(path: Path, name: str, data: bytes) -> None:
     save_step(path.parent, files.step, {**files.read_all(), name: data}, run_id=files.run_id)
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a step alone, verified. Raises CheckpointError, of a tagger too."""
+def load_tokenizer(path: Path, prefix: str = "") -> Tokenizer:
+    """The tokenizer of a step alone, verified. Raises CheckpointError, of a tagger too.
+
+    prefix is that of its files, where a step has several.
+    """
     files = StepFiles(path)
     if "tokenizer.json" not in files and directory.kind_of(path) == "tagger":
         raise CheckpointError(
             f"{path.parent} is a tagger, which cuts no text: it takes the words as its lines hold "
             f"them. Use it with charlm {directory.COMMANDS['tagger']}."
         )
-    return files.tokenizer()
+    return files.tokenizer(prefix=prefix)
 
 
 def numbers_in(shapes: Mapping[str, tuple[int, ...]]) -> int:

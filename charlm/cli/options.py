@@ -13,6 +13,7 @@ from charlm.metrics import Unit
 
 if TYPE_CHECKING:
     from charlm.text.labelled import LabelSource
+    from charlm.text.pairs import PairPlaces
 
 # Headings of the help; what has none stands under Options.
 MODEL, INPUT, OUTPUT = "Model", "Input", "Output"
@@ -109,6 +110,11 @@ SPLIT_AS_TRAINED = option(
 FIELD = option(
     "Field of the text, with --jsonl; doc.text is a field inside another.", "text", heading=INPUT
 )
+FEATURES = option(
+    "Features of the sources (V;PST), for a translator trained with them; in a file they stand "
+    "behind a tab.",
+    heading=INPUT,
+)
 HEADER = option("The first line names the columns.", False, heading=INPUT)
 
 
@@ -176,6 +182,25 @@ class Columns(Options, heading=INPUT):
     )
 
 
+class Sides(Options, heading=INPUT):
+    """Where source and target of a translator's pairs stand."""
+
+    source_column: str | None = option(
+        "Column of the source, by number or name, for a translator.  [default: first]"
+    )
+    target_column: str | None = option("Column of the target.  [default: second]")
+    features_column: str | None = option("Column of the source's features.")
+    source_field: str | None = option("Field of the source, of JSON Lines.")
+    target_field: str | None = option("Field of the target, of JSON Lines.")
+    features_field: str | None = option("Field of the source's features, of JSON Lines.")
+
+    def places(self, *, header: bool) -> "PairPlaces":
+        """The same as what reads pairs. Raises UsageError."""
+        from charlm.text.pairs import PairPlaces
+
+        return PairPlaces.of(**vars(self), header=header)
+
+
 class Records(Options, heading=INPUT):
     """Lines that hold texts (input/records.py)."""
 
@@ -187,6 +212,24 @@ class Records(Options, heading=INPUT):
     on_error: Literal["stop", "keep", "drop"] = option("What to do with broken lines.", "stop")
 
 
+class Search(Options, heading="Search"):
+    """How a translator finds its targets."""
+
+    beam: int = option("Hypotheses that a translator keeps at each token.", 5, least=1)
+    greedy: bool = option("Short for --beam 1: the likeliest token each time.", False)
+    max_tokens: int | None = option(
+        "Maximum number of tokens per target.  [default: ten times the source's, and 100]", least=1
+    )
+    length_penalty: float = option(
+        "Rank by log P / tokens ** this: more than 0 is kinder to long targets.", 0.0
+    )
+
+    @property
+    def width(self) -> int:
+        """The hypotheses that are kept."""
+        return 1 if self.greedy else self.beam
+
+
 # Rules that several commands have (input/option_rules.py)
 
 MIXING: Rules = (Needs("--weights", "--model --model"), OneOf("--weights", "--tune"))
@@ -195,6 +238,8 @@ TEXT_OR_FILE: Rules = (
     Apart("TEXTS", ("--encoding", "--errors"), "such texts are not read from a file"),
 )
 
+COLUMNS = ("--source-column", "--target-column", "--features-column")
+SIDES = (*COLUMNS, "--source-field", "--target-field", "--features-field")
 CUT: Rules = (
     OneOf("--split-on", "--null"),
     Apart("TEXTS", ("--split-on", "--null"), "that is about the texts of a file"),

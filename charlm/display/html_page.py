@@ -8,9 +8,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import NamedTuple, Self, TextIO
+from typing import NamedTuple
 
 from charlm import metrics
+from charlm.display.html_file import HtmlFile
 from charlm.display.safe_text import safe_text, visible
 from charlm.display.shading import DARK, LIGHT, Patch, Scale, Shade, Shaded, patches
 
@@ -42,7 +43,7 @@ _PSEUDO = _Terms(
 )
 
 
-class Page:
+class Page(HtmlFile):
     """A file that texts are added to, one after another; whole once the ``with`` is left.
 
     ``level`` says what the tokens are: "char", "subword" or "word". ``pseudo`` figures are those
@@ -59,16 +60,11 @@ class Page:
         unit: str = "nats",
         pseudo: bool = False,
     ) -> None:
-        self._path, self._model, self._level, self._unit = Path(path), model, level, unit
+        self._unit = unit
         self._terms = _PSEUDO if pseudo else _PLAIN
         self._scale = Scale.of(level)
         self._number = 0
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> Self:
-        self._file = self._path.open("w", encoding="utf-8", newline="\n")
-        self._write(_head(self._model, _TOKENS[self._level], self._scale, self._terms))
-        return self
+        super().__init__(path, _head(model, _TOKENS[level], self._scale, self._terms))
 
     def add(self, text: str, tokens: Sequence[Shaded], bits: float | None = None) -> None:
         """Append a text with all its tokens, <EOS> among them if it was scored.
@@ -89,17 +85,6 @@ class Page:
         for part in _table(tokens, number, self._scale, unit, terms):
             self._write(part)
         self._write("</section>\n")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        assert self._file is not None
-        with self._file:
-            if kind is not None:
-                self._write('<p class="figures">Stopped here, before the end.</p>\n')
-            self._write("</main>\n</body>\n</html>\n")
-
-    def _write(self, html: str) -> None:
-        assert self._file is not None
-        self._file.write(html)
 
 
 def heat_map(

@@ -47,6 +47,11 @@ class NumpyPairs:
         """Rows (M,) of a state."""
         return [state[at] for at in index]
 
+    def put(self, state: list[Row], index: NDArray[np.int64], one: list[Row]) -> list[Row]:
+        """A state with the one row of another in the place of rows (M,)."""
+        places = set(index.tolist())
+        return [one[0] if at in places else row for at, row in enumerate(state)]
+
     def token_log_probs(
         self, sources: Sequence[Ids], targets: Sequence[Ids]
     ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:

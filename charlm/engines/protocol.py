@@ -85,7 +85,17 @@ class Scorer(Protocol):
         """
 
 
-class Engine(Reader, Scorer, Protocol):
+class Steps(Protocol):
+    """What sequences are drawn from, a token at a time."""
+
+    def decoder(self) -> Decoder:
+        """What steps the model."""
+
+    def arbiter(self) -> Arbiter:
+        """What decides where rounding could."""
+
+
+class Engine(Reader, Scorer, Steps, Protocol):
     """A trained model that can be run."""
 
     @property
@@ -105,12 +115,6 @@ class Engine(Reader, Scorer, Protocol):
 
     def next_logits(self, ids: Ids) -> Logits:
         """Logits (V,) of the token after a sequence that begins with ids (T,)."""
-
-    def decoder(self) -> Decoder:
-        """What steps the model."""
-
-    def arbiter(self) -> Arbiter:
-        """What decides where rounding could."""
 
 
 def empty_details(num_tokens: int, openers: Ids | None) -> Details:

@@ -57,6 +57,19 @@ class TorchPairs:
         state = tuple(tuple(part[at] for part in layer) for layer in rows.state)
         return Rows(rows.memory.take(at), state)
 
+    @torch.inference_mode()
+    def put(self, rows: Rows, index: NDArray[np.int64], one: Rows) -> Rows:
+        """Rows with the one row of others, of the same source, in the place of some (M,)."""
+        at = torch.from_numpy(index).to(self._device)
+        state = tuple(
+            tuple(
+                part.index_copy(0, at, new.expand(len(at), -1))
+                for part, new in zip(layer, first, strict=True)
+            )
+            for layer, first in zip(rows.state, one.state, strict=True)
+        )
+        return Rows(rows.memory, state)
+
     def token_log_probs(
         self, sources: Sequence[Ids], targets: Sequence[Ids]
     ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:

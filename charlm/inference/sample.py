@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
-from charlm.engines.protocol import Arbiter, Engine
+from charlm.engines.protocol import Arbiter, Steps
 from charlm.errors import CharlmError, UsageError
 from charlm.inference.draw import draw, num_stages
 from charlm.inference.unknown import Speller, unknown_of
@@ -104,7 +104,7 @@ class Sampler:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Steps,
         tokenizer: Tokenizer,
         known: NDArray[np.uint64] | None = None,
         speller: Speller | None = None,

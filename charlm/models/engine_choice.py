@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.checkpoints.language_model import Checkpoint
+from charlm.checkpoints.pairs import PairsCheckpoint
 from charlm.counts.interpolation import Partner
 from charlm.engines.interpolated import PartneredEngine
 from charlm.engines.marginal import MarginalEngine
@@ -66,7 +67,7 @@ class EngineChoice(ABC, Generic[E]):
         return self.of(self.kind_for(tokens, prompt))
 
 
-def is_small(checkpoint: Checkpoint, tokens: int, prompt: str = "") -> bool:
+def is_small(checkpoint: Checkpoint | PairsCheckpoint, tokens: int, prompt: str = "") -> bool:
     """Whether NumPy is done with so many tokens of one network before torch is imported."""
     weights = checkpoint.weights
     every = sum(array.size for array in weights.values())

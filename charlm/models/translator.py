@@ -5,26 +5,38 @@ larger ones by nn/pairs.py. The figures agree.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import metrics
 from charlm.checkpoints.pairs import PairsCheckpoint
+from charlm.config import SamplingConfig
 from charlm.engines.numpy_pairs import NumpyPairs
-from charlm.errors import FieldError
+from charlm.errors import FieldError, UsageError
+from charlm.inference.interval import RESAMPLES
 from charlm.inference.pairs.beam import longest, search
-from charlm.inference.pairs.error_rates import ErrorRates, error_rates
+from charlm.inference.pairs.compare import PairComparison, compare_pairs, sides_of
+from charlm.inference.pairs.evaluate import (
+    PairSummary,
+    by_source,
+    check_sentence_scores,
+    summarise,
+    symbols_of,
+)
+from charlm.inference.pairs.given_source import GivenSource
+from charlm.inference.pairs.score import PairScore, TargetToken
+from charlm.inference.sample import Sample, Sampler
 from charlm.models.arguments import Source, one_source, one_text, several_sources
+from charlm.models.base import sampling
 from charlm.models.card import card
+from charlm.models.engine_choice import is_small
 from charlm.tokenizers.featured import FeaturedTokenizer, parted
 
 if TYPE_CHECKING:
     from charlm.engines.torch_pairs import TorchPairs
 
-_FEW_PRODUCTS = 3e8  # of numbers: what NumPy does while torch is imported
 _AT_ONCE = 256  # sources that are written for together
 
 
@@ -40,45 +52,6 @@ class Translation(NamedTuple):
     ended: bool
 
 
-class TargetToken(NamedTuple):
-    """A token of a target: its surprisal in bits, and where attention looked, of each source token.
-
-    The last one is <EOS>. attention is empty for a model without it.
-    """
-
-    token: str
-    surprisal: float
-    attention: tuple[float, ...]
-
-
-class PairScore(NamedTuple):
-    """What the model says of a pair: log P(target | source) in nats, the target's end included."""
-
-    source: str
-    target: str
-    total_log_prob: float
-    source_tokens: tuple[str, ...]
-    tokens: tuple[TargetToken, ...]
-
-    @property
-    def perplexity(self) -> float:
-        """Per token of the target."""
-        return metrics.perplexity(self.total_log_prob, len(self.tokens))
-
-
-class PairSummary(NamedTuple):
-    """How well pairs are predicted and written: nats per target token, and error rates."""
-
-    cross_entropy: float
-    num_tokens: int
-    rates: ErrorRates
-
-    @property
-    def perplexity(self) -> float:
-        """Per token of the targets."""
-        return metrics.perplexity(-self.cross_entropy * self.num_tokens, self.num_tokens)
-
-
 class Translator:
     """Writes a target for a source: P(target given source).
 
@@ -92,6 +65,11 @@ class Translator:
 
     def __repr__(self) -> str:
         return f"Translator({str(self.checkpoint.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The name of its run."""
+        return self.checkpoint.path.parent.name
 
     def _repr_html_(self) -> str:
         return card("Translator", self.checkpoint, attention=self.config.attention)
@@ -182,29 +160,94 @@ class Translator:
             )
         ]
 
-    def evaluate(self, pairs: Iterable[tuple[Source, str]], *, beam: int = 5) -> PairSummary:
+    def evaluate(
+        self,
+        pairs: Iterable[tuple[Source, str]],
+        *,
+        beam: int = 5,
+        max_tokens: int | None = None,
+        length_penalty: float = 0.0,
+        bleu: bool = False,
+    ) -> PairSummary:
         """How well pairs are predicted, and how far from them is what is written.
 
         All targets of one source, with the same features, are its references. Symbols are the
-        tokens of a target at word level, and its characters at the others.
+        tokens of a target at word level, and its characters at the others. ``bleu`` asks for BLEU
+        and chrF, for which sacrebleu has to be installed. Raises UsageError if it is not.
         """
+        if bleu:
+            check_sentence_scores()
         there = self._pairs(pairs)
-        references: dict[str, list[str]] = {}
-        for source, target in there:
-            references.setdefault(source, []).append(target)
-        scores = self.score_all(there)
-        total = sum(score.total_log_prob for score in scores)
-        number = sum(len(score.tokens) for score in scores)
-        written = [best[0].text for best in self.translate_all(references, beam=beam)]
-        rates = error_rates(
-            [self.symbols(text) for text in written],
-            [[self.symbols(text) for text in several] for several in references.values()],
+        found = self.translate_all(
+            by_source(there), beam=beam, max_tokens=max_tokens, length_penalty=length_penalty
         )
-        return PairSummary(-total / max(1, number), number, rates)
+        return summarise(
+            self.score_all(there),
+            [best.text for best, *_ in found],
+            level=self.checkpoint.tokenizer.level,
+            sentences=bleu,
+        )
+
+    def compare(
+        self,
+        other: "Translator",
+        pairs: Iterable[tuple[Source, str]],
+        *,
+        beam: int = 5,
+        max_tokens: int | None = None,
+        length_penalty: float = 0.0,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+    ) -> PairComparison:
+        """Another model against this one on the same pairs. Raises UsageError if there are none."""
+        there = self._pairs(pairs)
+        sources = by_source(there)
+        sides = []
+        for model in (self, other):
+            written = model.translate_all(
+                sources, beam=beam, max_tokens=max_tokens, length_penalty=length_penalty
+            )
+            sides.append(sides_of(model.score_all(there), [best.text for best, *_ in written]))
+        one, another = (model.checkpoint.tokenizer.to_files() for model in (self, other))
+        return compare_pairs(
+            sources, (sides[0], sides[1]), is_alike=one == another, resamples=resamples, seed=seed
+        )
+
+    def sample(
+        self,
+        source: Source,
+        n: int = 1,
+        *,
+        prompt: str = "",
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        max_tokens: int = 1000,
+        stop: Sequence[str] = (),
+        unk: str = "resample",
+        seed: int | None = None,
+    ) -> list[Sample]:
+        """Draw n targets of a source at random, each of which begins with the prompt.
+
+        The same seed gives the same text; without one each call draws another, which every sample
+        tells. SamplingConfig says more of the options.
+        """
+        one_text(prompt, "prompt")
+        if not isinstance(n, int):
+            raise UsageError(f"n must be a whole number, got {n!r:.40}.")
+        config = sampling(temperature, top_k, top_p, max_tokens, stop, unk, seed)
+        return list(self.sampler(source, n, config).sample(n, config, prompt=prompt))
+
+    def sampler(self, source: Source, n: int, config: SamplingConfig) -> Sampler:
+        """What draws n targets of a source; the text does not depend on which engine does."""
+        ids = self._source(self.line(source))
+        engine = self._engine(len(ids) + n * min(config.max_tokens, 3 * len(ids)))
+        given = GivenSource(engine, lambda: self._made("exact"), ids)
+        return Sampler(given, self.checkpoint.tokenizer)
 
     def symbols(self, target: str) -> list[str]:
         """What error rates count in a target."""
-        return target.split() if self.checkpoint.tokenizer.level == "word" else list(target)
+        return symbols_of(target, self.checkpoint.tokenizer.level)
 
     def unseen(self, source: str) -> list[str]:
         """The symbols of a source that training never saw: they are read as <UNK>."""
@@ -256,29 +299,36 @@ class Translator:
         shares: NDArray[np.float64],
     ) -> PairScore:
         checkpoint = self.checkpoint
-        tokens = tuple(
-            TargetToken(piece, -float(log_prob) / metrics.NATS_PER_BIT, tuple(map(float, looked)))
-            for piece, log_prob, looked in zip(
-                checkpoint.tokenizer.pieces(target), log_probs, shares, strict=True
-            )
+        unknown = target == checkpoint.tokenizer.unk_id
+        return PairScore(
+            source=pair[0],
+            target=pair[1],
+            total_log_prob=float(log_probs.sum()),
+            source_tokens=tuple(checkpoint.source_tokenizer.pieces(source)),
+            tokens=tuple(
+                TargetToken(piece, float(log_prob), bool(is_unknown), tuple(map(float, looked)))
+                for piece, log_prob, is_unknown, looked in zip(
+                    checkpoint.tokenizer.pieces(target), log_probs, unknown, shares, strict=True
+                )
+            ),
         )
-        total = float(log_probs.sum())
-        pieces = tuple(checkpoint.source_tokenizer.pieces(source))
-        return PairScore(*pair, total, pieces, tokens)
+
+    def kind_for(self, tokens: int) -> str:
+        """The kind of engine for a job of so many tokens."""
+        is_numpy = is_small(self.checkpoint, tokens) and "torch" not in sys.modules
+        return "numpy" if is_numpy else "torch"
 
     def _engine(self, tokens: int) -> "NumpyPairs | TorchPairs":
         """What is done first with a job of so many tokens."""
-        size = sum(array.size for array in self.checkpoint.weights.values())
-        is_small = tokens * size < _FEW_PRODUCTS and "torch" not in sys.modules
-        kind = "numpy" if is_small else "torch"
+        kind = self.kind_for(tokens)
         if kind not in self._engines:
             self._engines[kind] = self._made(kind)
         return self._engines[kind]
 
     def _made(self, kind: str) -> Any:
         config, weights = self.checkpoint.config, self.checkpoint.weights
-        if kind == "numpy":
-            return NumpyPairs(config, weights)
+        if kind in ("numpy", "exact"):
+            return NumpyPairs(config, weights, np.float32 if kind == "numpy" else np.float64)
         from charlm.engines.torch_pairs import TorchPairs
         from charlm.nn.pairs import from_arrays
 

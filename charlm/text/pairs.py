@@ -108,36 +108,53 @@ def read_pairs(
     return [pair for document in documents for pair in _pairs(document, places)], notes
 
 
+class PairReader:
+    """Reads the pairs of one table, of CSV or with tabs, row after row, or those of JSON Lines."""
+
+    def __init__(self, places: PairPlaces, *, csv: bool = False) -> None:
+        self.places = places
+        self.table: Table = Csv() if csv and not places.is_field else Tabs()
+        self._at: list[int] | None = None
+        if not places.header and not places.is_field:
+            self._at = [int(name) - 1 for name in places.names]
+
+    def pair(self, row: str) -> Pair | None:
+        """The pair of a row; None of a blank one, and of the first where that is the header.
+
+        Raises ValueError, with a sentence, if it is none.
+        """
+        if not row.strip():
+            return None
+        places = self.places
+        if places.is_field:
+            values = object_of(row)
+            parts = [text_of(values, name) for name in places.names]
+        elif self._at is None:
+            header = self.table.cells(row)
+            self._at = [place_of(header, name) for name in places.names]
+            return None
+        else:
+            parts = _cells(self.table, row, self._at, only_two=places.only_two)
+        source, target, *features = (part.strip() for part in parts)
+        for side, text in (("source", source), ("target", target)):
+            if not text:
+                raise ValueError(f"its {side} is empty")
+        return Pair(featured(source, *features).line if features else source, target)
+
+
 def _pairs(document: corpus.Document, places: PairPlaces) -> Iterator[Pair]:
-    table: Table = Csv() if is_csv(document.name) and not places.is_field else Tabs()
-    at: list[int] | None = None
-    if not places.header and not places.is_field:
-        at = [int(name) - 1 for name in places.names]
-    for row in table.rows(Line(line, 0) for line in document.text.split("\n")):
+    reader = PairReader(places, csv=is_csv(document.name))
+    for row in reader.table.rows(Line(line, 0) for line in document.text.split("\n")):
         assert row is not None  # the text is all there
         number, (line, _, problem, _) = row
-        if not line.strip():
-            continue
         try:
             if problem is not None:
                 raise ValueError("a quote that is opened is not closed")
-            if places.is_field:
-                values = object_of(line)
-                parts = [text_of(values, name) for name in places.names]
-            elif at is None:
-                header = table.cells(line)
-                at = [place_of(header, name) for name in places.names]
-                continue
-            else:
-                parts = _cells(table, line, at, only_two=places.only_two)
-            source, target, *features = (part.strip() for part in parts)
-            for side, text in (("source", source), ("target", target)):
-                if not text:
-                    raise ValueError(f"its {side} is empty")
-            pair = Pair(featured(source, *features).line if features else source, target)
+            pair = reader.pair(line)
         except ValueError as error:
             raise TextError(f"{document.name}, line {number}: {error}.") from None
-        yield pair
+        if pair is not None:
+            yield pair
 
 
 def _cells(table: Table, line: str, at: Sequence[int], *, only_two: bool) -> list[str]:

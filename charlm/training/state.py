@@ -71,8 +71,9 @@ def set_counters(state: TrainingState, values: Mapping[str, Any]) -> None:
         if type(value) not in kinds or (value is not None and not 0 <= value < 2**63):
             raise CheckpointError(f"training.json: {name} cannot be {value!r}.")
         setattr(state, name, value)
-    if (state.best_step is None) != (state.best_loss is None):
-        raise CheckpointError("training.json: best_step and best_loss do not belong together.")
+    for name in ("best_loss", "best_accuracy"):  # the latter of some kinds alone
+        if (state.best_step is None) != (getattr(state, name, state.best_loss) is None):
+            raise CheckpointError(f"training.json: best_step and {name} do not belong together.")
 
 
 def is_due(state: TrainingState, config: TrainingConfig) -> bool:

@@ -17,6 +17,9 @@ from tests.support.matrix import Tally
 
 COMMANDS: dict[str, Any] = {name: app.subcommand(name) for name in app.COMMANDS}
 
+COLUMNS = "--source-column --target-column --features-column"
+FIELDS = "--source-field --target-field --features-field"
+
 # Of each command: options that mean nothing without one of others.
 NEED = {
     "train": [
@@ -37,12 +40,16 @@ NEED = {
         ("--lowercase --pretokenized", "--level=word --target-level=word --resume"),
         ("--subword-model", "--level=subword --target-level=subword --resume"),
     ],
-    "sample": [("--weights", "--model=--model")],
+    "sample": [("--weights", "--model=--model"), ("--features", "--source")],
     "score": [
         ("--weights", "--model=--model"),
         ("--field", "--jsonl"),
-        ("--header --csv", "--column --nbest"),
-        ("--prefix", "--json --tsv --jsonl --column --csv --nbest"),
+        ("--header --csv", f"--column --nbest {COLUMNS}"),
+        ("--features", "--source"),
+        (
+            "--prefix",
+            f"--json --tsv --jsonl --column --csv --nbest {COLUMNS} {FIELDS}",
+        ),
         ("--weight --best", "--nbest"),
         ("--invert", "--min-perplexity --max-perplexity --min-bits --max-bits"),
     ],
@@ -50,9 +57,11 @@ NEED = {
         ("--weights", "--model=--model"),
         ("--split-on --encoding --errors", "FILES"),
         ("--rate", "--dynamic"),
-        ("--text-column --header", "--labelled=column:*"),
+        ("--text-column", "--labelled=column:*"),
+        ("--header", f"--labelled=column:* {COLUMNS}"),
         ("--text-field", "--labelled=field:*"),
     ],
+    "compare": [("--header", COLUMNS)],
     "classify": [
         ("--field", "--jsonl"),
         ("--csv", "--column"),
@@ -136,6 +145,9 @@ CONTRADICT = {
             "TEXTS",
             "--file --encoding --errors --on-error --jsonl --column --csv --nbest --null",
         ),
+        ("TEXTS --source", f"{COLUMNS} {FIELDS}"),
+        ("--source", "--file"),
+        (f"{COLUMNS} {FIELDS}", "--jsonl --column --nbest"),
         ("TEXTS", "--split-on"),
         ("--split-on", "--null"),
         ("--split-on --null", "--jsonl --column --csv --nbest"),
@@ -145,7 +157,7 @@ CONTRADICT = {
         ("--column", "--jsonl --nbest"),
         ("--jsonl", "--csv"),
         ("--nbest", "--min-perplexity --max-perplexity --min-bits --max-bits"),
-        ("--heatmap --html", "--json --tsv --per-token --jsonl --column --csv --nbest"),
+        ("--heatmap --html --attention", "--json --tsv --per-token --jsonl --column --csv --nbest"),
         ("--heatmap", "--unit"),
         ("--per-token", "--words"),
         ("--per-token --words", "--nbest"),
@@ -159,8 +171,10 @@ CONTRADICT = {
         ("--dynamic", "--format=kenlm --labelled"),
         ("--unit", "--format=kenlm"),
         ("--labelled", "--label"),
+        ("--beam", "--greedy"),
         ("--split-on", "--labelled=column:* --labelled=field:*"),
     ],
+    "compare": [("--beam", "--greedy")],
     "classify": [
         ("TEXTS", "--file --encoding --errors --on-error --jsonl --column --split-on --null"),
         ("--split-on", "--null"),
@@ -187,7 +201,7 @@ CONTRADICT = {
         ("TEXTS", "--file --encoding --errors"),
         ("--json", "--tsv"),
         ("--beam", "--greedy"),
-        ("--attention", "--json --tsv"),
+        ("--attention --html", "--json --tsv"),
     ],
     "tag": [("--raw", "--evaluate --token-column --tag-column")],
     "next": [
@@ -209,9 +223,9 @@ FREE = {
     "sample": "--alone --label --n --max-tokens --temperature --top-k --top-p --stop --report "
     "--seed --unk",
     "score": "--alone --label --context --closed",
-    "evaluate": "--alone",
+    "evaluate": f"--alone {FIELDS} --max-tokens --length-penalty --bleu",
     "compare": "ONE OTHER FILES --errors --closed --show --fail-above --resamples --seed "
-    "--encoding --json",
+    f"--encoding --json {FIELDS} --max-tokens --length-penalty",
     "classify": "--model --alone",
     "novelty": "FILES --model --against --prompt --ngrams --word-ngrams --fail-above "
     "--encoding --errors",
@@ -219,7 +233,7 @@ FREE = {
     "next": "--alone --label --unit",
     "tag": "FILE --errors --model --json --encoding",
     "translate": "--n-best --max-tokens --length-penalty --features --model",
-    "tokenize": "TEXT --model --json",
+    "tokenize": "TEXT --model --json --target",
     "info": "--json",
     "list": "--json",
     "rm": "NAMES --yes",
@@ -300,6 +314,8 @@ def needed(command: str, arguments: list[str]) -> list[str]:
     """The arguments that a command is not without."""
     if command == "novelty":
         return [*arguments, "samples.txt"]
+    if command == "compare":
+        return [*arguments, "one", "other", "held-out.txt"]
     return arguments
 
 

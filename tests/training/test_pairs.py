@@ -235,5 +235,5 @@ def test_the_command_line_trains_and_translates(
     assert "symbols that training never saw, read as <UNK>: x" in ended.err
     assert "translator" in good("list").out
     assert "additive" in good("info", "upper").out
-    assert "charlm translate" in bad(4, "score", "--model", "upper", "a")
+    assert "name that with --source" in bad(2, "score", "--model", "upper", "a")
     assert "do not go together" in bad(2, "translate", "ab", "--json", "--attention")

@@ -8,14 +8,19 @@ import typer
 from charlm.cli import options
 from charlm.cli.input.beginning import documents_of
 from charlm.cli.input.declared import option
-from charlm.cli.input.model import load_model, together
+from charlm.cli.input.model import is_translator, load_model, together, translator
+from charlm.cli.input.option_rules import Needs, OneOf, Rules
+from charlm.cli.input.pairs import only_of_texts, pairs_of
 from charlm.cli.input.run_names import completed
-from charlm.cli.output.reports.comparison import report
+from charlm.cli.output.reports.comparison import pairs_report, report
 from charlm.cli.output.terminal import out, out_json, say, say_loading
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
+    from charlm.inference.pairs.compare import PairComparison
     from charlm.models.language_model import LanguageModel
+
+RULES: Rules = (OneOf("--beam", "--greedy"), Needs("--header", options.COLUMNS))
 
 
 def compare_cli(
@@ -30,10 +35,13 @@ def compare_cli(
     show: int = option("Number of sequences to show: those that differ most.", 3, least=0),
     fail_above: float | None = option(
         "Exit with 1 if B needs more bits per character than A by more than this, even if by "
-        "chance."
+        "chance; of translators, nats per target token."
     ),
     resamples: int = option("Number of bootstrap resamples for the interval.", 10_000, least=1),
     seed: int = option("Random seed.", 0),
+    sides: options.Sides,
+    header: bool = options.HEADER,
+    search: options.Search,
     decoding: options.Decoding,
     runs: options.Runs,
     closed: bool = options.CLOSED,
@@ -49,9 +57,33 @@ def compare_cli(
     \b
     charlm compare words chars held-out.txt
     charlm compare old new held-out.txt --fail-above 0.01
+    charlm compare small large pairs-test.tsv
     """
     if seed < 0:
         raise UsageError(f"--seed must not be negative, got {seed}.")
+    of_pairs = sides.are_asked or search.are_asked
+    if of_pairs or any(is_translator(name, runs.root) for name in (one, other)):
+        only_of_texts(closed=closed)
+        pairs = pairs_of(files, sides.places(header=header), decoding)
+        first, second = (
+            translator(options.Model(model=name, root=runs.root)) for name in (one, other)
+        )
+        say_loading()
+        compared = first.compare(
+            second,
+            pairs,
+            beam=search.width,
+            max_tokens=search.max_tokens,
+            length_penalty=search.length_penalty,
+            resamples=resamples,
+            seed=seed,
+        )
+        if json:
+            out_json({"a": one, "b": other, "files": files, **compared.to_json(show)})
+        else:
+            out("".join(f"{line}\n" for line in pairs_report(compared, (one, other), show)))
+        _judge_pairs(compared, (one, other), fail_above)
+        return
     from charlm.inference.compare import compare, model_of
 
     models = (_loaded(one, runs.root), _loaded(other, runs.root))
@@ -87,6 +119,21 @@ def compare_cli(
         raise CharlmError(
             f"{other} needs {found.difference:.4f} bits per character more than {one}; "
             f"{fail_above:g} were allowed." + ("" if found.is_real else " That may be chance.")
+        )
+
+
+def _judge_pairs(found: "PairComparison", names: tuple[str, str], fail_above: float | None) -> None:
+    """Raise CharlmError if the second model is worse by more than was allowed."""
+    one, other = names
+    if found.loss is None:
+        said = f"{one} and {other} cut targets into other tokens, so their nats are not compared"
+        if fail_above is not None:
+            raise UsageError(f"{said}: leave out --fail-above.")
+        say(said)
+    elif fail_above is not None and found.loss.difference > fail_above:
+        raise CharlmError(
+            f"{other} needs {found.loss.difference:.4f} nats per target token more than {one}; "
+            f"{fail_above:g} were allowed." + ("" if found.loss.is_real else " That may be chance.")
         )
 
 

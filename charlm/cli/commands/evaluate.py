@@ -9,10 +9,18 @@ import typer
 from charlm.cli import options
 from charlm.cli.input.beginning import labelled_of, sequences_of
 from charlm.cli.input.declared import option
-from charlm.cli.input.model import evaluator, language_model, load_any
-from charlm.cli.input.option_rules import Apart, Needs, Rules
+from charlm.cli.input.model import (
+    evaluator,
+    language_model,
+    load_any,
+    named_translator,
+    translator,
+)
+from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
+from charlm.cli.input.pairs import only_of_texts, pairs_of
 from charlm.cli.output.meter import Meter
 from charlm.cli.output.metrics_block import write, write_checks
+from charlm.cli.output.reports.pairs import evaluate_pairs
 from charlm.cli.output.terminal import say_loading
 from charlm.config import Split
 from charlm.errors import UsageError
@@ -28,7 +36,8 @@ RULES: Rules = (
     *options.MIXING,
     Needs(("--split-on", "--encoding", "--errors"), "FILES"),
     Needs("--rate", "--dynamic"),
-    Needs(("--text-column", "--header"), "--labelled column:*"),
+    Needs("--text-column", "--labelled column:*"),
+    Needs("--header", ("--labelled column:*", *options.COLUMNS)),
     Needs("--text-field", "--labelled field:*"),
     Apart("--json", ("--format table", "--format kenlm"), "those are two forms"),
     Apart(
@@ -37,6 +46,7 @@ RULES: Rules = (
         "it looks at all of the model, and prints no figures of texts",
     ),
     Apart("--dynamic", ("--format kenlm", "--labelled"), "there is no place for two figures"),
+    OneOf("--beam", "--greedy"),
     Apart("--unit", "--format kenlm", "KenLM's four lines are in log10"),
     Apart("--labelled", "--label", "each sequence has its own label"),
     Apart(
@@ -67,6 +77,13 @@ def evaluate_cli(
     closed: bool = options.CLOSED,
     unit: Unit = options.UNIT,
     json: bool = options.JSON_OBJECT,
+    sides: options.Sides,
+    search: options.Search,
+    bleu: bool = option(
+        "Print BLEU and chrF of a translator, too; needs sacrebleu (charlm[bleu]).",
+        False,
+        heading=options.OUTPUT,
+    ),
     form: Literal["table", "json", "kenlm"] = option(
         "Format of the figures; kenlm prints the four lines of KenLM's query.",
         "table",
@@ -87,11 +104,31 @@ def evaluate_cli(
     zcat news.gz | charlm evaluate - --format kenlm --closed
     charlm evaluate --model names --labelled file names/
     charlm evaluate --check
+    charlm evaluate --model numbers pairs-test.tsv
     """
     form = "json" if json else form
     if not files and not check:
         raise UsageError("give a file to evaluate on: charlm evaluate FILE")
     files = files or []
+    if one := named_translator(models, of_pairs=bleu or sides.are_asked or search.are_asked):
+        only_of_texts(
+            check=check,
+            dynamic=dynamic,
+            split_on=split_on,
+            labelled=known.labelled,
+            weights=models.weights,
+            tune=models.tune,
+            alone=models.alone,
+            label=models.label,
+            closed=closed,
+            format=form == "kenlm",
+        )
+        pairs = pairs_of(files, sides.places(header=header), decoding)
+        say_loading()
+        evaluate_pairs(
+            translator(one), pairs, search, files=files, bleu=bleu, unit=unit, json=form == "json"
+        )
+        return
     from charlm.models.cloze_model import ClozeModel
 
     loaded = load_any(models)

@@ -2,19 +2,30 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from charlm.cli import options
 from charlm.cli.input.beginning import read_beginning
 from charlm.cli.input.declared import Options, option
-from charlm.cli.input.model import load_models
-from charlm.cli.input.option_rules import Apart, OneOf, Rules
+from charlm.cli.input.model import load_models, named_translator, translator
+from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
+from charlm.cli.input.pairs import Unseen, only_of_texts, source_of
 from charlm.cli.output.reports import novelty
-from charlm.cli.output.samples import ended, fields, separator
+from charlm.cli.output.samples import ended, fields, figures, separator
 from charlm.cli.output.terminal import out, out_json, say, say_lines, say_loading
+from charlm.cli.output.translations import named
 from charlm.config import SamplingConfig, Unknown
+from charlm.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from charlm.inference.alternate import TurnSampler
+    from charlm.inference.sample import Sample, Sampler
 
 RULES: Rules = (
     *options.MIXING,
+    Needs("--features", "--source"),
     OneOf("--prompt", "--prompt-file"),
     OneOf("--json", "--null"),
     Apart(
@@ -78,7 +89,14 @@ class Printed(Options, heading=options.OUTPUT):
     )
 
 
-def sample_cli(*, drawing: Drawing, models: options.Mixture, printed: Printed) -> None:
+def sample_cli(
+    *,
+    drawing: Drawing,
+    source: str | None = option("Source whose targets are drawn, of a translator."),
+    features: str | None = options.FEATURES,
+    models: options.Mixture,
+    printed: Printed,
+) -> None:
     """Draw new sequences from a model.
 
     \b
@@ -90,17 +108,63 @@ def sample_cli(*, drawing: Drawing, models: options.Mixture, printed: Printed) -
     charlm sample --stream --max-tokens 2000
     charlm sample --model poems --unk spell
     charlm sample --model names --label Russian --n 20
+    charlm sample --model numbers --source 42 --n 5
     """
     n, ways = drawing.n, "--prompt or --prompt-file"
     prompt = read_beginning(drawing.prompt, drawing.prompt_file, ways=ways)
+    if found := named_translator(models, of_pairs=source is not None):
+        only_of_texts(
+            novel=drawing.novel,
+            report=printed.report,
+            weights=models.weights,
+            tune=models.tune,
+            alone=models.alone,
+            label=models.label,
+        )
+        if source is None:
+            raise UsageError("a translator draws targets of a source: give it with --source.")
+        translates = translator(found)
+        config = drawing.config()
+        line = source_of(translates, source, features)
+        unseen = Unseen(translates)
+        unseen.add(line)
+        unseen.say()
+        sampler = translates.sampler(line, n, config)
+        draws = _Draws(
+            sampler, "\n", lambda drawn: {**named(translates.parts(line)), **figures(drawn)}
+        )
+        _draw(draws, drawing, config, prompt, printed)
+        return
     loaded = load_models(models)
     config = drawing.config()
     if not loaded.is_small(loaded.most_tokens(n, config), prompt):
         say_loading()
     if printed.report:
         _ = loaded.index  # if there is none, that is said before anything is drawn
-    end = "\0" if printed.null else separator(loaded)
-    sampler = loaded.sampler(n, config, prompt)
+    draws = _Draws(
+        loaded.sampler(n, config, prompt),
+        separator(loaded),
+        lambda drawn: fields(drawn, loaded, models.model),
+    )
+    texts = _draw(draws, drawing, config, prompt, printed)
+    if printed.report:
+        say_lines("\n".join(novelty.report(loaded.novelty(texts, prompt=prompt))))
+
+
+class _Draws(NamedTuple):
+    """What draws, what stands between sequences, and a sequence as JSON."""
+
+    sampler: "Sampler | TurnSampler"
+    separator: str
+    fields: "Callable[[Sample], dict[str, object]]"
+
+
+def _draw(
+    draws: _Draws, drawing: Drawing, config: SamplingConfig, prompt: str, printed: Printed
+) -> list[str]:
+    """Draw and print; the texts, where they are reported on."""
+    sampler, n = draws.sampler, drawing.n
+    end = "\0" if printed.null else draws.separator
     if drawing.seed is None:
         say(f"seed: {config.seed}; --seed {config.seed} gives the same text")
     texts: list[str] = []
@@ -113,16 +177,15 @@ def sample_cli(*, drawing: Drawing, models: options.Mixture, printed: Printed) -
             out(fragment.text + closing)
             texts += [] if drawn is None else [drawn.text]
             sys.stdout.flush()
-    else:
-        for drawn in sampler.sample(
-            n, config, prompt=prompt, novel=drawing.novel, batch_size=drawing.batch_size
-        ):
-            if printed.json:
-                out_json(fields(drawn, loaded, models.model))
-            else:
-                out(ended(drawn.text, end))
-            if printed.report:
-                texts.append(drawn.text)
-        sys.stdout.flush()
-    if printed.report:
-        say_lines("\n".join(novelty.report(loaded.novelty(texts, prompt=prompt))))
+        return texts
+    for drawn in sampler.sample(
+        n, config, prompt=prompt, novel=drawing.novel, batch_size=drawing.batch_size
+    ):
+        if printed.json:
+            out_json(draws.fields(drawn))
+        else:
+            out(ended(drawn.text, end))
+        if printed.report:
+            texts.append(drawn.text)
+    sys.stdout.flush()
+    return texts

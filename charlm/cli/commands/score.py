@@ -3,20 +3,35 @@
 import contextlib
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
 from charlm.cli import options
 from charlm.cli.input.beginning import dash_is_piped, piped
 from charlm.cli.input.declared import Options, option
-from charlm.cli.input.filter import Bounds, Filter, Shows
-from charlm.cli.input.model import load_any, together, token_model
+from charlm.cli.input.filter import Bounds, Shows, TextFilter
+from charlm.cli.input.model import (
+    load_any,
+    named_translator,
+    together,
+    token_model,
+    translator,
+)
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Ordered, Rules
+from charlm.cli.input.pairs import (
+    PairFilter,
+    PairRows,
+    alignment_page,
+    check_attention,
+    only_of_texts,
+    source_of,
+)
 from charlm.cli.input.records import batches, form_of
 from charlm.cli.input.text_file import Broken, TextFile, say_lines_are_texts
 from charlm.cli.output import nbest
 from charlm.cli.output.meter import through
+from charlm.cli.output.pair_scores import PairWanted, PairWriter
 from charlm.cli.output.score_table import (
     HeatWriter,
     PageWriter,
@@ -33,6 +48,8 @@ from charlm.metrics import Unit
 if TYPE_CHECKING:
     from charlm.display.html_page import Page
     from charlm.models.base import TextModel
+    from charlm.models.translator import Translator
+    from charlm.text.pairs import PairPlaces
 
 _LINES = ("--jsonl", "--column", "--csv", "--nbest")
 _BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits")
@@ -42,19 +59,26 @@ RULES: Rules = (
     *options.CUT,
     Apart(("--split-on", "--null"), _LINES, "there a text is a part of a line"),
     Apart("--on-error", ("--split-on paragraph", "--split-on file"), "that is about broken lines"),
-    Apart("TEXTS", (*_LINES, "--on-error"), "that is about the lines of a file"),
+    Apart("TEXTS", (*_LINES, *options.SIDES, "--on-error"), "that is about the lines of a file"),
+    Needs("--features", "--source"),
+    Apart("--source", ("--file", *options.SIDES), "a file holds the sources of its pairs"),
+    Apart(options.SIDES, ("--jsonl", "--column", "--nbest"), "there a line holds a text, no pair"),
     OneOf("--json", "--tsv"),
     OneOf("--jsonl", "--column"),
     OneOf("--jsonl", "--csv"),
     OneOf("--column", "--nbest"),
     Needs("--field", "--jsonl"),
-    Needs(("--header", "--csv"), ("--column", "--nbest")),
-    Needs("--prefix", ("--json", "--tsv", *_LINES)),
+    Needs(("--header", "--csv"), ("--column", "--nbest", *options.COLUMNS)),
+    Needs("--prefix", ("--json", "--tsv", *_LINES, *options.SIDES)),
     Needs(("--weight", "--best"), "--nbest"),
     Needs("--invert", _BOUNDS),
     Apart("--nbest", _BOUNDS, "it ranks hypotheses and drops none"),
     Apart(("--json", "--tsv"), ("--jsonl", "--column"), "results go into the lines as they came"),
-    Apart(("--heatmap", "--html"), ("--json", "--tsv", "--per-token", *_LINES), "it is for people"),
+    Apart(
+        ("--heatmap", "--html", "--attention"),
+        ("--json", "--tsv", "--per-token", *_LINES),
+        "it is for people",
+    ),
     Apart("--unit", "--heatmap", "its colours are of bits", unless="--html"),
     Apart("--per-token", "--words", "a row is a token or a word", unless=("--json", "--jsonl")),
     Apart(
@@ -75,7 +99,8 @@ class Printed(Options, heading=options.OUTPUT):
     per_token: bool = option("Per-token surprisal.", False)
     words: bool = option("Per-word surprisal, corrected for word boundaries.", False)
     heatmap: bool = option("Print the text coloured by surprisal.", False)
-    html: Path | None = option("Write the coloured texts to this HTML page.")
+    attention: bool = option("Show where a translator looked at each token.", False)
+    html: Path | None = option("Write the coloured texts, or alignments, to this HTML page.")
     json: bool = options.JSON
     tsv: bool = options.TSV
     prefix: str = options.PREFIX
@@ -104,10 +129,17 @@ class NBest(Options, heading="N-best lists"):
 def score_cli(
     *,
     texts: list[str] | None = typer.Argument(
-        None, help="Texts to score; two or more are also ranked.", show_default=False
+        None,
+        help="Texts to score, or targets of --source; two or more are also ranked.",
+        show_default=False,
     ),
     file: str | None = options.file("Score each line of this file; - is standard input."),
     cut: options.Cut,
+    of: str | None = option(
+        "Source of the targets, for a translator.", None, "--source", heading=options.INPUT
+    ),
+    features: str | None = options.FEATURES,
+    sides: options.Sides,
     context: str = option(
         "Text in front of each text; it is not scored.", "", heading=options.INPUT
     ),
@@ -135,12 +167,36 @@ def score_cli(
     charlm score --column 2 --file table.tsv
     charlm score --words --column sentence --file stimuli.csv
     charlm score --nbest --weight 0.5 --file hypotheses.tsv
+    charlm score --model numbers --source 42 "forty-two" "twenty-four"
+    charlm score --model numbers --file pairs.tsv
     """
     if abs(ranking.weight) > 1e6:
         raise UsageError(f"--weight must be from -1e6 to 1e6, got {ranking.weight:g}.")
+    texts, file = dash_is_piped(texts, file)
+    if found := named_translator(models, of_pairs=of is not None or sides.are_asked):
+        only_of_texts(
+            context=context,
+            split_on=cut.split_on,
+            null=cut.null,
+            jsonl=records.jsonl,
+            column=records.column,
+            words=printed.words,
+            heatmap=printed.heatmap,
+            nbest=ranking.n_best,
+            weights=models.weights,
+            tune=models.tune,
+            alone=models.alone,
+            label=models.label,
+            closed=closed,
+        )
+        places = sides.places(header=records.header)
+        asked = _Pairs(of, features, texts, file, places, records, decoding, printed, bounds)
+        _score_pairs(translator(found), asked)
+        return
+    if printed.attention:
+        raise UsageError("--attention is where a translator looked: give a source with --source.")
     in_records = records.jsonl or records.column is not None or ranking.n_best
     source = None
-    texts, file = dash_is_piped(texts, file)
     if not texts:
         named = file or piped('a text to score: charlm score "The apple and pear salad"')
         source = TextFile(named, cut, decoding, in_records)
@@ -164,7 +220,7 @@ def score_cli(
         _say_pseudo(wanted, shaded=shaded)
     elif wanted.per_token or wanted.words or shaded or closed:
         token_model(loaded)
-    job = Filter(loaded, wanted, bounds, context=context, closed=closed, shaded=shaded)
+    job = TextFilter(loaded, wanted, bounds, context=context, closed=closed, shaded=shaded)
     with contextlib.ExitStack() as stack:
         writer: Shows
         if printed.heatmap:
@@ -202,6 +258,71 @@ def score_cli(
         job.say_counts(broken)
 
 
+class _Pairs(NamedTuple):
+    """Targets of one source, or a file of pairs, and how they are read and written."""
+
+    source: str | None
+    features: str | None
+    targets: list[str] | None
+    file: str | None
+    places: "PairPlaces"
+    records: options.Records
+    decoding: options.Decoding
+    printed: Printed
+    bounds: Bounds
+
+
+def _score_pairs(loaded: "Translator", asked: _Pairs) -> None:
+    """Score targets given their sources."""
+    printed, records = asked.printed, asked.records
+    if printed.attention or printed.html is not None:
+        check_attention(loaded)
+    shows = printed.json or printed.tsv or printed.attention or printed.html is not None
+    from_file = asked.source is None
+    wanted = PairWanted(
+        printed.unit,
+        printed.per_token,
+        printed.attention,
+        printed.prefix,
+        in_rows=from_file and printed.per_token and not (shows or asked.places.is_field),
+        none=from_file and asked.bounds.are_set and not (shows or printed.per_token),
+    )
+    job = PairFilter(loaded, wanted, asked.bounds)
+    with contextlib.ExitStack() as stack:
+        page = None
+        if printed.html is not None:
+            page = stack.enter_context(alignment_page(printed.html, loaded))
+        writer = PairWriter(wanted, loaded.parts, json=printed.json, tsv=printed.tsv, page=page)
+        if asked.source is not None:
+            if not asked.targets:
+                raise UsageError('give a target: charlm score --source "salad" "S AE L AH D"')
+            of = source_of(loaded, asked.source, asked.features)
+            kept = job.kept([(of, target) for target in asked.targets])
+            places = rank([score.total_log_prob for score in kept]) if len(kept) > 1 else None
+            for index, score in enumerate(kept):
+                writer.write(score, places[index] if places else None)
+            if places and not (printed.is_more or printed.attention):
+                say_verdict(kept, is_open=False)
+        elif asked.targets:
+            raise UsageError(
+                "a translator scores a target given its source: name that with --source, or give "
+                "a table of pairs with --file."
+            )
+        else:
+            file = TextFile(
+                asked.file or piped("a source and a target, or a table of pairs with --file"),
+                options.Cut(),
+                asked.decoding,
+                in_records=True,
+            )
+            form = PairRows(asked.places, wanted.names(), csv=records.csv or file.is_csv)
+            broken = Broken(records.on_error)
+            write = functools.partial(job.write, form=form, writer=writer if shows else None)
+            through(file.name, batches(file.records(form, broken)), write)
+            job.say_counts(broken)
+    job.unseen.say()
+
+
 def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:
     """Say what figures from both sides are."""
     what = "shade" if shaded else "PLL"
@@ -223,7 +344,7 @@ def _page(path: Path, loaded: "TextModel", wanted: Wanted) -> "Page":
 
 
 def _score_arguments(
-    texts: list[str], job: Filter, writer: Shows, wanted: Wanted, *, verdict: bool
+    texts: list[str], job: TextFilter, writer: Shows, wanted: Wanted, *, verdict: bool
 ) -> None:
     """Score the texts of the command line, and rank them."""
     kept = job.kept(texts)

@@ -53,6 +53,11 @@ class Options:
         defaults = {one.name: one.default.default for one in type(self).parameters()}
         vars(self).update(defaults | given)
 
+    @property
+    def are_asked(self) -> bool:
+        """Whether one of them is other than where nothing is given."""
+        return vars(self) != vars(type(self)())
+
     @classmethod
     def parameters(cls) -> list[inspect.Parameter]:
         """A parameter for each option, those of the classes that it is derived from first."""

@@ -1,7 +1,9 @@
 """Lines on their way through a model: scored, kept or dropped, and written as they came."""
 
 import sys
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from charlm.cli.input.declared import Options, option
 from charlm.cli.input.model import token_model
@@ -12,15 +14,30 @@ from charlm.cli.output.score_table import Wanted
 from charlm.cli.output.terminal import out_line, say
 
 if TYPE_CHECKING:
+    from charlm.inference.pairs.score import PairScore
     from charlm.inference.score import TextScore
     from charlm.models.base import TextDistribution
     from charlm.models.cloze_model import ClozeModel
 
 
+class Results(Protocol):
+    """What is told of a score, of a text or of a pair (score_table.py, pair_scores.py)."""
+
+    @property
+    def in_rows(self) -> bool:
+        """Whether each token has a row."""
+
+    def results(self, score: Any) -> dict[str, Any]:
+        """The results by their names."""
+
+    def rows(self, score: Any, number: int) -> Iterator[dict[str, Any]]:
+        """A row for each token of the number-th."""
+
+
 class Shows(Protocol):
     """What writes scores that do not go into records."""
 
-    def write(self, score: "TextScore", place: int | None = None) -> None:
+    def write(self, score: Any, place: int | None = None) -> None:
         """Write a score; ``place`` is its rank among several."""
 
     def write_broken(self, line: str, problem: str) -> bool:
@@ -42,7 +59,7 @@ class Bounds(Options, heading="Filter"):
         bounds = (self.min_perplexity, self.max_perplexity, self.min_bits, self.max_bits)
         return any(bound is not None for bound in bounds)
 
-    def keep(self, score: "TextScore") -> bool:
+    def keep(self, score: "TextScore | PairScore") -> bool:
         """Whether a text is. A figure that it has not, an empty text's bits, bars nothing."""
         if not self.are_set:
             return True
@@ -57,8 +74,63 @@ class Bounds(Options, heading="Filter"):
         return inside is not self.invert
 
 
-class Filter:
+class Filter(ABC):
     """One model, what is asked of it, and what has come through so far."""
+
+    noun = "texts"
+
+    def __init__(self, wanted: Results, bounds: Bounds) -> None:
+        self._results, self._bounds = wanted, bounds
+        self._ending = "\n"  # of the line before
+        self._texts = self._kept = self._left_out = self._ties = 0
+
+    @abstractmethod
+    def score_records(self, records: list[Record], form: Form) -> Sequence[Any]:
+        """The scores of records that hold something to be scored."""
+
+    def write(self, batch: list[Record], *, form: Form, writer: Shows | None) -> None:
+        """Score a portion of records and write those that are to be kept.
+
+        Without a writer they go out as they came, the results in them.
+        """
+        scores = iter(self.score_records([r for r in batch if r.text is not None], form))
+        for record in batch:
+            self._ending = record.ending or self._ending
+            if record.text is None:
+                if writer is not None and record.problem is not None:
+                    self._left_out += not writer.write_broken(record.line, record.problem)
+                elif self._results.in_rows and not form.is_header(record):
+                    self._left_out += record.problem is not None
+                else:
+                    out_line(form.written(record, {}), record.ending)
+                continue
+            score = next(scores)
+            self._texts += 1
+            if not self._bounds.keep(score):
+                continue
+            self._kept += 1
+            if writer is not None:
+                writer.write(score)
+            elif self._results.in_rows:
+                rows = [form.written(record, row) for row in self._results.rows(score, self._texts)]
+                for line in rows[:-1]:
+                    out_line(line, record.ending or self._ending)
+                out_line(rows[-1], record.ending)
+            else:
+                out_line(form.written(record, self._results.results(score)), record.ending)
+
+    def say_counts(self, broken: Broken) -> None:
+        """What was dropped and what was broken, if there was any."""
+        sys.stdout.flush()
+        if self._bounds.are_set:
+            say(f"kept {self._kept:,} of {self._texts:,} {self.noun}")
+        broken.say(self._left_out)
+        if self._ties:
+            say(f"ids of which several are the best, the first of each written: {self._ties:,}")
+
+
+class TextFilter(Filter):
+    """The same of a model of texts."""
 
     def __init__(
         self,
@@ -70,11 +142,10 @@ class Filter:
         closed: bool,
         shaded: bool,
     ) -> None:
-        self._loaded, self._wanted, self._bounds = loaded, wanted, bounds
+        super().__init__(wanted, bounds)
+        self._loaded, self._wanted = loaded, wanted
         self._per_token = wanted.per_token or (shaded and not wanted.words)
         self._context, self._closed = context, closed
-        self._ending = "\n"  # of the line before
-        self._texts = self._kept = self._left_out = self._ties = 0
 
     @property
     def is_open(self) -> bool:
@@ -97,40 +168,14 @@ class Filter:
             return token_model(self._loaded).score_all(texts, context=self._context, **more)
         return self._loaded.score_all(texts, context=self._context)
 
+    def score_records(self, records: list[Record], form: Form) -> "list[TextScore]":
+        """The scores of their texts."""
+        del form
+        return self.score([record.text or "" for record in records])
+
     def kept(self, texts: list[str]) -> "list[TextScore]":
         """The scores of those texts that are to be kept."""
         return [score for score in self.score(texts) if self._bounds.keep(score)]
-
-    def write(self, batch: list[Record], *, form: Form, writer: Shows | None) -> None:
-        """Score a portion of records and write those that are to be kept.
-
-        Without a writer they go out as they came, the results in them.
-        """
-        scores = iter(self.score([r.text for r in batch if r.text is not None]))
-        for record in batch:
-            self._ending = record.ending or self._ending
-            if record.text is None:
-                if writer is not None and record.problem is not None:
-                    self._left_out += not writer.write_broken(record.line, record.problem)
-                elif self._wanted.in_rows and not form.is_header(record):
-                    self._left_out += record.problem is not None
-                else:
-                    out_line(form.written(record, {}), record.ending)
-                continue
-            score = next(scores)
-            self._texts += 1
-            if not self._bounds.keep(score):
-                continue
-            self._kept += 1
-            if writer is not None:
-                writer.write(score)
-            elif self._wanted.in_rows:
-                rows = [form.written(record, row) for row in self._wanted.rows(score, self._texts)]
-                for line in rows[:-1]:
-                    out_line(line, record.ending or self._ending)
-                out_line(rows[-1], record.ending)
-            else:
-                out_line(form.written(record, self._wanted.results(score)), record.ending)
 
     def write_ranked(
         self, group: list[Record], *, form: nbest.Hypotheses, weight: float, best: bool
@@ -148,12 +193,3 @@ class Filter:
         for (record, results, _), place in zip(wanted, places, strict=True):
             out_line(form.written(record, results), place.ending)  # the last row's may be none
         self._ties += best and len(ranked) > 1 and ranked[1][2] == 1
-
-    def say_counts(self, broken: Broken) -> None:
-        """What was dropped and what was broken, if there was any."""
-        sys.stdout.flush()
-        if self._bounds.are_set:
-            say(f"kept {self._kept:,} of {self._texts:,} texts")
-        broken.say(self._left_out)
-        if self._ties:
-            say(f"ids of which several are the best, the first of each written: {self._ties:,}")

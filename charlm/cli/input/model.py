@@ -111,6 +111,27 @@ def cloze_model(loaded: "LanguageModel | ClozeModel") -> "ClozeModel":
     )
 
 
+def is_translator(name: str | None, root: Path) -> bool:
+    """Whether a run that was named is a translator."""
+    from charlm.checkpoints import directory
+
+    return name is not None and directory.kind_of(directory.find_any(name, root)) == "translator"
+
+
+def named_translator(asked: Mixture, *, of_pairs: bool) -> Model | None:
+    """A translator that was named, or is asked for by what is done with it; None if neither.
+
+    Raises CheckpointError if it is something else, UsageError if there are several.
+    """
+    names = asked.model or []
+    if len(names) > 1 and of_pairs:
+        raise UsageError("translators cannot be mixed: give one with --model.")
+    name = names[0] if len(names) == 1 else None
+    if of_pairs or is_translator(name, asked.root):
+        return Model(model=name, root=asked.root)
+    return None
+
+
 def translator(asked: Model) -> "Translator":
     """Load a translator; where none was named, say on stderr which one was taken."""
     from charlm.models.load import load

@@ -29,6 +29,11 @@ def fields(
     drawn: "Sample", loaded: "TextDistribution", models: "Sequence[str] | None" = None
 ) -> dict[str, object]:
     """A sample as JSON, with what it was drawn by where there are several: a label, or a model."""
+    return {**figures(drawn), **_drawn_by(drawn, loaded, models or ())}
+
+
+def figures(drawn: "Sample") -> dict[str, object]:
+    """A sample as JSON."""
     return {
         "text": drawn.text,
         "total_log_prob_nats": drawn.total_log_prob,
@@ -37,7 +42,6 @@ def fields(
         "ended": drawn.ended,
         "in_training_text": drawn.in_training_text,
         "seed": drawn.seed,
-        **_drawn_by(drawn, loaded, models or ()),
     }
 
 

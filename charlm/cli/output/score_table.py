@@ -14,6 +14,7 @@ from charlm.metrics import UNITS, finite, scientific, surprisal_bits
 
 if TYPE_CHECKING:
     from charlm.display.html_page import Page
+    from charlm.inference.pairs.score import PairScore
     from charlm.inference.score import TextScore
 
 _SUMS = (
@@ -50,7 +51,7 @@ class Wanted(NamedTuple):
         """The names of the results, in order."""
         if self.in_rows:
             return self.row_names()
-        names = [f"{name}_{self.unit}" if name == "total_log_prob" else name for name in _SUMS]
+        names = sums_names(self.unit)
         names += ["per_token"] * self.per_token + ["per_word"] * self.words
         if self.pseudo:
             names = [pseudo_name(name) for name in names if name != "probability"]
@@ -58,15 +59,9 @@ class Wanted(NamedTuple):
 
     def results(self, score: "TextScore") -> dict[str, Any]:
         """The results of a text by their names."""
-        values: list[Any] = [
-            score.total_log_prob / self.nats,
-            *([] if self.pseudo else [score.probability]),
-            score.num_tokens,
-            score.num_oov,
-            len(score.text),
-            finite(score.perplexity),
-            score.bits_per_character,
-        ]
+        values = sums_of(score, self.unit)
+        if self.pseudo:
+            del values[1]  # no probability
         if self.per_token:
             rows = self.token_rows(score)
             values.append([pseudo_named(row) for row in rows] if self.pseudo else list(rows))
@@ -122,6 +117,24 @@ class Wanted(NamedTuple):
                 *(word.surprisal, running / self.nats + 0.0),
             )
             yield dict(zip(self._word_names(), values, strict=True))
+
+
+def sums_names(unit: str) -> list[str]:
+    """The names of the figures of a whole text, or of a whole target."""
+    return [f"{name}_{unit}" if name == "total_log_prob" else name for name in _SUMS]
+
+
+def sums_of(score: "TextScore | PairScore", unit: str) -> list[Any]:
+    """Those figures."""
+    return [
+        score.total_log_prob / UNITS[unit],
+        score.probability,
+        score.num_tokens,
+        score.num_oov,
+        len(score.text),
+        finite(score.perplexity),
+        score.bits_per_character,
+    ]
 
 
 class Writer:
@@ -272,7 +285,7 @@ def rank(log_probs: Sequence[float]) -> list[int]:
     return [places[value] for value in log_probs]
 
 
-def say_verdict(scores: "Sequence[TextScore]", *, is_open: bool) -> None:
+def say_verdict(scores: "Sequence[TextScore | PairScore]", *, is_open: bool) -> None:
     """Which of several texts is the likeliest, and by how much."""
     sys.stdout.flush()  # before what goes to stderr
     best, second = sorted(scores, key=lambda s: -s.total_log_prob)[:2]
@@ -308,7 +321,7 @@ def _bits(score: "TextScore") -> float:
     return surprisal_bits(score.total_log_prob)
 
 
-def _quoted(score: "TextScore") -> str:
+def _quoted(score: "TextScore | PairScore") -> str:
     return f'"{safe_text(score.text)}"'
 
 

@@ -1,18 +1,23 @@
 """Targets as they are printed: fields, rows, and a map of where the decoder looked."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from charlm.display.safe_text import safe_text
-from charlm.models.translator import PairScore, Translation
+from charlm.cli.output.terminal import width
+from charlm.display.safe_text import visible
+from charlm.inference.pairs.score import PairScore
+from charlm.models.translator import Translation
 
 _SHADES = " ░▒▓█"  # of a share: less than an eighth, than three, five and seven eighths, more
+
+_NAMED, _LEAST = 3, 0.05  # tokens named where there is no room for all, and their shares
 
 
 def fields(source: Sequence[str], found: Sequence[Translation]) -> dict[str, Any]:
     """A source (with its features, if it can have any) and its targets as JSON."""
     return {
-        **dict(zip(("source", "features"), source, strict=False)),
+        **named(source),
         "targets": [
             {
                 "text": one.text,
@@ -25,6 +30,11 @@ def fields(source: Sequence[str], found: Sequence[Translation]) -> dict[str, Any
     }
 
 
+def named(source: Sequence[str]) -> dict[str, str]:
+    """A source by its names, with its features, if it can have any."""
+    return dict(zip(("source", "features"), source, strict=False))
+
+
 def rows(source: Sequence[str], found: Sequence[Translation]) -> Iterator[str]:
     """Source (its features, too, if it can have any), target and log P between tabs, row by row."""
     for one in found:
@@ -35,15 +45,30 @@ def rows(source: Sequence[str], found: Sequence[Translation]) -> Iterator[str]:
 def map_of(score: PairScore) -> Iterator[str]:
     """A line for each token of a target: how much the decoder looked at each token of the source.
 
-    The columns are as wide as the tokens above them; the last column and line are the ends.
+    The columns are as wide as the tokens above them; the last column and line are the ends. Where
+    that is too wide for the terminal, the tokens looked at most are named instead.
     """
-    sources = [safe_text(token) for token in score.source_tokens]
-    targets = [safe_text(one.token) for one in score.tokens]
-    margin = max(map(len, targets))
-    yield f"{'':{margin}}  {' '.join(sources)}"
+    sources = [visible(token) for token in score.source_tokens]
+    targets = [visible(one.token) for one in score.tokens]
+    margin = max(map(width, targets))
+    head = f"{'':{margin}}  {' '.join(sources)}"
+    is_wide = width(head) > shutil.get_terminal_size().columns
+    if not is_wide:
+        yield head
     for token, one in zip(targets, score.tokens, strict=True):
+        shown = f"{' ' * (margin - width(token))}{token}"
+        if is_wide:
+            yield f"{shown}  {', '.join(_most_looked_at(one.attention, sources))}".rstrip()
+            continue
         cells = (
-            _SHADES[min(len(_SHADES) - 1, int(share * len(_SHADES)))] * len(source)
+            _SHADES[min(len(_SHADES) - 1, int(share * len(_SHADES)))] * width(source)
             for share, source in zip(one.attention, sources, strict=False)
         )
-        yield f"{token:>{margin}}  {' '.join(cells)}".rstrip()
+        yield f"{shown}  {' '.join(cells)}".rstrip()
+
+
+def _most_looked_at(attention: Sequence[float], sources: Sequence[str]) -> Iterator[str]:
+    """The places of a source, from 1 on, with their tokens and shares."""
+    for at in sorted(range(len(attention)), key=lambda at: -attention[at])[:_NAMED]:
+        if attention[at] >= _LEAST:
+            yield f"{at + 1} {sources[at]} {attention[at]:.0%}"

@@ -32,6 +32,9 @@ class Writer(Protocol):
     def take(self, state: Any, index: NDArray[np.int64]) -> Any:
         """The state of rows (M,), which may come several times."""
 
+    def put(self, state: Any, index: NDArray[np.int64], one: Any) -> Any:
+        """The state with the one row of another in the place of rows (M,)."""
+
 
 class Hypothesis(NamedTuple):
     """A target as ids without <EOS>, and its log P in nats, that of <EOS> included.

@@ -293,10 +293,6 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
     ) -> None:
         """Raises CheckpointError if they do not fit the head."""
         set_counters(state, counters)
-        if (state.best_step is None) != (state.best_accuracy is None):
-            raise CheckpointError(
-                "training.json: best_step and best_accuracy do not belong together."
-            )
         with refusing():
             restore_parameters(state, {**arrays, **weights}, arrays)
 
