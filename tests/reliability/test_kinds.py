@@ -1,4 +1,4 @@
-"""Labelled and bidirectional models, classifiers and taggers: what they save, read and score.
+"""Labelled and bidirectional models, heads, translators: what they save, read and score.
 
 Rows C2, C4, F4, L2, T1 and T2 of the matrix for them; those of running trainings stand in
 test_running.py, those of files in test_storage.py, of terminals in test_terminal.py.
@@ -21,12 +21,13 @@ import pytest
 from charlm.checkpoints import directory
 from charlm.checkpoints.head import HeadCheckpoint
 from charlm.checkpoints.language_model import Checkpoint
-from charlm.engines import torch_cloze
+from charlm.engines import torch_cloze, torch_pairs
 from charlm.errors import CheckpointError
 from charlm.models import heads
 from charlm.models.cloze_model import ClozeModel
 from charlm.models.engine_choice import EngineChoice
 from charlm.models.load import load
+from charlm.models.translator import Translator
 from charlm.nn import examples
 from tests.support.cli import charlm, complaint
 from tests.support.disks import Failing, Recorder, crash_states, everywhere, restore, snapshot
@@ -37,7 +38,7 @@ from tests.support.steps import OTHERS, forge, read_all, use
 
 RUNS = Path("checkpoints")
 NUMBERS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
-HEADS = ("classifier", "tagger")
+HEADS = ("classifier", "tagger", "translator")  # kinds of their own
 WORDS = ("the", "big", "old", "bear", "jay", "eats", "plum", "zyx", "Ωμέγα", "\u0301", "3")
 TOLERANCE = 1e-5  # nats a token
 
@@ -164,7 +165,7 @@ def test_files_of_another_kind_are_refused(here: Path, tally: Tally) -> None:
         run = RUNS / "swapped"
         shutil.rmtree(run, ignore_errors=True)
         step = Path(shutil.copytree(RUNS / to, run)) / steps[to].name
-        forge(step, **{name.replace(".", "_"): (steps[of] / name).read_bytes()})
+        forge(step, **{name: (steps[of] / name).read_bytes()})
         if name.startswith("model."):
             with pytest.raises(CheckpointError, match=f"{step}|{run} is a") as refused:
                 read_all(step)
@@ -230,6 +231,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "compare": ("compare", "corpus.txt", "--resamples", "10"),
     "novelty": ("novelty", "corpus.txt"),
     "tokenize": ("tokenize", "the bear"),
+    "translate": ("translate", "the bear"),
     "info": ("info",),
 }
 CAN: dict[str, tuple[str, ...]] = {
@@ -240,6 +242,11 @@ CAN: dict[str, tuple[str, ...]] = {
     "bidirectional": ("score", "evaluate", "fill", "novelty", "tokenize"),
     "classifier": ("classify", "tokenize"),
     "tagger": ("tag",),
+    "translator": ("sample", "score", "evaluate", "compare", "tokenize", "translate"),
+}
+OF_PAIRS: dict[str, tuple[str, ...]] = {  # how a translator is asked
+    "sample": ("--source", "the bear"),
+    "score": ("--source", "big"),
 }
 
 
@@ -249,6 +256,9 @@ def test_a_model_says_what_it_is(here: Path, kind: str) -> None:
     that is; so does a Python program that loads it.
     """
     for name, command in COMMANDS.items():
+        if kind == "translator":
+            command = tuple(word.replace("corpus.txt", "pairs.tsv") for word in command)
+            command = (*command, *OF_PAIRS.get(name, ()))
         words = (*command, "--model", kind)
         if name == "compare":  # with itself: what it is of a text is the same
             words = (*command[:1], kind, kind, *command[1:])
@@ -273,6 +283,7 @@ def test_a_model_says_what_it_is(here: Path, kind: str) -> None:
         "language model": lambda: Checkpoint.load(step),
         "classifier": lambda: load(step, task="classifier"),
         "tagger": lambda: load(step, task="tagger"),
+        "translator": lambda: load(step, task="translator"),
     }
     is_one = kind if kind in HEADS else "language model"
     for name, loader in loaders.items():
@@ -305,6 +316,14 @@ def figures(kind: str) -> Iterator[tuple[str, Callable[[Sequence[str]], list[np.
         elif kind == "tagger":
             tagger = heads.Tagger(HeadCheckpoint.load(step))
             yield engine, lambda texts, m=tagger: m.log_probs([text.split() for text in texts])
+        elif kind == "translator":
+            translator = load(step, task="translator")
+
+            def of_targets(texts: Sequence[str], m: Translator = translator) -> list[np.ndarray]:
+                scores = m.score_all((text, text[::-1][:20]) for text in texts)
+                return [np.array([one.log_prob for one in score.tokens]) for score in scores]
+
+            yield engine, of_targets
         elif kind == "labelled":
             lm = load(step)
             yield engine, lambda texts, m=lm: list(m.log_posteriors(texts))
@@ -334,6 +353,7 @@ def test_what_is_said_of_a_text_is_its_own(
     def by(engine: str) -> None:
         monkeypatch.setattr(EngineChoice, "kind_for", lambda *_, **__: engine)
         monkeypatch.setattr(heads, "_FEW_TOKENS", 10**9 if engine == "numpy" else 0)
+        monkeypatch.setattr(Translator, "kind_for", lambda *_: engine)
 
     by("numpy")
     alone = [by_numpy([text])[0] for text in texts]
@@ -341,6 +361,7 @@ def test_what_is_said_of_a_text_is_its_own(
     by("torch")
     for most, window in ((4096, 2048), (50, 9), (1, 70)):
         monkeypatch.setattr(examples, "MOST_TOKENS", most)
+        monkeypatch.setattr(torch_pairs, "_READ_AT_ONCE", max(1, most // 50))
         monkeypatch.setattr(torch_cloze, "_TOKENS", most)
         monkeypatch.setattr(torch_cloze, "_LONGEST", window)
         order = rng.sample(range(len(texts)), len(texts))
@@ -394,6 +415,11 @@ def as_corpus(kind: str, data: bytes) -> bytes:
         )
     if kind == "bidirectional":
         return data[:3000]
+    if kind == "translator":
+        return b"\n".join(
+            line[:60] + b"\t" + line[:60][::-1] if number % 17 else line[:60]
+            for number, line in enumerate(lines)
+        )
     return b"\n".join(
         line[:200] + LABELS_OF_LINES[number % 3 if number % 17 else 3]
         for number, line in enumerate(lines)
@@ -412,6 +438,7 @@ def test_odd_corpora_train_other_kinds_or_are_refused(
         "bidirectional": ("score", "--file", "odd.txt"),
         "classifier": ("classify", "--file", "odd.txt", "--json"),
         "tagger": ("tag", "odd.txt"),
+        "translator": ("translate", "--file", "odd.txt", "--max-tokens", "5"),
     }
     corpora = list(odd_corpora())
     wanted = tally.wanted(120)

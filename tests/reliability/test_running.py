@@ -364,6 +364,12 @@ CHANGES: dict[str, tuple[int, str, tuple[str, ...]]] = {  # those of other kinds
     "tagger: architecture": (2, "hidden( size)? is 8 there, 9 here", ("--hidden", "9")),
     "tagger: counters": (4, "training.json is of step 2, and model.json of step [0-9]+", ()),
     "tagger: kind": (2, "is tagger there, classifier here", ("--classifier", *LABEL_OPTIONS)),
+    "translator: a name": (2, "the text of .* is not the one that .* was begun with", ()),
+    "translator: shape": (4, "hidden_size is 8 there, 9 in run.json", ()),
+    "translator: architecture": (2, "--attention is .* there, none here", ("--attention", "none")),
+    "translator: counters": (4, "training.json is of step 2, and model.json of step [0-9]+", ()),
+    "translator: kind": (2, "is translator there, tagger here", ("--tagger",)),
+    "translator: the other way": (2, "--swap", ("--swap",)),
 }
 
 
@@ -373,6 +379,7 @@ def change_labels(folder: Path, step: Path, kind: str, what: str) -> None:
     text = corpus.read_text()
     if what == "a name":
         text = text.replace("\tbear", "\twolf").replace("B-BIRD", "B-HAWK")
+        text = text.replace("JAY", "OWL") if kind == "translator" else text
     elif what == "one more":
         text += "the new fox eats the pear\tfox\n"
     elif what == "of one sequence":
@@ -519,7 +526,7 @@ def test_a_run_that_diverges_for_good_ends_with_5(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["classifier", "tagger"])
+@pytest.mark.parametrize("kind", ["classifier", "tagger", "translator"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_nan_never_reaches_the_file_of_a_head(
     forks: Forks, folder: Path, kind: str, value: float

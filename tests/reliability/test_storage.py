@@ -42,8 +42,15 @@ from tests.support.steps import (
 )
 
 LEVELS = ("char", "word", "subword")
-KINDS = ("char", "tagger", "labelled", "word", "classifier", "bidirectional", "subword")
+KINDS = ("char", "tagger", "labelled", "word", "classifier", "translator", "bidirectional")
+KINDS = (*KINDS, "subword")
 MANIFEST = "manifest.json"
+ONLY_IN = {  # files that steps of one kind alone have
+    "tokenizer.model": "subword",
+    "labels.json": "labelled",
+    "tagger.json": "tagger",
+    "source_tokenizer.json": "translator",
+}
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +239,11 @@ HEADS: dict[str, dict[str, Any]] = {  # what a head's model.json may claim
     "another step": {"step": 3},
     "no format": {"format": None},
 }
+TRANSLATORS: dict[str, dict[str, Any]] = {  # what a translator's may claim
+    "another kind": {"kind": "tagger"},
+    "another step": {"step": 3},
+    "no format": {"format": None},
+}
 SHAPES: dict[str, dict[str, Any]] = {  # and the shape in it
     "petabytes": {"hidden_size": 65_536, "num_layers": 64, "vocab_size": 10**7},
     "gigabytes": {"hidden_size": 65_536},
@@ -328,10 +340,9 @@ def hostile_cases(originals: dict[str, Path]) -> list[tuple[str, Callable[[Path]
 
             cases.append(("word", claim, f"{file}: {what}"))
     cases += cases_of_kinds()
-    others = {"tokenizer.model": "subword", "labels.json": "labelled", "tagger.json": "tagger"}
-    for file in [*names, *others]:
+    for file in [*names, *ONLY_IN]:
         for kind in SPECIAL:
-            level = others.get(file, "word")
+            level = ONLY_IN.get(file, "word")
             cases.append((level, lambda s, f=file, k=kind: plant(s, f, k), f"{file}: {kind}"))
     return cases
 
@@ -343,7 +354,7 @@ def cases_of_kinds() -> Iterator[tuple[str, Callable[[Path], object], str]]:
         def change(step: Path) -> None:
             described = json.loads((step / file).read_bytes())
             (described[part] if part else described).update(fields)
-            forge(step, **{file.replace(".", "_"): json.dumps(described).encode()})
+            forge(step, **{file: json.dumps(described).encode()})
 
         return change
 
@@ -351,16 +362,16 @@ def cases_of_kinds() -> Iterator[tuple[str, Callable[[Path], object], str]]:
         ("labelled", ("labels.json",)),
         ("classifier", ("model.json", "tokenizer.json", "training.json")),
         ("tagger", ("model.json", "tagger.json")),
+        ("translator", ("model.json", "source_tokenizer.json", "training.json")),
     ):
         for file, (what, data) in itertools.product(files, JSON.items()):
             if len(data) > 2**20:
                 continue  # one kind of file is enough to see that size is looked at first
-            key = file.replace(".", "_")
-            yield level, lambda step, k=key, d=data: forge(step, **{k: d}), f"{file}: {what}"
+            yield level, lambda step, f=file, d=data: forge(step, **{f: d}), f"{file}: {what}"
     for what, fields in LABELS.items():
         yield "labelled", claim("labels.json", fields), f"labels.json: {what}"
-    for level in ("classifier", "tagger"):
-        for what, fields in HEADS.items():
+    for level in ("classifier", "tagger", "translator"):
+        for what, fields in (TRANSLATORS if level == "translator" else HEADS).items():
             yield level, claim("model.json", fields), f"model.json: {what}"
         for what, fields in SHAPES.items():
             yield level, claim("model.json", fields, "model"), f"model.json: {what}"
@@ -439,8 +450,7 @@ def test_a_pickle_is_never_run(copy: Callable[[str], Path], place: Path, tally: 
     pickle.loads(pickle.dumps(Bomb(canary)))
     assert canary.exists()  # the bomb works
     canary.unlink()
-    kinds = {"tokenizer.model": "subword", "labels.json": "labelled", "tagger.json": "tagger"}
-    read = [*files_of("word"), *kinds, MANIFEST]
+    read = [*files_of("word"), *ONLY_IN, MANIFEST]
     others = ["model.pt", "pytorch_model.bin", "training.pkl"]
     run_files = ["run.json", "pointers.json", "metrics.jsonl"]
     cases = itertools.cycle(
@@ -449,7 +459,7 @@ def test_a_pickle_is_never_run(copy: Callable[[str], Path], place: Path, tally: 
     for name, protocol, packed in itertools.islice(cases, tally.wanted(120)):
         bomb = pickle.dumps(Bomb(canary), protocol)
         bomb = zipped(bomb) if packed else bomb
-        step = copy(kinds.get(name, "word"))
+        step = copy(ONLY_IN.get(name, "word"))
         directory.write_json(step.parent / "run.json", {"run_id": "x"})
         directory.write_json(step.parent / "pointers.json", {"best": 1})
         if name in run_files:
@@ -461,9 +471,10 @@ def test_a_pickle_is_never_run(copy: Callable[[str], Path], place: Path, tally: 
             (step / name).write_bytes(bomb)
             assert MANIFEST in refusal(step)
         else:
-            forge(step, **{name.replace(".", "_"): bomb}) if "_" not in name else None
+            is_read = name in read
+            forge(step, **{name: bomb}) if is_read else None
             (step / name).write_bytes(bomb)
-            if "_" not in name:
+            if is_read:
                 refusal(step)
             else:
                 read_all(step)  # a file that no manifest lists is not looked at

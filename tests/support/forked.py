@@ -236,10 +236,12 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     from charlm.cli.output import meter
     from charlm.nn import objectives
     from charlm.nn.head import Head
+    from charlm.nn.pairs import EncoderDecoder
     from charlm.tokenizers import subword
     from charlm.training import calibration, loop, resume
     from charlm.training.pace import measuring
     from charlm.training.tasks import causal, classifier, tagger
+    from charlm.training.tasks import pairs as translator
     from charlm.training.trainer import Trainer
 
     phase, signals, at = job.get("interrupt", (None, (), 0))
@@ -286,6 +288,8 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         before(causal, "train_tokenizer", "tokenizing")
         before(classifier, "train_tokenizer", "tokenizing")
     before(tagger, "example_material", "tokenizing")
+    before(translator, "pair_material", "tokenizing")
+    before(translator.Pairs, "validate", "validating")
     before(calibration, "calibrate", CALIBRATING)
     before(measuring, "fastest", "calibrating")
     before(causal.Causal, "validate", "validating")
@@ -309,7 +313,7 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         threads.neighbours = lambda *_: 0
 
     genuine_settle = Trainer.settle.__func__  # type: ignore[attr-defined]
-    genuine_loss, genuine_head = objectives.cross_entropy, Head.__init__
+    genuine_loss = objectives.cross_entropy
 
     def settle(*args: Any, **kwargs: Any) -> Any:
         nonlocal settled
@@ -344,7 +348,7 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         features.register_hook(lambda _: here("mid step"))
         return loss * value if seen["first step"] in spoiled else loss
 
-    def watched_scores(softmax: Any, _: Any, scores: Any) -> Any:  # of a classifier or tagger
+    def watched_scores(softmax: Any, _: Any, scores: Any) -> Any:  # of a head or a translator
         nonlocal settled
         if not softmax.training:
             here("validating")
@@ -354,9 +358,12 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         scores.register_hook(lambda _: here("mid step"))
         return scores * value if seen["first step"] in spoiled else scores
 
-    def make_head(self: Any, *args: Any) -> None:
-        genuine_head(self, *args)
-        self.softmax.register_forward_hook(watched_scores)
+    def watching(genuine: Any) -> Any:
+        def make(self: Any, *args: Any) -> None:
+            genuine(self, *args)
+            self.softmax.register_forward_hook(watched_scores)
+
+        return make
 
     def fits(genuine: Any) -> Any:
         def fit(*args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -383,6 +390,7 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     Trainer.settle = classmethod(settle)  # type: ignore[assignment]
     Trainer.train = fits(Trainer.train)  # type: ignore[method-assign]
     resume.restore = restores(resume.restore)
-    Head.__init__ = make_head
+    for kind in (Head, EncoderDecoder):
+        kind.__init__ = watching(kind.__init__)
     objectives.cross_entropy, os.fsync = cross_entropy, fsync
     loop.SECONDS_TO_VALIDATE = job.get("validate_seconds", loop.SECONDS_TO_VALIDATE)

@@ -30,6 +30,8 @@ TAGS = {"bear": "B-BEAST", "badger": "B-BEAST", "jay": "B-BIRD"}
 TAGGED = "\n".join(
     "".join(f"{word} {TAGS.get(word, 'O')}\n" for word in words) for words in [*WORDS, *WORDS]
 )
+PAIRS = "".join(f"{' '.join(line)}\t{' '.join(line[::-1]).upper()}\n" for line in WORDS)
+PAIRS += "".join(f"{word}\t{word.upper()}\n{word}\t{word}\n" for word in TAGS)
 
 
 class Kind(NamedTuple):
@@ -51,6 +53,9 @@ OTHERS = {
         "labelled.tsv", (*_HEAD, *LABEL_OPTIONS, "--classifier"), ("classify", "-f", "corpus.txt")
     ),
     "tagger": Kind("tagged.conll", (*_HEAD, "--tagger"), ("tag", "--raw", "corpus.txt")),
+    "translator": Kind(
+        "pairs.tsv", (*_HEAD, "--pairs", "--valid-share", "0.2"), ("translate", "-f", "corpus.txt")
+    ),
 }
 KINDS = {"plain": PLAIN, **OTHERS}
 
@@ -61,6 +66,7 @@ def with_texts(folder: Path) -> Path:
         ("corpus.txt", CORPUS),
         ("labelled.tsv", LABELLED),
         ("tagged.conll", TAGGED),
+        ("pairs.tsv", PAIRS),
     ):
         (folder / name).write_text(text)
     return folder

@@ -10,30 +10,34 @@ import numpy as np
 
 import charlm
 from charlm.checkpoints import directory
+from charlm.checkpoints import pairs as pairs_checkpoint
 from charlm.checkpoints.disk import DISK, Disk
 from charlm.checkpoints.files import read_file
 from charlm.checkpoints.head import HeadCheckpoint
 from charlm.checkpoints.json_objects import parse_json, to_json
 from charlm.checkpoints.language_model import Checkpoint, known_to_bytes
+from charlm.checkpoints.pairs import PairsCheckpoint
 from charlm.checkpoints.step import FORMAT, load_tokenizer, save_step
 from charlm.checkpoints.tensors import arrays_to_bytes
 from charlm.config import HEADS
 from charlm.counts import ngram
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import Partner
-from charlm.equations import heads
+from charlm.equations import heads, pairs
 from charlm.equations.parameters import shapes
 from charlm.errors import CheckpointError
 from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller
 from charlm.models.cloze_model import ClozeModel
 from charlm.models.heads import Classifier, Tagger
+from charlm.models.translator import Translator
 from charlm.network_config import (
     CausalConfig,
     ClassifierConfig,
     ClozeConfig,
     HeadConfig,
     LanguageConfig,
+    PairsConfig,
     TaggerConfig,
 )
 from charlm.text.corpus import sequence_hashes
@@ -41,7 +45,7 @@ from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.word_letters import SpelledWords
 
-OTHERS = ("labelled", "bidirectional", "classifier", "tagger")  # models at character level
+OTHERS = ("labelled", "bidirectional", "classifier", "tagger", "translator")  # of characters
 TEXTS = ["the cat sat on the mat", "a dog ran to the cat", "to be, or not to be?"]
 
 
@@ -55,9 +59,20 @@ def tokenizer_files(level: str) -> tuple[int, dict[str, bytes]]:
 
 def weights(config: LanguageConfig | HeadConfig, seed: int = 0) -> dict[str, np.ndarray]:
     """Random numbers of the shapes of a model."""
+    return random_numbers(
+        heads.shapes(config) if isinstance(config, HeadConfig) else shapes(config), seed
+    )
+
+
+def random_numbers(parts: dict[str, tuple[int, ...]], seed: int) -> dict[str, np.ndarray]:
+    """Random numbers of these shapes."""
     rng = np.random.default_rng(seed)
-    parts = heads.shapes(config) if isinstance(config, HeadConfig) else shapes(config)
     return {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in parts.items()}
+
+
+def moments_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Two moments of each parameter."""
+    return {f"{key}.{name}": arrays[name] for key in ("exp_avg", "exp_avg_sq") for name in arrays}
 
 
 def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, bytes]:
@@ -67,6 +82,8 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
     """
     if level in HEADS:
         return _files_of_head(level, step, seed)
+    if level == "translator":
+        return _files_of_translator(step, seed)
     vocab_size, tokenizer = tokenizer_files("char" if level in OTHERS else level)
     shape = {"vocab_size": vocab_size, "hidden_size": 4, "embedding_size": 3}
     config: LanguageConfig
@@ -82,9 +99,7 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
         "model": config.to_json(),
     }
     arrays = weights(config, seed)
-    moments = {
-        f"{key}.{name}": arrays[name] for key in ("exp_avg", "exp_avg_sq") for name in arrays
-    }
+    moments = moments_of(arrays)
     files = {
         "model.json": to_json(about),
         "model.safetensors": arrays_to_bytes(arrays),
@@ -114,6 +129,34 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
     return files
 
 
+def _files_of_translator(step: int, seed: int) -> dict[str, bytes]:
+    tokenizers = [train_tokenizer(texts, level="char", min_count=1) for texts in (TEXTS, ["abc"])]
+    source, target = tokenizers
+    config = PairsConfig(
+        vocab_size=target.vocab_size,
+        source_vocab_size=source.vocab_size,
+        hidden_size=4,
+        embedding_size=3,
+    )
+    arrays = random_numbers(pairs.shapes(config), seed)
+    return {
+        "model.json": to_json(
+            {
+                "format": FORMAT,
+                "kind": "translator",
+                "step": step,
+                "model": config.to_json(),
+                "best_accuracy": 0.5,
+                "best_loss_nats_per_token": 1.5,
+            }
+        ),
+        "model.safetensors": arrays_to_bytes(arrays),
+        **pairs_checkpoint.tokenizer_files(source, target),
+        "training.json": to_json({"step": step}),
+        "training.safetensors": arrays_to_bytes(moments_of(arrays)),
+    }
+
+
 def _files_of_head(kind: str, step: int, seed: int) -> dict[str, bytes]:
     vocab_size, reader = tokenizer_files("char")
     config: HeadConfig
@@ -137,9 +180,7 @@ def _files_of_head(kind: str, step: int, seed: int) -> dict[str, bytes]:
         "text": {"split_on": "line"},
     }
     arrays = weights(config, seed)
-    moments = {
-        f"{key}.{name}": arrays[name] for key in ("exp_avg", "exp_avg_sq") for name in arrays
-    }
+    moments = moments_of(arrays)
     return {
         "model.json": to_json(about),
         "model.safetensors": arrays_to_bytes(arrays),
@@ -172,12 +213,14 @@ def read_all(path: Path) -> None:
         load_tokenizer(path)
 
 
-def load(path: Path) -> Checkpoint | HeadCheckpoint:
+def load(path: Path) -> Checkpoint | HeadCheckpoint | PairsCheckpoint:
     """The model of a step, of whatever kind it says it is."""
     try:
         kind = parse_json(path, read_file(path / "model.json", 2**22)).get("kind")
     except CheckpointError:
         kind = None
+    if kind == "translator":
+        return PairsCheckpoint.load(path)
     return HeadCheckpoint.load(path) if kind in HEADS else Checkpoint.load(path)
 
 
@@ -188,6 +231,10 @@ def use(step: Path) -> object:
         if loaded.config.kind == "classifier":
             return Classifier(loaded).classify(["the cat, ▁ é", ""]).sum()
         return Tagger(loaded).tag([["the", "cat", "é"], []])
+    if isinstance(loaded, PairsCheckpoint):
+        translator = Translator(loaded)
+        translator.score("the cat, ▁ é", "abc é")
+        return translator.translate("the cat é", max_tokens=5)
     model = charlm.load(step)
     if isinstance(model, ClozeModel):
         model.pseudo_score("the cat, ▁ é")
@@ -211,11 +258,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def forge(path: Path, **changed: bytes | None) -> None:
     """Change files of a step (None takes one away), the manifest made to fit.
 
-    ``model_json`` stands for model.json.
+    ``model_json`` stands for model.json; names with a dot are taken as they are.
     """
     manifest = read_manifest(path)
     for key, data in changed.items():
-        name = key.replace("_", ".")
+        name = key if "." in key else key.replace("_", ".")
         if data is None:
             (path / name).unlink()
             del manifest["files"][name]
