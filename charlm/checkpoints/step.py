@@ -12,6 +12,7 @@ no code, path or pattern is taken from one.
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,11 @@ class StepFiles:
         try:
             tokenizer = tokenizer_from_files(files)
         except CheckpointError as error:
-            raise CheckpointError(f"{self.path}: {error}") from None
+            told = re.sub(r"\btokenizer\.(?=json|model)", f"{prefix}tokenizer.", str(error))
+            raise CheckpointError(f"{self.path}: {told}") from None
         if vocab_size is not None and tokenizer.vocab_size != vocab_size:
             raise CheckpointError(
-                f"{self.path}: the tokenizer has {tokenizer.vocab_size} types, the model "
+                f"{self.path}: {prefix}tokenizer.json has {tokenizer.vocab_size} types, the model "
                 f"{vocab_size}."
             )
         return tokenizer
