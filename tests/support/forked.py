@@ -348,9 +348,9 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         features.register_hook(lambda _: here("mid step"))
         return loss * value if seen["first step"] in spoiled else loss
 
-    def watched_scores(softmax: Any, _: Any, scores: Any) -> Any:  # of a head or a translator
+    def watched_scores(module: Any, _: Any, scores: Any) -> Any:  # of a head or a translator
         nonlocal settled
-        if not softmax.training:
+        if not module.training:
             here("validating")
             return scores
         settled = True
@@ -361,7 +361,8 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     def watching(genuine: Any) -> Any:
         def make(self: Any, *args: Any) -> None:
             genuine(self, *args)
-            self.softmax.register_forward_hook(watched_scores)
+            scoring = self.softmax if isinstance(self, Head) else self
+            scoring.register_forward_hook(watched_scores)
 
         return make
 
