@@ -25,6 +25,7 @@ CORPORA = {
     "gaps": "prose.txt",
     "classifier": "names.tsv",
     "tagger": "entities.conll",
+    "translator": "numbers.tsv",
 }
 LAST = "step-00000040"
 

@@ -403,7 +403,7 @@ def test_hashes_of_another_kind_are_refused(step: Path) -> None:
 def test_a_tokenizer_of_another_size_is_refused(step: Path) -> None:
     """Tokenizer and model must agree on the number of types."""
     forge(step, tokenizer_json=tokenizer_of("char", ["abc"]).to_files()["tokenizer.json"])
-    with pytest.raises(CheckpointError, match="tokenizer.json has 5 types"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json has 5 types"):
         Checkpoint.load(step)
 
 
