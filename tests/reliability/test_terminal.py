@@ -157,6 +157,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("labelled", "labelled.tsv", ("--label-from", "column:2")),
             ("classifier", "labelled.tsv", ("--label-from", "column:2", "--classifier")),
             ("tagger", "tagged.conll", ("--tagger",)),
+            ("translator", "labelled.tsv", ("--pairs",)),
             ("gaps", "corpus.txt", ("--bidirectional", "--split-on", "line", "--min-count", "1")),
         ):
             ended = charlm("train", corpus, "--name", name, *options, *TINY)
@@ -259,7 +260,12 @@ def of_gaps(text: str) -> tuple[int, bytes]:
     return on_terminal("fill", "--model", "gaps", "--top", "3", f"the {text} [?]")
 
 
-OF_KINDS = (of_labels, of_classes, of_known_labels, of_tokens, of_gaps)
+def of_pairs(text: str) -> tuple[int, bytes]:
+    """A source and what may be written for it."""
+    return on_terminal("score", "--model", "translator", "--source", text, "x")
+
+
+OF_KINDS = (of_labels, of_classes, of_known_labels, of_tokens, of_gaps, of_pairs)
 CHANNELS = (
     of_file_names,
     of_run_names,
@@ -271,8 +277,16 @@ CHANNELS = (
     of_errors,
     *OF_KINDS,
 )
-TYPED = (of_samples, of_scores, of_pieces, of_heat_maps, of_gaps)  # as arguments that are texts
-SHOWN = (of_file_names, of_run_names, of_scores, of_errors, of_classes, of_known_labels)
+TYPED = (
+    of_samples,
+    of_scores,
+    of_pieces,
+    of_heat_maps,
+    of_gaps,
+    of_pairs,
+)  # as arguments that are texts
+SHOWN = (*(of_file_names, of_run_names, of_scores, of_errors), *(of_classes, of_known_labels))
+SHOWN = (*SHOWN, of_pairs)
 
 
 @pytest.fixture
@@ -306,7 +320,9 @@ def test_nothing_drives_a_terminal(at: Path, channel: Channel, tally: Tally) -> 
     texts = NASTY[CHANNELS.index(channel) % 3 :: 3] if channel in OF_KINDS else NASTY
     more = tally.wanted(len(texts)) - len(texts)
     usual, plain = channel("end")
-    lines = len(Screen(plain, colour=True).lines) + (channel is of_gaps)  # what is unknown is told
+    lines = len(Screen(plain, colour=True).lines) + (
+        channel in (of_gaps, of_pairs)
+    )  # what is unknown is told
     for text in [*texts, *("".join(rng.sample(NASTY, 3)) for _ in range(more))]:
         code, seen = channel(text)
         screen = Screen(seen, colour=channel is of_heat_maps)
@@ -344,6 +360,15 @@ def test_other_ways_to_a_terminal_are_guarded_too(at: Path) -> None:
         ("next", "--all", "--model", "words"),
         ("next", "--all", "--model", "words", "--json"),
         ("info", "--json", "--model", "nasty"),
+        *(
+            ("translate", everything, "--model", "translator", "--max-tokens", "9", how)
+            for how in ("--json", "--tsv", "--attention", "--greedy")
+        ),
+        *(
+            ("score", "--source", everything, everything, "--model", "translator", how)
+            for how in ("--json", "--tsv", "--attention", "--per-token")
+        ),
+        ("sample", "--source", everything, "--prompt", everything, "--model", "translator"),
         ("--debug", "score", "--model", everything, "the end"),
         (everything,),
         ("score", "--" + everything),
