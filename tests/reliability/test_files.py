@@ -44,6 +44,7 @@ MODELS = {
     "counts": (PLAIN, ("--ngram", "3")),
     "kinds": (TABLE, ("--classifier", "--label-from", "column:1")),
     "tags": (TAGGED, ("--tagger",)),
+    "pairs": (TABLE, ("--pairs",)),
 }
 
 
@@ -160,6 +161,18 @@ JOBS: dict[str, tuple[tuple[str, ...], str, bool]] = {
     "tag --evaluate": (("tag", "f", "-m", "tags", "--evaluate"), TAGGED, False),
     "tag --json": (("tag", "f", "-m", "tags", "--json"), TAGGED, False),
     "fill": (("fill", "-m", "both", "--file", "f", "--json", "--top", "2"), GAPS, False),
+    "score pairs": (("score", "-m", "pairs", "--file", "f"), TABLE, True),
+    "score pairs, filtered": (
+        ("score", "-m", "pairs", "--max-perplexity", "1e9", "--file", "f"),
+        TABLE,
+        True,
+    ),
+    "evaluate pairs": (
+        ("evaluate", "-m", "pairs", "--max-tokens", "3", "f", "--json"),
+        TABLE,
+        False,
+    ),
+    "translate": (("translate", "-m", "pairs", "--max-tokens", "3", "-f", "f"), PLAIN[:90], False),
     "next": (("next", "-m", "char", "--file", "f", "--json"), PLAIN[:80], False),
     "sample": (
         ("sample", "-m", "char", "--prompt-file", "f", "--seed", "1", "--max-tokens", "9"),
@@ -306,6 +319,9 @@ READERS: dict[str, tuple[str, ...]] = {
     "novelty --against": ("novelty", "corpus", "--against", "f"),
     "classify": ("classify", "-m", "kinds", "--file", "f"),
     "tag": ("tag", "f", "-m", "tags"),
+    "score pairs": ("score", "-m", "pairs", "--file", "f"),
+    "evaluate pairs": ("evaluate", "-m", "pairs", "--max-tokens", "3", "f"),
+    "translate": ("translate", "-m", "pairs", "--max-tokens", "3", "--file", "f"),
     "fill": ("fill", "-m", "both", "--file", "f"),
     "next": ("next", "-m", "char", "--file", "f"),
     "sample": ("sample", "-m", "char", "--prompt-file", "f", "--max-tokens", "3"),
