@@ -9,7 +9,7 @@ from charlm.errors import FieldError, TextError, UsageError
 from charlm.text import corpus
 from charlm.text.fields import object_of, text_of
 from charlm.text.streaming import Line
-from charlm.text.tables import Csv, Table, Tabs, cut_by, is_csv, is_number, place_of
+from charlm.text.tables import Csv, Table, Tabs, cut_by, is_csv, is_number, looks_like, place_of
 from charlm.tokenizers.featured import featured, parted
 
 
@@ -163,6 +163,8 @@ def _cells(table: Table, line: str, at: Sequence[int], *, only_two: bool) -> lis
     if len(cells) < needed or (only_two and len(cells) > 2):
         found = cut_by(line) if len(cells) == 1 and isinstance(table, Tabs) else None
         hint = "" if found is None else f"; are they between {found}? Name the file .csv, then"
+        if looks_like([line]) == "JSON":
+            hint = "; it looks like JSON: name its fields with `source_field` and `target_field`"
         if len(cells) > 2:
             hint = "; name those of the pair with `source_column` and `target_column`"
         between = " between tabs" if isinstance(table, Tabs) else ""

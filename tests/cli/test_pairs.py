@@ -126,7 +126,9 @@ def test_rows_of_a_table_go_out_with_their_figures(root: Path) -> None:
     as_json = lines_of_json(good("score", "-m", "one", "-f", "pairs.tsv", "--json").out)
     assert [(one["source"], one["target"]) for one in as_json] == PAIRS
     found.append([one["total_log_prob_nats"] for one in as_json])
-    head, *lines = good("score", "-m", "one", "-f", "pairs.tsv", "--tsv").out.splitlines()
+    Path("headed.tsv").write_text("from\tto\n\n" + Path("pairs.tsv").read_text() + "\n")
+    names = ("--source-column", "from", "--target-column", "to")
+    head, *lines = good("score", "-m", "one", "-f", "headed.tsv", "--tsv", *names).out.splitlines()
     assert head.endswith("\tsource\ttarget")
     found.append([float(line.split("\t")[0]) for line in lines])
     rows = [
@@ -158,6 +160,7 @@ def test_pairs_are_filtered() -> None:
         ("a\tb\tc\td", "line 2 is broken: it has 4 columns between tabs, not 2; name those"),
         ("a\t", "line 2 is broken: its target is empty"),
         ("\ta", "line 2 is broken: its source is empty"),
+        ('{"a": "b"}', "name its fields with --source-field and --target-field"),
     ],
 )
 def test_what_is_no_pair_is_told_by_its_number(line: str, said: str) -> None:

@@ -97,8 +97,9 @@ class Filter(ABC):
         for record in batch:
             self._ending = record.ending or self._ending
             if record.text is None:
-                if writer is not None and record.problem is not None:
-                    self._left_out += not writer.write_broken(record.line, record.problem)
+                if writer is not None:  # a header and an empty line have no place there
+                    if record.problem is not None:
+                        self._left_out += not writer.write_broken(record.line, record.problem)
                 elif self._results.in_rows and not form.is_header(record):
                     self._left_out += record.problem is not None
                 else:
