@@ -211,8 +211,8 @@ def test_arrays_that_are_none_of_its_own_are_refused() -> None:
 
 def test_what_cannot_be_counted_is_refused() -> None:
     """No token, or an order that is none."""
-    for order in (0, 8, -1):
-        with pytest.raises(UsageError, match="1 to 7"):
+    for order in (0, 9, -1):
+        with pytest.raises(UsageError, match="1 to 8"):
             train(ended([[2]]), V, order)
     with pytest.raises(UsageError, match="no tokens"):
         train([], V, 3)

@@ -1,0 +1,104 @@
+"""The likeliest targets of sources by joint n-grams alone: n best of all that can be written.
+
+The lattice of a source (counts/joint.py) knows of each state how likely each chunk is given all of
+the source, so the share that a beginning has of all that can be written is the product over its
+chunks, and what it can still become is no more than that. At each place the beginnings are dropped
+whose share is less than ``least`` of the largest there. Several ways to cut one target add up; the
+best of the found targets are then scored exactly.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.counts.joint import Ids, JointNGram, ragged
+from charlm.inference.pairs.beam import Hypothesis
+from charlm.tokenizers.base import UNK_ID
+
+_LEAST = 1e-3  # of the largest share
+_LOWER = 1e-3  # what least is multiplied by where it left too few targets
+_LEAST_OF_ALL = 1e-12
+_MOST = 1000  # beginnings of one source that are kept at a place
+_AT_ONCE = 512  # sources
+
+
+def search(
+    model: JointNGram, sources: Sequence[Ids], *, n_best: int = 1, length_penalty: float = 0.0
+) -> list[list[Hypothesis]]:
+    """The n_best targets of each source, without <EOS>, best first, or fewer if there are no more.
+
+    They are ranked as by beam.search. <UNK> is never written.
+    """
+    found: list[list[Hypothesis]] = [[] for _ in sources]
+    order = sorted(range(len(sources)), key=lambda at: len(sources[at]))
+    for begin in range(0, len(order), _AT_ONCE):
+        part, least = order[begin : begin + _AT_ONCE], _LEAST
+        targets: dict[int, list[tuple[int, ...]]] = {}
+        while part and least >= _LEAST_OF_ALL:
+            for at, shares in zip(
+                part, _targets(model, [sources[p] for p in part], least), strict=True
+            ):
+                best = sorted(shares, key=lambda target: -shares[target])
+                targets[at] = best[: n_best + 1]
+            part, least = [at for at in part if len(targets[at]) < n_best], least * _LOWER
+        pairs = [(at, target) for at, several in targets.items() for target in several]
+        log_probs = model.log_probs(
+            [sources[at] for at, _ in pairs], [np.array(target, np.int64) for _, target in pairs]
+        )
+        for (at, target), log_prob in zip(pairs, log_probs.tolist(), strict=True):
+            score = log_prob / (len(target) + 1) ** length_penalty
+            ids = np.array(target, np.int64)
+            found[at].append(Hypothesis(ids, log_prob, score, ended=True))
+    return [sorted(several, key=lambda one: -one.score)[:n_best] for several in found]
+
+
+def _targets(
+    model: JointNGram, sources: Sequence[Ids], least: float
+) -> list[dict[tuple[int, ...], float]]:
+    """The targets of each source, and the share of each that was found."""
+    layers, _ = model.lattice(sources)
+    states, shares = np.arange(len(sources)), np.ones(len(sources))
+    origins = [np.full(len(sources), -1)]  # of all beginnings: which one it goes on from
+    chunks = [np.full(len(sources), model.end)]
+    first, found = 0, [np.empty((3, 0))]  # rows, beginnings and shares where sources end
+    for layer in layers:
+        rows, number = layer.rows[states], layer.number[states]
+        ended = np.flatnonzero(number == 0)
+        found.append(np.stack((rows[ended], first + ended, shares[ended])))
+        arcs = ragged((np.cumsum(layer.number) - layer.number)[states], number)
+        at = np.repeat(np.arange(len(states)), number)
+        onward = shares[at] * layer.shares[arcs]
+        kept = _kept(rows[at], onward, len(sources), least)
+        origins.append(first + at[kept])
+        chunks.append(layer.chunks[arcs[kept]])
+        first += len(states)
+        states, shares = layer.to[arcs[kept]], onward[kept]
+    written = [tuple(x for x in target if x >= 0) for target in model.chunks.target.tolist()]
+    origin, chunk = np.concatenate(origins).tolist(), np.concatenate(chunks).tolist()
+    targets: list[dict[tuple[int, ...], float]] = [defaultdict(float) for _ in sources]
+    for row, beginning, share in np.concatenate(found, axis=1).T.tolist():
+        one, parts = int(beginning), []
+        while origin[one] >= 0:
+            parts.append(written[chunk[one]])
+            one = origin[one]
+        target = tuple(x for part in reversed(parts) for x in part)
+        if UNK_ID not in target:
+            targets[int(row)][target] += share
+    return targets
+
+
+def _kept(
+    rows: NDArray[np.int64], shares: NDArray[np.float64], number: int, least: float
+) -> NDArray[np.int64]:
+    """Which beginnings of each row are kept: shares not too small, and not too many."""
+    largest = np.zeros(number)
+    np.maximum.at(largest, rows, shares)
+    kept = np.flatnonzero(shares >= least * largest[rows])
+    if np.bincount(rows[kept], minlength=number).max(initial=0) > _MOST:
+        kept = kept[np.lexsort((-shares[kept], rows[kept]))]
+        ordered = rows[kept]
+        rank = np.arange(len(kept)) - np.searchsorted(ordered, ordered)
+        kept = np.sort(kept[rank < _MOST])
+    return kept
