@@ -13,6 +13,7 @@ Any symbol of a source may write nothing, so each source has a target; a target 
 spell has P = 0. Letters: N pairs, M states of a place in N sources, R arcs, K chunks.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -55,9 +56,13 @@ class JointNGram:
     ) -> None:
         self.chunks, self.counts = chunks, counts
         self.source_vocab_size, self.vocab_size = source_vocab_size, vocab_size
-        self._automaton = Automaton(counts)
         self._codes = chunks.codes(vocab_size)
         self._first = np.searchsorted(chunks.source, np.arange(source_vocab_size + 1))
+
+    @functools.cached_property
+    def _automaton(self) -> Automaton:
+        """Made where it is needed first."""
+        return Automaton(self.counts)
 
     @property
     def end(self) -> int:
@@ -167,7 +172,7 @@ class JointNGram:
             largest = np.zeros(len(found))
             np.maximum.at(largest, rows, alpha)
             largest[largest == 0] = 1
-            alpha /= largest[rows]
+            alpha = alpha / largest[rows]
             scale += np.log(largest)
         return found
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from charlm import metrics
 from charlm.checkpoints.pairs import PairsCheckpoint
 from charlm.engines.numpy_pairs import NumpyPairs
-from charlm.errors import FieldError
-from charlm.inference.pairs.beam import longest, search
+from charlm.errors import FieldError, UsageError
+from charlm.inference.pairs.beam import longest
 from charlm.inference.pairs.error_rates import ErrorRates, error_rates
+from charlm.inference.pairs.mixed_search import joint_log_probs, search
 from charlm.models.arguments import Source, one_source, one_text, several_sources
 from charlm.models.card import card
 from charlm.tokenizers.featured import FeaturedTokenizer, parted
@@ -82,13 +83,27 @@ class PairSummary(NamedTuple):
 class Translator:
     """Writes a target for a source: P(target given source).
 
+    A network that was trained with joint n-grams is mixed with them; with ``alone`` it is without
+    them, with ``ngram_only`` they are without it.
+
     >>> charlm.load("g2p").translate("salad")[0].text    # doctest: +SKIP
     """
 
-    def __init__(self, checkpoint: PairsCheckpoint) -> None:
+    def __init__(
+        self, checkpoint: PairsCheckpoint, *, alone: bool = False, ngram_only: bool = False
+    ) -> None:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
+        self.partner = None if alone else checkpoint.partner
+        if ngram_only:
+            if self.partner is None:
+                raise UsageError("this model has no n-grams: it was trained without `ngram`.")
+            self.partner = self.partner.with_share(1.0)
         self._engines: dict[str, NumpyPairs | TorchPairs] = {}
+
+    def ngram_only(self) -> "Translator":
+        """Its joint n-grams without the network. Raises UsageError if there are none."""
+        return Translator(self.checkpoint, ngram_only=True)
 
     def __repr__(self) -> str:
         return f"Translator({str(self.checkpoint.path)!r})"
@@ -139,12 +154,14 @@ class Translator:
         ids = [self._source(text) for text in texts]
         order = sorted(range(len(ids)), key=lambda at: len(ids[at]))
         found: list[list[Translation]] = [[] for _ in ids]
-        engine = self._engine(sum(map(len, ids)) * 2 * beam)
+        is_needed = self.partner is None or self.partner.share < 1
+        engine = self._engine(sum(map(len, ids)) * 2 * beam if is_needed else 0)
         for begin in range(0, len(order), _AT_ONCE):
             part = order[begin : begin + _AT_ONCE]
             rows = [ids[at] for at in part]
             best = search(
                 engine,
+                self.partner,
                 rows,
                 beam=beam,
                 n_best=n_best,
@@ -164,7 +181,11 @@ class Translator:
         return found
 
     def score(self, source: Source, target: str) -> PairScore:
-        """log P of a target given its source, of each token, and where attention looked."""
+        """log P of a target given its source, of each token, and where attention looked.
+
+        With joint n-grams the total is that of the mixture, which has whole targets: tokens are
+        those of the network.
+        """
         (found,) = self.score_all([(source, target)])
         return found
 
@@ -175,10 +196,14 @@ class Translator:
         targets = [self._target(target) for _, target in there]
         engine = self._engine(sum(map(len, sources)) + sum(map(len, targets)))
         found = engine.token_log_probs(sources, targets)
+        totals = np.array([log_probs.sum() for log_probs in found[0]])
+        if self.partner is not None and there:
+            of_ngrams = joint_log_probs(self.partner, sources, targets)
+            totals = self.partner.combine(totals, of_ngrams)
         return [
-            self._score(pair, source, target, log_probs, shares)
-            for pair, source, target, log_probs, shares in zip(
-                there, sources, targets, *found, strict=True
+            self._score(pair, source, target, float(total), log_probs, shares)
+            for pair, source, target, total, log_probs, shares in zip(
+                there, sources, targets, totals, *found, strict=True
             )
         ]
 
@@ -252,6 +277,7 @@ class Translator:
         pair: tuple[str, str],
         source: NDArray[np.int32],
         target: NDArray[np.int32],
+        total: float,
         log_probs: NDArray[np.float64],
         shares: NDArray[np.float64],
     ) -> PairScore:
@@ -262,7 +288,6 @@ class Translator:
                 checkpoint.tokenizer.pieces(target), log_probs, shares, strict=True
             )
         )
-        total = float(log_probs.sum())
         pieces = tuple(checkpoint.source_tokenizer.pieces(source))
         return PairScore(*pair, total, pieces, tokens)
 

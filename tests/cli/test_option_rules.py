@@ -92,7 +92,7 @@ CONTRADICT = {
         ),
         (
             "--pairs --task=translator",
-            "--ngram --cache --normalize --bptt-length --no-index --label-from",
+            "--cache --normalize --bptt-length --no-index --label-from",
         ),
         (
             "--pairs --task=translator",
@@ -187,6 +187,7 @@ CONTRADICT = {
         ("TEXTS", "--file --encoding --errors"),
         ("--json", "--tsv"),
         ("--beam", "--greedy"),
+        ("--alone", "--ngram-only"),
         ("--attention", "--json --tsv"),
     ],
     "tag": [("--raw", "--evaluate --token-column --tag-column")],

@@ -19,6 +19,7 @@ RULES: Rules = (
     *options.TEXT_OR_FILE,
     OneOf("--json", "--tsv"),
     OneOf("--beam", "--greedy"),
+    OneOf("--alone", "--ngram-only"),
     Apart("--attention", ("--json", "--tsv"), "it is for people"),
 )
 
@@ -57,7 +58,7 @@ def translate_cli(
     ),
     file: str | None = options.file("Read a source from each line; - is standard input."),
     decoding: options.Decoding,
-    asked: options.Model,
+    asked: options.PairsModel,
     printed: Printed,
 ) -> None:
     """Write the likeliest target for each source.
@@ -74,7 +75,7 @@ def translate_cli(
     texts, file = dash_is_piped(texts, file)
     if not texts:
         file = file or piped('a source: charlm translate "a text"')
-    loaded = translator(asked)
+    loaded = translator(asked, alone=asked.alone, ngram_only=asked.ngram_only)
     unseen: set[str] = set()
     left_out: set[str] = set()
     lines = whole_texts_of(file, "line", decoding) if file else iter(texts or ())

@@ -111,11 +111,13 @@ def cloze_model(loaded: "LanguageModel | ClozeModel") -> "ClozeModel":
     )
 
 
-def translator(asked: Model) -> "Translator":
+def translator(asked: Model, *, alone: bool = False, ngram_only: bool = False) -> "Translator":
     """Load a translator; where none was named, say on stderr which one was taken."""
     from charlm.models.load import load
 
-    found = load(asked.model, task="translator", root=asked.root)
+    found = load(asked.model, task="translator", alone=alone, root=asked.root)
+    if ngram_only:
+        found = found.ngram_only()
     if asked.model is None:
         say_newest(found.checkpoint)
     return found
