@@ -21,7 +21,7 @@ _LEAST = 1e-3  # of the largest share
 _LOWER = 1e-3  # what least is multiplied by where it left too few targets
 _LEAST_OF_ALL = 1e-12
 _MOST = 1000  # beginnings of one source that are kept at a place
-_AT_ONCE = 512  # sources
+_AT_ONCE = 1024  # sources
 
 
 def search(
@@ -32,33 +32,33 @@ def search(
     They are ranked as by beam.search. <UNK> is never written.
     """
     found: list[list[Hypothesis]] = [[] for _ in sources]
-    order = sorted(range(len(sources)), key=lambda at: len(sources[at]))
+    order = sorted(range(len(sources)), key=lambda at: (len(sources[at]), sources[at].tolist()))
     for begin in range(0, len(order), _AT_ONCE):
         part, least = order[begin : begin + _AT_ONCE], _LEAST
         targets: dict[int, list[tuple[int, ...]]] = {}
+        of_source: dict[int, float] = {}
         while part and least >= _LEAST_OF_ALL:
-            for at, shares in zip(
-                part, _targets(model, [sources[p] for p in part], least), strict=True
-            ):
+            several, log_p = _targets(model, [sources[at] for at in part], least)
+            for at, shares, whole in zip(part, several, log_p.tolist(), strict=True):
                 best = sorted(shares, key=lambda target: -shares[target])
-                targets[at] = best[: n_best + 1]
+                targets[at], of_source[at] = best[: n_best + 1], whole
             part, least = [at for at in part if len(targets[at]) < n_best], least * _LOWER
-        pairs = [(at, target) for at, several in targets.items() for target in several]
-        log_probs = model.log_probs(
-            [sources[at] for at, _ in pairs], [np.array(target, np.int64) for _, target in pairs]
-        )
-        for (at, target), log_prob in zip(pairs, log_probs.tolist(), strict=True):
-            score = log_prob / (len(target) + 1) ** length_penalty
-            ids = np.array(target, np.int64)
+        pairs = [
+            (at, np.array(target, np.int64)) for at, some in targets.items() for target in some
+        ]
+        log_p = model.pair_log_probs([sources[at] for at, _ in pairs], [ids for _, ids in pairs])
+        for (at, ids), together in zip(pairs, log_p.tolist(), strict=True):
+            log_prob = together - of_source[at]
+            score = log_prob / (len(ids) + 1) ** length_penalty
             found[at].append(Hypothesis(ids, log_prob, score, ended=True))
     return [sorted(several, key=lambda one: -one.score)[:n_best] for several in found]
 
 
 def _targets(
     model: JointNGram, sources: Sequence[Ids], least: float
-) -> list[dict[tuple[int, ...], float]]:
-    """The targets of each source, and the share of each that was found."""
-    layers, _ = model.lattice(sources)
+) -> tuple[list[dict[tuple[int, ...], float]], NDArray[np.float64]]:
+    """The targets of each source with the share of each that was found, and log P(s)."""
+    layers, log_p = model.lattice(sources)
     states, shares = np.arange(len(sources)), np.ones(len(sources))
     origins = [np.full(len(sources), -1)]  # of all beginnings: which one it goes on from
     chunks = [np.full(len(sources), model.end)]
@@ -86,7 +86,7 @@ def _targets(
         target = tuple(x for part in reversed(parts) for x in part)
         if UNK_ID not in target:
             targets[int(row)][target] += share
-    return targets
+    return targets, log_p
 
 
 def _kept(
