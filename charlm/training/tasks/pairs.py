@@ -116,7 +116,8 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
         """The pairs as ids by a saved step's tokenizers."""
         del request
         readers = Readers(saved.source_tokenizer, saved.tokenizer)
-        return pair_material(texts, readers, saved.partner)
+        partner = None if saved.partner is None else PairPartner(saved.partner.joint)
+        return pair_material(texts, readers, partner)
 
     def choose(
         self, request: Request, material: PairMaterial, passes: float | None = None
