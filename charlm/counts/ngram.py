@@ -285,13 +285,16 @@ def _discounted(
 
 
 def _discounts(counts: NDArray[np.int64]) -> tuple[float, float, float]:
-    """D1, D2 and D3+ of Chen & Goodman, from how many n-grams occur 1, 2, 3 and 4 times."""
+    """D1, D2 and D3+ of Chen & Goodman, from how many n-grams occur 1, 2, 3 and 4 times.
+
+    A discount of 0 would leave nothing for what was not seen.
+    """
     n1, n2, n3, n4 = (float((counts == k).sum()) for k in (1, 2, 3, 4))
     if not (n1 and n2 and n3):
         return _FALLBACK
     y = n1 / (n1 + 2 * n2)
     found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-    return found if all(0 <= d <= k for k, d in enumerate(found, start=1)) else _FALLBACK
+    return found if all(0 < d <= k for k, d in enumerate(found, start=1)) else _FALLBACK
 
 
 def marked_stream(
