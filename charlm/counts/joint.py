@@ -14,8 +14,8 @@ spell has P = 0. Letters: N pairs, M states of a place in N sources, R arcs, K c
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,20 +29,6 @@ from charlm.errors import CheckpointError, UsageError
 Ids = NDArray[np.integer[Any]]
 Numbers = NDArray[np.int64]
 Values = NDArray[np.float64]
-_AT_ONCE = 512  # sources
-
-
-class Layer(NamedTuple):
-    """The states at one place of sources, and the arcs from there, by state, to the next layer.
-
-    shares are P(chunk | state, all of the source): those from one state add up to 1.
-    """
-
-    rows: Numbers  # (M,) which source
-    number: Numbers  # (M,) arcs; none where the source ends
-    chunks: Numbers  # (R,)
-    to: Numbers  # (R,) states of the next layer
-    shares: Values  # (R,)
 
 
 class JointNGram:
@@ -69,55 +55,21 @@ class JointNGram:
         """What the n-gram says behind the last chunk."""
         return len(self.chunks.source)
 
-    def log_probs(self, sources: Sequence[Ids], targets: Sequence[Ids]) -> Values:
-        """log P (N,) in nats of targets, each given its source."""
-        return self.pair_log_probs(sources, targets) - self.source_log_probs(sources)
+    @property
+    def start(self) -> int:
+        """The state before the first chunk."""
+        return self._automaton.start
 
-    def source_log_probs(self, sources: Sequence[Ids]) -> Values:
-        """log P(s) (N,) in nats."""
-        return _in_parts(lambda part: self.lattice([sources[at] for at in part])[1], sources)
+    @property
+    def num_states(self) -> int:
+        """States are below this."""
+        return self._automaton.num_states
 
-    def pair_log_probs(self, sources: Sequence[Ids], targets: Sequence[Ids]) -> Values:
-        """log P(s, t) (N,) in nats."""
-        return _in_parts(
-            lambda part: self._pairs([sources[at] for at in part], [targets[at] for at in part]),
-            sources,
-        )
+    def ends(self, states: Numbers) -> Values:
+        """P (M,) that nothing follows states (M,)."""
+        return self._automaton.step(states, np.full(len(states), self.end))[0]
 
-    def lattice(self, sources: Sequence[Ids]) -> tuple[list[Layer], Values]:
-        """All that can be written for sources, place by place, and log P(s) (N,)."""
-        length, symbols = _side_by_side(sources)
-        rows, states = np.arange(len(sources)), np.full(len(sources), self._automaton.start)
-        layers: list[Layer] = []
-        last = []  # P(end | state) where a source ends, else 0
-        for place in range(symbols.shape[1] + 1):
-            going = np.flatnonzero(length[rows] > place)
-            ended = np.flatnonzero(length[rows] == place)
-            ends = np.zeros(len(rows))
-            ends[ended], _ = self._automaton.step(states[ended], np.full(len(ended), self.end))
-            last.append(ends)
-            number = np.zeros(len(rows), np.int64)
-            arcs = self._arcs(states[going], symbols[rows[going], place] if len(going) else going)
-            number[going], chunks, p, after = arcs
-            keys = np.repeat(rows, number) * self._automaton.num_states + after
-            found, to = np.unique(keys, return_inverse=True)
-            layers.append(Layer(rows, number, chunks, to, p))
-            rows, states = np.divmod(found, self._automaton.num_states)
-        onward, scale = np.empty(0), np.zeros(len(sources))
-        for place in range(len(layers) - 1, -1, -1):  # the sums over all that can still come
-            layer = layers[place]
-            of_arcs = layer.shares * onward[layer.to]
-            origin = np.repeat(np.arange(len(layer.rows)), layer.number)
-            sums = last[place] + np.bincount(origin, of_arcs, minlength=len(layer.rows))
-            layers[place] = layer._replace(shares=of_arcs / sums[origin])
-            largest = np.zeros(len(sources))
-            np.maximum.at(largest, layer.rows, sums)
-            largest[largest == 0] = 1
-            scale += np.log(largest)
-            onward = sums / largest[layer.rows]
-        return layers, np.log(onward) + scale
-
-    def _arcs(self, states: Numbers, symbols: Numbers) -> tuple[Numbers, Numbers, Values, Numbers]:
+    def onward(self, states: Numbers, symbols: Numbers) -> tuple[Numbers, Numbers, Values, Numbers]:
         """How many chunks (M,) take symbols (M,) behind states; they, P and the states then (R,).
 
         What many sources ask alike is looked up once.
@@ -126,55 +78,10 @@ class JointNGram:
         asked, inverse = np.unique(keys, return_inverse=True)
         states, symbols = np.divmod(asked, self.source_vocab_size)
         number = self._first[symbols + 1] - self._first[symbols]
-        chunks = ragged(self._first[symbols], number)
+        chunks = _ragged(self._first[symbols], number)
         p, after = self._automaton.step(np.repeat(states, number), chunks)
-        index = ragged((np.cumsum(number) - number)[inverse], number[inverse])
+        index = _ragged((np.cumsum(number) - number)[inverse], number[inverse])
         return number[inverse], chunks[index], p[index], after[index]
-
-    def _pairs(self, sources: Sequence[Ids], targets: Sequence[Ids]) -> Values:
-        """log P(s, t) (N,): α of states and places in the targets, from place to place."""
-        length, symbols = _side_by_side(sources)
-        written, wanted = _side_by_side(targets)
-        most, base = self.chunks.target.shape[1], self.vocab_size + 1
-        wanted = np.pad(wanted, ((0, 0), (0, most)))
-        rows = np.arange(len(sources))
-        states, j = np.full(len(rows), self._automaton.start), np.zeros(len(rows), np.int64)
-        scale = np.zeros(len(rows))
-        alpha: NDArray[Any] = np.ones(len(rows))
-        found = np.full(len(rows), -np.inf)
-        width = wanted.shape[1] + 1
-        for place in range(symbols.shape[1] + 1):
-            whole = np.flatnonzero((length[rows] == place) & (written[rows] == j))
-            ends, _ = self._automaton.step(states[whole], np.full(len(whole), self.end))
-            sums = np.bincount(rows[whole], ends * alpha[whole], minlength=len(found))
-            ended = sums > 0
-            found[ended] = np.log(sums[ended]) + scale[ended]
-            going = np.flatnonzero(length[rows] > place)
-            if not len(going):
-                break
-            code = symbols[rows[going], place] * base**most
-            origins, chunks, places = [], [], []
-            for b in range(most + 1):
-                at = np.minimum(np.searchsorted(self._codes, code), self.end - 1)
-                fits = (self._codes[at] == code) & (j[going] + b <= written[rows[going]])
-                origins.append(going[fits])
-                chunks.append(at[fits])
-                places.append(j[going[fits]] + b)
-                if b < most:
-                    code = code + (wanted[rows[going], j[going] + b] + 1) * base ** (most - 1 - b)
-            origin, j = np.concatenate(origins), np.concatenate(places)
-            p, after = self._automaton.step(states[origin], np.concatenate(chunks))
-            keys = (rows[origin] * width + j) * self._automaton.num_states + after
-            kept, inverse = np.unique(keys, return_inverse=True)
-            alpha = np.bincount(inverse, p * alpha[origin], minlength=len(kept))
-            rows, states = np.divmod(kept, self._automaton.num_states)
-            rows, j = np.divmod(rows, width)
-            largest = np.zeros(len(found))
-            np.maximum.at(largest, rows, alpha)
-            largest[largest == 0] = 1
-            alpha = alpha / largest[rows]
-            scale += np.log(largest)
-        return found
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The counts (``ngram.to_arrays``), and what the chunks take and write."""
@@ -237,28 +144,9 @@ def train(
     return JointNGram(chunks, counts, source_vocab_size, vocab_size), len(sources) - len(cut)
 
 
-def ragged(first: Numbers, number: Numbers) -> Numbers:
+def _ragged(first: Numbers, number: Numbers) -> Numbers:
     """first[0], first[0] + 1, … (number[0] of them), first[1], …"""
     return np.repeat(first - np.cumsum(number) + number, number) + np.arange(number.sum())
-
-
-def _in_parts(work: Callable[[Numbers], Values], sources: Sequence[Ids]) -> Values:
-    """What work finds of the numbers of sources, a part at a time, those of like size together."""
-    found = np.empty(len(sources))
-    order = np.argsort([len(source) for source in sources], kind="stable")
-    for begin in range(0, len(order), _AT_ONCE):
-        part = order[begin : begin + _AT_ONCE]
-        found[part] = work(part)
-    return found
-
-
-def _side_by_side(sequences: Sequence[Ids]) -> tuple[Numbers, Numbers]:
-    """Their lengths (N,), and all in one array (N, T), 0 behind their ends."""
-    length = np.array([len(ids) for ids in sequences], dtype=np.int64)
-    together = np.zeros((len(length), length.max(initial=0)), np.int64)
-    for row, ids in enumerate(sequences):
-        together[row, : len(ids)] = ids
-    return length, together
 
 
 def _fits(most: int, source_vocab_size: int, vocab_size: int) -> bool:

@@ -17,7 +17,7 @@ from charlm.engines.numpy_pairs import NumpyPairs
 from charlm.errors import FieldError, UsageError
 from charlm.inference.pairs.beam import longest
 from charlm.inference.pairs.error_rates import ErrorRates, error_rates
-from charlm.inference.pairs.mixed_search import joint_log_probs, search
+from charlm.inference.pairs.mixed_search import mixed_token_log_probs, search
 from charlm.models.arguments import Source, one_source, one_text, several_sources
 from charlm.models.card import card
 from charlm.tokenizers.featured import FeaturedTokenizer, parted
@@ -98,7 +98,7 @@ class Translator:
         if ngram_only:
             if self.partner is None:
                 raise UsageError("this model has no n-grams: it was trained without `ngram`.")
-            self.partner = self.partner.with_share(1.0)
+            self.partner = self.partner.only()
         self._engines: dict[str, NumpyPairs | TorchPairs] = {}
 
     def ngram_only(self) -> "Translator":
@@ -181,11 +181,7 @@ class Translator:
         return found
 
     def score(self, source: Source, target: str) -> PairScore:
-        """log P of a target given its source, of each token, and where attention looked.
-
-        With joint n-grams the total is that of the mixture, which has whole targets: tokens are
-        those of the network.
-        """
+        """log P of a target given its source, of each token, and where attention looked."""
         (found,) = self.score_all([(source, target)])
         return found
 
@@ -196,14 +192,13 @@ class Translator:
         targets = [self._target(target) for _, target in there]
         engine = self._engine(sum(map(len, sources)) + sum(map(len, targets)))
         found = engine.token_log_probs(sources, targets)
-        totals = np.array([log_probs.sum() for log_probs in found[0]])
-        if self.partner is not None and there:
-            of_ngrams = joint_log_probs(self.partner, sources, targets)
-            totals = self.partner.combine(totals, of_ngrams)
+        if self.partner is not None:
+            by_token = mixed_token_log_probs(self.partner, sources, targets, found[0])
+            found = by_token, found[1]
         return [
-            self._score(pair, source, target, float(total), log_probs, shares)
-            for pair, source, target, total, log_probs, shares in zip(
-                there, sources, targets, totals, *found, strict=True
+            self._score(pair, source, target, log_probs, shares)
+            for pair, source, target, log_probs, shares in zip(
+                there, sources, targets, *found, strict=True
             )
         ]
 
@@ -277,7 +272,6 @@ class Translator:
         pair: tuple[str, str],
         source: NDArray[np.int32],
         target: NDArray[np.int32],
-        total: float,
         log_probs: NDArray[np.float64],
         shares: NDArray[np.float64],
     ) -> PairScore:
@@ -288,6 +282,7 @@ class Translator:
                 checkpoint.tokenizer.pieces(target), log_probs, shares, strict=True
             )
         )
+        total = float(log_probs.sum())
         pieces = tuple(checkpoint.source_tokenizer.pieces(source))
         return PairScore(*pair, total, pieces, tokens)
 

@@ -9,6 +9,7 @@ import pytest
 from charlm.counts import joint
 from charlm.counts.alignment import NOTHING
 from charlm.counts.joint import JointNGram
+from charlm.counts.joint_lattice import lattice_of, log_probs, prefix_log_probs
 from charlm.errors import CheckpointError, UsageError
 
 SOURCES, TARGETS = 5, 4  # types; 0 and 1 are <UNK> and <EOS>
@@ -48,8 +49,8 @@ def everything(length: int) -> list[np.ndarray]:
 def test_targets_of_a_source_add_up_to_1(order: int, source: list[int]) -> None:
     """By enumeration, of sources with symbols that training never saw (0, 1, 4), too."""
     targets = everything(len(source))
-    log_probs = model_of(order).log_probs([np.array(source)] * len(targets), targets)
-    assert np.exp(log_probs).sum() == pytest.approx(1, abs=1e-9)
+    found = log_probs(model_of(order), [np.array(source)] * len(targets), targets)
+    assert np.exp(found).sum() == pytest.approx(1, abs=1e-9)
 
 
 def test_a_pair_is_the_sum_over_all_ways_to_cut_it() -> None:
@@ -57,35 +58,49 @@ def test_a_pair_is_the_sum_over_all_ways_to_cut_it() -> None:
     model, source = model_of(), [2, 3, 3]
     takes = [np.flatnonzero(model.chunks.source == symbol).tolist() for symbol in source]
     rows = [np.array([*row, model.end]) for row in itertools.product(*takes)]
-    log_probs = model.counts.token_log_probs(rows).reshape(len(rows), -1).sum(axis=1)
+    of_rows = model.counts.token_log_probs(rows).reshape(len(rows), -1).sum(axis=1)
     sums: dict[tuple[int, ...], float] = {}
-    for row, log_prob in zip(rows, log_probs, strict=True):
+    for row, log_prob in zip(rows, of_rows, strict=True):
         written = model.chunks.target[row[:-1]].ravel()
         target = tuple(written[written != NOTHING].tolist())
         sums[target] = sums.get(target, 0.0) + float(np.exp(log_prob))
     targets = [np.array(target) for target in sums]
-    found = model.pair_log_probs([np.array(source)] * len(targets), targets)
-    np.testing.assert_allclose(np.exp(found), list(sums.values()), rtol=1e-9)
-    (of_source,) = model.source_log_probs([np.array(source)])
-    assert np.exp(of_source) == pytest.approx(sum(sums.values()))
+    of_source = np.exp(lattice_of(model, [np.array(source)]).log_p[0])
+    assert of_source == pytest.approx(sum(sums.values()))
+    found = log_probs(model, [np.array(source)] * len(targets), targets)
+    np.testing.assert_allclose(np.exp(found) * of_source, list(sums.values()), rtol=1e-9)
+
+
+def test_a_beginning_has_the_sum_over_all_that_begin_so() -> None:
+    """Whether a chunk ends where the beginning does or goes on; and the last is the target."""
+    model, source = model_of(), [3, 2, 2]
+    targets = everything(len(source))
+    whole = log_probs(model, [np.array(source)] * len(targets), targets)
+    for target in targets[:: len(targets) // 40]:
+        (found,) = prefix_log_probs(model, [np.array(source)], [target])
+        assert len(found) == len(target) + 1
+        for size in range(1, len(target) + 1):
+            begun = [other[:size].tolist() == target[:size].tolist() for other in targets]
+            assert np.exp(found[size - 1]) == pytest.approx(np.exp(whole[begun]).sum(), abs=1e-12)
 
 
 def test_figures_do_not_depend_on_the_pairs_beside() -> None:
     """Nor on their order."""
     model = model_of()
     sources, targets = pairs_of(1200, seed=1)
-    together = model.log_probs(sources, targets)
+    together = log_probs(model, sources, targets)
     some = range(0, 1200, 100)
-    alone = [float(model.log_probs([sources[at]], [targets[at]])[0]) for at in some]
+    alone = [float(log_probs(model, [sources[at]], [targets[at]])[0]) for at in some]
     np.testing.assert_allclose(together[::100], alone, rtol=1e-12)
 
 
 def test_what_cannot_be_spelled_has_no_probability() -> None:
     """A target of more than its source can write; and long pairs do not vanish."""
     model = model_of()
-    assert model.log_probs([np.array([2])], [np.full(9, 2)])[0] == -np.inf
+    assert log_probs(model, [np.array([2])], [np.full(9, 2)])[0] == -np.inf
     source = np.resize([2, 3], 3000)
-    assert np.isfinite(model.source_log_probs([source])).all()
+    assert np.isfinite(lattice_of(model, [source]).log_p).all()
+    assert np.isfinite(log_probs(model, [source[:300]], [np.array([], np.int64)])).all()
 
 
 def test_a_model_returns_from_its_arrays() -> None:
@@ -95,7 +110,7 @@ def test_a_model_returns_from_its_arrays() -> None:
     again = JointNGram.from_arrays(model.to_arrays(), *sizes)
     sources, targets = pairs_of(50, seed=2)
     np.testing.assert_array_equal(
-        again.log_probs(sources, targets), model.log_probs(sources, targets)
+        log_probs(again, sources, targets), log_probs(model, sources, targets)
     )
 
 

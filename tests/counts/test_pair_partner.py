@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from charlm.counts import joint
+from charlm.counts.joint_lattice import log_probs
 from charlm.counts.pair_partner import PairPartner
 from charlm.errors import CheckpointError
 
@@ -66,9 +67,29 @@ def test_a_partner_returns_from_json_and_arrays(partner: PairPartner) -> None:
     assert again.share == 0.25
     word = [np.array([2, 3, 4])]
     np.testing.assert_array_equal(
-        again.joint.log_probs(word, word), partner.joint.log_probs(word, word)
+        log_probs(again.joint, word, word), log_probs(partner.joint, word, word)
     )
-    wrong = ({"share": 1.5}, {"share": "a"}, {"order": 2}, {"more": 1}, {"share": float("nan")})
+    shares: tuple[object, ...] = (1.5, -1, "a", float("nan"), None)
+    wrong = [{name: share} for share in shares for name in ("share", "weight")]
+    wrong += [{"order": 2}, {"more": 1}]
     for change in wrong:
         with pytest.raises(CheckpointError):
             PairPartner.from_json({**values, **change}, arrays, 5, 5)
+
+
+def test_the_fitted_weight_is_the_best_of_a_grid(partner: PairPartner) -> None:
+    """Of 200 sources with 5 targets each, of which one or two are right where any is."""
+    rng = np.random.default_rng(5)
+    rows = np.repeat(np.arange(200), 5)
+    network, mixed = (rng.normal(0, 3, 1000) for _ in range(2))
+    is_right = rng.random(1000) < 0.25 / (1 + np.exp(-(network + 2 * mixed) / 2))
+
+    def fit_of(weight: float) -> float:
+        odds = np.exp((1 - weight) * network + weight * mixed)
+        right, whole = np.bincount(rows, odds * is_right), np.bincount(rows, odds)
+        return float(np.log(right[right > 0] / whole[right > 0]).sum())
+
+    fitted = partner.weighted(rows, network, mixed, is_right).weight
+    assert 0.05 < fitted < 0.95
+    assert fit_of(fitted) >= max(map(fit_of, np.linspace(0, 1, 101)))
+    assert partner.weighted(rows, network, mixed, np.zeros(1000, bool)) is partner

@@ -1,10 +1,10 @@
 """The likeliest targets of sources by joint n-grams alone: n best of all that can be written.
 
-The lattice of a source (counts/joint.py) knows of each state how likely each chunk is given all of
-the source, so the share that a beginning has of all that can be written is the product over its
-chunks, and what it can still become is no more than that. At each place the beginnings are dropped
-whose share is less than ``least`` of the largest there. Several ways to cut one target add up; the
-best of the found targets are then scored exactly.
+The lattice of a source (counts/joint_lattice.py) knows of each state how likely each chunk is given
+all of the source, so the share that a beginning has of all that can be written is the product over
+its chunks, and what it can still become is no more than that. At each place the beginnings are
+dropped whose share is less than ``least`` of the largest there. Several ways to cut one target add
+up; the best of the found targets are then scored exactly.
 """
 
 from collections import defaultdict
@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.counts.joint import Ids, JointNGram, ragged
+from charlm.counts.joint import Ids, JointNGram
+from charlm.counts.joint_lattice import Lattice, lattice_of, prefixes
 from charlm.inference.pairs.beam import Hypothesis
 from charlm.tokenizers.base import UNK_ID
 
@@ -34,50 +35,51 @@ def search(
     found: list[list[Hypothesis]] = [[] for _ in sources]
     order = sorted(range(len(sources)), key=lambda at: (len(sources[at]), sources[at].tolist()))
     for begin in range(0, len(order), _AT_ONCE):
-        part, least = order[begin : begin + _AT_ONCE], _LEAST
-        targets: dict[int, list[tuple[int, ...]]] = {}
-        of_source: dict[int, float] = {}
-        while part and least >= _LEAST_OF_ALL:
-            several, log_p = _targets(model, [sources[at] for at in part], least)
-            for at, shares, whole in zip(part, several, log_p.tolist(), strict=True):
-                best = sorted(shares, key=lambda target: -shares[target])
-                targets[at], of_source[at] = best[: n_best + 1], whole
-            part, least = [at for at in part if len(targets[at]) < n_best], least * _LOWER
+        part = order[begin : begin + _AT_ONCE]
+        lattice = lattice_of(model, [sources[at] for at in part])
+        rows, least = np.arange(len(part)), _LEAST
+        targets: list[list[tuple[int, ...]]] = [[] for _ in part]
+        while len(rows) and least >= _LEAST_OF_ALL:
+            for row, shares in zip(
+                rows.tolist(), _targets(model, lattice, rows, least), strict=True
+            ):
+                targets[row] = sorted(shares, key=lambda target: -shares[target])[: n_best + 1]
+            rows, least = rows[[len(targets[row]) < n_best for row in rows]], least * _LOWER
         pairs = [
-            (at, np.array(target, np.int64)) for at, some in targets.items() for target in some
+            (row, np.array(target, np.int64)) for row, some in enumerate(targets) for target in some
         ]
-        log_p = model.pair_log_probs([sources[at] for at, _ in pairs], [ids for _, ids in pairs])
-        for (at, ids), together in zip(pairs, log_p.tolist(), strict=True):
-            log_prob = together - of_source[at]
+        index = np.array([row for row, _ in pairs], np.int64)
+        scored = prefixes(model, lattice, index, [ids for _, ids in pairs])
+        for (row, ids), log_probs in zip(pairs, scored, strict=True):
+            log_prob = float(log_probs[-1])
             score = log_prob / (len(ids) + 1) ** length_penalty
-            found[at].append(Hypothesis(ids, log_prob, score, ended=True))
+            found[part[row]].append(Hypothesis(ids, log_prob, score, ended=True))
     return [sorted(several, key=lambda one: -one.score)[:n_best] for several in found]
 
 
 def _targets(
-    model: JointNGram, sources: Sequence[Ids], least: float
-) -> tuple[list[dict[tuple[int, ...], float]], NDArray[np.float64]]:
-    """The targets of each source with the share of each that was found, and log P(s)."""
-    layers, log_p = model.lattice(sources)
-    states, shares = np.arange(len(sources)), np.ones(len(sources))
-    origins = [np.full(len(sources), -1)]  # of all beginnings: which one it goes on from
-    chunks = [np.full(len(sources), model.end)]
+    model: JointNGram, lattice: Lattice, rows: NDArray[np.int64], least: float
+) -> list[dict[tuple[int, ...], float]]:
+    """The targets of rows (N,) of a lattice, with the share of each that was found."""
+    states, shares = rows, np.ones(len(rows))
+    origins = [np.full(len(rows), -1)]  # of all beginnings: which one it goes on from
+    chunks = [np.full(len(rows), model.end)]
     first, found = 0, [np.empty((3, 0))]  # rows, beginnings and shares where sources end
-    for layer in layers:
-        rows, number = layer.rows[states], layer.number[states]
-        ended = np.flatnonzero(number == 0)
-        found.append(np.stack((rows[ended], first + ended, shares[ended])))
-        arcs = ragged((np.cumsum(layer.number) - layer.number)[states], number)
-        at = np.repeat(np.arange(len(states)), number)
+    for layer in lattice.layers:
+        ended = np.flatnonzero(layer.number[states] == 0)
+        found.append(np.stack((layer.rows[states[ended]], first + ended, shares[ended])))
+        arcs, at = layer.onward(states)
         onward = shares[at] * layer.shares[arcs]
-        kept = _kept(rows[at], onward, len(sources), least)
+        kept = _kept(layer.rows[states[at]], onward, len(lattice.log_p), least)
         origins.append(first + at[kept])
         chunks.append(layer.chunks[arcs[kept]])
         first += len(states)
         states, shares = layer.to[arcs[kept]], onward[kept]
     written = [tuple(x for x in target if x >= 0) for target in model.chunks.target.tolist()]
     origin, chunk = np.concatenate(origins).tolist(), np.concatenate(chunks).tolist()
-    targets: list[dict[tuple[int, ...], float]] = [defaultdict(float) for _ in sources]
+    targets: dict[int, dict[tuple[int, ...], float]] = {
+        row: defaultdict(float) for row in rows.tolist()
+    }
     for row, beginning, share in np.concatenate(found, axis=1).T.tolist():
         one, parts = int(beginning), []
         while origin[one] >= 0:
@@ -86,7 +88,7 @@ def _targets(
         target = tuple(x for part in reversed(parts) for x in part)
         if UNK_ID not in target:
             targets[int(row)][target] += share
-    return targets, log_p
+    return list(targets.values())
 
 
 def _kept(

@@ -1,18 +1,20 @@
 """Targets and scores of a network mixed with joint n-grams (counts/pair_partner.py).
 
-What either finds by itself is scored by both, and ranked by the mixture. Sources and targets of a
+What either finds by itself is scored by both, and ranked. Sources and targets of a
 network end in <EOS>, those of the n-grams do not.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.counts import joint_lattice
 from charlm.counts.pair_partner import PairPartner
-from charlm.inference.pairs import beam, joint_search
+from charlm.inference.pairs import joint_search
 from charlm.inference.pairs.beam import Hypothesis, Ids, Writer
+from charlm.inference.pairs.beam import search as _beam_search
 from charlm.tokenizers.base import EOS_ID
 
 Values = NDArray[np.float64]
@@ -27,6 +29,15 @@ class PairEngine(Writer, Protocol):
         """log P (T,) of the tokens of each target given its source; attention's shares (T, S)."""
 
 
+class Candidates(NamedTuple):
+    """Targets (N,) that were found: of which source, as ids without <EOS>, and log P of them."""
+
+    rows: NDArray[np.int64]
+    targets: list[tuple[int, ...]]
+    network: Values
+    mixed: Values
+
+
 def search(
     engine: PairEngine,
     partner: PairPartner | None,
@@ -37,59 +48,91 @@ def search(
     max_tokens: int,
     length_penalty: float = 0.0,
 ) -> list[list[Hypothesis]]:
-    """The n_best hypotheses of each source, best first (beam.search)."""
-    found = _of_network(
-        engine,
-        sources,
-        beam=beam,
-        n_best=n_best if partner is None else beam,
-        max_tokens=max_tokens,
-        length_penalty=length_penalty,
-        needed=partner is None or partner.share < 1,
-    )
+    """The n_best hypotheses of each source, best first (beam.search); log P is the mixture's."""
+    limits: dict[str, Any] = {"beam": beam, "max_tokens": max_tokens}
     if partner is None:
-        return found
+        return _beam_search(engine, sources, n_best=n_best, length_penalty=length_penalty, **limits)
+    found = candidates(engine, partner, sources, length_penalty=length_penalty, **limits)
+    several: list[list[Hypothesis]] = [[] for _ in sources]
+    scores = partner.rank(found.network, found.mixed)
+    for row, ids, log_prob, score in zip(
+        found.rows.tolist(), found.targets, found.mixed.tolist(), scores.tolist(), strict=True
+    ):
+        score /= (len(ids) + 1) ** length_penalty
+        several[row].append(Hypothesis(np.array(ids, np.int64), log_prob, score, ended=True))
+    return [sorted(some, key=lambda one: -one.score)[:n_best] for some in several]
+
+
+def candidates(
+    engine: PairEngine,
+    partner: PairPartner,
+    sources: Sequence[Ids],
+    *,
+    beam: int = 5,
+    max_tokens: int,
+    length_penalty: float = 0.0,
+) -> Candidates:
+    """What the network and the n-grams find by themselves, as many as the beam each."""
     options: dict[str, Any] = {"n_best": beam, "length_penalty": length_penalty}
-    others = joint_search.search(partner.joint, [source[:-1] for source in sources], **options)
-    mixed: list[list[Hypothesis]] = [[] for _ in sources]
-    asked = []
-    for at, several in enumerate(zip(found, others, strict=True)):
-        both = {tuple(one.ids.tolist()) for side in several for one in side if one.ended}
-        asked += [(at, ids) for ids in sorted(both) if len(ids) < max_tokens]
-    log_probs = mixed_log_probs(
-        engine,
-        partner,
-        [sources[at] for at, _ in asked],
-        [np.array([*ids, EOS_ID]) for _, ids in asked],
-    )
-    for (at, ids), log_prob in zip(asked, log_probs.tolist(), strict=True):
-        score = log_prob / (len(ids) + 1) ** length_penalty
-        mixed[at].append(Hypothesis(np.array(ids, np.int64), log_prob, score, ended=True))
-    return [
-        sorted(several, key=lambda one: -one.score)[:n_best] or alone[:n_best]
-        for several, alone in zip(mixed, found, strict=True)
-    ]
-
-
-def _of_network(
-    engine: PairEngine, sources: Sequence[Ids], *, needed: bool, **options: Any
-) -> list[list[Hypothesis]]:
-    """What the network finds, or nothing where it has no say."""
-    return beam.search(engine, sources, **options) if needed else [[] for _ in sources]
-
-
-def mixed_log_probs(
-    engine: PairEngine, partner: PairPartner, sources: Sequence[Ids], targets: Sequence[Ids]
-) -> Values:
-    """log P (N,) of targets given their sources."""
-    if partner.share == 1:
-        network = np.full(len(sources), -np.inf)
-    else:
-        by_token, _ = engine.token_log_probs(sources, targets)
+    found = [joint_search.search(partner.joint, [source[:-1] for source in sources], **options)]
+    if partner.share < 1:
+        found.append(_beam_search(engine, sources, beam=beam, max_tokens=max_tokens, **options))
+    pairs = []
+    for row, sides in enumerate(zip(*found, strict=True)):
+        both = {tuple(one.ids.tolist()): one.ended for side in sides for one in side}
+        pairs += [(row, ids) for ids in sorted(both) if both[ids] and len(ids) < max_tokens]
+    asked = [sources[row] for row, _ in pairs]
+    targets = [np.array([*ids, EOS_ID]) for _, ids in pairs]
+    network = np.full(len(pairs), -np.inf)
+    if partner.share < 1:
+        by_token, _ = engine.token_log_probs(asked, targets)
         network = np.array([tokens.sum() for tokens in by_token])
-    return partner.combine(network, joint_log_probs(partner, sources, targets))
+    mixed = partner.combine(network, joint_log_probs(partner, asked, targets))
+    rows = np.array([row for row, _ in pairs], np.int64)
+    return Candidates(rows, [ids for _, ids in pairs], network, mixed)
+
+
+def with_weight(
+    engine: PairEngine,
+    partner: PairPartner,
+    sources: Sequence[Ids],
+    references: Sequence[Collection[tuple[int, ...]]],
+    *,
+    max_tokens: int,
+) -> PairPartner:
+    """The partner with the weight that suits sources best which have these targets."""
+    if partner.share == 1:
+        return partner.only()
+    found = candidates(engine, partner, sources, max_tokens=max_tokens)
+    is_right = [ids in references[row] for row, ids in zip(found.rows, found.targets, strict=True)]
+    return partner.weighted(found.rows, found.network, found.mixed, np.array(is_right, bool))
 
 
 def joint_log_probs(partner: PairPartner, sources: Sequence[Ids], targets: Sequence[Ids]) -> Values:
     """log P (N,) that the n-grams alone give."""
-    return partner.joint.log_probs([s[:-1] for s in sources], [t[:-1] for t in targets])
+    without = [target[:-1] for target in targets]
+    return joint_lattice.log_probs(partner.joint, [source[:-1] for source in sources], without)
+
+
+def mixed_token_log_probs(
+    partner: PairPartner,
+    sources: Sequence[Ids],
+    targets: Sequence[Ids],
+    network: Sequence[Values],
+) -> list[Values]:
+    """log P (T,) of each token of targets after those before it, from the network's (T,).
+
+    It is what the mixture gives all that begins so, over what it gives all that begins with one
+    token less: they add up to log P of the target.
+    """
+    without = [target[:-1] for target in targets]
+    of_ngrams = joint_lattice.prefix_log_probs(
+        partner.joint, [source[:-1] for source in sources], without
+    )
+    found = []
+    for tokens, begun in zip(network, of_ngrams, strict=True):
+        mixed = partner.combine(np.cumsum(tokens), begun)
+        with np.errstate(invalid="ignore"):
+            steps = np.diff(mixed, prepend=0.0)
+        found.append(np.where(np.isneginf(mixed), -np.inf, steps))
+    return found

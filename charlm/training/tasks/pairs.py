@@ -20,6 +20,7 @@ from charlm.equations.parameters import Arrays
 from charlm.errors import FieldError
 from charlm.inference.pairs.beam import search
 from charlm.inference.pairs.error_rates import error_rates
+from charlm.inference.pairs.mixed_search import with_weight
 from charlm.models.translator import Translator
 from charlm.network_config import PairsConfig
 from charlm.nn.network import to_arrays
@@ -51,6 +52,7 @@ _VALIDATIONS = 20
 _FEWEST_STEPS = 300  # that a default budget asks for where there are few pairs
 _MOST_EPOCHS = 60.0
 _WRITTEN = 1000  # sources that a validation writes targets for, at most
+_WEIGHED = 200  # sources whose targets joint n-grams rank together with the network
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -240,7 +242,8 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
             loss = float(nats.mean())
             if material.partner is not None and np.isfinite(loss):
                 network = -np.add.reduceat(nats, material.valid.targets.starts[:-1])
-                state.partner = material.partner.fitted(network, material.joint_log_probs)
+                partner = material.partner.fitted(network, material.joint_log_probs)
+                state.partner = _with_weight(state.module, partner, material)
             accuracy = _accuracy(state.module, material, _WRITTEN)
             validated = _judged(state, accuracy, loss) if np.isfinite(loss) else None
             state.worse_in_a_row += validated is None
@@ -325,6 +328,31 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
         if accuracy is None or loss is None:
             return "accuracy: none, no validation gave a finite loss"
         return f"accuracy: {accuracy:.4f}, {loss:.4f} nats per token (step {info['step']})"
+
+
+def _with_weight(
+    module: EncoderDecoder, partner: PairPartner, material: PairMaterial
+) -> PairPartner:
+    """The joint n-grams with the weight that suits the first held-out sources."""
+    references: dict[str, set[tuple[int, ...]]] = {}
+    for pair in _first(material, _WEIGHED):
+        target = tuple(material.readers.target.encode(pair.target).tolist())
+        references.setdefault(pair.source, set()).add(target)
+    eos = np.int32(material.readers.source.eos_id)
+    sources = [np.append(material.readers.source.encode(one), eos) for one in references]
+    longest = max(len(target) for several in references.values() for target in several)
+    was_training = module.training
+    module.eval()
+    try:
+        return with_weight(
+            TorchPairs(module),
+            partner,
+            sources,
+            list(references.values()),
+            max_tokens=longest + 1,
+        )
+    finally:
+        module.train(was_training)
 
 
 def _first(material: PairMaterial, most: int) -> list[Pair]:

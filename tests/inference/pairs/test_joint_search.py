@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from charlm.counts import joint
+from charlm.counts import joint, joint_lattice
 from charlm.counts.joint import JointNGram
 from charlm.inference.pairs.joint_search import search
 
@@ -33,7 +33,7 @@ def test_the_best_targets_are_those_of_exhaustive_search(
     """All their probabilities, too; of a source with a symbol that training never saw, too."""
     sizes = range(2 * len(source) + 1)
     targets = [np.array(t) for n in sizes for t in itertools.product((1, 2, 3), repeat=n)]
-    log_probs = model.log_probs([np.array(source)] * len(targets), targets)
+    log_probs = joint_lattice.log_probs(model, [np.array(source)] * len(targets), targets)
     best = np.argsort(-log_probs, kind="stable")[:6]
     best = best[np.isfinite(log_probs[best])]
     (found,) = search(model, [np.array(source)], n_best=6)

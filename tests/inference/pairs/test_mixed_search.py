@@ -1,15 +1,22 @@
 """Laws of a network that is mixed with joint n-grams: searched by enumeration, too."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
-from charlm.counts import joint
+from charlm.counts import joint, joint_lattice
 from charlm.counts.pair_partner import PairPartner
 from charlm.engines.numpy_pairs import NumpyPairs
 from charlm.inference.pairs import beam
-from charlm.inference.pairs.mixed_search import mixed_log_probs, search
+from charlm.inference.pairs.mixed_search import (
+    Values,
+    joint_log_probs,
+    mixed_token_log_probs,
+    search,
+    with_weight,
+)
 from charlm.nn.network import to_arrays
 from tests.support.pairs import EOS, pairs_model
 
@@ -34,7 +41,19 @@ def partner() -> PairPartner:
         for source in sources
     ]
     sizes = {"source_vocab_size": SOURCES, "vocab_size": TARGETS}
-    return PairPartner(joint.train(sources, targets, **sizes, order=3)[0], 0.4)
+    return PairPartner(joint.train(sources, targets, **sizes, order=3)[0], 0.4, 1.0)
+
+
+def mixed_log_probs(
+    engine: NumpyPairs,
+    partner: PairPartner,
+    sources: list[np.ndarray],
+    targets: list[np.ndarray],
+) -> Values:
+    """By the definition."""
+    by_token, _ = engine.token_log_probs(sources, targets)
+    network = np.array([tokens.sum() for tokens in by_token])
+    return partner.combine(network, joint_log_probs(partner, sources, targets))
 
 
 def targets_up_to(length: int) -> list[np.ndarray]:
@@ -75,11 +94,11 @@ def test_without_a_partner_it_is_the_beam_and_with_all_of_the_share_the_n_grams(
     alone = search(engine, None, sources, n_best=2, max_tokens=9)
     for one, other in zip(alone, beam.search(engine, sources, n_best=2, max_tokens=9), strict=True):
         assert [x.ids.tolist() for x in one] == [x.ids.tolist() for x in other]
-    whole = partner.with_share(1.0)
+    whole = partner.only()
     found = search(None, whole, sources, n_best=2, max_tokens=9)  # type: ignore[arg-type]
     for source, several in zip(sources, found, strict=True):
         targets = [one.ids for one in several]
-        expected = partner.joint.log_probs([source[:-1]] * len(targets), targets)
+        expected = joint_lattice.log_probs(partner.joint, [source[:-1]] * len(targets), targets)
         np.testing.assert_allclose([one.log_prob for one in several], expected)
 
 
@@ -87,3 +106,39 @@ def test_no_target_is_longer_than_asked(engine: NumpyPairs, partner: PairPartner
     """<EOS> counts."""
     (found,) = search(engine, partner, [np.array([2, 2, 2, EOS])], beam=9, n_best=9, max_tokens=3)
     assert max(len(one.ids) for one in found if one.ended) <= 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_tokens_of_the_mixture_add_up_and_are_a_distribution(
+    engine: NumpyPairs, partner: PairPartner, share: float
+) -> None:
+    """Every beginning goes on with some token, <EOS> among them."""
+    mixed = partner.with_share(share)
+    sources = [np.array([2, 3, EOS])] * TARGETS
+    targets = [np.array([*([2, t] if t != EOS else [2]), EOS]) for t in range(TARGETS)]
+    network, _ = engine.token_log_probs(sources, targets)
+    found = mixed_token_log_probs(mixed, sources, targets, network)
+    assert sum(float(np.exp(tokens[1])) for tokens in found) == pytest.approx(1)
+    whole = mixed_log_probs(engine, mixed, sources, targets)
+    np.testing.assert_allclose([tokens.sum() for tokens in found], whole)
+
+
+def test_ranking_weighs_the_network_and_the_mixture(
+    engine: NumpyPairs, partner: PairPartner
+) -> None:
+    """The score is the weighted sum of both log P; the weight is fitted to what is right."""
+    halves = dataclasses.replace(partner, weight=0.3)
+    source = np.array([2, 3, 2, EOS])
+    (found,) = search(engine, halves, [source], beam=9, n_best=9, max_tokens=9)
+    targets = [np.append(one.ids, EOS) for one in found]
+    by_token, _ = engine.token_log_probs([source] * len(targets), targets)
+    network = np.array([tokens.sum() for tokens in by_token])
+    mixed = mixed_log_probs(engine, halves, [source] * len(targets), targets)
+    np.testing.assert_allclose([one.score for one in found], 0.7 * network + 0.3 * mixed)
+    np.testing.assert_allclose([one.log_prob for one in found], mixed)
+    gain = mixed - network
+    for at, weight in ((int(np.argmax(gain)), 1), (int(np.argmin(gain)), 0)):
+        right = tuple(targets[at][:-1].tolist())
+        fitted = with_weight(engine, partner, [source], [{right}], max_tokens=9)
+        assert fitted.weight == pytest.approx(weight)
+    assert with_weight(engine, partner.with_share(1.0), [], [], max_tokens=9).weight == 1
