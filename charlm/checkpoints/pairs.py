@@ -2,13 +2,17 @@
 
 tokenizer.json          (and tokenizer.model) of the targets
 source_tokenizer.json   (and source_tokenizer.model) of the sources
+partner.json, ngram.safetensors    the joint n-grams that the network is mixed with, where it is
 """
 
 import dataclasses
 from pathlib import Path
 from typing import Any, Self
 
+from charlm.checkpoints.json_objects import to_json
 from charlm.checkpoints.step import StepFiles, numbers_in
+from charlm.checkpoints.tensors import arrays_to_bytes
+from charlm.counts.pair_partner import PairPartner
 from charlm.equations.pairs import shapes
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
@@ -29,6 +33,7 @@ class PairsCheckpoint:
     weights: Arrays
     source_tokenizer: Tokenizer
     tokenizer: Tokenizer
+    partner: PairPartner | None
     info: dict[str, Any]
 
     @classmethod
@@ -51,6 +56,7 @@ class PairsCheckpoint:
             weights=files.weights(shapes(config)),
             source_tokenizer=files.tokenizer(config.source_vocab_size, SOURCE),
             tokenizer=files.tokenizer(config.vocab_size),
+            partner=_partner(files, config),
             info=info,
         )
 
@@ -63,3 +69,23 @@ def tokenizer_files(source: Tokenizer, target: Tokenizer) -> dict[str, bytes]:
     """The files of both tokenizers."""
     of_source = {f"{SOURCE}{name}": data for name, data in source.to_files().items()}
     return {**target.to_files(), **of_source}
+
+
+def partner_files(partner: PairPartner) -> dict[str, bytes]:
+    """The files of joint n-grams."""
+    return {
+        "partner.json": to_json(partner.to_json()),
+        "ngram.safetensors": arrays_to_bytes(partner.joint.to_arrays()),
+    }
+
+
+def _partner(files: StepFiles, config: PairsConfig) -> PairPartner | None:
+    """What a network is mixed with, if anything."""
+    if "partner.json" not in files:
+        return None
+    described, arrays = files.json("partner.json"), files.arrays("ngram.safetensors")
+    sizes = config.source_vocab_size, config.vocab_size
+    try:
+        return PairPartner.from_json(described, arrays, *sizes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{files.path}: {error}") from None

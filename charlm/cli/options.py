@@ -46,6 +46,13 @@ class Model(Options, heading=MODEL):
     root: Path = ROOT
 
 
+class PairsModel(Model):
+    """One model that writes targets for sources."""
+
+    alone: bool = _ALONE
+    ngram_only: bool = option("Use the n-grams without the network.", False)
+
+
 class LabelledModel(Model):
     """One model that tells labels."""
 

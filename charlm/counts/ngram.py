@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import CheckpointError, UsageError
 
-HIGHEST_ORDER = 7
+HIGHEST_ORDER = 8
 _FALLBACK = (0.5, 1.0, 1.5)  # where there are too few n-grams to estimate a discount from
 _NOWHERE = -1
 _KINDS = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
@@ -45,7 +45,7 @@ class Look(NamedTuple):
     matched: NDArray[np.int8]  # (N,), 0 to order - 1
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
     """The n-grams of one order, as they are looked up.
 
     own (G,) is what the discounted count gives of p(w | h); backoff (G,) is γ of the n-gram as a
@@ -68,7 +68,7 @@ class NGram:
         self.vocab_size = vocab_size
         self.levels = tuple(levels)
         size = vocab_size + 1
-        tables: list[_Table] = []
+        tables: list[Table] = []
         for n, (keys, counts) in enumerate(self.levels, start=1):
             contexts = keys // size if n > 1 else np.zeros(len(keys), dtype=np.int64)
             own, backoff = _discounted(counts, contexts, len(tables[-1].keys) if n > 1 else 1)
@@ -77,8 +77,8 @@ class NGram:
                 self.unigrams = (own + backoff[0] / vocab_size)[:vocab_size]
             else:
                 tables[-1] = tables[-1]._replace(backoff=backoff)
-            tables.append(_Table(keys, own, np.ones(len(keys))))
-        self._tables = tuple(tables)
+            tables.append(Table(keys, own, np.ones(len(keys))))
+        self.tables = tuple(tables)
 
     @property
     def order(self) -> int:
@@ -108,11 +108,11 @@ class NGram:
         p[within] = self.unigrams[stream[within]]
         matched = np.zeros(len(stream), dtype=np.int8)
         before = stream.copy()  # (T,) the index of the (n-1)-gram that ends at each place
-        for order, table in enumerate(self._tables[1:], start=2):
+        for order, table in enumerate(self.tables[1:], start=2):
             places = np.flatnonzero(depth >= order - 1)
             contexts = before[places - 1]
             places, contexts = places[contexts >= 0], contexts[contexts >= 0]
-            backoff = self._tables[order - 2].backoff[contexts]
+            backoff = self.tables[order - 2].backoff[contexts]
             p[places] *= backoff
             matched[places[backoff < 1]] = order - 1
             found = _find(table.keys, contexts * (self.vocab_size + 1) + stream[places])
@@ -136,11 +136,11 @@ class NGram:
         for length in range(1, context.shape[1] + 1):
             index = self._index(context[:, -length:])
             rows = np.flatnonzero(index >= 0)
-            backoff = self._tables[length - 1].backoff[index[rows]]
+            backoff = self.tables[length - 1].backoff[index[rows]]
             rows, backoff = rows[backoff < 1], backoff[backoff < 1]
             p[rows] *= backoff[:, None].astype(dtype)
             matched[rows] = length
-            table = self._tables[length]
+            table = self.tables[length]
             first = index[rows] * (vocab_size + 1)
             begin = np.searchsorted(table.keys, first)
             number = np.searchsorted(table.keys, first + vocab_size + 1) - begin
@@ -154,7 +154,7 @@ class NGram:
         index = grams[:, 0]
         for n, token in enumerate(grams.T[1:], start=2):
             known = np.where(index >= 0, index, 0) * (self.vocab_size + 1) + token
-            found = _find(self._tables[n - 1].keys, known)
+            found = _find(self.tables[n - 1].keys, known)
             index = np.where(index >= 0, found, _NOWHERE)
         return index
 
@@ -162,7 +162,7 @@ class NGram:
 def train(sequences: Sequence[Ids], vocab_size: int, order: int) -> NGram:
     """The model of sequences of ids, each ending in <EOS>.
 
-    Raises UsageError if the order is not 1 to 7 or there is no token.
+    Raises UsageError if the order is not 1 to 8 or there is no token.
     """
     check_order(order)
     stream, depth = marked_stream(sequences, vocab_size)
@@ -285,13 +285,16 @@ def _discounted(
 
 
 def _discounts(counts: NDArray[np.int64]) -> tuple[float, float, float]:
-    """D1, D2 and D3+ of Chen & Goodman, from how many n-grams occur 1, 2, 3 and 4 times."""
+    """D1, D2 and D3+ of Chen & Goodman, from how many n-grams occur 1, 2, 3 and 4 times.
+
+    A discount of 0 would leave nothing for what was not seen.
+    """
     n1, n2, n3, n4 = (float((counts == k).sum()) for k in (1, 2, 3, 4))
     if not (n1 and n2 and n3):
         return _FALLBACK
     y = n1 / (n1 + 2 * n2)
     found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-    return found if all(0 <= d <= k for k, d in enumerate(found, start=1)) else _FALLBACK
+    return found if all(0 < d <= k for k, d in enumerate(found, start=1)) else _FALLBACK
 
 
 def marked_stream(

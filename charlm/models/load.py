@@ -100,11 +100,11 @@ def load(
     if task in OTHERS:
         from charlm.checkpoints.head import find_head
 
-        return _other(find_head(name, task, root))
+        return _other(find_head(name, task, root), alone=alone)
     if task is None and (name is not None or directory.below(root)):
         path = directory.find_any(name, root)
         if directory.kind_of(path) in OTHERS:
-            return _other(path)
+            return _other(path, alone=alone)
         name = str(path.parent) if name is None else name
     found = load_text_model(name, alone=alone, root=root)
     there = "cloze" if isinstance(found, ClozeModel) else "language-model"
@@ -125,12 +125,12 @@ def load_text_model(
     )
 
 
-def _other(path: Path) -> "Classifier | Tagger | Translator":
+def _other(path: Path, *, alone: bool) -> "Classifier | Tagger | Translator":
     if directory.kind_of(path) == "translator":
         from charlm.checkpoints.pairs import PairsCheckpoint
         from charlm.models.translator import Translator
 
-        return Translator(PairsCheckpoint.load(path))
+        return Translator(PairsCheckpoint.load(path), alone=alone)
     from charlm.checkpoints.head import HeadCheckpoint
     from charlm.models.heads import Classifier, Tagger
 

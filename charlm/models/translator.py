@@ -16,7 +16,7 @@ from charlm.config import SamplingConfig
 from charlm.engines.numpy_pairs import NumpyPairs
 from charlm.errors import FieldError, UsageError
 from charlm.inference.interval import RESAMPLES
-from charlm.inference.pairs.beam import longest, search
+from charlm.inference.pairs.beam import longest
 from charlm.inference.pairs.compare import PairComparison, compare_pairs, sides_of
 from charlm.inference.pairs.evaluate import (
     PairSummary,
@@ -26,6 +26,7 @@ from charlm.inference.pairs.evaluate import (
     symbols_of,
 )
 from charlm.inference.pairs.given_source import GivenSource
+from charlm.inference.pairs.mixed_search import mixed_token_log_probs, search
 from charlm.inference.pairs.score import PairScore, TargetToken
 from charlm.inference.sample import Sample, Sampler
 from charlm.models.arguments import Source, one_source, one_text, several_sources
@@ -55,13 +56,27 @@ class Translation(NamedTuple):
 class Translator:
     """Writes a target for a source: P(target given source).
 
+    A network that was trained with joint n-grams is mixed with them; with ``alone`` it is without
+    them, with ``ngram_only`` they are without it.
+
     >>> charlm.load("g2p").translate("salad")[0].text    # doctest: +SKIP
     """
 
-    def __init__(self, checkpoint: PairsCheckpoint) -> None:
+    def __init__(
+        self, checkpoint: PairsCheckpoint, *, alone: bool = False, ngram_only: bool = False
+    ) -> None:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
+        self.partner = None if alone else checkpoint.partner
+        if ngram_only:
+            if self.partner is None:
+                raise UsageError("this model has no n-grams: it was trained without `ngram`.")
+            self.partner = self.partner.only()
         self._engines: dict[str, NumpyPairs | TorchPairs] = {}
+
+    def ngram_only(self) -> "Translator":
+        """Its joint n-grams without the network. Raises UsageError if there are none."""
+        return Translator(self.checkpoint, ngram_only=True)
 
     def __repr__(self) -> str:
         return f"Translator({str(self.checkpoint.path)!r})"
@@ -117,12 +132,14 @@ class Translator:
         ids = [self._source(text) for text in texts]
         order = sorted(range(len(ids)), key=lambda at: len(ids[at]))
         found: list[list[Translation]] = [[] for _ in ids]
-        engine = self._engine(sum(map(len, ids)) * 2 * beam)
+        is_needed = self.partner is None or self.partner.share < 1
+        engine = self._engine(sum(map(len, ids)) * 2 * beam if is_needed else 0)
         for begin in range(0, len(order), _AT_ONCE):
             part = order[begin : begin + _AT_ONCE]
             rows = [ids[at] for at in part]
             best = search(
                 engine,
+                self.partner,
                 rows,
                 beam=beam,
                 n_best=n_best,
@@ -153,6 +170,9 @@ class Translator:
         targets = [self._target(target) for _, target in there]
         engine = self._engine(sum(map(len, sources)) + sum(map(len, targets)))
         found = engine.token_log_probs(sources, targets)
+        if self.partner is not None:
+            by_token = mixed_token_log_probs(self.partner, sources, targets, found[0])
+            found = by_token, found[1]
         return [
             self._score(pair, source, target, log_probs, shares)
             for pair, source, target, log_probs, shares in zip(

@@ -73,7 +73,7 @@ PAIRS = Kind(
     seconds=180.0,
     because="a translator reads a source and writes a target",
     lacks=_OF_TAGGERS
-    | (_OF_LANGUAGE_MODELS - {"tie_weights"})
+    | (_OF_LANGUAGE_MODELS - {"tie_weights", "ngram"})
     | (_OF_LABELS - {"header"})
     | {"split_on", "pooling"},
 )

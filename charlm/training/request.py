@@ -166,7 +166,8 @@ class MixtureOptions:
     """What is counted beside the network, and mixed with it."""
 
     ngram: int | None = option(
-        "Also count n-grams of up to this many tokens (1-7), and mix both.", chosen="none"
+        "Also count n-grams of up to this many tokens (1-8), of pairs joint ones, and mix both.",
+        chosen="none",
     )
     cache: bool = option("Mix in a cache of the sequence's own earlier tokens.", False)
 

@@ -101,7 +101,7 @@ CONTRADICT = {
         ),
         (
             "--pairs --task=translator",
-            "--ngram --cache --normalize --bptt-length --no-index --label-from",
+            "--cache --normalize --bptt-length --no-index --label-from",
         ),
         (
             "--pairs --task=translator",
@@ -201,6 +201,7 @@ CONTRADICT = {
         ("TEXTS", "--file --encoding --errors"),
         ("--json", "--tsv"),
         ("--beam", "--greedy"),
+        ("--alone", "--ngram-only"),
         ("--attention --html", "--json --tsv"),
     ],
     "tag": [("--raw", "--evaluate --token-column --tag-column")],

@@ -237,3 +237,34 @@ def test_the_command_line_trains_and_translates(
     assert "additive" in good("info", "upper").out
     assert "name that with --source" in bad(2, "score", "--model", "upper", "a")
     assert "do not go together" in bad(2, "translate", "ab", "--json", "--attention")
+
+
+def test_joint_ngrams_are_trained_along_mixed_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They write what a network of few steps cannot; alone it is as it was without them."""
+    (tmp_path / "pairs.tsv").write_text("".join(f"{w}\t{w.upper()}\n" for w in WORDS))
+    options = {**SMALL, "steps": 2, "root": tmp_path}
+    mixed = charlm.train(tmp_path / "pairs.tsv", ngram=3, name="mixed", **options)
+    plain = charlm.train(tmp_path / "pairs.tsv", name="plain", **options)
+    assert isinstance(mixed, Translator)
+    assert isinstance(plain, Translator)
+    assert mixed.translate("abcd")[0].text == "ABCD"
+    assert mixed.partner is not None
+    assert 0.9 < mixed.partner.share <= 1
+    alone = charlm.load("mixed", task="translator", alone=True, root=tmp_path)
+    assert alone.score("ab", "AB") == plain.score("ab", "AB")
+    (one,), total = mixed.translate("ab"), mixed.score("ab", "AB").total_log_prob
+    assert one.log_prob == pytest.approx(total)
+    assert mixed.ngram_only().score("ab", "AB").total_log_prob == pytest.approx(total, abs=0.1)
+    assert np.isneginf(mixed.ngram_only().score("a", "ABCDE").total_log_prob)
+    with pytest.raises(UsageError, match="no n-grams"):
+        plain.ngram_only()
+    again = charlm.resume("mixed", steps=4, root=tmp_path)
+    assert isinstance(again, Translator)
+    assert again.partner is not None
+    assert again.translate("dcb")[0].text == "DCB"
+    monkeypatch.setenv("CHARLM_RUNS", str(tmp_path))
+    assert good("translate", "--model", "mixed", "abcd", "--ngram-only").out == "ABCD\n"
+    assert "no n-grams" in bad(2, "translate", "--model", "plain", "abcd", "--ngram-only")
+    assert "joint n-grams (up to 3)" in good("info", "mixed").out

@@ -66,7 +66,7 @@ def compare_cli(
         only_of_texts(closed=closed)
         pairs = pairs_of(files, sides.places(header=header), decoding)
         first, second = (
-            translator(options.Model(model=name, root=runs.root)) for name in (one, other)
+            translator(options.PairsModel(model=name, root=runs.root)) for name in (one, other)
         )
         say_loading()
         compared = first.compare(

@@ -191,8 +191,10 @@ def _show_translator(path: Path, *, json: bool) -> None:
     loaded = PairsCheckpoint.load(path)
     config, info = loaded.config, about.figures(loaded.info)
     parameters = sum(array.size for array in loaded.weights.values())
+    partner = loaded.partner
     if json:
-        out_json({"path": str(loaded.path), "parameters": parameters, **info})
+        about_partner = {} if partner is None else {"partner": partner.to_json()}
+        out_json({"path": str(loaded.path), "parameters": parameters, **about_partner, **info})
         return
     source, target = loaded.source_tokenizer, loaded.tokenizer
     features = ""
@@ -211,6 +213,13 @@ def _show_translator(path: Path, *, json: bool) -> None:
         "attention": config.attention,
         "parameters": f"{parameters:,}",
     }
+    if partner is not None:
+        counts = partner.joint.counts
+        number = sum(len(level.keys) for level in counts.levels)
+        rows["partner"] = (
+            f"{number:,} joint n-grams (up to {counts.order}), share {partner.share:.2f}; not with "
+            "--alone"
+        )
     accuracy, loss = info.get("best_accuracy"), info.get("best_loss_nats_per_token")
     if isinstance(accuracy, float) and isinstance(loss, float):
         rows["validation"] = f"accuracy {accuracy:.4f}, {loss:.4f} nats per token"

@@ -29,6 +29,7 @@ RULES: Rules = (
     *options.TEXT_OR_FILE,
     OneOf("--json", "--tsv"),
     OneOf("--beam", "--greedy"),
+    OneOf("--alone", "--ngram-only"),
     Apart(("--attention", "--html"), ("--json", "--tsv"), "it is for people"),
 )
 
@@ -54,7 +55,7 @@ def translate_cli(
     features: str | None = options.FEATURES,
     file: str | None = options.file("Read a source from each line; - is standard input."),
     decoding: options.Decoding,
-    asked: options.Model,
+    asked: options.PairsModel,
     printed: Printed,
 ) -> None:
     """Write the likeliest target for each source.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charlm.cli.input.beginning import documents_of
-from charlm.cli.options import Mixture, Model
+from charlm.cli.options import Mixture, Model, PairsModel
 from charlm.cli.output.terminal import say
 from charlm.display.safe_text import safe_text
 from charlm.errors import TextError, UsageError
@@ -118,7 +118,7 @@ def is_translator(name: str | None, root: Path) -> bool:
     return name is not None and directory.kind_of(directory.find_any(name, root)) == "translator"
 
 
-def named_translator(asked: Mixture, *, of_pairs: bool) -> Model | None:
+def named_translator(asked: Mixture, *, of_pairs: bool) -> PairsModel | None:
     """A translator that was named, or is asked for by what is done with it; None if neither.
 
     Raises CheckpointError if it is something else, UsageError if there are several.
@@ -128,15 +128,17 @@ def named_translator(asked: Mixture, *, of_pairs: bool) -> Model | None:
         raise UsageError("translators cannot be mixed: give one with --model.")
     name = names[0] if len(names) == 1 else None
     if of_pairs or is_translator(name, asked.root):
-        return Model(model=name, root=asked.root)
+        return PairsModel(model=name, root=asked.root, alone=asked.alone)
     return None
 
 
-def translator(asked: Model) -> "Translator":
+def translator(asked: PairsModel) -> "Translator":
     """Load a translator; where none was named, say on stderr which one was taken."""
     from charlm.models.load import load
 
-    found = load(asked.model, task="translator", root=asked.root)
+    found = load(asked.model, task="translator", alone=asked.alone, root=asked.root)
+    if asked.ngram_only:
+        found = found.ngram_only()
     if asked.model is None:
         say_newest(found.checkpoint)
     return found

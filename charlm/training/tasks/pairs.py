@@ -10,19 +10,24 @@ import numpy as np
 import torch
 
 from charlm.checkpoints import directory
-from charlm.checkpoints.pairs import PairsCheckpoint, tokenizer_files
+from charlm.checkpoints.pairs import PairsCheckpoint, partner_files, tokenizer_files
 from charlm.checkpoints.run import Run
 from charlm.config import TrainingConfig
+from charlm.counts.ngram import check_order
+from charlm.counts.pair_partner import PairPartner
 from charlm.engines.torch_pairs import TorchPairs, read_log_probs
 from charlm.equations.parameters import Arrays
 from charlm.errors import FieldError
 from charlm.inference.pairs.beam import search
 from charlm.inference.pairs.error_rates import error_rates
+from charlm.inference.pairs.mixed_search import with_weight
+from charlm.models.translator import Translator
 from charlm.network_config import PairsConfig
 from charlm.nn.network import to_arrays
 from charlm.nn.objectives import Targets
 from charlm.nn.pair_batches import PairBatch, groups, read
 from charlm.nn.pairs import EncoderDecoder
+from charlm.text.pairs import Pair
 from charlm.training import kinds
 from charlm.training.epochs import groups_in_turn
 from charlm.training.optimizer import make_optimizer, moments, rate_of, refusing, restore_parameters
@@ -36,6 +41,7 @@ from charlm.training.texts.pairs import (
     PairMaterial,
     PairSides,
     Readers,
+    joint_ngrams,
     learn_readers,
     pair_material,
     places_of,
@@ -46,14 +52,16 @@ _VALIDATIONS = 20
 _FEWEST_STEPS = 300  # that a default budget asks for where there are few pairs
 _MOST_EPOCHS = 60.0
 _WRITTEN = 1000  # sources that a validation writes targets for, at most
+_WEIGHED = 200  # sources whose targets joint n-grams rank together with the network
 
 
 @dataclasses.dataclass(kw_only=True)
 class PairsState(TrainingState):
     """All that changes while training.
 
-    accuracy is the share of held-out sources written right at the last validation; the logged sums
-    are of the steps since then.
+    accuracy is the share of held-out sources written right at the last validation, by the network
+    alone; the logged sums are of the steps since then. partner are the joint n-grams with
+    the share that was fitted then.
     """
 
     module: EncoderDecoder
@@ -61,6 +69,7 @@ class PairsState(TrainingState):
     best_accuracy: float | None = None
     logged_nats: float = 0.0
     logged_targets: int = 0
+    partner: PairPartner | None = None
 
     def forget_best(self) -> None:
         """Have no best step, and no figures of one."""
@@ -82,6 +91,8 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
     def check(self, request: Request) -> None:
         """Raise UsageError for what cannot be, before anything is read."""
         places_of(request)
+        if request.ngram is not None:
+            check_order(request.ngram)
         if request.shared_vocabulary and request.target_level not in (
             None,
             request.level or "char",
@@ -95,14 +106,20 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
 
     def prepare(self, request: Request, texts: PairSides, say: Say) -> PairMaterial:
         """Learn a tokenizer for each side; and the pairs as ids."""
-        return pair_material(texts, learn_readers(request, texts, say))
+        material = pair_material(texts, learn_readers(request, texts, say))
+        if request.ngram is None:
+            return material
+        partner = joint_ngrams(material, request.ngram, say)
+        return dataclasses.replace(material, partner=partner)
 
     def prepare_again(
         self, request: Request, texts: PairSides, saved: PairsCheckpoint
     ) -> PairMaterial:
         """The pairs as ids by a saved step's tokenizers."""
         del request
-        return pair_material(texts, Readers(saved.source_tokenizer, saved.tokenizer))
+        readers = Readers(saved.source_tokenizer, saved.tokenizer)
+        partner = None if saved.partner is None else PairPartner(saved.partner.joint)
+        return pair_material(texts, readers, partner)
 
     def choose(
         self, request: Request, material: PairMaterial, passes: float | None = None
@@ -223,6 +240,10 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
         if material.valid is not None:
             nats = -read_log_probs(state.module, material.valid, should_stop)
             loss = float(nats.mean())
+            if material.partner is not None and np.isfinite(loss):
+                network = -np.add.reduceat(nats, material.valid.targets.starts[:-1])
+                partner = material.partner.fitted(network, material.joint_log_probs)
+                state.partner = _with_weight(state.module, partner, material)
             accuracy = _accuracy(state.module, material, _WRITTEN)
             validated = _judged(state, accuracy, loss) if np.isfinite(loss) else None
             state.worse_in_a_row += validated is None
@@ -251,7 +272,11 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
             "best_accuracy": state.best_accuracy,
             "best_loss_nats_per_token": state.best_loss,
         }
-        return about, tokenizer_files(*material.readers)
+        files = tokenizer_files(*material.readers)
+        partner = state.partner or material.partner
+        if partner is not None:
+            files |= partner_files(partner)
+        return about, files
 
     def arrays(self, state: PairsState) -> Arrays:
         """The two moments of every parameter, by name."""
@@ -265,6 +290,10 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
         with refusing():
             restore_parameters(state, weights, arrays)
 
+    def put_back_beside(self, state: PairsState, saved: PairsCheckpoint | None) -> None:
+        """The joint n-grams with the share that they had."""
+        state.partner = saved.partner if saved is not None else None
+
     def load(self, path: Path) -> PairsCheckpoint:
         """A step, verified."""
         return PairsCheckpoint.load(path)
@@ -275,24 +304,69 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
             return tokenizer_files(*saved.readers)
         return tokenizer_files(saved.source_tokenizer, saved.tokenizer)
 
+    def bytes_beside(self, material: PairMaterial) -> int:
+        """Tokenizers, and joint n-grams."""
+        size = super().bytes_beside(material)
+        if material.partner is not None:
+            size += sum(map(len, partner_files(material.partner).values()))
+        return size
+
     # The end
 
     def finish(self, run: Run, material: PairMaterial, say: Say) -> str:
         """How good the best step is."""
-        del material, say
-        info = PairsCheckpoint.load(directory.best_step(run.path)).info
+        best = PairsCheckpoint.load(directory.best_step(run.path))
+        info = best.info
+        if best.partner is not None:
+            pairs = _first(material, _WRITTEN)
+            mixed = Translator(best).evaluate(pairs).rates.whole
+            say(
+                f"mixed with its n-grams (share {best.partner.share:.2f}): accuracy "
+                f"{1 - mixed:.4f}; the network alone:"
+            )
         accuracy, loss = info.get("best_accuracy"), info.get("best_loss_nats_per_token")
         if accuracy is None or loss is None:
             return "accuracy: none, no validation gave a finite loss"
         return f"accuracy: {accuracy:.4f}, {loss:.4f} nats per token (step {info['step']})"
 
 
+def _with_weight(
+    module: EncoderDecoder, partner: PairPartner, material: PairMaterial
+) -> PairPartner:
+    """The joint n-grams with the weight that suits the first held-out sources."""
+    references: dict[str, set[tuple[int, ...]]] = {}
+    for pair in _first(material, _WEIGHED):
+        target = tuple(material.readers.target.encode(pair.target).tolist())
+        references.setdefault(pair.source, set()).add(target)
+    eos = np.int32(material.readers.source.eos_id)
+    sources = [np.append(material.readers.source.encode(one), eos) for one in references]
+    longest = max(len(target) for several in references.values() for target in several)
+    was_training = module.training
+    module.eval()
+    try:
+        return with_weight(
+            TorchPairs(module),
+            partner,
+            sources,
+            list(references.values()),
+            max_tokens=longest + 1,
+        )
+    finally:
+        module.train(was_training)
+
+
+def _first(material: PairMaterial, most: int) -> list[Pair]:
+    """All held-out pairs of the first sources."""
+    sources = set(list(dict.fromkeys(pair.source for pair in material.held_out))[:most])
+    return [pair for pair in material.held_out if pair.source in sources]
+
+
 def _accuracy(module: EncoderDecoder, material: PairMaterial, most: int) -> float:
     """The share of the first held-out sources for which one of their targets is written."""
     targets: dict[str, list[str]] = {}
-    for pair in material.held_out:
+    for pair in _first(material, most):
         targets.setdefault(pair.source, []).append(pair.target)
-    sources = list(targets)[:most]
+    sources = list(targets)
     readers = material.readers
     # What becomes longer than any of the targets is wrong, however it ends.
     longest = max(len(readers.target.encode(one)) for s in sources for one in targets[s])

@@ -2,10 +2,17 @@
 
 import dataclasses
 import functools
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.counts import joint
+from charlm.counts.pair_partner import PairPartner
 from charlm.errors import TextError
+from charlm.inference.pairs.mixed_search import joint_log_probs
 from charlm.nn.pair_batches import PairTexts
 from charlm.text.corpus import fingerprint
 from charlm.text.pairs import Pair, PairPlaces, hold_out_pairs, read_pairs
@@ -159,15 +166,29 @@ def _tokenizer(texts: list[str], request: Request, level: str, say: Say) -> Toke
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairMaterial(Material):
-    """What an encoder and a decoder learn from; held_out are the pairs of valid as text."""
+    """What an encoder and a decoder learn from; held_out are the pairs of valid as text.
+
+    partner are joint n-grams of the pairs, if they were asked for.
+    """
 
     readers: Readers
     pairs: PairTexts
     valid: PairTexts | None
     held_out: tuple[Pair, ...]
+    partner: PairPartner | None = None
+
+    @functools.cached_property
+    def joint_log_probs(self) -> NDArray[np.float64]:
+        """log P (N,) that the n-grams give each held-out target, its source given."""
+        assert self.partner is not None
+        assert self.valid is not None
+        sides = (self.valid.sources.sequences(), self.valid.targets.sequences())
+        return joint_log_probs(self.partner, *sides)
 
 
-def pair_material(texts: PairSides, readers: Readers) -> PairMaterial:
+def pair_material(
+    texts: PairSides, readers: Readers, partner: PairPartner | None = None
+) -> PairMaterial:
     """The pairs as ids, with what the checkpoints will say of them."""
     train, valid = readers.encode(texts.train), readers.encode(texts.valid)
     sizes = {
@@ -185,4 +206,25 @@ def pair_material(texts: PairSides, readers: Readers) -> PairMaterial:
         pairs=train,
         valid=valid if texts.valid else None,
         held_out=tuple(texts.valid),
+        partner=partner,
     )
+
+
+def joint_ngrams(material: PairMaterial, order: int, say: Say) -> PairPartner:
+    """Joint n-grams of the pairs to train on. Raises UsageError."""
+    begun = time.perf_counter()
+    model, left_out = joint.train(
+        [ids[:-1] for ids in material.pairs.sources.sequences()],
+        [ids[:-1] for ids in material.pairs.targets.sequences()],
+        source_vocab_size=material.readers.source.vocab_size,
+        vocab_size=material.readers.target.vocab_size,
+        order=order,
+    )
+    number = sum(len(level.keys) for level in model.counts.levels)
+    seconds = time.perf_counter() - begun
+    without = f"; {left_out:,} pairs have too long a target" if left_out else ""
+    say(
+        f"partner: {number:,} joint n-grams of up to {order} chunks of source and target "
+        f"({seconds:.1f} s), mixed with the network{without}"
+    )
+    return PairPartner(model)
