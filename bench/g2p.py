@@ -3,9 +3,7 @@
 python -m bench g2p [ROW ...]; needs the packages of the dependency group ``bench``. The rows:
 
 phonetisaurus   an 8-gram of aligned pairs (Novak et al. 2016), as its package trains it
-ngram           charlm's own such model, alone: the network beside it is not trained, nor asked
-5m, 15m         charlm train --pairs, for so long
-15m-ngram       both, mixed
+5m, 15m         charlm train --pairs --ngram 8, for so long; its network alone, its n-grams alone, both
 
 The words are those of a to z and the apostrophe, with all their pronunciations, without stress. A
 word is held out for the figures if the first eight hexadecimal digits of its SHA-1 modulo 100 are
@@ -20,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -29,14 +27,8 @@ from charlm.inference.pairs.error_rates import ErrorRates, error_rates
 
 Dictionary = Mapping[str, Sequence[str]]  # words, and their pronunciations
 _PARTS = ("train", "valid", "test")
-_TRAININGS = {
-    "ngram": ("--ngram", "8", "--steps", "1", "--hidden", "8", "--layers", "1"),
-    "5m": ("--time", "5m"),
-    "15m": ("--time", "15m"),
-    "15m-ngram": ("--time", "15m", "--ngram", "8"),
-}
-_TRANSLATING = {"ngram": ("--ngram-only",)}
-ROWS = ("phonetisaurus", *_TRAININGS)
+_WAYS = {"the network alone": ("--alone",), "n-grams alone": ("--ngram-only",), "both": ()}
+ROWS = ("phonetisaurus", "5m", "15m")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -54,17 +46,10 @@ def main(arguments: Sequence[str]) -> None:
         for name in wanted:
             run = phonetisaurus if name == "phonetisaurus" else charlm
             print(f"\n{name}", flush=True)
-            title, rates, training, translating = run(name, parts[2], Path(folder))
-            rows.append(
-                (
-                    title,
-                    f"{100 * rates.whole:.2f} %",
-                    f"{100 * rates.symbols:.2f} %",
-                    f"{training:.0f}",
-                    f"{translating:.1f}",
-                )
-            )
-            print(*rows[-1], flush=True)
+            for title, rates, training, translating in run(name, parts[2], Path(folder)):
+                shares = (f"{100 * rate:.2f} %" for rate in rates[:2])
+                rows.append((title, *shares, f"{training:.0f}", f"{translating:.1f}"))
+                print(*rows[-1], flush=True)
     print()
     machine.table(
         ("model", "word error rate", "phoneme error rate", "s to train", "s to translate"), rows
@@ -108,24 +93,25 @@ def write(words: Dictionary, path: Path) -> None:
 Judged = tuple[str, ErrorRates, float, float]
 
 
-def charlm(name: str, test: Dictionary, folder: Path) -> Judged:
-    """Train with the command line, and translate the test words with it."""
+def charlm(name: str, test: Dictionary, folder: Path) -> Iterator[Judged]:
+    """Train with the command line, and translate the test words with it, in each way."""
     program = [sys.executable, "-m", "charlm"]
     (folder / "words.txt").write_text("".join(f"{word}\n" for word in test), encoding="utf-8")
-    options = ["--pairs", "--target-level", "word", "--min-count", "1", *_TRAININGS[name]]
+    options = ["--pairs", "--target-level", "word", "--min-count", "1", "--ngram", "8"]
     texts = ["train.tsv", "--valid", "valid.tsv"]
     begun = time.perf_counter()
-    output([*program, "train", *texts, *options, "--name", name], folder, told=True)
-    trained = time.perf_counter()
-    asked = ["--model", name, *_TRANSLATING.get(name, ())]
-    said = output([*program, "translate", *asked, "--file", "words.txt"], folder)
-    ended = time.perf_counter()
-    rates = judged(said.splitlines(), test.values())
-    title = " ".join(("charlm train --pairs", *_TRAININGS[name], *_TRANSLATING.get(name, ())))
-    return title, rates, trained - begun, ended - trained
+    output([*program, "train", *texts, *options, "--time", name, "--name", name], folder, told=True)
+    training = time.perf_counter() - begun
+    for way, chosen in _WAYS.items():
+        begun = time.perf_counter()
+        asked = ["--model", name, "--file", "words.txt", *chosen]
+        said = output([*program, "translate", *asked], folder)
+        translating = time.perf_counter() - begun
+        rates = judged(said.splitlines(), test.values())
+        yield f"charlm --time {name}: {way}", rates, training, translating
 
 
-def phonetisaurus(name: str, test: Dictionary, folder: Path) -> Judged:
+def phonetisaurus(name: str, test: Dictionary, folder: Path) -> Iterator[Judged]:
     """The program of that name, with its own settings."""
     del name
     program = [str(Path(sys.executable).with_name("phonetisaurus"))]
@@ -139,7 +125,7 @@ def phonetisaurus(name: str, test: Dictionary, folder: Path) -> Judged:
     ended = time.perf_counter()
     said = dict(line.split(" ", 1) for line in answers.splitlines() if " " in line)
     rates = judged([said.get(word, "") for word in test], test.values())
-    return "Phonetisaurus, 8-gram", rates, trained - begun, ended - trained
+    yield "Phonetisaurus, 8-gram", rates, trained - begun, ended - trained
 
 
 def judged(said: Sequence[str], meant: Iterable[Sequence[str]]) -> ErrorRates:

@@ -190,9 +190,9 @@ class Targets(Objective):
         targets = batch.targets.to(device)
         live = targets != PADDING
         log_probs = scores[live].float().log_softmax(1)  # (N, V)
-        nats = -log_probs.gather(1, targets[live].unsqueeze(1)).mean()
-        loss = (1 - SMOOTHING) * nats - SMOOTHING * log_probs.mean()
-        return StepLoss(loss, nats, batch.num_targets)
+        # Not smoothed: that made neither fewer errors nor truer probabilities (bench/RESULTS.md).
+        loss = -log_probs.gather(1, targets[live].unsqueeze(1)).mean()
+        return StepLoss(loss, loss, batch.num_targets)
 
 
 def with_unknown(batch: Batch, generator: torch.Generator) -> Batch:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -127,26 +127,20 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
         """Sizes and settings."""
         del passes
         number = len(material.pairs.lengths)
-        seconds = request.seconds or self.declared.seconds
-        much = number >= 20_000 and seconds >= 60
-        hidden = 64 if number < 1000 else 128 if number < 5000 else 384 if much else 256
+        sizes = _sizes(number, request.seconds or self.declared.seconds)
         model = self.shape(
             **{
                 "vocab_size": material.readers.target.vocab_size,
                 "source_vocab_size": material.readers.source.vocab_size,
                 "shared_vocabulary": request.shared_vocabulary,
-                "hidden_size": hidden,
-                "embedding_size": 128 if much else 64,
-                "num_layers": 2 if much else 1,
-                "dropout": 0.3,
-                "input_dropout": 0.1,
+                **sizes.model,
                 **request.model,
             }
         )
         config = {
             "num_steps": 1,
-            "batch_size": 128 if much else 64 if number >= 5000 else 16,
-            "learning_rate": 2e-3,
+            "batch_size": sizes.batch_size,
+            "learning_rate": sizes.learning_rate,
             "weight_decay": 0.01,
             **request.training,
             "seed": request.seed,
@@ -359,6 +353,31 @@ def _first(material: PairMaterial, most: int) -> list[Pair]:
     """All held-out pairs of the first sources."""
     sources = set(list(dict.fromkeys(pair.source for pair in material.held_out))[:most])
     return [pair for pair in material.held_out if pair.source in sources]
+
+
+class _Sizes(NamedTuple):
+    """What is chosen by the number of pairs and the time."""
+
+    model: dict[str, Any]
+    batch_size: int
+    learning_rate: float
+
+
+def _sizes(number: int, seconds: float) -> _Sizes:
+    """Few pairs are read again and again; of many the time is what decides (bench/RESULTS.md)."""
+    if number < 20_000 or seconds < 60:
+        hidden = 64 if number < 1000 else 128 if number < 5000 else 256
+        shape = {"hidden_size": hidden, "num_layers": 1, "dropout": 0.3, "input_dropout": 0.1}
+        return _Sizes({"embedding_size": 64, **shape}, 64 if number >= 5000 else 16, 2e-3)
+    hidden = 32 * round(7 * (seconds / 300) ** (1 / 3))
+    often = seconds / number  # how often each can be read goes with this
+    many = {
+        "hidden_size": min(512, max(128, hidden)),
+        "num_layers": 2,
+        "dropout": 0.1 if often < 0.004 else 0.2 if often < 0.012 else 0.3,
+        "attention": "multiplicative",
+    }
+    return _Sizes({"embedding_size": 64, **many}, 128, 4e-3)
 
 
 def _accuracy(module: EncoderDecoder, material: PairMaterial, most: int) -> float:
