@@ -32,6 +32,9 @@ class Search(Options):
     max_tokens: int | None = option(
         "Maximum number of tokens per target.  [default: ten times the source's, and 100]", least=1
     )
+    copy: bool = option(
+        "Put in the token of the source that was looked at where the target's is unknown.", False
+    )
     length_penalty: float = option(
         "Rank by log P / tokens ** this: more than 0 is kinder to long targets.", 0.0
     )
@@ -87,6 +90,7 @@ def translate_cli(
             n_best=search.n_best,
             max_tokens=search.max_tokens,
             length_penalty=search.length_penalty,
+            copy=search.copy,
         )
         for source, several in zip(part, found, strict=True):
             unseen.update(loaded.unseen(source))
