@@ -3,7 +3,7 @@
 python -m bench g2p [ROW ...]; needs the packages of the dependency group ``bench``. The rows:
 
 phonetisaurus   an 8-gram of aligned pairs (Novak et al. 2016), as its package trains it
-5m, 15m         charlm train --pairs --ngram 8, for so long; its network alone, its n-grams alone, both
+5m, 15m         charlm train --pairs --ngram 8, for so long: the network, the n-grams, both
 
 The words are those of a to z and the apostrophe, with all their pronunciations, without stress. A
 word is held out for the figures if the first eight hexadecimal digits of its SHA-1 modulo 100 are

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from charlm.text.pairs import PairPlaces
 
 # Headings of the help; what has none stands under Options.
-MODEL, INPUT, OUTPUT = "Model", "Input", "Output"
+MODEL, INPUT, OUTPUT, SEARCH = "Model", "Input", "Output", "Search"
 
 # The model
 
@@ -219,7 +219,7 @@ class Records(Options, heading=INPUT):
     on_error: Literal["stop", "keep", "drop"] = option("What to do with broken lines.", "stop")
 
 
-class Search(Options, heading="Search"):
+class Search(Options, heading=SEARCH):
     """How a translator finds its targets."""
 
     beam: int = option("Hypotheses that a translator keeps at each token.", 5, least=1)

@@ -5,7 +5,7 @@ larger ones by nn/pairs.py. The figures agree.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,8 +16,9 @@ from charlm.config import SamplingConfig
 from charlm.engines.numpy_pairs import NumpyPairs
 from charlm.errors import FieldError, UsageError
 from charlm.inference.interval import RESAMPLES
-from charlm.inference.pairs.beam import longest
+from charlm.inference.pairs.beam import Hypothesis, longest
 from charlm.inference.pairs.compare import PairComparison, compare_pairs, sides_of
+from charlm.inference.pairs.copying import copied, surfaces
 from charlm.inference.pairs.evaluate import (
     PairSummary,
     by_source,
@@ -37,6 +38,8 @@ from charlm.tokenizers.featured import FeaturedTokenizer, parted
 
 if TYPE_CHECKING:
     from charlm.engines.torch_pairs import TorchPairs
+
+    Engine = NumpyPairs | TorchPairs
 
 _AT_ONCE = 256  # sources that are written for together
 
@@ -72,7 +75,7 @@ class Translator:
             if self.partner is None:
                 raise UsageError("this model has no n-grams: it was trained without `ngram`.")
             self.partner = self.partner.only()
-        self._engines: dict[str, NumpyPairs | TorchPairs] = {}
+        self._engines: dict[str, Engine] = {}
 
     def ngram_only(self) -> "Translator":
         """Its joint n-grams without the network. Raises UsageError if there are none."""
@@ -98,12 +101,14 @@ class Translator:
         n_best: int = 1,
         max_tokens: int | None = None,
         length_penalty: float = 0.0,
+        copy: bool = False,
     ) -> list[Translation]:
         """The n_best likeliest targets of a source, best first (inference/pairs/beam.py).
 
         features are those of the source, as they are written (V;PST) or one by one. max_tokens is
-        by default ten times the source's tokens, and 100. Raises FieldError for options that
-        cannot be.
+        by default ten times the source's tokens, and 100. With copy <UNK> may be written, and is
+        told as the token of the source that attention looked at most; log_prob is that of what was
+        written. Raises FieldError for options that cannot be.
         """
         asked: Any = source if features is None else (source, features)
         (found,) = self.translate_all(
@@ -112,6 +117,7 @@ class Translator:
             n_best=n_best,
             max_tokens=max_tokens,
             length_penalty=length_penalty,
+            copy=copy,
         )
         return found
 
@@ -123,11 +129,14 @@ class Translator:
         n_best: int = 1,
         max_tokens: int | None = None,
         length_penalty: float = 0.0,
+        copy: bool = False,
     ) -> list[list[Translation]]:
         """The same of several sources, in their order; none depends on the others."""
         for name, value, least in (("beam", beam, 1), ("max_tokens", max_tokens, 1)):
             if value is not None and (type(value) is not int or value < least):
                 raise FieldError(name, f"must be {least} or more, got {value!r}.")
+        if copy:
+            self._check_copying()
         texts = several_sources(sources, "sources", self.line)
         ids = [self._source(text) for text in texts]
         order = sorted(range(len(ids)), key=lambda at: len(ids[at]))
@@ -145,16 +154,13 @@ class Translator:
                 n_best=n_best,
                 max_tokens=max_tokens or longest(rows),
                 length_penalty=length_penalty,
+                unknown=copy,
             )
-            for at, several in zip(part, best, strict=True):
+            told = self._told(engine, [texts[at] for at in part], best, copy=copy)
+            for at, several, named in zip(part, best, told, strict=True):
                 found[at] = [
-                    Translation(
-                        self.checkpoint.tokenizer.decode(one.ids),
-                        one.log_prob,
-                        one.score,
-                        one.ended,
-                    )
-                    for one in several
+                    Translation(text, one.log_prob, one.score, one.ended)
+                    for text, one in zip(named, several, strict=True)
                 ]
         return found
 
@@ -302,6 +308,35 @@ class Translator:
     def _pairs(self, pairs: Iterable[tuple[Source, str]]) -> list[tuple[str, str]]:
         return [(self.line(source), one_text(target, "target")) for source, target in pairs]
 
+    def _check_copying(self) -> None:
+        """Raise FieldError where nothing can be copied."""
+        if self.config.attention == "none":
+            raise FieldError("copy", "needs attention, and this model was trained without.")
+        if self.checkpoint.tokenizer.level == "subword":
+            raise FieldError("copy", "means nothing where targets are subwords: they spell all.")
+
+    def _told(
+        self, engine: "Engine", sources: list[str], written: list[list[Hypothesis]], *, copy: bool
+    ) -> Iterator[list[str]]:
+        """The texts of what was written for each source, <UNK> as what was looked at then."""
+        tokenizer, reader = self.checkpoint.tokenizer, self.checkpoint.source_tokenizer
+        open_ones = [
+            (source, one)
+            for source, several in zip(sources, written, strict=True)
+            for one in several
+            if copy and tokenizer.unk_id in one.ids
+        ]
+        rows = [self._source(source) for source, _ in open_ones]
+        ids = [np.append(one.ids, tokenizer.eos_id) for _, one in open_ones]
+        looked = iter(engine.token_log_probs(rows, ids)[1] if ids else ())
+        for source, several in zip(sources, written, strict=True):
+            yield [
+                copied(tokenizer, one.ids, next(looked), surfaces(reader, source))
+                if copy and tokenizer.unk_id in one.ids
+                else tokenizer.decode(one.ids)
+                for one in several
+            ]
+
     def _source(self, text: str) -> NDArray[np.int32]:
         tokenizer = self.checkpoint.source_tokenizer
         return np.append(tokenizer.encode(text), np.int32(tokenizer.eos_id))
@@ -338,7 +373,7 @@ class Translator:
         is_numpy = is_small(self.checkpoint, tokens) and "torch" not in sys.modules
         return "numpy" if is_numpy else "torch"
 
-    def _engine(self, tokens: int) -> "NumpyPairs | TorchPairs":
+    def _engine(self, tokens: int) -> "Engine":
         """What is done first with a job of so many tokens."""
         kind = self.kind_for(tokens)
         if kind not in self._engines:

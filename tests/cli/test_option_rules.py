@@ -233,7 +233,7 @@ FREE = {
     "fill": "--top --model --unk --unit",
     "next": "--alone --label --unit",
     "tag": "FILE --errors --model --json --encoding",
-    "translate": "--n-best --max-tokens --length-penalty --features --model",
+    "translate": "--n-best --max-tokens --length-penalty --copy --features --model",
     "tokenize": "TEXT --model --json --target",
     "info": "--json",
     "list": "--json",

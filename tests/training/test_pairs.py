@@ -205,6 +205,62 @@ def test_a_shared_vocabulary_is_one(runs: Path) -> None:
         charlm.train(**asked, **SMALL, level="char", target_level="word", steps=1)
 
 
+@pytest.fixture(scope="module")
+def greetings() -> Translator:
+    """A translator of words: names that came once are <UNK>, the others teach where to look."""
+    rng = np.random.default_rng(0)
+    names = ["".join(rng.choice([*"aeioulmnrst"], 6)).title() for _ in range(150)]
+    names += [name for name in names[:30] for _ in range(15)]
+    rng.shuffle(names)
+    pairs = zip(names[::2], names[1::2], strict=True)
+    sources, targets = zip(*(greeting(*pair) for pair in pairs), strict=True)
+    options = {**SMALL, "level": "word", "steps": 300, "batch_size": 16, "learning_rate": 0.01}
+    return charlm.train(texts=sources, labels=targets, **options)
+
+
+def greeting(one: str, other: str) -> tuple[str, str]:
+    """A sentence of two names, and one that has them in another order."""
+    return f"hello {one}, here is {other}", f"{other} greets my friend {one}"
+
+
+def test_names_that_training_never_saw_are_copied(greetings: Translator) -> None:
+    """Each to its place; log P is that of what the network wrote, and <UNK> only comes so."""
+    pairs = [greeting(one, other) for one in ("Zork", "Ada") for other in ("Quux", "Björk")]
+    for source, target in pairs:
+        (found,) = greetings.translate(source, copy=True)
+        assert found.text == target
+        assert found.log_prob == pytest.approx(
+            greetings.score(source, target).total_log_prob, abs=1e-5
+        )
+        (plain,) = greetings.translate(source)
+        assert not {"Zork", "Ada", "Quux", "Björk", "\ufffd"} & set(plain.text.split())
+    sources = [source for source, _ in pairs]
+    several = greetings.translate_all(sources, copy=True, n_best=2)
+    assert [best[0].text for best in several] == [target for _, target in pairs]
+
+
+def test_characters_that_training_never_saw_are_copied() -> None:
+    """At character level, too; learned from those that came once."""
+    rare = [chr(0x4E00 + at) for at in range(len(WORDS))]
+    texts = [f"{word}{char}" for word, char in zip(WORDS, rare, strict=True)]
+    options = {**SMALL, "steps": 200, "batch_size": 16, "learning_rate": 0.01}
+    model = charlm.train(texts=texts, labels=[text[::-1] for text in texts], **options)
+    assert model.translate("abcΩ", copy=True)[0].text == "Ωcba"
+
+
+def test_copying_needs_attention(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And something that can be unknown."""
+    asked = {"texts": WORDS, "labels": WORDS, "steps": 1}
+    model = charlm.train(**asked, **SMALL, attention="none")
+    with pytest.raises(UsageError, match="copy needs attention"):
+        model.translate("a", copy=True)
+    pieces = charlm.train(**asked, **SMALL, level="subword", vocab_size=265)
+    with pytest.raises(UsageError, match="copy means nothing where targets are subwords"):
+        pieces.translate("a", copy=True)
+    monkeypatch.setenv("CHARLM_RUNS", str(runs))
+    assert good("translate", "--model", "upper", "ab", "--copy").out == "A B\n"
+
+
 def test_the_reverse_direction_is_an_option(runs: Path, tmp_path: Path) -> None:
     """With swap, targets are read and sources written."""
     model = charlm.train(

@@ -52,6 +52,11 @@ def translate_cli(
     n_best: int = option(
         "Number of targets to print per source.", 1, heading=options.OUTPUT, least=1
     ),
+    copy: bool = option(
+        "Put in the token of the source that was looked at where the target's is unknown.",
+        False,
+        heading=options.SEARCH,
+    ),
     features: str | None = options.FEATURES,
     file: str | None = options.file("Read a source from each line; - is standard input."),
     decoding: options.Decoding,
@@ -80,7 +85,7 @@ def translate_cli(
         page = None
         if printed.html is not None:
             page = stack.enter_context(alignment_page(printed.html, loaded))
-        writer = _Writer(loaded, features, search, n_best, printed, page)
+        writer = _Writer(loaded, features, search, n_best, copy, printed, page)
         if file is None:
             writer.write(texts or [])
         else:
@@ -116,6 +121,7 @@ class _Writer:
         features: str | None,
         search: options.Search,
         n_best: int,
+        copy: bool,
         printed: Printed,
         page: "AlignmentPage | None",
     ) -> None:
@@ -126,6 +132,7 @@ class _Writer:
             "n_best": n_best,
             "max_tokens": search.max_tokens,
             "length_penalty": search.length_penalty,
+            "copy": copy,
         }
         self.unseen = Unseen(loaded)
 

@@ -57,13 +57,14 @@ def search(
     n_best: int = 1,
     max_tokens: int,
     length_penalty: float = 0.0,
+    unknown: bool = False,
 ) -> list[list[Hypothesis]]:
     """The n_best hypotheses of each source, best first, no more than the beam finds.
 
     A beam of 1 is greedy. Hypotheses are ranked by log P / T ** length_penalty, T their tokens with
     <EOS> (Wu et al. 2016 use a like form): 0 ranks by probability alone, more is kinder to long
-    ones. <UNK> is never written. A source is done when none of its live hypotheses can become
-    better than its n_best finished ones.
+    ones. <UNK> is never written, unless ``unknown`` allows it. A source is done when none of its
+    live hypotheses can become better than its n_best finished ones.
     """
     if not 1 <= n_best <= beam:
         raise FieldError("n_best", f"must be from 1 to the beam ({beam}), got {n_best}.")
@@ -80,7 +81,8 @@ def search(
         log_probs, state = writer.step(state, tokens.reshape(-1))
         live = totals.shape[1]
         sums = totals[:, :, None] + log_probs.reshape(len(rows), live, -1)  # (B, K, V)
-        sums[:, :, UNK_ID] = -np.inf
+        if not unknown:
+            sums[:, :, UNK_ID] = -np.inf
         # An end counts if it is among the best that there are.
         flat = sums.reshape(len(rows), -1)
         kept = min(beam, flat.shape[1])

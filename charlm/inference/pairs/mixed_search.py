@@ -47,9 +47,13 @@ def search(
     n_best: int = 1,
     max_tokens: int,
     length_penalty: float = 0.0,
+    unknown: bool = False,
 ) -> list[list[Hypothesis]]:
-    """The n_best hypotheses of each source, best first (beam.search); log P is the mixture's."""
-    limits: dict[str, Any] = {"beam": beam, "max_tokens": max_tokens}
+    """The n_best hypotheses of each source, best first (beam.search); log P is the mixture's.
+
+    ``unknown`` lets the network write <UNK>.
+    """
+    limits: dict[str, Any] = {"beam": beam, "max_tokens": max_tokens, "unknown": unknown}
     if partner is None:
         return _beam_search(engine, sources, n_best=n_best, length_penalty=length_penalty, **limits)
     found = candidates(engine, partner, sources, length_penalty=length_penalty, **limits)
@@ -71,12 +75,14 @@ def candidates(
     beam: int = 5,
     max_tokens: int,
     length_penalty: float = 0.0,
+    unknown: bool = False,
 ) -> Candidates:
     """What the network and the n-grams find by themselves, as many as the beam each."""
     options: dict[str, Any] = {"n_best": beam, "length_penalty": length_penalty}
     found = [joint_search.search(partner.joint, [source[:-1] for source in sources], **options)]
     if partner.share < 1:
-        found.append(_beam_search(engine, sources, beam=beam, max_tokens=max_tokens, **options))
+        options |= {"beam": beam, "max_tokens": max_tokens, "unknown": unknown}
+        found.append(_beam_search(engine, sources, **options))
     pairs = []
     for row, sides in enumerate(zip(*found, strict=True)):
         both = {tuple(one.ids.tolist()): one.ended for side in sides for one in side}

@@ -50,6 +50,26 @@ def test_a_beam_as_wide_as_all_targets_finds_the_best(seed: int, penalty: float)
             assert all(one.ended for one in best)
 
 
+def test_what_is_unknown_is_written_where_that_is_allowed() -> None:
+    """Then <UNK> is a type like others: the best targets of all are found."""
+    numpy, torch = engines(3)
+    (source,) = sequences(1, 7, 3)
+    targets = [
+        np.array([*ids, EOS])
+        for length in range(3)
+        for ids in itertools.product((0, 2, 3, 4), repeat=length)
+    ]
+    totals = np.array([numpy.token_log_probs([source], [one])[0][0].sum() for one in targets])
+    best = [tuple(targets[at][:-1]) for at in np.argsort(-totals)[:6]]
+    assert any(0 in one for one in best)
+    for engine in (numpy, torch):
+        options: dict[str, Any] = {"beam": V * 4**2, "n_best": 6, "max_tokens": 3}
+        (found,) = search(engine, [source], **options, unknown=True)
+        assert [tuple(one.ids) for one in found] == best
+        (found,) = search(engine, [source], **options)
+        assert not any(0 in one.ids for one in found)
+
+
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_a_hypothesis_has_the_probability_that_scoring_gives(attention: str) -> None:
     """Whatever stands beside a source in the batch, and on either engine."""
