@@ -7,8 +7,9 @@ the cell only adds the two, without autograd. Letters as in causal.py; G is the 
 the cell.
 """
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,11 @@ from charlm.equations.language_model import NUM_STATES, LayerWeights
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.linear import Product
 from charlm.nn.network import State
+
+# Threads go to sleep while a token is drawn (charlm/threads.py), and one alone is done with small
+# products before another is awake. To read a weight takes as long as to use it for some rows.
+_FEW = 2**24
+_READ = 8
 
 
 class _Layer(NamedTuple):
@@ -69,6 +75,10 @@ class TorchDecoder:
             else:
                 self._projection = Product(first)
         self._softmax = Product(softmax, model.softmax.bias)
+        self._num_scores = softmax.numel()  # weights
+        self._num_others = sum(weight.numel() for weight, _ in model.output_weights())
+        self._num_others += sum(weights.weight_hh.numel() for weights in stack)
+        self._num_others += sum(weights.weight_ih.numel() for weights in stack[1:])
         self._step = _STEPS[self.config.cell]
 
     @torch.inference_mode()
@@ -101,17 +111,19 @@ class TorchDecoder:
     def step(self, ids: Ids, state: State) -> tuple[Logits, State]:
         """Logits (B, V) of the token after ``ids`` (B,), and the new state."""
         at = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(self.device)
-        x = self._table[at]  # (B, G*H): the input's product, bias included
-        after = []
-        for layer, before in zip(self._layers, state, strict=True):
-            new = self._step(x, before, layer)
-            after.append(new)
-            x = new[0]
-        for product in self._output:
-            x = F.relu(product(x))
-        if self._projection is not None:
-            x = self._projection(x)
-        logits: Logits = self._softmax(x).cpu().numpy()
+        with _few_alone(self._num_others, len(ids)):
+            x = self._table[at]  # (B, G*H): the input's product, bias included
+            after = []
+            for layer, before in zip(self._layers, state, strict=True):
+                new = self._step(x, before, layer)
+                after.append(new)
+                x = new[0]
+            for product in self._output:
+                x = F.relu(product(x))
+            if self._projection is not None:
+                x = self._projection(x)
+        with _few_alone(self._num_scores, len(ids)):
+            logits: Logits = self._softmax(x).cpu().numpy()
         return logits, tuple(after)
 
     def select(self, state: State, rows: Ids) -> State:
@@ -126,6 +138,20 @@ class TorchDecoder:
         for layer, initial in zip(state, start, strict=True):
             for tensor, value in zip(layer, initial, strict=True):
                 tensor[index] = value
+
+
+@contextlib.contextmanager
+def _few_alone(weights: int, rows: int) -> Iterator[None]:
+    """Products with few weights, of few rows, are done on one thread."""
+    threads = torch.get_num_threads()
+    if threads == 1 or weights * (rows + _READ) > _FEW:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _bias(weights: LayerWeights[Tensor], cell: str) -> Tensor:

@@ -190,6 +190,7 @@ class Sampler:
         while lanes:
             logits, state = self.decoder.step(inputs, state)
             tokens = self._draw(logits, lanes, context, config)
+            del logits  # so that the next ones come where they were: fresh memory is slow
             leaving: list[int] = []
             renewed: list[int] = []
             for row, (lane, token) in enumerate(zip(lanes, tokens, strict=True)):

@@ -141,3 +141,17 @@ def test_needs_no_gradient_of_a_model_in_training() -> None:
     assert not any(tensor.requires_grad for layer in state for tensor in layer)
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("hidden_size", [12, 1300])
+def test_a_step_leaves_the_number_of_threads_as_it_was(hidden_size: int) -> None:
+    """Whether its products are done on one thread or on all, what follows has those it had."""
+    decoder = TorchDecoder(model_of(VOCAB_SIZE, hidden_size=hidden_size))
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            decoder.step(np.array([1, 2]), decoder.init_state(2))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.config import SamplingConfig
-from charlm.inference.draw import Drawn, _keep_top_p, _levels, draw, num_stages
+from charlm.inference.draw import Drawn, _cut, _stages, _Wanted, draw, num_stages
 from tests.support.tiny import chi_square_p
 
 UNK = 0
@@ -202,9 +202,10 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(
     """The types that can be drawn are the fewest, the likeliest first, whose shares reach p."""
     logits = np.random.default_rng(vocab_size).normal(0, spread, vocab_size)
     expected = distribution(logits, SamplingConfig(top_p=p), UNK)
-    weights = np.exp(logits - logits.max())[None]
-    weights[0, UNK] = 0
-    _keep_top_p(weights, p, 0.0, 0.0)
+    values = (logits - logits.max())[None]
+    values[0, UNK] = -np.inf
+    weights = np.exp(values)
+    _cut(values, weights, _Wanted(1.0, None, p, UNK, 0.0, 0.0))
     assert ((weights[0] > 0) == (expected > 0)).all()
     assert weights[0].sum() >= p * np.delete(np.exp(logits - logits.max()), UNK).sum() * (1 - 1e-9)
 
@@ -293,7 +294,11 @@ def test_stages_have_boundaries_of_their_own() -> None:
 
 def on_boundaries(probs: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
     """Uniform numbers (B, S), one of each row on a boundary of the stage that it is for."""
-    levels = [level[0] for level in reversed(_levels(probs[None]))]
+    levels = [probs]
+    for size, groups in [stage for stage in _stages(len(probs)) if stage[0] > 1]:
+        members = np.append(levels[-1], np.zeros(size * groups - len(levels[-1])))
+        levels.append(members.reshape(size, groups).sum(axis=0))
+    levels = levels[-2::-1]  # the last is the sum of all
     uniform = rng.random((rows, len(levels)))
     for row in uniform:
         chosen, place, groups = rng.integers(len(levels)), 0, 1
@@ -377,15 +382,23 @@ def test_top_p_in_the_cold_doubts_its_rim() -> None:
     assert differing > 0
 
 
-@pytest.mark.parametrize("place", [510, 511, 512])
-def test_top_p_looks_behind_its_head(place: int) -> None:
-    """A near tie at the rim is seen where the rim is that of the sorted head, too."""
-    logits = np.linspace(0, -1, 2000)
+@pytest.mark.parametrize("config", ["top-p", "top-k"])
+@pytest.mark.parametrize("place", [200, 598])
+def test_a_tie_at_the_rim_is_doubted_where_it_matters(place: int, config: str) -> None:
+    """Of two types as likely as each other of which one is cut off, each draw of the one is
+    doubtful, and of other draws few are.
+    """
+    logits = np.linspace(0, -1, 600)
     logits[place] = logits[place - 1] - 1e-6
-    weights = np.exp(logits)
-    p = float(weights[:place].sum() / weights.sum() - 0.4 * weights[place] / weights.sum())
-    drawn = drawn_at(logits[None], np.array([0.5]), SamplingConfig(top_p=p), None)
-    assert drawn.doubtful[0]
+    probs = softmax(logits)
+    p = float(probs[:place].sum() - 0.4 * probs[place])
+    asked = SamplingConfig(top_p=p) if config == "top-p" else SamplingConfig(top_k=place)
+    uniform = np.random.default_rng(place).random((20_000, num_stages(600)))
+    drawn = draw(np.broadcast_to(logits, (20_000, 600)), uniform, asked, None)
+    assert set(drawn.ids.tolist()) == set(range(place))
+    at_rim = drawn.ids == place - 1
+    assert drawn.doubtful[at_rim].all()
+    assert drawn.doubtful[~at_rim].mean() < 0.4
 
 
 @pytest.mark.parametrize("kind", ["letters", "Zipf", "flat"])
@@ -404,6 +417,19 @@ def test_most_draws_are_not_doubtful(kind: str) -> None:
             repeated = np.broadcast_to(row, (250, len(row)))
             doubtful.append(draw(repeated, uniform, SamplingConfig(), UNK).doubtful)
     assert 0 < np.mean(doubtful) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "config",
+    [SamplingConfig(top_p=0.9), SamplingConfig(top_k=40), SamplingConfig(temperature=0.7)],
+    ids=["top-p", "top-k", "cooler"],
+)
+def test_few_draws_from_what_is_left_are_doubtful(config: SamplingConfig) -> None:
+    """A rim among rare types, of which many are as good as equal, makes few draws doubtful."""
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 1, (2_000, 3_000)) - np.log(np.arange(1, 3_001))
+    uniform = rng.random((len(logits), num_stages(3_000)))
+    assert draw(logits.astype(np.float32), uniform, config, UNK).doubtful.mean() < 5e-3
 
 
 @settings(max_examples=30, deadline=None)
