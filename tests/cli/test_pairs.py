@@ -361,7 +361,6 @@ def test_what_is_about_texts_is_refused_of_pairs() -> None:
         ("--heatmap",),
         ("--closed",),
         ("--null",),
-        ("--alone",),
         ("--label", "x"),
     ):
         said = bad(2, "score", "-m", "one", "-f", "pairs.tsv", *option)

@@ -1,6 +1,7 @@
 """Laws of translators: toy languages are learned, and stopping changes nothing."""
 
 import itertools
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -324,3 +325,7 @@ def test_joint_ngrams_are_trained_along_mixed_and_kept(
     assert good("translate", "--model", "mixed", "abcd", "--ngram-only").out == "ABCD\n"
     assert "no n-grams" in bad(2, "translate", "--model", "plain", "abcd", "--ngram-only")
     assert "joint n-grams (up to 3)" in good("info", "mixed").out
+    evaluate = ("evaluate", "--model", "mixed", str(tmp_path / "pairs.tsv"), "--json")
+    both, network = (json.loads(good(*evaluate, *more).out) for more in ((), ("--alone",)))
+    assert both["accuracy"] > 0.9 > network["accuracy"]
+    assert sum(token.log_prob for token in mixed.score("ab", "AB").tokens) == pytest.approx(total)

@@ -118,7 +118,6 @@ def evaluate_cli(
             labelled=known.labelled,
             weights=models.weights,
             tune=models.tune,
-            alone=models.alone,
             label=models.label,
             closed=closed,
             format=form == "kenlm",

@@ -185,7 +185,6 @@ def score_cli(
             nbest=ranking.n_best,
             weights=models.weights,
             tune=models.tune,
-            alone=models.alone,
             label=models.label,
             closed=closed,
         )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from charlm.models.translator import Translation, Translator
     from charlm.text.streaming import Line
 
-_AT_ONCE = 256  # lines of a file
+_AT_ONCE = 1024  # lines of a file
 
 RULES: Rules = (
     *options.TEXT_OR_FILE,

@@ -4,7 +4,7 @@ What either finds by itself is scored by both, and ranked. Sources and targets o
 network end in <EOS>, those of the n-grams do not.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from charlm.inference.pairs.beam import search as _beam_search
 from charlm.tokenizers.base import EOS_ID
 
 Values = NDArray[np.float64]
+_Pair = tuple[int, tuple[int, ...]]  # which source, and a target
 
 
 class PairEngine(Writer, Protocol):
@@ -64,7 +65,29 @@ def search(
     ):
         score /= (len(ids) + 1) ** length_penalty
         several[row].append(Hypothesis(np.array(ids, np.int64), log_prob, score, ended=True))
+    for row, some in enumerate(several):
+        if not some:
+            some.append(_cut_off(engine, partner, sources[row], max_tokens, length_penalty))
     return [sorted(some, key=lambda one: -one.score)[:n_best] for some in several]
+
+
+def _cut_off(
+    engine: PairEngine,
+    partner: PairPartner,
+    source: Ids,
+    max_tokens: int,
+    length_penalty: float,
+) -> Hypothesis:
+    """The beginning of a target, where all that was found is longer than asked."""
+    ((best,),) = joint_search.search(partner.joint, [source[:-1]])
+    begun = np.append(best.ids[:max_tokens], EOS_ID)
+    network = [np.full(len(begun), -np.inf)]
+    if partner.share < 1:
+        network, _ = engine.token_log_probs([source], [begun])
+    (tokens,) = mixed_token_log_probs(partner, [source], [begun], network)
+    log_prob = float(tokens[:-1].sum())
+    score = log_prob / max_tokens**length_penalty
+    return Hypothesis(best.ids[:max_tokens], log_prob, score, ended=False)
 
 
 def candidates(
@@ -83,19 +106,39 @@ def candidates(
     if partner.share < 1:
         options |= {"beam": beam, "max_tokens": max_tokens, "unknown": unknown}
         found.append(_beam_search(engine, sources, **options))
-    pairs = []
-    for row, sides in enumerate(zip(*found, strict=True)):
-        both = {tuple(one.ids.tolist()): one.ended for side in sides for one in side}
-        pairs += [(row, ids) for ids in sorted(both) if both[ids] and len(ids) < max_tokens]
-    asked = [sources[row] for row, _ in pairs]
-    targets = [np.array([*ids, EOS_ID]) for _, ids in pairs]
+    told = [  # by each: of a source and a target log P
+        {
+            (row, tuple(one.ids.tolist())): one.log_prob
+            for row, several in enumerate(side)
+            for one in several
+            if one.ended and len(one.ids) < max_tokens
+        }
+        for side in found
+    ]
+    pairs = sorted(set().union(*told))
+    of_ngrams = _completed(told[0], pairs, sources, lambda *asked: joint_log_probs(partner, *asked))
     network = np.full(len(pairs), -np.inf)
     if partner.share < 1:
-        by_token, _ = engine.token_log_probs(asked, targets)
-        network = np.array([tokens.sum() for tokens in by_token])
-    mixed = partner.combine(network, joint_log_probs(partner, asked, targets))
+        network = _completed(
+            told[1], pairs, sources, lambda *asked: network_log_probs(engine, *asked)
+        )
     rows = np.array([row for row, _ in pairs], np.int64)
+    mixed = partner.combine(network, of_ngrams)
     return Candidates(rows, [ids for _, ids in pairs], network, mixed)
+
+
+def _completed(
+    told: Mapping[_Pair, float],
+    pairs: Sequence[_Pair],
+    sources: Sequence[Ids],
+    score: Callable[[Sequence[Ids], Sequence[Ids]], Values],
+) -> Values:
+    """log P (N,) of pairs, scored where it was not told."""
+    missing = [pair for pair in pairs if pair not in told]
+    asked = [np.array([*ids, EOS_ID]) for _, ids in missing]
+    scored = score([sources[row] for row, _ in missing], asked) if missing else np.empty(0)
+    known = {**told, **dict(zip(missing, scored.tolist(), strict=True))}
+    return np.array([known[pair] for pair in pairs])
 
 
 def with_weight(
@@ -112,6 +155,12 @@ def with_weight(
     found = candidates(engine, partner, sources, max_tokens=max_tokens)
     is_right = [ids in references[row] for row, ids in zip(found.rows, found.targets, strict=True)]
     return partner.weighted(found.rows, found.network, found.mixed, np.array(is_right, bool))
+
+
+def network_log_probs(engine: PairEngine, sources: Sequence[Ids], targets: Sequence[Ids]) -> Values:
+    """log P (N,) that the network alone gives."""
+    by_token, _ = engine.token_log_probs(sources, targets)
+    return np.array([tokens.sum() for tokens in by_token])
 
 
 def joint_log_probs(partner: PairPartner, sources: Sequence[Ids], targets: Sequence[Ids]) -> Values:

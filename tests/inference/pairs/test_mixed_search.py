@@ -102,10 +102,24 @@ def test_without_a_partner_it_is_the_beam_and_with_all_of_the_share_the_n_grams(
         np.testing.assert_allclose([one.log_prob for one in several], expected)
 
 
-def test_no_target_is_longer_than_asked(engine: NumpyPairs, partner: PairPartner) -> None:
-    """<EOS> counts."""
-    (found,) = search(engine, partner, [np.array([2, 2, 2, EOS])], beam=9, n_best=9, max_tokens=3)
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_no_target_is_longer_than_asked(
+    engine: NumpyPairs, partner: PairPartner, share: float
+) -> None:
+    """<EOS> counts; where none is so short, one is cut off and has not ended."""
+    mixed, source = partner.with_share(share), np.array([2, 2, 2, EOS])
+    (found,) = search(engine, mixed, [source], beam=9, n_best=9, max_tokens=3)
     assert max(len(one.ids) for one in found if one.ended) <= 2
+    source = np.array([2, EOS])  # the network finds <EOS> alone, the n-grams nothing so short
+    (several,) = search(engine, mixed, [source], beam=1, max_tokens=1)
+    (one,) = several
+    if share < 1:
+        assert (one.ended, len(one.ids)) == (True, 0)
+        return
+    assert (one.ended, len(one.ids)) == (False, 1)
+    network, _ = engine.token_log_probs([source], [np.append(one.ids, EOS)])
+    (tokens,) = mixed_token_log_probs(mixed, [source], [np.append(one.ids, EOS)], network)
+    assert one.log_prob == pytest.approx(tokens[0])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
