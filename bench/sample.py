@@ -5,6 +5,7 @@ trained ones, counts and cache beside them where a run has them.
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from bench.baselines import PlainLM, plain_sample
 from charlm.config import SamplingConfig
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_steps import TorchDecoder
-from charlm.inference.sample import Sampler
+from charlm.inference.sample import Drawn, Sampler
 from charlm.models.load import load
 from charlm.network_config import CausalConfig
 from charlm.nn.causal import RecurrentLM
@@ -108,10 +109,11 @@ def _row(sampler: Sampler, model: RecurrentLM, batch: int, length: int) -> tuple
         return exactly(lanes, context)
 
     def sample() -> None:
+        # So many tokens of sequences without number: no step has fewer rows than the batch.
         asked = SamplingConfig(max_tokens=length, seed=len(drawn))
-        drawn.append(
-            sum(one.num_tokens for one in sampler.sample(2 * batch, asked, batch_size=batch))
-        )
+        told = sampler.tokens(10**6, asked, batch_size=batch)
+        tokens = (one for one in told if isinstance(one, Drawn))
+        drawn.append(sum(1 for _ in itertools.islice(tokens, 2 * batch * length)))
 
     sampler._exact_logits = counted  # type: ignore[method-assign]
     whole, stepped, baseline, *products = machine.in_turn(
