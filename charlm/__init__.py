@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from charlm.inference.score import TextScore, TokenScore
     from charlm.inference.stream import Fragment
     from charlm.inference.words import WordScore
+    from charlm.models.activations import Activations
     from charlm.models.cloze_model import ClozeModel
     from charlm.models.heads import Classifier, Tagger
     from charlm.models.language_model import LanguageModel
@@ -62,6 +63,7 @@ _FOUND_IN = {
     "models.load": ("load",),
     "models.mixtures": ("mix", "TokenMixture", "SequenceMixture"),
     "models.language_model": ("LanguageModel",),
+    "models.activations": ("Activations",),
     "models.cloze_model": ("ClozeModel",),
     "models.heads": ("Classifier", "Tagger"),
     "models.translator": ("Translator", "Translation"),
@@ -97,6 +99,7 @@ _FOUND_IN = {
 _MODULE_OF = {name: module for module, names in _FOUND_IN.items() for name in names}
 
 __all__ = [
+    "Activations",
     "CausalConfig",
     "ChangedError",
     "CharlmError",

@@ -26,14 +26,14 @@ class NumpyEngine:
     def __init__(self, config: CausalConfig, arrays: Arrays) -> None:
         self.config = config
         self._arrays = arrays
-        self._weights = model_weights(config, arrays, np.float32)
+        self.weights = model_weights(config, arrays, np.float32)
         self._label: int | None = None
 
     def with_label(self, label: int) -> "NumpyEngine":
         """A conditional model, given a label; the weights are shared."""
         given = copy.copy(self)
         given._label = label
-        given._weights = language_model.given_label(self.config.cell, self._weights, label)
+        given.weights = language_model.given_label(self.config.cell, self.weights, label)
         return given
 
     def token_log_probs(
@@ -75,7 +75,7 @@ class NumpyEngine:
         for first in range(0, length, portion):
             span = slice(first, first + portion)
             top, state = self._hidden(inputs[:, span], state)
-            predicted = language_model.predict(self._weights, top)  # (B, T, V)
+            predicted = language_model.predict(self.weights, top)  # (B, T, V)
             yield at[:, span].reshape(-1), predicted.reshape(-1, self.config.vocab_size)
 
     def read_on(
@@ -91,7 +91,7 @@ class NumpyEngine:
         for first in range(0, len(ids), portion):
             span = slice(first, first + portion)
             top, before = self._hidden(inputs[None, span], before)
-            predicted = language_model.predict(self._weights, top[0])  # (T, V)
+            predicted = language_model.predict(self.weights, top[0])  # (T, V)
             log_probs[span] = language_model.token_log_probs(predicted, ids[span].astype(np.int64))
         assert before is not None
         return log_probs, (int(ids[-1]), before)
@@ -120,13 +120,13 @@ class NumpyEngine:
 
     def read(self, ids: Ids) -> State:
         """The state of one row that has read ids (T,)."""
-        state = language_model.init_state(self.config.cell, self._weights, 1)
+        state = language_model.init_state(self.config.cell, self.weights, 1)
         return self._hidden(ids[None], state)[1] if len(ids) else state
 
     def step(self, ids: Ids, state: State) -> tuple[Logits, State]:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
         top, state = self._hidden(ids[:, None], state)
-        logits: Logits = language_model.predict(self._weights, top[:, 0])
+        logits: Logits = language_model.predict(self.weights, top[:, 0])
         return logits, state
 
     def select(self, state: State, rows: Ids) -> State:
@@ -140,4 +140,4 @@ class NumpyEngine:
                 array[rows] = value
 
     def _hidden(self, inputs: Ids, state: State | None) -> tuple[language_model.Array, State]:
-        return language_model.hidden(self.config.cell, self._weights, inputs, state)
+        return language_model.hidden(self.config.cell, self.weights, inputs, state)

@@ -1,9 +1,9 @@
 """The readable reference of every equation, in NumPy and nothing else.
 
-One small pure function per cell computes one time step; ``forward`` is the whole model. The
-tests hold every faster path (fused kernels, own kernels, packed weights) against this file, and
-docs/equations.md quotes it. All of it works in the dtype of the weights: float64 as an oracle,
-float32 to serve.
+One small pure function per cell computes one time step, and tells its gates; ``forward`` is the
+whole model. The tests hold every faster path (fused kernels, own kernels, packed weights) against
+this file, and docs/equations.md quotes it. All of it works in the dtype of the weights: float64 as
+an oracle, float32 to serve.
 
 Letters: B batch, T time, V vocabulary, E embedding, I layer input, H hidden, G gates of a cell.
 
@@ -12,6 +12,7 @@ layer: (h, c) for the LSTMs, (h,) for the others. The literature calls h "a", an
 where a and c are one thing, "c".
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -79,6 +80,9 @@ class ModelWeights(NamedTuple):
     first: tuple[tuple[Array, ...], ...] | None = None  # (H,) for each state of each layer
 
 
+Gates: TypeAlias = dict[str, Array]  # of a layer at one step, by name: (B, H), each in (0, 1)
+Stepped: TypeAlias = tuple[LayerState, Gates]
+Cell: TypeAlias = Callable[[LayerWeights[Array], Array, LayerState], Stepped]
 Step: TypeAlias = Callable[[LayerWeights[Array], Array, LayerState], LayerState]
 
 
@@ -98,16 +102,16 @@ def affine(weights: LayerWeights[Array], x: Array, h: Array) -> Array:
     return z if weights.bias_hh is None else z + weights.bias_hh
 
 
-def lstm(weights: LayerWeights[Array], x: Array, state: LayerState) -> LayerState:
+def lstm(weights: LayerWeights[Array], x: Array, state: LayerState) -> Stepped:
     """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997, Gers 1999)."""
     h, c = state
     z_update, z_forget, z_candidate, z_output = np.split(affine(weights, x, h), 4, axis=1)
     update, forget, output = sigmoid(z_update), sigmoid(z_forget), sigmoid(z_output)
     c = update * np.tanh(z_candidate) + forget * c
-    return output * np.tanh(c), c
+    return (output * np.tanh(c), c), {"update": update, "forget": forget, "output": output}
 
 
-def lstm_peephole(weights: LayerWeights[Array], x: Array, state: LayerState) -> LayerState:
+def lstm_peephole(weights: LayerWeights[Array], x: Array, state: LayerState) -> Stepped:
     """LSTM whose gates see the memory cell (Gers & Schmidhuber 2000)."""
     h, c = state
     assert weights.peephole is not None
@@ -117,10 +121,10 @@ def lstm_peephole(weights: LayerWeights[Array], x: Array, state: LayerState) -> 
     forget = sigmoid(z_forget + p_forget * c)
     c = update * np.tanh(z_candidate) + forget * c
     output = sigmoid(z_output + p_output * c)
-    return output * np.tanh(c), c
+    return (output * np.tanh(c), c), {"update": update, "forget": forget, "output": output}
 
 
-def gru(weights: LayerWeights[Array], x: Array, state: LayerState) -> LayerState:
+def gru(weights: LayerWeights[Array], x: Array, state: LayerState) -> Stepped:
     """GRU in the form of torch and cuDNN: the reset gate acts after the recurrent product."""
     (h,) = state
     assert weights.bias_hh is not None
@@ -129,10 +133,11 @@ def gru(weights: LayerWeights[Array], x: Array, state: LayerState) -> LayerState
     reset = sigmoid(x_reset + h_reset)
     update = 1 - sigmoid(x_keep + h_keep)
     candidate = np.tanh(x_candidate + reset * h_candidate)
-    return (update * candidate + (1 - update) * h,)
+    h = update * candidate + (1 - update) * h
+    return (h,), {"reset": reset, "update": update}
 
 
-def gru_reset_before(weights: LayerWeights[Array], x: Array, state: LayerState) -> LayerState:
+def gru_reset_before(weights: LayerWeights[Array], x: Array, state: LayerState) -> Stepped:
     """GRU as first published: the relevance gate acts before the product (Cho et al. 2014)."""
     (c,) = state
     w_relevance, w_update, w_candidate = np.split(weights.weight_hh, 3)
@@ -142,30 +147,31 @@ def gru_reset_before(weights: LayerWeights[Array], x: Array, state: LayerState) 
     relevance = sigmoid(c @ w_relevance.T + x_relevance)
     update = sigmoid(c @ w_update.T + x_update)
     candidate = np.tanh((relevance * c) @ w_candidate.T + x_candidate)
-    return (update * candidate + (1 - update) * c,)
+    c = update * candidate + (1 - update) * c
+    return (c,), {"relevance": relevance, "update": update}
 
 
-def gru_minimal(weights: LayerWeights[Array], x: Array, state: LayerState) -> LayerState:
+def gru_minimal(weights: LayerWeights[Array], x: Array, state: LayerState) -> Stepped:
     """Simplified GRU: the update gate alone."""
     (c,) = state
     z_update, z_candidate = np.split(affine(weights, x, c), 2, axis=1)
     update, candidate = sigmoid(z_update), np.tanh(z_candidate)
-    return (update * candidate + (1 - update) * c,)
+    return (update * candidate + (1 - update) * c,), {"update": update}
 
 
-def rnn_tanh(weights: LayerWeights[Array], x: Array, state: LayerState) -> LayerState:
+def rnn_tanh(weights: LayerWeights[Array], x: Array, state: LayerState) -> Stepped:
     """Plain recurrence, g = tanh (Elman 1990)."""
     (h,) = state
-    return (np.tanh(affine(weights, x, h)),)
+    return (np.tanh(affine(weights, x, h)),), {}
 
 
-def rnn_relu(weights: LayerWeights[Array], x: Array, state: LayerState) -> LayerState:
+def rnn_relu(weights: LayerWeights[Array], x: Array, state: LayerState) -> Stepped:
     """Plain recurrence, g = ReLU."""
     (h,) = state
-    return (relu(affine(weights, x, h)),)
+    return (relu(affine(weights, x, h)),), {}
 
 
-STEPS: dict[str, Step] = {
+STEPS_WITH_GATES: dict[str, Cell] = {
     "lstm": lstm,
     "lstm-peephole": lstm_peephole,
     "gru": gru,
@@ -174,6 +180,19 @@ STEPS: dict[str, Step] = {
     "rnn-tanh": rnn_tanh,
     "rnn-relu": rnn_relu,
 }
+
+
+def _state_alone(cell: Cell) -> Step:
+    """The step of a cell where nobody looks at its gates."""
+
+    @functools.wraps(cell)
+    def step(weights: LayerWeights[Array], x: Array, state: LayerState) -> LayerState:
+        return cell(weights, x, state)[0]
+
+    return step
+
+
+STEPS: dict[str, Step] = {name: _state_alone(cell) for name, cell in STEPS_WITH_GATES.items()}
 NUM_GATES = {
     "lstm": 4,
     "lstm-peephole": 4,

@@ -12,6 +12,7 @@ from charlm.checkpoints.language_model import Checkpoint
 from charlm.config import SamplingConfig
 from charlm.counts.interpolation import Partner, fit
 from charlm.engines.interpolated import PartneredReader
+from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Reader
 from charlm.errors import TextError, UsageError
 from charlm.inference.alternate import TurnSampler, weights_after
@@ -21,7 +22,8 @@ from charlm.inference.labels import Labels
 from charlm.inference.sample import Sampler
 from charlm.inference.score import ended
 from charlm.inference.unknown import unknown_of
-from charlm.models.arguments import several_texts
+from charlm.models.activations import Activations, activations
+from charlm.models.arguments import one_text, several_texts
 from charlm.models.base import TokenDistribution, pieces_of
 from charlm.models.card import card
 from charlm.models.engine_choice import CausalEngines
@@ -73,6 +75,21 @@ class LanguageModel(TokenDistribution):
     def partner(self) -> Partner | None:
         """What the network is mixed with: n-grams, a cache; None if it is alone."""
         return self.engines.partner
+
+    def activations(self, text: str) -> Activations:
+        """States and gates at each token of a text, by name, as arrays (T, L, H).
+
+        They are those of the network: what stands beside it has none. Raises UsageError for a
+        model with labels that was given none.
+
+        >>> lm.activations("The cat").states["h"]                      # doctest: +SKIP
+        """
+        one_text(text, "text")
+        if self.is_marginal:
+            raise UsageError("this model is one network for each label: choose one, with_label.")
+        network = self.engines.network("numpy")
+        assert isinstance(network, NumpyEngine)
+        return activations(self.config.cell, network.weights, self.tokenizer, text)
 
     # Labels
 

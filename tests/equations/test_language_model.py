@@ -40,6 +40,11 @@ def one(value: float) -> np.ndarray:
     return np.array([[value]], dtype=np.float64)
 
 
+def by_name(gates: language_model.Gates) -> dict[str, float]:
+    """The gates of one unit."""
+    return {name: gate.item() for name, gate in gates.items()}
+
+
 def random_layer(
     cell: str, input_size: int, size: int, rng: np.random.Generator
 ) -> LayerWeights[np.ndarray]:
@@ -79,7 +84,8 @@ def test_lstm_by_hand() -> None:
     # forget    2 - 1 - 1/2 - 1/2           = 0        sigmoid -> 1/2
     # candidate 2 ln3 - 1 + 1 - 3/2 ln3     = ln3 / 2  tanh    -> 1/2
     # output    0 - ln3                     = -ln3     sigmoid -> 1/4
-    h, c = language_model.lstm(weights, one(2), (one(-1), one(1)))
+    (h, c), gates = language_model.lstm(weights, one(2), (one(-1), one(1)))
+    assert by_name(gates) == pytest.approx({"update": 3 / 4, "forget": 1 / 2, "output": 1 / 4})
     assert c.item() == pytest.approx(3 / 4 * 1 / 2 + 1 / 2 * 1, abs=1e-15)  # 7/8
     assert h.item() == pytest.approx(1 / 4 * math.tanh(7 / 8), abs=1e-15)
 
@@ -94,14 +100,16 @@ def test_gru_reset_before_by_hand() -> None:
     # relevance 4/5 - ln3 - 4/5             = -ln3     sigmoid -> 1/4
     # update    0 + ln3                     = ln3      sigmoid -> 3/4
     # candidate 5 (1/4 * 4/5) + ln3 / 2 - 1 = ln3 / 2  tanh    -> 1/2
-    (c,) = language_model.gru_reset_before(weights, one(1), (one(0.8),))
+    (c,), gates = language_model.gru_reset_before(weights, one(1), (one(0.8),))
+    assert by_name(gates) == pytest.approx({"relevance": 1 / 4, "update": 3 / 4})
     assert c.item() == pytest.approx(3 / 4 * 1 / 2 + 1 / 4 * 4 / 5, abs=1e-15)  # 23/40
 
 
 def test_gru_minimal_by_hand() -> None:
     """x = 1, c = 1/5: update sigmoid(-ln3) = 1/4, candidate tanh(ln3 / 2) = 1/2."""
     weights = LayerWeights(column(0, LN3), column(-5 * LN3, -2.5 * LN3), np.zeros(2))
-    (c,) = language_model.gru_minimal(weights, one(1), (one(0.2),))
+    (c,), gates = language_model.gru_minimal(weights, one(1), (one(0.2),))
+    assert by_name(gates) == pytest.approx({"update": 1 / 4})
     assert c.item() == pytest.approx(1 / 4 * 1 / 2 + 3 / 4 * 1 / 5, abs=1e-15)  # 11/40
 
 
@@ -114,7 +122,8 @@ def test_fused_gru_by_hand() -> None:
         bias_hh=np.array([0.0, 0.0, 1.0]),
     )
     # reset 3/4; z 1/4; candidate tanh(ln3 / 2 - 3/2 + 3/4 (5 * 1/5 + 1)) = 1/2
-    (h,) = language_model.gru(weights, one(1), (one(0.2),))
+    (h,), gates = language_model.gru(weights, one(1), (one(0.2),))
+    assert by_name(gates) == pytest.approx({"reset": 3 / 4, "update": 1 - 1 / 4})
     assert h.item() == pytest.approx((1 - 1 / 4) * 1 / 2 + 1 / 4 * 1 / 5, abs=1e-15)  # 17/40
 
 
@@ -127,7 +136,9 @@ def test_peepholes_by_hand() -> None:
         peephole=column(LN3 / 2, -LN3 / 2, 1),
     )
     # c<t-1> = 2: update sigmoid(ln3) = 3/4, forget sigmoid(-ln3) = 1/4, candidate 1/2
-    h, c = language_model.lstm_peephole(weights, one(0), (one(0), one(2)))
+    (h, c), gates = language_model.lstm_peephole(weights, one(0), (one(0), one(2)))
+    opened = 1 / (1 + math.exp(-7 / 8))
+    assert by_name(gates) == pytest.approx({"update": 3 / 4, "forget": 1 / 4, "output": opened})
     assert c.item() == pytest.approx(3 / 4 * 1 / 2 + 1 / 4 * 2, abs=1e-15)  # 7/8
     assert h.item() == pytest.approx(math.tanh(7 / 8) / (1 + math.exp(-7 / 8)), abs=1e-15)
 
