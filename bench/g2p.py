@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
             run = phonetisaurus if name == "phonetisaurus" else charlm
             print(f"\n{name}", flush=True)
             for title, rates, training, translating in run(name, parts[2], Path(folder)):
-                shares = (f"{100 * rate:.2f} %" for rate in rates[:2])
+                shares = (f"{100 * rate:.2f} %" for rate in (rates.whole, rates.symbols))
                 rows.append((title, *shares, f"{training:.0f}", f"{translating:.1f}"))
                 print(*rows[-1], flush=True)
     print()
