@@ -12,8 +12,8 @@ new-words    the same, parted by the first of the words: what is right was never
 
 A pair is one to judge if the first eight hexadecimal digits of the SHA-1 of what it is parted by
 are 95 to 99 modulo 100, to validate on if they are 0 to 4, else to train on. An answer is right if
-it equals any of those listed for its source. charlm gets three minutes, once with no other setting
-than the column of features, and once with a small network that both sides share. Beside it:
+it equals any of those listed for its source. charlm gets three minutes and no other setting than
+the column of features. Beside it:
 
 nearest ending   (inflection) of the lemmas of training with the same features those count that
                  share the longest ending with the lemma; of their rules (an ending off, another
@@ -43,8 +43,6 @@ from bench.g2p import output
 # Lines of a training file without the target: a source, or a source, a tab and features.
 References = dict[str, list[str]]
 _TIME = ("--time", "3m")
-_SMALL = ("--shared-vocabulary", "--hidden", "128", "--layers", "1", "--embedding", "64")
-_SMALL = (*_SMALL, "--batch-size", "64", "--learning-rate", "0.003")
 
 
 class Parts(NamedTuple):
@@ -90,9 +88,9 @@ def methods(name: str) -> Iterator[tuple[str, Callable[[Parts], list[str]]]]:
         yield "nearest word of training", nearest_word
         yield "nearest word of all", lambda parts: nearest_word(parts, everything=True)
     features = ("--features-column", "3") if name == "inflection" else ()
-    for options in ((*features, *_TIME), (*features, *_TIME, *_SMALL)):
-        title = " ".join(("charlm train --pairs", *options))
-        yield title, functools.partial(charlm, options=options)
+    options = (*features, *_TIME)
+    title = " ".join(("charlm train --pairs", *options))
+    yield title, functools.partial(charlm, options=options)
 
 
 # The sets

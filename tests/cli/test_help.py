@@ -76,6 +76,7 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
     (empty / "sentences.conll").write_text("Ada\nsleeps\n")
     (empty / "letters.txt").write_text("Ada sleeps.\n")
     (empty / "pairs.tsv").write_text("".join(f"{n}\tn{n}\n" for n in range(30)))
+    (empty / "pairs-test.tsv").write_text("40\tn40\n41\tn41\n")
     forms = (f"{n}\tn{n}\tV;PST\n" for n in range(30))
     (empty / "forms.tsv").write_text("".join(forms))
     (empty / "numbers.txt").write_text("42\n")
@@ -86,6 +87,8 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
         (empty / "reviews" / label).mkdir(parents=True)
         for number in range(3):
             (empty / "reviews" / label / f"{number}.txt").write_text(f"{label} {number}\n")
+    for name in ("small", "large"):
+        good("train", "pairs.tsv", "--pairs", "--name", name, *TINY)
     ran = 0
     for command in ("", *COMMANDS):
         for line in examples(command):
