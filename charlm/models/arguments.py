@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from charlm.errors import UsageError
-from charlm.tokenizers.featured import featured
+from charlm.tokenizers.features import featured
 
 # A text; or a text and its features, as they are written or one by one.
 Source: TypeAlias = str | tuple[str, Iterable[str]]

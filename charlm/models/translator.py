@@ -34,7 +34,8 @@ from charlm.models.arguments import Source, one_source, one_text, several_source
 from charlm.models.base import sampling
 from charlm.models.card import card
 from charlm.models.engine_choice import is_small
-from charlm.tokenizers.featured import FeaturedTokenizer, parted
+from charlm.tokenizers.featured import FeaturedTokenizer
+from charlm.tokenizers.features import parted
 
 if TYPE_CHECKING:
     from charlm.engines.torch_pairs import TorchPairs

@@ -10,13 +10,13 @@ from charlm.text import corpus
 from charlm.text.fields import object_of, text_of
 from charlm.text.streaming import Line
 from charlm.text.tables import Csv, Table, Tabs, cut_by, is_csv, is_number, looks_like, place_of
-from charlm.tokenizers.featured import featured, parted
+from charlm.tokenizers.features import featured, parted
 
 
 class Pair(NamedTuple):
     """What is read, and what is written for it.
 
-    A source with features is a line: its text, a tab and the features (tokenizers/featured.py).
+    A source with features is a line: its text, a tab and the features (tokenizers/features.py).
     """
 
     source: str

@@ -85,7 +85,7 @@ class Wrong(NumpyEngine):
 
     scores: Callable[[Any], Any] = staticmethod(lambda log_probs: log_probs)
     logits: Callable[[Any], Any] = staticmethod(lambda logits: logits)
-    weights: Callable[[Any], Any] = staticmethod(lambda weights: weights)
+    exact: Callable[[Any], Any] = staticmethod(lambda weights: weights)
 
     def token_log_probs(self, sequences: Any, **options: Any) -> Any:
         """What is off in scoring."""
@@ -99,7 +99,7 @@ class Wrong(NumpyEngine):
 
     def reference(self) -> Any:
         """What is off in double precision."""
-        return self.weights(super().reference())
+        return self.exact(super().reference())
 
 
 def by(lm: LanguageModel, **faults: Callable[[Any], Any]) -> LanguageModel:
@@ -124,7 +124,7 @@ def test_faults_of_the_engine_are_found(runs: dict[str, Path]) -> None:
         assert failed(slipped, TEXTS) == {SUM}
         other = by(
             fresh[level](),
-            weights=lambda w: w._replace(
+            exact=lambda w: w._replace(
                 softmax_bias=w.softmax_bias + np.linspace(0, 0.1, len(w.softmax_bias))
             ),
         )

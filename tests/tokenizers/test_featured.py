@@ -7,7 +7,8 @@ import pytest
 
 from charlm.errors import CheckpointError
 from charlm.tokenizers import tokenizer_from_files, train_tokenizer
-from charlm.tokenizers.featured import FeaturedTokenizer, featured, parted
+from charlm.tokenizers.featured import FeaturedTokenizer
+from charlm.tokenizers.features import featured, parted
 
 LEVELS = ("char", "word", "subword")
 TEXT = "a song of A and B; so they sing|sang a"

@@ -11,20 +11,22 @@ from charlm.cli.options import Decoding
 from charlm.cli.output.terminal import say
 from charlm.display.safe_text import safe_text
 from charlm.errors import TextError, UsageError
-from charlm.text.pairs import Pair, PairPlaces, PairReader, read_pairs
 from charlm.text.tables import Rows
 
 if TYPE_CHECKING:
     from charlm.display.alignment_page import AlignmentPage
     from charlm.inference.pairs.score import PairScore
     from charlm.models.translator import Translator
+    from charlm.text.pairs import Pair, PairPlaces
     from charlm.text.streaming import Line
 
 
 class PairRows:
     """A form of lines that hold pairs; they go out as they came, the results in them."""
 
-    def __init__(self, places: PairPlaces, names: Sequence[str], *, csv: bool) -> None:
+    def __init__(self, places: "PairPlaces", names: Sequence[str], *, csv: bool) -> None:
+        from charlm.text.pairs import PairReader
+
         self._reader = PairReader(places, csv=csv)
         self._form: Form
         if places.is_field:
@@ -47,7 +49,7 @@ class PairRows:
         self._form.text(line, number)
         return None if pair is None else pair.target
 
-    def pair(self, record: Record) -> Pair:
+    def pair(self, record: Record) -> "Pair":
         """Both sides of a record that holds a pair."""
         found = self._reader.pair(record.line)
         assert found is not None
@@ -84,8 +86,10 @@ class PairFilter(Filter):
         return self.score([form.pair(record) for record in records])
 
 
-def pairs_of(files: Sequence[str], places: PairPlaces, decoding: Decoding) -> list[Pair]:
+def pairs_of(files: Sequence[str], places: "PairPlaces", decoding: Decoding) -> "list[Pair]":
     """All pairs of files; what was noticed is said. Raises TextError if there are none."""
+    from charlm.text.pairs import read_pairs
+
     found, notes = read_pairs(files, places, **vars(decoding))
     for note in notes:
         say(note)

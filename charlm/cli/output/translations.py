@@ -2,19 +2,21 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charlm.cli.output.terminal import width
 from charlm.display.safe_text import visible
-from charlm.inference.pairs.score import PairScore
-from charlm.models.translator import Translation
+
+if TYPE_CHECKING:
+    from charlm.inference.pairs.score import PairScore
+    from charlm.models.translator import Translation
 
 _SHADES = " ░▒▓█"  # of a share: less than an eighth, than three, five and seven eighths, more
 
 _NAMED, _LEAST = 3, 0.05  # tokens named where there is no room for all, and their shares
 
 
-def fields(source: Sequence[str], found: Sequence[Translation]) -> dict[str, Any]:
+def fields(source: Sequence[str], found: "Sequence[Translation]") -> dict[str, Any]:
     """A source (with its features, if it can have any) and its targets as JSON."""
     return {
         **named(source),
@@ -35,14 +37,14 @@ def named(source: Sequence[str]) -> dict[str, str]:
     return dict(zip(("source", "features"), source, strict=False))
 
 
-def rows(source: Sequence[str], found: Sequence[Translation]) -> Iterator[str]:
+def rows(source: Sequence[str], found: "Sequence[Translation]") -> Iterator[str]:
     """Source (its features, too, if it can have any), target and log P between tabs, row by row."""
     for one in found:
         cells = (*source, one.text, repr(one.log_prob))
         yield "\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in cells)
 
 
-def map_of(score: PairScore) -> Iterator[str]:
+def map_of(score: "PairScore") -> Iterator[str]:
     """A line for each token of a target: how much the decoder looked at each token of the source.
 
     The columns are as wide as the tokens above them; the last column and line are the ends. Where

@@ -19,7 +19,8 @@ from charlm.text.pairs import Pair, PairPlaces, hold_out_pairs, read_pairs
 from charlm.text.tokens import tokenize
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
-from charlm.tokenizers.featured import Featured, FeaturedTokenizer, parted
+from charlm.tokenizers.featured import FeaturedTokenizer
+from charlm.tokenizers.features import Featured, parted
 from charlm.training.request import Request, Say
 from charlm.training.texts.material import Material
 from charlm.training.texts.memory import TextsInMemory
