@@ -15,10 +15,12 @@ from charlm.checkpoints import directory
 from charlm.checkpoints.pairs import PairsCheckpoint
 from charlm.errors import CheckpointError, UsageError
 from charlm.models.translator import Translator
+from charlm.training.task import Validated
 from tests.support.cli import bad, good
 
 WORDS = ["".join(letters) for n in (1, 2, 3) for letters in itertools.product("abcd", repeat=n)]
 SMALL: dict[str, Any] = {"task": "translator", "hidden": 32, "embedding": 16, "seed": 3}
+OF_PARTNER = ("partner.json", "ngram.safetensors")
 COUNT = {"a": "1", "b": "2", "c": "3", "d": "4"}
 
 
@@ -143,19 +145,33 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [{}, {"shared_vocabulary": True, "tie_weights": True}])
+@pytest.mark.parametrize(
+    "shape", [{}, {"shared_vocabulary": True, "tie_weights": True}, {"ngram": 3}], ids=str
+)
 def test_stopped_and_resumed_is_uninterrupted(
-    runs: Path, tmp_path: Path, shape: dict[str, bool]
+    runs: Path, tmp_path: Path, shape: dict[str, Any]
 ) -> None:
-    """Weights, moments and counters of the last step are those of a run that went through."""
-    options: dict[str, Any] = {**SMALL, "root": tmp_path, "min_count": 1, **shape}
-    charlm.train(runs / "pairs.tsv", **options, steps=40, name="whole", learning_rate=0.003)
-    charlm.train(runs / "pairs.tsv", **options, steps=40, name="parted", learning_rate=0.003)
-    for name in ("whole", "parted"):
-        charlm.resume(name, root=tmp_path, steps=60)
+    """All that the last step holds is that of a run that went through, n-grams and all."""
+    options: dict[str, Any] = {**SMALL, "root": tmp_path, "min_count": 1, "steps": 40, **shape}
+    charlm.train(runs / "pairs.tsv", **options, name="whole")
+
+    def stop(event: object) -> None:
+        if isinstance(event, Validated) and event.step > 15:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        charlm.train(runs / "pairs.tsv", **options, name="parted", on_event=stop)
+    assert PairsCheckpoint.load(directory.find_any("parted", tmp_path)).step < 40
+    charlm.resume("parted", root=tmp_path)
     once, again = (PairsCheckpoint.load(directory.find(n, tmp_path)) for n in ("whole", "parted"))
     assert once.step == again.step
     assert all(np.array_equal(once.weights[name], again.weights[name]) for name in once.weights)
+    files = [
+        {path.name: path.read_bytes() for path in one.path.iterdir() if path.name in OF_PARTNER}
+        for one in (once, again)
+    ]
+    assert files[0] == files[1]
+    assert len(files[0]) == (len(OF_PARTNER) if "ngram" in shape else 0)
 
 
 def test_a_translator_is_what_it_was_when_loaded(runs: Path) -> None:
