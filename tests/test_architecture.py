@@ -23,7 +23,7 @@ ORDER = (
     ("checkpoints",),
     ("novelty",),
     ("models",),
-    ("training",),
+    ("inspection", "training"),
     ("cli",),
     ("__main__",),
 )

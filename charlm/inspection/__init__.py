@@ -1,0 +1,1 @@
+"""What happens inside a trained model: gates, gradients, context, units. Data; nothing is shown."""

@@ -1,0 +1,176 @@
+"""Minimal pairs: how often a model finds the good text likelier than the bad one.
+
+As BLiMP is scored (Warstadt et al. 2020): log P of whole texts, their ends included. A tie is half
+right. Intervals are Wilson's (1927).
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.counts import ngram
+from charlm.errors import CheckpointError, TextError
+from charlm.inference.score import ended
+from charlm.inspection.network import Ids, network_of
+from charlm.models.language_model import LanguageModel
+
+MODEL, NETWORK, NGRAM, UNIGRAM = "model", "network", "n-grams", "unigrams"
+ALL = "all"  # the category of everything together
+_CATEGORIES = ("UID", "category", "phenomenon", "linguistics_term")  # fields that name one
+_LEVEL = 0.95
+
+Values = NDArray[np.float64]
+
+
+class Pair(NamedTuple):
+    """Two texts of which one is right, and what it is a case of; "" where nobody said."""
+
+    good: str
+    bad: str
+    category: str = ""
+
+
+class Accuracy(NamedTuple):
+    """How often one model was right on the pairs of a category, and the 95 % interval of that."""
+
+    model: str
+    category: str
+    pairs: int
+    right: float
+
+    @property
+    def accuracy(self) -> float:
+        """The share of pairs."""
+        return self.right / self.pairs
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's, of that share."""
+        z = NormalDist().inv_cdf((1 + _LEVEL) / 2)
+        n, p = self.pairs, self.accuracy
+        middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+
+class Judged(NamedTuple):
+    """A pair, and by how many nats the good text is the likelier one."""
+
+    pair: Pair
+    nats: float
+
+
+class PairsResult(NamedTuple):
+    """Accuracies by model and category, ALL first, and the model's own judgements in order."""
+
+    accuracies: tuple[Accuracy, ...]
+    judged: tuple[Judged, ...]
+
+
+def parse(lines: Iterable[str]) -> list[Pair]:
+    """The pairs of lines: good TAB bad (TAB category), or JSON with sentence_good, sentence_bad.
+
+    Blank lines are passed over. Raises TextError naming the line that is neither.
+    """
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            found.append(
+                _of_json(line, number) if line.startswith("{") else _of_cells(line, number)
+            )
+    if not found:
+        raise TextError("there are no pairs.")
+    return found
+
+
+def _of_cells(line: str, number: int) -> Pair:
+    cells = line.split("\t")
+    if len(cells) not in (2, 3):
+        raise TextError(
+            f"line {number}: a pair is the good text, a tab and the bad text, and may have a "
+            f"category after another tab; there are {len(cells)} columns."
+        )
+    return Pair(*cells)
+
+
+def _of_json(line: str, number: int) -> Pair:
+    try:
+        values = json.loads(line)
+        good, bad = values["sentence_good"], values["sentence_bad"]
+    except (ValueError, KeyError):
+        raise TextError(
+            f"line {number}: a JSON object with sentence_good and sentence_bad was expected."
+        ) from None
+    if not isinstance(good, str) or not isinstance(bad, str):
+        raise TextError(f"line {number}: sentence_good and sentence_bad must be texts.")
+    category = next((str(values[name]) for name in _CATEGORIES if values.get(name)), "")
+    return Pair(good, bad, category)
+
+
+def judge(lm: LanguageModel, pairs: Sequence[Pair]) -> PairsResult:
+    """How often a model is right, beside what stands in it and beside unigrams.
+
+    The unigrams are those of its training text, if the run keeps an index of it. Raises TextError
+    without pairs.
+    """
+    if not pairs:
+        raise TextError("there are no pairs.")
+    good, bad = [pair.good for pair in pairs], [pair.bad for pair in pairs]
+    nats = {name: score(good) - score(bad) for name, score in _scorers(lm)}
+    names = sorted({pair.category for pair in pairs if pair.category})
+    members = {ALL: np.ones(len(pairs), dtype=bool)}
+    members |= {name: np.array([pair.category == name for pair in pairs]) for name in names}
+    return PairsResult(
+        tuple(
+            Accuracy(model, category, int(chosen.sum()), _right(differences[chosen]))
+            for category, chosen in members.items()
+            for model, differences in nats.items()
+        ),
+        tuple(map(Judged, pairs, nats[MODEL].tolist())),
+    )
+
+
+def _right(differences: Values) -> float:
+    ties = np.abs(differences) < 1e-6
+    return float((differences[~ties] > 0).sum() + ties.sum() / 2)
+
+
+def _scorers(lm: LanguageModel) -> Iterator[tuple[str, Callable[[list[str]], Values]]]:
+    """What gives texts log P (N,), by name; all but the model itself take <UNK> as one symbol."""
+
+    def of_model(texts: list[str]) -> Values:
+        return np.array([score.total_log_prob for score in lm.score_all(texts)])
+
+    def summed(log_probs: Callable[[list[Ids]], Values]) -> Callable[[list[str]], Values]:
+        def score(texts: list[str]) -> Values:
+            ids = [one.astype(np.int64) for one in ended(lm.tokenizer, texts)]
+            begins = np.cumsum([0, *map(len, ids)])[:-1]
+            sums: Values = np.add.reduceat(log_probs(ids), begins)
+            return sums
+
+        return score
+
+    yield MODEL, of_model
+    if lm.partner is not None:
+        yield (
+            NETWORK,
+            summed(lambda ids: network_of(lm, sum(map(len, ids))).token_log_probs(ids)[0]),
+        )
+        if lm.partner.ngram is not None:
+            yield NGRAM, summed(lm.partner.ngram.token_log_probs)
+    if (unigrams := _unigrams(lm)) is not None:
+        yield UNIGRAM, summed(unigrams.token_log_probs)
+
+
+def _unigrams(lm: LanguageModel) -> ngram.NGram | None:
+    """Unigrams of the training text, which may be gone."""
+    try:
+        texts = lm.index.sequences()
+    except CheckpointError:
+        return None
+    return ngram.train(ended(lm.tokenizer, texts), lm.tokenizer.vocab_size, 1)
