@@ -17,7 +17,8 @@ from charlm.errors import CharlmError
 from charlm.threads import share_cores
 
 # In the order of the help, each with the first line of its own. Each is a module of commands/ that
-# defines NAME_cli, and RULES if options depend on each other; it is imported when it is named.
+# defines NAME_cli, and RULES if options depend on each other; it is imported when it is named. A
+# command of two words is one of a group's, and stands in the folder of that name.
 COMMANDS = {
     "train": "Train a model on text.",
     "sample": "Draw new sequences from a model.",
@@ -31,13 +32,30 @@ COMMANDS = {
     "tag": "Tag each token.",
     "translate": "Write the likeliest target for each source.",
     "tokenize": "Show the tokens and ids of a text.",
+    "inspect": "See what happens inside a model.",
+    "curves": "Plot how trainings went.",
     "info": "Describe a model and how it was trained.",
     "list": "List all models, newest first.",
     "rm": "Delete runs, with all their checkpoints.",
     "help": "Show the help of a command.",
 }
+VIEWS = {
+    "inspect gates": "Show how open the gates are at each token.",
+    "inspect gradient": "Plot how far back the gradient of a loss reaches.",
+    "inspect context": "Measure how much context a model uses.",
+    "inspect units": "Find units that follow a feature of the text.",
+    "inspect pairs": "Measure how often the good text of two is the likelier one.",
+    "inspect embedding": "List the types that are nearest to one.",
+}
+_STANDS_IN = {"curves": "inspect.curves"}
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_GROUP: dict[str, Any] = {
+    "no_args_is_help": True,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+    "context_settings": _SETTINGS,
+}
 # An option that there is not, an argument too many: of these errors typer shows but one kind.
 _MISUSE: tuple[type[Any], ...] = typer.BadParameter.__bases__
 
@@ -64,26 +82,39 @@ def charlm_cli(
     errors.debug = debug
 
 
+def module_of(name: str) -> Any:
+    """The module of the command of this name."""
+    path = _STANDS_IN.get(name, name.replace(" ", "."))
+    return importlib.import_module(f"charlm.cli.commands.{path}")
+
+
 @functools.cache
 def subcommand(name: str) -> Any:
-    """The command of this name, with all its options."""
+    """The command of this name, with all its options, or with all its commands."""
     from charlm.cli.input.declared import expanded
 
-    module = importlib.import_module(f"charlm.cli.commands.{name}")
+    module = module_of(name)
+    function = getattr(module, f"{name.rpartition(' ')[2]}_cli")
+    if any(view.startswith(f"{name} ") for view in VIEWS):
+        group = typer.Typer(cls=Views, name=name, add_completion=False, **_GROUP)
+        group.callback()(function)
+        return typer.main.get_command(group)
     rules, unsaid = getattr(module, "RULES", ()), getattr(module, "UNSAID", None)
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    made = alone.command(name, cls=ruled(rules, unsaid), context_settings=_SETTINGS)
-    made(expanded(getattr(module, f"{name}_cli")))
+    alone.command(name, cls=ruled(rules, unsaid), context_settings=_SETTINGS)(expanded(function))
     return typer.main.get_command(alone)
 
 
 class Commands(typer.core.TyperGroup):
-    """All commands: to list them a line of each will do, and the one that is named is made."""
+    """Commands: to list them a line of each will do, and the one that is named is made."""
+
+    prefix, lines = "", COMMANDS
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = {
-            name: typer.core.TyperCommand(name, help=line) for name, line in COMMANDS.items()
+            name.removeprefix(self.prefix): typer.core.TyperCommand(name, help=line)
+            for name, line in self.lines.items()
         }
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -104,14 +135,13 @@ class Commands(typer.core.TyperGroup):
         return name, found and subcommand(found.name), rest
 
 
-app = typer.Typer(
-    name="charlm",
-    cls=Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings=_SETTINGS,
-)
+class Views(Commands):
+    """The views of charlm inspect."""
+
+    prefix, lines = "inspect ", VIEWS
+
+
+app = typer.Typer(name="charlm", cls=Commands, **_GROUP)
 app.callback()(charlm_cli)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from charlm.cli.app import COMMANDS, app, subcommand
+from charlm.cli.app import COMMANDS, VIEWS, app, subcommand
 from charlm.cli.output.terminal import out
 
 _WIDTH = 78  # of a terminal of 80 columns
@@ -27,7 +27,7 @@ def _lines() -> Iterator[str]:
     yield "`charlm --install-completion` lets the shell (bash, zsh, fish, PowerShell) complete"
     yield "commands, options, choices and names of runs."
     yield from _section(group.get_help(context))
-    for name in COMMANDS:
+    for name in (*COMMANDS, *VIEWS):
         about = typer.Context(subcommand(name), info_name=name, parent=context)
         yield ""
         yield f"## charlm {name}"

@@ -7,33 +7,33 @@ from pathlib import Path
 
 import pytest
 
-from charlm.cli.app import COMMANDS, subcommand
+from charlm.cli.app import COMMANDS, VIEWS, subcommand
 from tests.support.cli import TINY, charlm, good
 from tests.support.texts import TEXT
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *COMMANDS, *VIEWS])
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_fits_80_columns_and_shows_examples(
     command: str, flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Help goes to stdout, in lines of at most 80 columns, with an example to copy."""
     monkeypatch.setenv("COLUMNS", "80")
-    result = good(*([command] if command else []), flag)
+    result = good(*command.split(), flag)
     assert result.err == ""
     assert max(map(len, result.out.splitlines())) <= 80
     assert examples(command)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *VIEWS])
 def test_the_line_of_a_command_begins_its_help(name: str) -> None:
     """What the list of commands says of one is what the help of that one begins with."""
-    assert subcommand(name).help.startswith(f"{COMMANDS[name]}\n")
+    assert subcommand(name).help.startswith(f"{(COMMANDS | VIEWS)[name]}\n")
 
 
 def examples(command: str) -> list[str]:
     """The example lines of a command's help."""
-    text = good(*([command] if command else []), "-h").out
+    text = good(*command.split(), "-h").out
     return [
         line.strip() for line in text.splitlines() if re.match(r"  (\w+ \S+ \| )?charlm ", line)
     ]
@@ -55,6 +55,7 @@ def shortened(arguments: list[str]) -> list[str]:
 def test_every_example_of_the_help_runs(empty: Path) -> None:
     """Every command line that the help shows ends with 0, in the order in which it stands."""
     (empty / "sentences.txt").write_text("the bear\nthe jay\n")
+    (empty / "minimal.tsv").write_text("the bear eats\tthe bear eat\n")
     (empty / "records.jsonl").write_text('{"text": "the bear"}\n')
     (empty / "table.tsv").write_text("1\tthe bear\n")
     (empty / "stimuli.csv").write_text("item,sentence\n1,the bear\n")
@@ -90,7 +91,7 @@ def test_every_example_of_the_help_runs(empty: Path) -> None:
     for name in ("small", "large"):
         good("train", "pairs.tsv", "--pairs", "--name", name, *TINY)
     ran = 0
-    for command in ("", *COMMANDS):
+    for command in ("", *COMMANDS, *VIEWS):
         for line in examples(command):
             first, _, second = line.rpartition(" | ")
             if first.startswith("charlm "):

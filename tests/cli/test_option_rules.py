@@ -1,6 +1,5 @@
 """Laws of options that depend on each other: refused at once, both named, and none forgotten."""
 
-import importlib
 import itertools
 import typing
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from charlm.errors import UsageError
 from tests.support.cli import charlm
 from tests.support.matrix import Tally
 
-COMMANDS: dict[str, Any] = {name: app.subcommand(name) for name in app.COMMANDS}
+COMMANDS: dict[str, Any] = {name: app.subcommand(name) for name in (*app.COMMANDS, *app.VIEWS)}
 
 COLUMNS = "--source-column --target-column --features-column"
 FIELDS = "--source-field --target-field --features-field"
@@ -211,6 +210,18 @@ CONTRADICT = {
         ("--top", "--all"),
         ("--json", "--tsv"),
     ],
+    "inspect gates": [("TEXTS", "--file --encoding --errors --split-on"), ("--json", "--tsv")],
+    "inspect context": [("TEXTS", "--file --encoding --errors --split-on"), ("--json", "--tsv")],
+    "inspect units": [
+        ("TEXTS", "--file --encoding --errors --split-on"),
+        ("--json", "--tsv"),
+        ("--unit", "--span --feature --top --state --layer"),
+        ("--span", "--feature"),
+    ],
+    "inspect gradient": [("--json", "--tsv")],
+    "inspect pairs": [("--json", "--tsv")],
+    "inspect embedding": [("--json", "--tsv")],
+    "curves": [("--json", "--tsv")],
 }
 
 EVERYWHERE = {"--runs"}  # an option that goes with everything
@@ -239,6 +250,15 @@ FREE = {
     "list": "--json",
     "rm": "NAMES --yes",
     "help": "COMMAND",
+    "curves": "RUNS --what --against",
+    "inspect": "",
+    "inspect gates": "--layer --model --label",
+    "inspect gradient": "MODELS --distances --positions --seed --file --split-on --encoding "
+    "--errors",
+    "inspect context": "--beyond --lengths --positions --seed --model --label",
+    "inspect units": "--model --label",
+    "inspect pairs": "FILE --show --encoding --errors --model --label",
+    "inspect embedding": "TEXT --top --model",
 }
 
 # A value that an option takes, where 1 is none.
@@ -265,12 +285,14 @@ VALUES = {
     "--max-perplexity": "2",
     "--min-bits": "9",
     "--max-bits": "2",
+    "--state": "h",
+    "--beyond": "cut",
 }
 
 
 def rules_of(command: str) -> Rules:
     """The rules that a command is declared with."""
-    return getattr(importlib.import_module(f"charlm.cli.commands.{command}"), "RULES", ())
+    return getattr(app.module_of(command), "RULES", ())
 
 
 def term(written: str) -> str:
@@ -315,6 +337,8 @@ def needed(command: str, arguments: list[str]) -> list[str]:
     """The arguments that a command is not without."""
     if command == "novelty":
         return [*arguments, "samples.txt"]
+    if command in ("inspect pairs", "inspect embedding"):
+        return [*arguments, "x"]
     if command == "compare":
         return [*arguments, "one", "other", "held-out.txt"]
     return arguments
@@ -343,7 +367,7 @@ def test_what_does_not_go_together_is_refused(
         terms = pair[:1] if kind == "need" else pair
         terms = terms[::-1] if number // len(ALL) % 2 else terms
         beside = ["--runs", "x"] if number // len(ALL) % 3 == 1 and command != "info" else []
-        ended = charlm(command, *beside, *needed(command, given(command, *terms)))
+        ended = charlm(*command.split(), *beside, *needed(command, given(command, *terms)))
         said = ended.err
         assert ended.code == 2, (command, pair, said)
         assert said.startswith("charlm: error: ")
@@ -399,7 +423,7 @@ def test_numbers_are_finite(
     """No option takes what is not a number, or what is without end."""
     monkeypatch.chdir(tmp_path)
     before = {"compare": ["a", "b", "x"], "novelty": ["x"], "train": ["x"], "evaluate": ["x"]}
-    ended = charlm(command, *before.get(command, []), f"{option}={value}")
+    ended = charlm(*command.split(), *before.get(command, []), f"{option}={value}")
     assert ended.code == 2
     assert f"{option} must be a number that is finite, got {value}." in ended.err
 
@@ -430,7 +454,7 @@ def test_an_option_goes_with_what_it_needs(command: str, one: str, other: str) -
 
 def test_what_an_option_is_by_itself_is_not_given() -> None:
     """The rules look at what stands on the command line; defaults contradict nothing."""
-    for command in COMMANDS:
+    for command in COMMANDS.keys() - {"inspect"}:  # which is none without one of its views
         if not any(parameter.required for parameter in COMMANDS[command].params):
             parsed(command)
     parsed("score", "x", "--words")

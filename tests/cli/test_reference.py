@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from charlm.cli.app import COMMANDS
+from charlm.cli.app import COMMANDS, VIEWS
 from charlm.cli.reference import reference
 from tests.support.cli import good
 
@@ -23,7 +23,7 @@ def test_the_page_holds_the_help_of_every_command(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("COLUMNS", "80")
     page = reference()
     assert len(COMMANDS) > 14
-    for name in COMMANDS:
-        text = "\n".join(map(str.rstrip, good(name, "--help").out.splitlines()))
+    for name in (*COMMANDS, *VIEWS):
+        text = "\n".join(map(str.rstrip, good(*name.split(), "--help").out.splitlines()))
         assert f"\n## charlm {name}\n\n```text\n{text}\n```\n" in page
     assert max(map(len, page.splitlines())) <= 100

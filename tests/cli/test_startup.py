@@ -60,6 +60,8 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
                           ["next", "-h"], ["next", "--top", "-1"], ["next", "--json", "--tsv"],
                           ["sample", "--n", "x"], ["novelty", "-h"], ["novelty"],
                           ["classify", "-h"], ["classify", "x", "--json", "--tsv"],
+                          ["inspect"], ["inspect", "gates", "-h"], ["curves", "-h"],
+                          ["inspect", "units", "--unit", "h1.0", "--span", "x"],
                           ["novelty", "x", "--ngrams", "0"], ["train"], ["train", "--time", "x"]):
             sys.argv = ["charlm", *arguments]
             try:
@@ -92,6 +94,9 @@ def test_a_command_is_imported_when_it_is_named(tmp_path: Path) -> None:
         (["help", "rm"], "help rm"),
         (["score", "--help"], "score"),
         (["list"], "list"),
+        (["inspect", "--help"], "inspect"),
+        (["inspect", "gates", "-h"], "inspect inspect.gates"),
+        (["curves", "-h"], "inspect inspect.curves"),
         (["trian"], ""),
     ):
         done = subprocess.run(

@@ -13,7 +13,21 @@ from charlm.errors import TextError
 
 # Parameters of commands that name files and runs, which whoever opens them looks at. A parameter
 # that is a Path is one of them, too.
-PATHS = frozenset(("files", "file", "corpus", "valid", "model", "against", "one", "other", "name"))
+PATHS = frozenset(
+    (
+        "files",
+        "file",
+        "corpus",
+        "valid",
+        "model",
+        "models",
+        "runs",
+        "against",
+        "one",
+        "other",
+        "name",
+    )
+)
 
 
 def as_text(arguments: Mapping[str, Any]) -> dict[str, Any]:

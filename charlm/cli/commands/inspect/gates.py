@@ -1,0 +1,110 @@
+"""charlm inspect gates."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charlm.cli import options
+from charlm.cli.input.declared import option
+from charlm.cli.input.looked_at import TEXTS, Looked, Printed, model_of, texts_of
+from charlm.cli.input.option_rules import Rules
+from charlm.cli.output.rows import write_json, write_tsv
+from charlm.cli.output.terminal import out
+from charlm.errors import UsageError
+
+if TYPE_CHECKING:
+    from charlm.inspection.gates import Gate, GatesOfText
+
+RULES: Rules = TEXTS
+_MOST = 2_000  # tokens
+
+
+def gates_cli(
+    *,
+    texts: list[str] | None = typer.Argument(None, help="Texts to look at.", show_default=False),
+    layer: int | None = option("Layer, 1 is the lowest.  [default: all]", None, least=1),
+    given: Looked,
+    decoding: options.Decoding,
+    asked: options.Model,
+    label: str | None = option("Condition on this label.", heading=options.MODEL),
+    printed: Printed,
+) -> None:
+    """Show how open the gates are at each token.
+
+    Below each token stands the mean of each gate over the units of a layer, and which share of
+    them is saturated: below 0.1 (closed) and above 0.9 (open). An update, input or relevance gate
+    that is open takes in what comes; a forget gate that is open keeps what was.
+
+    \b
+    charlm inspect gates "The cat, which already ate, was full"
+    charlm inspect gates --layer 1 --tsv "The cat"
+    """
+    from charlm.inspection.gates import gates
+
+    lm = model_of(asked, label)
+    if layer is not None and layer > lm.config.num_layers:
+        raise UsageError(f"this model has {lm.config.num_layers} layers, got --layer {layer}.")
+    found = [gates(lm, text) for text in texts_of(lm, texts, given, decoding, most_tokens=_MOST)]
+    layers = range(lm.config.num_layers) if layer is None else [layer - 1]
+    if printed.json:
+        write_json(_object(one, layers) for one in found)
+    elif printed.tsv:
+        write_tsv(row for number, one in enumerate(found, 1) for row in _rows(one, number, layers))
+    else:
+        from charlm.cli.output.reports.gates import report
+
+        for number, one in enumerate(found):
+            for line in report(one, layers):
+                out(f"{line}\n")
+            if number + 1 < len(found):
+                out("\n")
+
+
+def _object(found: "GatesOfText", layers: "range | list[int]") -> dict[str, Any]:
+    """One text as JSON."""
+    inside = found.activations
+    return {
+        "text": inside.text,
+        "tokens": list(inside.pieces),
+        "starts": [start for start, _ in inside.ranges],
+        "ends": [end for _, end in inside.ranges],
+        "gates": [
+            {
+                "gate": gate.name,
+                "layer": layer + 1,
+                "mean": gate.mean[:, layer].tolist(),
+                "share_below_0.1": gate.left[:, layer].tolist(),
+                "share_above_0.9": gate.right[:, layer].tolist(),
+            }
+            for gate in found.gates
+            for layer in layers
+        ],
+    }
+
+
+def _rows(
+    found: "GatesOfText", number: int, layers: "range | list[int]"
+) -> Iterator[dict[str, Any]]:
+    """A row for each token, layer and gate."""
+    inside = found.activations
+    for at, (piece, (start, end)) in enumerate(zip(inside.pieces, inside.ranges, strict=True)):
+        for layer in layers:
+            for gate in found.gates:
+                token = {"text_number": number, "token_number": at, "token": piece}
+                yield {
+                    **token,
+                    "start": start,
+                    "end": end,
+                    "layer": layer + 1,
+                    "gate": gate.name,
+                    **_figures(gate, at, layer),
+                }
+
+
+def _figures(gate: "Gate", at: int, layer: int) -> dict[str, float]:
+    return {
+        "mean": float(gate.mean[at, layer]),
+        "share_below_0.1": float(gate.left[at, layer]),
+        "share_above_0.9": float(gate.right[at, layer]),
+    }

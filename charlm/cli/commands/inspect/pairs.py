@@ -1,0 +1,63 @@
+"""charlm inspect pairs."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charlm.cli import options
+from charlm.cli.input.beginning import whole_texts_of
+from charlm.cli.input.declared import option
+from charlm.cli.input.looked_at import FORMS, Printed, model_of
+from charlm.cli.input.option_rules import Rules
+from charlm.cli.output.rows import write_json, write_tsv
+from charlm.cli.output.terminal import out
+
+if TYPE_CHECKING:
+    from charlm.inspection.pairs import Accuracy
+
+RULES: Rules = FORMS
+
+
+def pairs_cli(
+    *,
+    file: str = typer.Argument(help="File of pairs; - is standard input."),
+    show: int = option("Number of pairs to show: those it was most wrong on.", 3, least=0),
+    decoding: options.Decoding,
+    asked: options.Model,
+    label: str | None = option("Condition on this label.", heading=options.MODEL),
+    printed: Printed,
+) -> None:
+    """Measure how often the good text of two is the likelier one.
+
+    A line holds the good text, a tab and the bad one, and may hold a category after another tab;
+    or it is a JSON object with sentence_good and sentence_bad, as in BLiMP. The intervals are 95 %
+    (Wilson). Unigrams of the training text, and what the network is mixed with, stand beside.
+
+    \b
+    charlm inspect pairs minimal.tsv
+    charlm inspect pairs minimal.tsv --show 10
+    """
+    from charlm.inspection.pairs import judge, parse
+
+    lm = model_of(asked, label)
+    found = judge(lm, parse(whole_texts_of(file, "line", decoding)))
+    if printed.is_data:
+        rows = map(_row, found.accuracies)
+        (write_json if printed.json else write_tsv)(rows)
+        return
+    from charlm.cli.output.reports.minimal_pairs import report
+
+    for line in report(found, show):
+        out(f"{line}\n")
+
+
+def _row(one: "Accuracy") -> dict[str, Any]:
+    low, high = one.interval
+    return {
+        "category": one.category,
+        "model": one.model,
+        "pairs": one.pairs,
+        "accuracy": one.accuracy,
+        "interval_low": low,
+        "interval_high": high,
+    }

@@ -1,0 +1,171 @@
+"""charlm inspect units."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from charlm.cli import options
+from charlm.cli.input.declared import option
+from charlm.cli.input.looked_at import TEXTS, Looked, Printed, model_of, texts_of
+from charlm.cli.input.option_rules import Apart, OneOf, Rules
+from charlm.cli.output.rows import write_json, write_tsv
+from charlm.cli.output.terminal import out
+from charlm.errors import UsageError
+
+if TYPE_CHECKING:
+    from charlm.inspection.features import Feature
+    from charlm.inspection.units import Follows, SpanUnits, Unit
+    from charlm.models.activations import Activations
+
+RULES: Rules = (
+    *TEXTS,
+    OneOf("--unit", "--span", "--feature"),
+    Apart("--unit", ("--top", "--state", "--layer"), "the unit is chosen already"),
+)
+_MOST = 5_000  # tokens
+
+
+def units_cli(
+    *,
+    texts: list[str] | None = typer.Argument(None, help="Texts to look at.", show_default=False),
+    feature: list[str] | None = option(
+        "Find units that follow the matches of this regular expression; may be repeated.",
+        metavar="REGEX",
+    ),
+    span: str | None = option("Find units that are on where this first stands in the text."),
+    unit: str | None = option(
+        "Show this unit along the text: its state, layer and number, such as h1.37."
+    ),
+    top: int = option("Number of units, or of other spans, to list.", 3, least=1),
+    state: Literal["h", "c"] | None = option("State whose units are looked at.  [default: all]"),
+    layer: int | None = option("Layer, 1 is the lowest.  [default: all]", None, least=1),
+    given: Looked,
+    decoding: options.Decoding,
+    asked: options.Model,
+    label: str | None = option("Condition on this label.", heading=options.MODEL),
+    printed: Printed,
+) -> None:
+    """Find units that follow a feature of the text.
+
+    A unit is one number of the state: h1.37 is number 37 of h in layer 1. Features are quotes,
+    brackets and their depth, the position in the line, newlines, capitals, digits, the ends of
+    words, and regular expressions; units are ranked by the size of their correlation with each.
+    With --span, units that are on (above 0.3) in it and off around it, and where else they are.
+
+    \b
+    charlm inspect units --file corpus.txt
+    charlm inspect units --feature "[aeiou]" --file corpus.txt
+    charlm inspect units --span "the" --file corpus.txt
+    charlm inspect units --unit h1.3 "The apple and pear salad"
+    """
+    from charlm.inspection import units
+
+    lm = model_of(asked, label)
+    chosen = None if unit is None else _unit(unit)
+    features = _features(feature)
+    found = units.read(lm, texts_of(lm, texts, given, decoding, most_tokens=_MOST))
+    where: dict[str, Any] = {"state": state, "layer": None if layer is None else layer - 1}
+    if chosen is not None:
+        units.check(chosen, found[0])
+        _along(found, chosen, printed)
+    elif span is not None:
+        _span(found, units.of_span(found, span, top=top, **where), printed)
+    else:
+        _following(found, units.following(found, features, top=top, **where), printed)
+
+
+def _unit(text: str) -> "Unit":
+    """The unit of h1.37. Raises UsageError."""
+    from charlm.inspection.units import Unit
+
+    parts = re.fullmatch(r"([hc])([1-9][0-9]{0,3})\.([0-9]{1,6})", text)
+    if parts is None:
+        raise UsageError(f"--unit is a state, a layer and a number, such as h1.37, got {text!r}.")
+    return Unit(parts[1], int(parts[2]) - 1, int(parts[3]))
+
+
+def _features(patterns: list[str] | None) -> "dict[str, Feature]":
+    from charlm.inspection.features import FEATURES, expression
+
+    if patterns is None:
+        return dict(FEATURES)
+    return {pattern: expression(pattern) for pattern in patterns}
+
+
+def _along(found: "Sequence[Activations]", unit: "Unit", printed: Printed) -> None:
+    """Write the values of a unit at each token."""
+    if printed.is_data:
+        rows = _values(found, unit)
+        (write_json if printed.json else write_tsv)(rows)
+        return
+    from charlm.cli.output.reports.units import along
+
+    for one in found:
+        for line in along(one, unit):
+            out(f"{line}\n")
+
+
+def _values(found: "Sequence[Activations]", unit: "Unit") -> Iterator[dict[str, Any]]:
+    for number, one in enumerate(found, start=1):
+        columns = zip(one.pieces, one.ranges, unit.of(one).tolist(), strict=True)
+        for at, (piece, (start, end), value) in enumerate(columns):
+            yield {
+                "text_number": number,
+                "token_number": at,
+                "token": piece,
+                "start": start,
+                "end": end,
+                "unit": str(unit),
+                "value": value,
+            }
+
+
+def _following(
+    found: "Sequence[Activations]", ranked: "Sequence[Follows]", printed: Printed
+) -> None:
+    """Write the units that follow features."""
+    if printed.is_data:
+        rows = (
+            {
+                "feature": one.feature,
+                "unit": str(one.unit),
+                "state": one.unit.state,
+                "layer": one.unit.layer + 1,
+                "number": one.unit.number,
+                "correlation": one.correlation,
+            }
+            for one in ranked
+        )
+        (write_json if printed.json else write_tsv)(rows)
+        return
+    from charlm.cli.output.reports.units import following
+
+    for line in following(found, ranked):
+        out(f"{line}\n")
+
+
+def _span(found: "Sequence[Activations]", one: "SpanUnits", printed: Printed) -> None:
+    """Write the units of a span, and where else they are on."""
+    if printed.is_data:
+        spans = [
+            {
+                "text_number": span.text + 1,
+                "start": span.begin,
+                "end": span.end,
+                "text": found[span.text].text[span.begin : span.end],
+                "units_on": span.on,
+            }
+            for span in (one.span, *one.others)
+        ]
+        if printed.json:
+            names = [str(unit) for unit in one.units]
+            write_json([{"units": names, "span": spans[0], "others": spans[1:]}])
+        else:
+            write_tsv(spans)
+        return
+    from charlm.cli.output.reports.units import span_lines
+
+    for line in span_lines(found, one):
+        out(f"{line}\n")

@@ -1,0 +1,125 @@
+"""Plots of lines in characters, readable without colour: each line is drawn with its own mark."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from charlm.cli.output.heatmap import BARS
+from charlm.cli.output.terminal import cut, width
+from charlm.display.safe_text import safe_text
+
+MARKS = "●○▲△■□◆◇"
+_COLUMNS, _ROWS = 68, 16  # of the plot itself
+_GUTTER = 10  # columns of the labels on the left
+_DECADES = 12  # of a logarithmic axis, from the top
+_MANY = 40  # points of a line from which its mark stands in every column
+
+
+class Line(NamedTuple):
+    """One line: its name, and its points in the order of x; y may be nan."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+class Axis(NamedTuple):
+    """What an axis shows, and whether equal steps are equal ratios."""
+
+    name: str
+    is_log: bool = False
+
+    def scaled(self, value: float) -> float:
+        """A value in steps that are equal on paper; nan where it has no place."""
+        if not self.is_log:
+            return value
+        return math.log10(value) if value > 0 else math.nan
+
+
+def plot(lines: Sequence[Line], x: Axis, y: Axis) -> list[str]:
+    """The lines of a plot, at most 80 columns wide, the legend below; of nothing, nothing."""
+    placed = [
+        [
+            (a, b)
+            for a, b in ((x.scaled(a), y.scaled(b)) for a, b in zip(line.x, line.y, strict=True))
+            if math.isfinite(a) and math.isfinite(b)
+        ]
+        for line in lines
+    ]
+    points = [point for line in placed for point in line]
+    if not points:
+        return []
+    left, right = min(a for a, _ in points), max(a for a, _ in points)
+    low, high = min(b for _, b in points), max(b for _, b in points)
+    if y.is_log and low < high - _DECADES:
+        low = high - _DECADES
+        placed = [[(a, b) for a, b in line if b >= low] for line in placed]
+    grid = [[" "] * _COLUMNS for _ in range(_ROWS)]
+    for mark, line in zip(_marks(len(lines)), placed, strict=True):
+        for column, value in _columns(line, left, right):
+            share = 0.5 if high == low else (value - low) / (high - low)
+            grid[_ROWS - 1 - round(share * (_ROWS - 1))][column] = mark
+    rows = []
+    for number, cells in enumerate(grid):
+        label = ""
+        if number % 5 == 0:
+            value = high - (high - low) * number / (_ROWS - 1)
+            label = short(10**value if y.is_log else value)
+        rows.append(f"{label:>{_GUTTER}} ┤{''.join(cells)}".rstrip())
+    ends = [short(10**end if x.is_log else end) for end in (left, right)]
+    rows.append(f"{'':>{_GUTTER}} └{'─' * _COLUMNS}")
+    middle = x.name.center(_COLUMNS - len(ends[0]) - len(ends[1]))
+    rows.append(f"{'':>{_GUTTER + 2}}{ends[0]}{middle}{ends[1]}"[:80])
+    legend = (
+        f"{mark} {cut(safe_text(line.name), 30)}"
+        for mark, line in zip(_marks(len(lines)), lines, strict=True)
+    )
+    return [y.name, *rows, *_wrapped(legend)]
+
+
+def bar(value: float, low: float, high: float) -> str:
+    """A bar as high as a value is between two others."""
+    if not math.isfinite(value):
+        return " "
+    share = 0.0 if high <= low else (value - low) / (high - low)
+    return BARS[min(len(BARS) - 1, max(0, int(share * len(BARS))))]
+
+
+def short(value: float) -> str:
+    """A number of an axis."""
+    size = abs(value)
+    if size and (size < 1e-3 or size >= 1e7):
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if size >= 1000 or value == int(value) else f"{value:.3g}"
+
+
+def _marks(number: int) -> str:
+    return (MARKS * (number // len(MARKS) + 1))[:number]
+
+
+def _columns(
+    points: Sequence[tuple[float, float]], left: float, right: float
+) -> list[tuple[int, float]]:
+    """The height of a line in the columns that it crosses, straight between its points."""
+    scale = (_COLUMNS - 1) / (right - left) if right > left else 0.0
+    columns = [((a - left) * scale, b) for a, b in points]
+    if len(columns) < _MANY:
+        return [(round(a), b) for a, b in columns]
+    found, at = [], 0
+    for column in range(math.ceil(columns[0][0]), int(columns[-1][0]) + 1):
+        while at + 1 < len(columns) - 1 and columns[at + 1][0] < column:
+            at += 1
+        (a, one), (b, other) = columns[at], columns[at + 1]
+        share = 0.0 if b == a else (column - a) / (b - a)
+        found.append((column, one + (other - one) * min(1.0, max(0.0, share))))
+    return found
+
+
+def _wrapped(parts: Iterable[str]) -> list[str]:
+    """Parts of a legend in lines."""
+    lines = [""]
+    for part in parts:
+        if lines[-1] and width(lines[-1]) + 3 + width(part) > 80 - _GUTTER:
+            lines.append("")
+        lines[-1] += ("   " if lines[-1] else "") + part
+    return [" " * (_GUTTER + 2) + line for line in lines]

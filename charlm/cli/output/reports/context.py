@@ -1,0 +1,34 @@
+"""How much context a model uses, for a person."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from charlm.cli.output.plot import Axis, Line, plot
+
+if TYPE_CHECKING:
+    from charlm.inspection.context import ContextUse
+
+_SAID = {
+    "cut": "cut away",
+    "shuffle": "shuffled",
+    "replace": "replaced by other text",
+}
+
+
+def report(found: "ContextUse") -> Iterator[str]:
+    """A plot and a table, in lines of at most 80 columns."""
+    lines = [Line(one.model, found.lengths, one.rise.tolist()) for one in found.models]
+    told = f"rise of the loss (nats per token), what lies beyond n tokens {_SAID[found.beyond]}"
+    yield from plot(lines, Axis("n, tokens left", is_log=True), Axis(told))
+    yield ""
+    yield f"{'n':>6}" + "".join(f" {one.model:>18}" for one in found.models)
+    for at, n in enumerate(found.lengths):
+        cells = (f"{one.rise[at]:+.3f} ± {one.error[at]:.3f}" for one in found.models)
+        yield f"{n:>6}" + "".join(f" {cell:>18}" for cell in cells)
+    yield f"{'whole':>6}" + "".join(f" {one.whole:>18.3f}" for one in found.models)
+    yield ""
+    yield (
+        f"{found.positions:,} positions; ± is the standard error of a rise; the last line is the "
+        "loss"
+    )
+    yield "with all of the context. <UNK> counts as one symbol."

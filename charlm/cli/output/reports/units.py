@@ -1,0 +1,74 @@
+"""Units of a model, for a person: what they follow, and their values below the text."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from charlm.cli.output.plot import bar
+from charlm.cli.output.reports.gates import rows_of
+from charlm.cli.output.terminal import cut, width
+from charlm.display.safe_text import safe_text, visible
+
+if TYPE_CHECKING:
+    from charlm.inspection.units import Follows, Span, SpanUnits, Unit
+    from charlm.models.activations import Activations
+
+_COLUMNS, _SHOWN = 80, 230  # tokens of a text that are shown where nobody asked for a unit
+_AROUND = 20  # characters beside a span
+
+
+def along(found: "Activations", unit: "Unit", most: int | None = None) -> Iterator[str]:
+    """A text with the values of a unit below it, and what the bars mean."""
+    values = unit.of(found)
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    pieces = found.pieces if most is None else found.pieces[:most]
+    for first, cells in rows_of(pieces, _COLUMNS):
+        yield "".join(cells).rstrip()
+        yield "".join(
+            bar(float(values[first + at]), low, high) * width(cell) for at, cell in enumerate(cells)
+        )
+    yield f"{unit}: ▁ is {low:.2f}, █ is {high:.2f}"
+
+
+def following(found: "Sequence[Activations]", ranked: "Sequence[Follows]") -> Iterator[str]:
+    """The units of each feature, then the one that follows its feature best along a text."""
+    if not ranked:
+        yield "nothing varies in this text that units could follow"
+        return
+    features = dict.fromkeys(one.feature for one in ranked)
+    for feature in features:
+        cells = [
+            f"{one.unit!s:>8} {one.correlation:+.3f}" for one in ranked if one.feature == feature
+        ]
+        for first in range(0, len(cells), 3):
+            name = cut(visible(feature), 22) if not first else ""
+            yield f"{name:<24}" + "  ".join(cells[first : first + 3])
+    best = max(ranked, key=lambda one: abs(one.correlation))
+    yield ""
+    yield f"{visible(best.feature)}, {best.unit} ({best.correlation:+.3f}):"
+    longest = max(found, key=lambda one: len(one.ids))
+    yield from along(longest, best.unit, _SHOWN)
+
+
+def span_lines(found: "Sequence[Activations]", one: "SpanUnits") -> Iterator[str]:
+    """The units of a span, and the other spans where most of them are on."""
+    if not one.units:
+        yield "no unit is on in all of that span and off around it"
+        return
+    names = " ".join(map(str, one.units[:40]))
+    yield f"{len(one.units)} units on in the span and off around it: {names}"[:_COLUMNS]
+    yield ""
+    yield f"{'on':>6}  span"
+    for span in (one.span, *one.others):
+        yield f"{span.on:6.1f}  {_shown(found[span.text].text, span)}"
+
+
+def _shown(text: str, span: "Span") -> str:
+    """A span between brackets, with what stands around it."""
+    before = text[max(0, span.begin - _AROUND) : span.begin]
+    after = text[span.end : span.end + _AROUND]
+    own = cut(_line(text[span.begin : span.end]), 30)
+    return cut(f"{_line(before)}⟦{own}⟧{_line(after)}", _COLUMNS - 8)
+
+
+def _line(text: str) -> str:
+    return safe_text(text.replace("\n", "↵"))
