@@ -48,6 +48,17 @@ def share_cores(environment: MutableMapping[str, str] = os.environ, load: str = 
         environment["GOMP_SPINCOUNT"] = _FEW_SPINS
 
 
+def one_by_one(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let NumPy's products have one thread, for what reads token after token.
+
+    A product of one row gains nothing by a second thread, and OpenBLAS lets threads spin: beside
+    another program two are dozens of times slower than one. What the environment says
+    stands; once NumPy is imported nothing is changed.
+    """
+    if "numpy" not in sys.modules:
+        environment.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def neighbours(load: str = _LOAD) -> int:
     """About how many other programs want a core of this process at this moment."""
     found = _running_beside(load)

@@ -67,6 +67,19 @@ def test_cores_are_left_to_others_where_some_are_free(tmp_path: Path) -> None:
     assert asked == {"OMP_NUM_THREADS": "3"}
 
 
+def test_numpy_has_one_thread_unless_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment says stands, and a NumPy that is there has read it."""
+    name = "OPENBLAS_NUM_THREADS"
+    monkeypatch.setitem(sys.modules, "numpy", threads)
+    threads.one_by_one(environment := {})
+    assert environment == {}
+    monkeypatch.delitem(sys.modules, "numpy")
+    threads.one_by_one(environment)
+    assert environment == {name: "1"}
+    threads.one_by_one(asked := {name: "3"})
+    assert asked == {name: "3"}
+
+
 def test_neighbours_are_counted_or_inferred(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ import charlm
 from charlm.cli import completion, errors
 from charlm.cli.command import ruled
 from charlm.errors import CharlmError
-from charlm.threads import share_cores
+from charlm.threads import one_by_one, share_cores
 
 # In the order of the help, each with the first line of its own. Each is a module of commands/ that
 # defines NAME_cli, and RULES if options depend on each other; it is imported when it is named. A
@@ -139,6 +139,11 @@ class Views(Commands):
     """The views of charlm inspect."""
 
     prefix, lines = "inspect ", VIEWS
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The view that is named first, which reads a text token after token."""
+        one_by_one()
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(name="charlm", cls=Commands, **_GROUP)

@@ -23,7 +23,7 @@ Beyond: TypeAlias = Literal["cut", "shuffle", "replace"]
 LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 NETWORK, NGRAM, CACHE, ALL = "network", "n-grams", "network and cache", "model"
 _MOST, _FEWEST = 500, 24  # positions
-_WORK = 5e11  # products of weights that all positions together may cost
+_WORK = 1e12  # products of weights that all positions together may cost
 _TOKENS = 2**16  # that are read side by side
 _NOTHING = -1  # stands left of the mark in a history
 
