@@ -374,10 +374,10 @@ def _sizes(number: int, seconds: float) -> _Sizes:
     many = {
         "hidden_size": min(512, max(128, hidden)),
         "num_layers": 2,
-        "dropout": 0.1 if often < 0.004 else 0.2 if often < 0.012 else 0.3,
+        "dropout": 0.15 if often < 0.005 else 0.3,
         "attention": "multiplicative",
     }
-    return _Sizes({"embedding_size": 64, **many}, 128, 4e-3)
+    return _Sizes({"embedding_size": 64, **many}, 128, 2e-3)
 
 
 def _accuracy(module: EncoderDecoder, material: PairMaterial, most: int) -> float:
