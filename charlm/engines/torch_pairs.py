@@ -18,7 +18,10 @@ _READ_AT_ONCE = 512  # pairs
 
 
 class Rows(NamedTuple):
-    """What has been read, and where the decoder is, of each row."""
+    """What has been read, and where the decoder is, of each row.
+
+    Rows of one source stand side by side and share what was read of it, as many of each source.
+    """
 
     memory: Memory
     state: State
@@ -55,7 +58,9 @@ class TorchPairs:
         """Rows (M,)."""
         at = torch.from_numpy(index).to(self._device)
         state = tuple(tuple(part[at] for part in layer) for layer in rows.state)
-        return Rows(rows.memory.take(at), state)
+        per_source = len(rows.state[0][0]) // len(rows.memory.padding)
+        seen = _once_each(index // per_source)
+        return Rows(rows.memory.take(torch.from_numpy(seen).to(self._device)), state)
 
     @torch.inference_mode()
     def put(self, rows: Rows, index: NDArray[np.int64], one: Rows) -> Rows:
@@ -81,6 +86,13 @@ class TorchPairs:
         shares: list[Any] = [np.empty((len(target), 0)) for target in targets]
         log_probs = read_log_probs(self.model, pairs, shares=shares)
         return np.split(log_probs, pairs.targets.starts[1:-1]) if targets else [], shares
+
+
+def _once_each(sources: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sources (M,) of rows, each once if as many rows of each stand side by side."""
+    begins = np.flatnonzero(np.diff(sources, prepend=-1))
+    is_even = len(set(np.diff(begins, append=len(sources)).tolist())) == 1
+    return sources[begins] if is_even else sources
 
 
 @torch.inference_mode()

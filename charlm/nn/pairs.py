@@ -156,9 +156,15 @@ class EncoderDecoder(nn.Module):
         return x, tuple(after), shares
 
     def attend(self, a: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """What states a (T, B, H) see of the sources: contexts (T, B, 2H), shares (B, T, S)."""
+        """What states a (T, B, H) see of the sources: contexts (T, B, 2H), shares (B, T, S).
+
+        Of fewer sources than states each is seen by as many, which stand side by side.
+        """
         assert memory.keys is not None
-        asked = a.transpose(0, 1)  # (B, T, H)
+        steps, batch, size = a.shape
+        asked = a.transpose(0, 1).reshape(
+            len(memory.keys), -1, size
+        )  # (B, T, H) where each has one
         if self.config.attention == "additive":
             compared = torch.tanh(self.query(asked).unsqueeze(2) + memory.keys.unsqueeze(1))
             scores = self.score(compared).squeeze(3)  # (B, T, S)
@@ -166,7 +172,8 @@ class EncoderDecoder(nn.Module):
             scores = asked @ memory.keys.transpose(1, 2)
         scores = scores.masked_fill(memory.padding.unsqueeze(1), -torch.inf)
         shares = scores.softmax(2)
-        return (shares.to(memory.values.dtype) @ memory.values).transpose(0, 1), shares
+        contexts = shares.to(memory.values.dtype) @ memory.values
+        return contexts.view(batch, steps, -1).transpose(0, 1), shares.view(batch, steps, -1)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every type: (..., H) -> (..., V)."""

@@ -146,3 +146,21 @@ def test_a_step_after_another_is_a_pass() -> None:
         torch.testing.assert_close(part[0], whole[t], atol=1e-12, rtol=0)
     for one, other in zip(sum(last, ()), sum(state, ()), strict=True):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("index", [[0, 0, 2, 2], [1, 0, 2, 2, 2], [2, 2, 2], [0, 2, 0]], ids=str)
+def test_rows_that_share_a_source_are_as_if_alone(attention: str, index: list[int]) -> None:
+    """Taken in any order and number, twice in a row, each says what it says by itself."""
+    engine = TorchPairs(pairs_model(num_layers=2, attention=attention))
+    sources = sequences(3, 7, 3)
+    tokens = np.array([5] * len(index))  # nothing has been written
+    log_probs, rows = engine.step(engine.take(engine.begin(sources), np.array(index)), tokens)
+    again = np.arange(len(index)).repeat(2)
+    after, _ = engine.step(engine.take(rows, again), np.tile([0, 2], len(index)))
+    for at, which in enumerate(index):
+        one, row = engine.step(engine.begin(sources[which : which + 1]), tokens[:1])
+        np.testing.assert_allclose(log_probs[at], one[0], atol=1e-12)
+        for branch, token in enumerate((0, 2)):
+            alone, _ = engine.step(row, np.array([token]))
+            np.testing.assert_allclose(after[2 * at + branch], alone[0], atol=1e-12)
