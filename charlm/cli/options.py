@@ -30,6 +30,7 @@ def _model(told: str) -> Any:
 
 
 _ALONE = option("Use the network without its n-grams and its cache.", False)
+_NGRAM_ONLY = option("Use a translator's n-grams without the network.", False)
 CLOSED = option("Score <UNK> as one symbol, without its spelling.", False, heading=MODEL)
 
 
@@ -50,7 +51,7 @@ class PairsModel(Model):
     """One model that writes targets for sources."""
 
     alone: bool = _ALONE
-    ngram_only: bool = option("Use the n-grams without the network.", False)
+    ngram_only: bool = _NGRAM_ONLY
 
 
 class LabelledModel(Model):
@@ -68,6 +69,12 @@ class Mixture(Options, heading=MODEL):
     tune: Path | None = option("Fit mixture weights to this held-out file.")
     alone: bool = _ALONE
     label: str | None = option("Condition on this label.  [default: all labels, by their share]")
+
+
+class Judged(Mixture):
+    """The same, or a translator, where texts or pairs are given."""
+
+    ngram_only: bool = _NGRAM_ONLY
 
 
 def model_option(run: Path) -> str:
@@ -240,6 +247,7 @@ class Search(Options, heading=SEARCH):
 # Rules that several commands have (input/option_rules.py)
 
 MIXING: Rules = (Needs("--weights", "--model --model"), OneOf("--weights", "--tune"))
+PARTNERS = OneOf("--alone", "--ngram-only")
 TEXT_OR_FILE: Rules = (
     OneOf("TEXTS", "--file"),
     Apart("TEXTS", ("--encoding", "--errors"), "such texts are not read from a file"),

@@ -140,6 +140,7 @@ CONTRADICT = {
     ],
     "score": [
         ("--weights", "--tune"),
+        ("--alone", "--ngram-only"),
         (
             "TEXTS",
             "--file --encoding --errors --on-error --jsonl --column --csv --nbest --null",
@@ -165,6 +166,7 @@ CONTRADICT = {
     ],
     "evaluate": [
         ("--weights", "--tune"),
+        ("--alone", "--ngram-only"),
         ("--json", "--format=table --format=kenlm"),
         ("--check", "--closed --dynamic --format=kenlm --unit --labelled"),
         ("--dynamic", "--format=kenlm --labelled"),
@@ -234,8 +236,8 @@ FREE = {
     "--seed --quiet",
     "sample": "--alone --label --n --max-tokens --temperature --top-k --top-p --stop --report "
     "--seed --unk",
-    "score": "--alone --label --context --closed",
-    "evaluate": f"--alone {FIELDS} --max-tokens --length-penalty --bleu",
+    "score": "--label --context --closed",
+    "evaluate": f"{FIELDS} --max-tokens --length-penalty --bleu",
     "compare": "ONE OTHER FILES --errors --closed --show --fail-above --resamples --seed "
     f"--encoding --json {FIELDS} --max-tokens --length-penalty",
     "classify": "--model --alone",

@@ -342,6 +342,13 @@ def test_joint_ngrams_are_trained_along_mixed_and_kept(
     assert "no n-grams" in bad(2, "translate", "--model", "plain", "abcd", "--ngram-only")
     assert "joint n-grams (up to 3)" in good("info", "mixed").out
     evaluate = ("evaluate", "--model", "mixed", str(tmp_path / "pairs.tsv"), "--json")
-    both, network = (json.loads(good(*evaluate, *more).out) for more in ((), ("--alone",)))
+    ways = ((), ("--alone",), ("--ngram-only",))
+    both, network, counts = (json.loads(good(*evaluate, *way).out) for way in ways)
     assert both["accuracy"] > 0.9 > network["accuracy"]
+    assert counts["accuracy"] > 0.9
+    (scored,) = good(
+        "score", "--model", "mixed", "--source", "ab", "AB", "--ngram-only", "--json"
+    ).out.splitlines()
+    told = mixed.ngram_only().score("ab", "AB").total_log_prob
+    assert json.loads(scored)["total_log_prob_nats"] == pytest.approx(told)
     assert sum(token.log_prob for token in mixed.score("ab", "AB").tokens) == pytest.approx(total)

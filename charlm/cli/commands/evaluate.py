@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 RULES: Rules = (
     *options.MIXING,
+    options.PARTNERS,
     Needs(("--split-on", "--encoding", "--errors"), "FILES"),
     Needs("--rate", "--dynamic"),
     Needs("--text-column", "--labelled column:*"),
@@ -73,7 +74,7 @@ def evaluate_cli(
     known: options.Labelled,
     header: bool = options.HEADER,
     decoding: options.Decoding,
-    models: options.Mixture,
+    models: options.Judged,
     closed: bool = options.CLOSED,
     unit: Unit = options.UNIT,
     json: bool = options.JSON_OBJECT,

@@ -55,6 +55,7 @@ _LINES = ("--jsonl", "--column", "--csv", "--nbest")
 _BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits")
 RULES: Rules = (
     *options.MIXING,
+    options.PARTNERS,
     *options.TEXT_OR_FILE,
     *options.CUT,
     Apart(("--split-on", "--null"), _LINES, "there a text is a part of a line"),
@@ -145,7 +146,7 @@ def score_cli(
     ),
     records: options.Records,
     decoding: options.Decoding,
-    models: options.Mixture,
+    models: options.Judged,
     closed: bool = options.CLOSED,
     printed: Printed,
     bounds: Bounds,

@@ -29,7 +29,7 @@ RULES: Rules = (
     *options.TEXT_OR_FILE,
     OneOf("--json", "--tsv"),
     OneOf("--beam", "--greedy"),
-    OneOf("--alone", "--ngram-only"),
+    options.PARTNERS,
     Apart(("--attention", "--html"), ("--json", "--tsv"), "it is for people"),
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charlm.cli.input.beginning import documents_of
-from charlm.cli.options import Mixture, Model, PairsModel
+from charlm.cli.options import Judged, Mixture, Model, PairsModel
 from charlm.cli.output.terminal import say
 from charlm.display.safe_text import safe_text
 from charlm.errors import TextError, UsageError
@@ -61,6 +61,8 @@ def load_any(asked: Mixture) -> "TextDistribution | ClozeModel":
     """
     from charlm.models.cloze_model import ClozeModel
 
+    if isinstance(asked, Judged) and asked.ngram_only:
+        raise UsageError("--ngram-only is about translators: leave it out.")
     models, label, tune = asked.model or [], asked.label, asked.tune
     asked_each = [Model(model=name, root=asked.root) for name in models] or [Model(root=asked.root)]
     loaded = [load_model(each, alone=asked.alone) for each in asked_each]
@@ -128,7 +130,8 @@ def named_translator(asked: Mixture, *, of_pairs: bool) -> PairsModel | None:
         raise UsageError("translators cannot be mixed: give one with --model.")
     name = names[0] if len(names) == 1 else None
     if of_pairs or is_translator(name, asked.root):
-        return PairsModel(model=name, root=asked.root, alone=asked.alone)
+        only = isinstance(asked, Judged) and asked.ngram_only
+        return PairsModel(model=name, root=asked.root, alone=asked.alone, ngram_only=only)
     return None
 
 
