@@ -8,7 +8,7 @@ up; the best of the found targets are then scored exactly.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from charlm.counts.joint import Ids, JointNGram
 from charlm.counts.joint_lattice import Lattice, lattice_of, prefixes
 from charlm.inference.pairs.beam import Hypothesis
 from charlm.tokenizers.base import UNK_ID
+
+Target = tuple[int, ...]  # ids
 
 _LEAST = 1e-3  # of the largest share
 _LOWER = 1e-3  # what least is multiplied by where it left too few targets
@@ -32,34 +34,64 @@ def search(
 
     They are ranked as by beam.search. <UNK> is never written.
     """
-    found: list[list[Hypothesis]] = [[] for _ in sources]
+    return [
+        [
+            Hypothesis(np.array(ids, np.int64), log_prob, score, ended=True)
+            for ids, (log_prob, score) in several.items()
+        ]
+        for several in beside(
+            model, sources, [()] * len(sources), n_best=n_best, length_penalty=length_penalty
+        )
+    ]
+
+
+def beside(
+    model: JointNGram,
+    sources: Sequence[Ids],
+    others: Sequence[Collection[Target]],
+    *,
+    n_best: int,
+    length_penalty: float = 0.0,
+) -> list[dict[Target, tuple[float, float]]]:
+    """log P and score of the n_best targets of each source, best first, and then of its others."""
+    found: list[dict[Target, tuple[float, float]]] = [{} for _ in sources]
     order = sorted(range(len(sources)), key=lambda at: (len(sources[at]), sources[at].tolist()))
     for begin in range(0, len(order), _AT_ONCE):
         part = order[begin : begin + _AT_ONCE]
         lattice = lattice_of(model, [sources[at] for at in part])
-        rows, least = np.arange(len(part)), _LEAST
-        targets: list[list[tuple[int, ...]]] = [[] for _ in part]
-        while len(rows) and least >= _LEAST_OF_ALL:
-            for row, shares in zip(
-                rows.tolist(), _targets(model, lattice, rows, least), strict=True
-            ):
-                targets[row] = sorted(shares, key=lambda target: -shares[target])[: n_best + 1]
-            rows, least = rows[[len(targets[row]) < n_best for row in rows]], least * _LOWER
+        own = _likeliest(model, lattice, n_best + 1)
         pairs = [
-            (row, np.array(target, np.int64)) for row, some in enumerate(targets) for target in some
+            (row, target)
+            for row, at in enumerate(part)
+            for target in dict.fromkeys((*own[row], *others[at]))
         ]
         index = np.array([row for row, _ in pairs], np.int64)
-        scored = prefixes(model, lattice, index, [ids for _, ids in pairs])
+        scored = prefixes(model, lattice, index, [np.array(ids, np.int64) for _, ids in pairs])
+        told: list[dict[Target, tuple[float, float]]] = [{} for _ in part]
         for (row, ids), log_probs in zip(pairs, scored, strict=True):
             log_prob = float(log_probs[-1])
-            score = log_prob / (len(ids) + 1) ** length_penalty
-            found[part[row]].append(Hypothesis(ids, log_prob, score, ended=True))
-    return [sorted(several, key=lambda one: -one.score)[:n_best] for several in found]
+            told[row][ids] = log_prob, log_prob / (len(ids) + 1) ** length_penalty
+        for row, at in enumerate(part):
+            best = sorted(own[row], key=lambda ids: -told[row][ids][1])[:n_best]
+            found[at] = {ids: told[row][ids] for ids in (*best, *others[at])}
+    return found
+
+
+def _likeliest(model: JointNGram, lattice: Lattice, number: int) -> list[list[Target]]:
+    """The targets of each row of a lattice with the largest shares, or all if there are fewer."""
+    rows, least = np.arange(len(lattice.log_p)), _LEAST
+    targets: list[list[Target]] = [[] for _ in rows]
+    while len(rows) and least >= _LEAST_OF_ALL:
+        several = _targets(model, lattice, rows, least)
+        for row, shares in zip(rows.tolist(), several, strict=True):
+            targets[row] = sorted(shares, key=lambda target: -shares[target])[:number]
+        rows, least = rows[[len(targets[row]) < number - 1 for row in rows]], least * _LOWER
+    return targets
 
 
 def _targets(
     model: JointNGram, lattice: Lattice, rows: NDArray[np.int64], least: float
-) -> list[dict[tuple[int, ...], float]]:
+) -> list[dict[Target, float]]:
     """The targets of rows (N,) of a lattice, with the share of each that was found."""
     states, shares = rows, np.ones(len(rows))
     origins = [np.full(len(rows), -1)]  # of all beginnings: which one it goes on from
@@ -77,7 +109,7 @@ def _targets(
         states, shares = layer.to[arcs[kept]], onward[kept]
     written = [tuple(x for x in target if x >= 0) for target in model.chunks.target.tolist()]
     origin, chunk = np.concatenate(origins).tolist(), np.concatenate(chunks).tolist()
-    targets: dict[int, dict[tuple[int, ...], float]] = {
+    targets: dict[int, dict[Target, float]] = {
         row: defaultdict(float) for row in rows.tolist()
     }
     for row, beginning, share in np.concatenate(found, axis=1).T.tolist():

@@ -4,7 +4,7 @@ What either finds by itself is scored by both, and ranked. Sources and targets o
 network end in <EOS>, those of the n-grams do not.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,10 +15,10 @@ from charlm.counts.pair_partner import PairPartner
 from charlm.inference.pairs import joint_search
 from charlm.inference.pairs.beam import Hypothesis, Ids, Writer
 from charlm.inference.pairs.beam import search as _beam_search
+from charlm.inference.pairs.joint_search import Target
 from charlm.tokenizers.base import EOS_ID
 
 Values = NDArray[np.float64]
-_Pair = tuple[int, tuple[int, ...]]  # which source, and a target
 
 
 class PairEngine(Writer, Protocol):
@@ -34,7 +34,7 @@ class Candidates(NamedTuple):
     """Targets (N,) that were found: of which source, as ids without <EOS>, and log P of them."""
 
     rows: NDArray[np.int64]
-    targets: list[tuple[int, ...]]
+    targets: list[Target]
     network: Values
     mixed: Values
 
@@ -102,43 +102,43 @@ def candidates(
 ) -> Candidates:
     """What the network and the n-grams find by themselves, as many as the beam each."""
     options: dict[str, Any] = {"n_best": beam, "length_penalty": length_penalty}
-    found = [joint_search.search(partner.joint, [source[:-1] for source in sources], **options)]
+    of_network: list[dict[Target, float]] = [{} for _ in sources]
     if partner.share < 1:
-        options |= {"beam": beam, "max_tokens": max_tokens, "unknown": unknown}
-        found.append(_beam_search(engine, sources, **options))
-    told = [  # by each: of a source and a target log P
-        {
-            (row, tuple(one.ids.tolist())): one.log_prob
-            for row, several in enumerate(side)
-            for one in several
-            if one.ended and len(one.ids) < max_tokens
-        }
-        for side in found
+        limits: dict[str, Any] = {"beam": beam, "max_tokens": max_tokens, "unknown": unknown}
+        for row, several in enumerate(_beam_search(engine, sources, **options, **limits)):
+            ids_of = {tuple(one.ids.tolist()): one for one in several if one.ended}
+            of_network[row] = {
+                ids: one.log_prob for ids, one in ids_of.items() if len(ids) < max_tokens
+            }
+    without = [source[:-1] for source in sources]
+    of_ngrams = joint_search.beside(partner.joint, without, of_network, **options)
+    found = [
+        (row, ids)
+        for row, several in enumerate(of_ngrams)
+        for ids in sorted(several)
+        if len(ids) < max_tokens
     ]
-    pairs = sorted(set().union(*told))
-    of_ngrams = _completed(told[0], pairs, sources, lambda *asked: joint_log_probs(partner, *asked))
-    network = np.full(len(pairs), -np.inf)
+    network = np.full(len(found), -np.inf)
     if partner.share < 1:
-        network = _completed(
-            told[1], pairs, sources, lambda *asked: network_log_probs(engine, *asked)
-        )
-    rows = np.array([row for row, _ in pairs], np.int64)
-    mixed = partner.combine(network, of_ngrams)
-    return Candidates(rows, [ids for _, ids in pairs], network, mixed)
+        network = _completed(engine, sources, found, of_network)
+    joint = np.array([of_ngrams[row][ids][0] for row, ids in found])
+    mixed = partner.combine(network, joint)
+    rows = np.array([row for row, _ in found], np.int64)
+    return Candidates(rows, [ids for _, ids in found], network, mixed)
 
 
 def _completed(
-    told: Mapping[_Pair, float],
-    pairs: Sequence[_Pair],
+    engine: PairEngine,
     sources: Sequence[Ids],
-    score: Callable[[Sequence[Ids], Sequence[Ids]], Values],
+    pairs: Sequence[tuple[int, Target]],
+    told: Sequence[Mapping[Target, float]],
 ) -> Values:
-    """log P (N,) of pairs, scored where it was not told."""
-    missing = [pair for pair in pairs if pair not in told]
-    asked = [np.array([*ids, EOS_ID]) for _, ids in missing]
-    scored = score([sources[row] for row, _ in missing], asked) if missing else np.empty(0)
-    known = {**told, **dict(zip(missing, scored.tolist(), strict=True))}
-    return np.array([known[pair] for pair in pairs])
+    """log P (N,) that a network gives pairs, scored where it was not told."""
+    missing = [(row, ids) for row, ids in pairs if ids not in told[row]]
+    targets = [np.array([*ids, EOS_ID]) for _, ids in missing]
+    scored = network_log_probs(engine, [sources[row] for row, _ in missing], targets)
+    there = dict(zip(missing, scored.tolist(), strict=True))
+    return np.array([told[row].get(ids, there.get((row, ids))) for row, ids in pairs], np.float64)
 
 
 def with_weight(
