@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from charlm.cli.output.heatmap import BARS
-from charlm.cli.output.terminal import cut, width
+from charlm.cli.output.terminal import cut
+from charlm.display.columns import width
 from charlm.display.safe_text import safe_text
 
 MARKS = "●○▲△■□◆◇"

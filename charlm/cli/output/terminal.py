@@ -6,11 +6,11 @@ import re
 import shutil
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.option_names import in_options
+from charlm.display.columns import char_width, width
 from charlm.display.safe_text import is_unsafe, safe_text
 
 if TYPE_CHECKING:
@@ -74,11 +74,6 @@ def out_json(values: Mapping[str, Any]) -> None:
     sys.stdout.write(line + "\n")
 
 
-def width(text: str) -> int:
-    """The columns that a text takes on a terminal at most."""
-    return sum(map(_char_width, text))
-
-
 def fitted(line: str, columns: int) -> str:
     """A line broken between words where it is too long.
 
@@ -122,19 +117,11 @@ def cut(text: str, columns: int) -> str:
         return text
     kept, left = "", columns - 1
     for char in text:
-        left -= _char_width(char)
+        left -= char_width(char)
         if left < 0:
             break
         kept += char
     return f"{kept}…"
-
-
-def _char_width(char: str) -> int:
-    if char == "\ufe0f":  # makes an emoji, twice as wide, of the character before
-        return 1
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def is_live(stream: Any) -> bool:

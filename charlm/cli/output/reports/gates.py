@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from charlm.cli.output.plot import bar
-from charlm.cli.output.terminal import width
+from charlm.display.columns import width
 from charlm.display.safe_text import visible
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from charlm.cli.output.plot import bar
 from charlm.cli.output.reports.gates import rows_of
-from charlm.cli.output.terminal import cut, width
+from charlm.cli.output.terminal import cut
+from charlm.display.columns import width
 from charlm.display.safe_text import safe_text, visible
 
 if TYPE_CHECKING:
