@@ -17,6 +17,7 @@ from charlm.counts import ngram
 from charlm.errors import CheckpointError, TextError
 from charlm.inference.score import ended
 from charlm.inspection.network import Ids, network_of
+from charlm.inspection.views import pairs as views
 from charlm.models.language_model import LanguageModel
 
 MODEL, NETWORK, NGRAM, UNIGRAM = "model", "network", "n-grams", "unigrams"
@@ -70,6 +71,9 @@ class PairsResult(NamedTuple):
 
     accuracies: tuple[Accuracy, ...]
     judged: tuple[Judged, ...]
+
+    def _repr_html_(self) -> str:
+        return views.view(self).html
 
 
 def parse(lines: Iterable[str]) -> list[Pair]:

@@ -131,7 +131,7 @@ def test_context_is_data(here: Path) -> None:
 def test_units_are_data(here: Path) -> None:
     """Correlations, values along a text, spans."""
     found = read(lm(), TEXT.splitlines())
-    ranked = following(found)
+    ranked = following(found).ranked
     rows = table(shown("units", "--tsv"))
     assert [(row["feature"], row["unit"]) for row in rows] == [
         (one.feature, str(one.unit)) for one in ranked

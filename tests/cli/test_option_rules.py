@@ -74,6 +74,9 @@ NEED = {
     "next": [("--weights", "--model=--model")],
 }
 
+PRINTED = (("--json", "--tsv"), ("--html", "--json --tsv"))
+DRAWN = (*PRINTED, ("--svg", "--json --tsv"))
+
 # Of each command: options that contradict others.
 CONTRADICT = {
     "train": [
@@ -210,18 +213,18 @@ CONTRADICT = {
         ("--top", "--all"),
         ("--json", "--tsv"),
     ],
-    "inspect gates": [("TEXTS", "--file --encoding --errors --split-on"), ("--json", "--tsv")],
-    "inspect context": [("TEXTS", "--file --encoding --errors --split-on"), ("--json", "--tsv")],
+    "inspect gates": [("TEXTS", "--file --encoding --errors --split-on"), *DRAWN],
+    "inspect context": [("TEXTS", "--file --encoding --errors --split-on"), *DRAWN],
     "inspect units": [
         ("TEXTS", "--file --encoding --errors --split-on"),
-        ("--json", "--tsv"),
+        *PRINTED,
         ("--unit", "--span --feature --top --state --layer"),
         ("--span", "--feature"),
     ],
-    "inspect gradient": [("--json", "--tsv")],
-    "inspect pairs": [("--json", "--tsv")],
-    "inspect embedding": [("--json", "--tsv")],
-    "curves": [("--json", "--tsv")],
+    "inspect gradient": [*DRAWN],
+    "inspect pairs": [*DRAWN],
+    "inspect embedding": [*DRAWN],
+    "curves": [*DRAWN],
 }
 
 EVERYWHERE = {"--runs"}  # an option that goes with everything

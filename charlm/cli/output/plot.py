@@ -2,43 +2,21 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from charlm.cli.output.heatmap import BARS
 from charlm.cli.output.terminal import cut
 from charlm.display.columns import width
+from charlm.display.drawing.figure import MARKS, Figure, short
 from charlm.display.safe_text import safe_text
 
-MARKS = "●○▲△■□◆◇"
 _COLUMNS, _ROWS = 68, 16  # of the plot itself
 _GUTTER = 10  # columns of the labels on the left
-_DECADES = 12  # of a logarithmic axis, from the top
 _MANY = 40  # points of a line from which its mark stands in every column
 
 
-class Line(NamedTuple):
-    """One line: its name, and its points in the order of x; y may be nan."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-
-
-class Axis(NamedTuple):
-    """What an axis shows, and whether equal steps are equal ratios."""
-
-    name: str
-    is_log: bool = False
-
-    def scaled(self, value: float) -> float:
-        """A value in steps that are equal on paper; nan where it has no place."""
-        if not self.is_log:
-            return value
-        return math.log10(value) if value > 0 else math.nan
-
-
-def plot(lines: Sequence[Line], x: Axis, y: Axis) -> list[str]:
+def plot(figure: Figure) -> list[str]:
     """The lines of a plot, at most 80 columns wide, the legend below; of nothing, nothing."""
+    lines, x, y = figure
     placed = [
         [
             (a, b)
@@ -50,11 +28,9 @@ def plot(lines: Sequence[Line], x: Axis, y: Axis) -> list[str]:
     points = [point for line in placed for point in line]
     if not points:
         return []
-    left, right = min(a for a, _ in points), max(a for a, _ in points)
-    low, high = min(b for _, b in points), max(b for _, b in points)
-    if y.is_log and low < high - _DECADES:
-        low = high - _DECADES
-        placed = [[(a, b) for a, b in line if b >= low] for line in placed]
+    left, right = x.bounds([a for a, _ in points])
+    low, high = y.bounds([b for _, b in points])
+    placed = [[(a, b) for a, b in line if a >= left and b >= low] for line in placed]
     grid = [[" "] * _COLUMNS for _ in range(_ROWS)]
     for mark, line in zip(_marks(len(lines)), placed, strict=True):
         for column, value in _columns(line, left, right):
@@ -84,14 +60,6 @@ def bar(value: float, low: float, high: float) -> str:
         return " "
     share = 0.0 if high <= low else (value - low) / (high - low)
     return BARS[min(len(BARS) - 1, max(0, int(share * len(BARS))))]
-
-
-def short(value: float) -> str:
-    """A number of an axis."""
-    size = abs(value)
-    if size and (size < 1e-3 or size >= 1e7):
-        return f"{value:.1e}"
-    return f"{value:,.0f}" if size >= 1000 or value == int(value) else f"{value:.3g}"
 
 
 def _marks(number: int) -> str:

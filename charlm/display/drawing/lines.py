@@ -121,7 +121,7 @@ def _line(line: Line, points: Places, figure: Figure, frame: _Frame, which: int)
     path = "L".join(f"{number(x)} {number(y)}" for x, y in _thinned(places))
     parts = [f'<path d="M{path}" {stroke(which)}/>'] if len(places) > 1 else []
     if len(points) <= _EACH:
-        chosen = range(len(points))
+        chosen = list(range(len(points)))
     else:  # lines that lie upon each other have their marks in turns
         step = len(points) / _MARKS
         chosen = [int(step * (at + (which % 4 + 0.5) / 4)) for at in range(_MARKS)]

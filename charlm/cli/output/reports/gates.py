@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from charlm.cli.output.plot import bar
 from charlm.display.columns import width
 from charlm.display.safe_text import visible
+from charlm.inspection.views.gates import means
 
 if TYPE_CHECKING:
     from charlm.inspection.gates import GatesOfText
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
 _COLUMNS, _NAMES = 80, 12
 
 
-def report(found: "GatesOfText", layers: Sequence[int]) -> Iterator[str]:
+def report(found: "Sequence[GatesOfText]", layers: Sequence[int]) -> Iterator[str]:
+    """Text after text, in lines of at most 80 columns."""
+    for number, one in enumerate(found):
+        if number:
+            yield ""
+        yield from _of_text(one, layers)
+
+
+def _of_text(found: "GatesOfText", layers: Sequence[int]) -> Iterator[str]:
     """Layer after layer, in lines of at most 80 columns."""
     rows = list(rows_of(found.activations.pieces, _COLUMNS - _NAMES))
     several = len(found.gates) and found.gates[0].mean.shape[1] > 1
@@ -35,10 +44,8 @@ def report(found: "GatesOfText", layers: Sequence[int]) -> Iterator[str]:
                     yield f"{name:<{_NAMES}}{drawn}"
             yield ""
         yield f"{'mean of all':<{_NAMES}}{'mean':>8} {'below 0.1':>10} {'above 0.9':>10}"
-        for gate in found.gates:
-            figures = (one[:, layer].mean() for one in (gate.mean, gate.left, gate.right))
-            mean, left, right = figures
-            yield f"{gate.name:<{_NAMES}}{mean:8.3f} {left:10.1%} {right:10.1%}"
+        for name, mean, left, right in means(found, layer):
+            yield f"{name:<{_NAMES}}{mean:>8} {left:>10} {right:>10}"
         if layer != layers[-1]:
             yield ""
 
