@@ -8,7 +8,7 @@ from charlm.display.html_page import shown
 from charlm.display.safe_text import safe_text, visible
 
 _CELL = "padding:.15em .75em;text-align:right;white-space:nowrap"
-_FIRST = "padding:.15em .75em .15em 0;text-align:left"
+_FIRST = "padding:.15em .75em .15em 0;text-align:left;min-width:5em"
 _MOST = 4  # steps of a shade, in either direction
 _UP, _DOWN = "224,68,18", "41,120,238"  # of values above zero and below
 
@@ -90,6 +90,6 @@ def _span(text: str, value: float, most: float) -> str:
     kind = "solid" if value > 0 else "dotted"
     return (
         f'<span title="{told}" style="background:rgba({colour},{0.6 * step / _MOST:.2f});'
-        f"border-{side}:{step}px {kind};print-color-adjust:exact;"
+        f"border-{side}:{step}px {kind} rgb({colour});print-color-adjust:exact;"
         f'-webkit-print-color-adjust:exact">{shown(text)}</span>'
     )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from charlm.display.drawing.svg import COLOURS, Drawing, hint, number, words
 from charlm.display.safe_text import visible
 
-_SIZE, _EDGE, _HIGH = 420, 30, 12
+_SIZE, _EDGE, _TITLE, _HIGH = 420, 26, 22, 12
 _LETTER = 6.2
 _LONGEST = 18  # characters of a name that are shown
 
@@ -22,19 +22,25 @@ class Point(NamedTuple):
     chosen: bool = False
 
 
-def drawn(points: Sequence[Point], label: str) -> Drawing:
-    """A map; a name that has no room is told where its point is pointed at."""
+def drawn(points: Sequence[Point], title: str) -> Drawing:
+    """A map in a frame, below its title.
+
+    A name that has no room is told where its point is pointed at.
+    """
     left, right = min(p.x for p in points), max(p.x for p in points)
     low, high = min(p.y for p in points), max(p.y for p in points)
     scale = (_SIZE - 2 * _EDGE) / (max(right - left, high - low) or 1.0)
     down = _EDGE * 2 + (high - low) * scale
+    top = _TITLE + _EDGE
     placed = [
-        (p, _EDGE + _slack(left, right, scale) + (p.x - left) * scale, _EDGE + (high - p.y) * scale)
+        (p, _EDGE + _slack(left, right, scale) + (p.x - left) * scale, top + (high - p.y) * scale)
         for p in points
     ]
     dots = [(x - 4, y - 4, x + 4, y + 4) for _, x, y in placed]
     taken: list[Box] = []
-    parts = []
+    frame = f"M1 {_TITLE}H{_SIZE - 1}V{number(_TITLE + down)}H1z"
+    faint = 'fill="none" stroke="currentColor" stroke-opacity=".25"'
+    parts = [words(4, 14, title), f'<path d="{frame}" {faint}/>']
     for point, x, y in sorted(placed, key=lambda one: not one[0].chosen):
         name = visible(point.name)[:_LONGEST]
         told = hint(f"{name}: {point.x:.3f}, {point.y:.3f}")
@@ -52,11 +58,11 @@ def drawn(points: Sequence[Point], label: str) -> Drawing:
             box = _box(anchor, a, b, name)
             own = (x - 4, y - 4, x + 4, y + 4)
             others = (*taken, *(dot for dot in dots if dot != own))
-            if box[0] >= 0 and box[2] <= _SIZE and not any(_meet(box, one) for one in others):
+            if box[0] >= 2 and box[2] <= _SIZE - 2 and not any(_meet(box, one) for one in others):
                 taken.append(box)
                 parts.append(words(a, b, name, anchor=anchor))
                 break
-    return Drawing(_SIZE, round(down), "".join(parts), label)
+    return Drawing(_SIZE, _TITLE + round(down) + 2, "".join(parts), title)
 
 
 def _slack(left: float, right: float, scale: float) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from charlm.display.drawing.svg import Drawing, inline, standalone
 from charlm.display.html_file import HtmlFile, head
@@ -15,6 +15,10 @@ class View(NamedTuple):
 
     title: str
     blocks: Sequence[Drawing | str]
+
+    def by(self, model: str) -> Self:
+        """The same, with the name of the model in its title."""
+        return self._replace(title=f"{self.title}, by {model}")
 
     @property
     def html(self) -> str:
@@ -29,7 +33,7 @@ class View(NamedTuple):
         row: list[str] = []
         for block in (*self.blocks, ""):
             if isinstance(block, Drawing):
-                row.append(f'<div style="flex:1 1 {_NARROW}px;min-width:0">{inline(block)}</div>')
+                row.append(f'<div style="min-width:0">{inline(block)}</div>')
                 continue
             if row:
                 parts.append(f'<div style="{_ROW}">{"".join(row)}</div>\n')
@@ -50,7 +54,8 @@ class View(NamedTuple):
 
 
 _NARROW = 330  # pixels from which a drawing is read well
-_ROW = "display:flex;flex-wrap:wrap;gap:1rem 1.5rem;margin:.75rem 0"
+_ROW = f"display:grid;grid-template-columns:repeat(auto-fill,minmax(min({_NARROW}px,100%),1fr))"
+_ROW += ";gap:1rem 1.5rem;margin:.75rem 0"
 
 
 class _Page(HtmlFile):

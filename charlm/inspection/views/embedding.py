@@ -11,17 +11,22 @@ from charlm.display.safe_text import visible
 if TYPE_CHECKING:
     from charlm.inspection.embedding import Map, Neighbourhood
 
+_MEANT = (
+    "The maps are by the two largest principal components. A name without room is told where its "
+    "point is pointed at."
+)
 
-def plane(found: "Map", chosen: int | None = None) -> Drawing:
-    """A map of types."""
+
+def plane(found: "Map", title: str, chosen: int | None = None) -> Drawing:
+    """A map of types, and how much of what varies it holds."""
     columns = zip(found.ids, found.pieces, found.at.tolist(), strict=True)
     points = [Point(piece, x, y, index == chosen) for index, piece, (x, y) in columns]
-    return drawn(points, f"A map of {len(points)} types by their two largest principal components")
+    return drawn(points, f"{title} ({sum(found.shares):.0%} of what varies)")
 
 
 def of_map(found: "Map") -> View:
     """A map alone."""
-    return View("A map of types", [plane(found), paragraph(f"{_held(found)} these.")])
+    return View("A map of types", [plane(found, f"{len(found.ids)} types"), paragraph(_MEANT)])
 
 
 def view(found: "Neighbourhood") -> View:
@@ -32,22 +37,15 @@ def view(found: "Neighbourhood") -> View:
             found.map.pieces, found.cosines, found.map.at.tolist(), strict=True
         )
     ]
+    chosen, name = found.map.ids[0], visible(found.map.pieces[0])
     return View(
-        f"The types nearest to {visible(found.map.pieces[0])}",
+        f"The types nearest to {name}",
         [
             paragraph(
-                "Near is what has a high cosine: its vector points in the same direction. On the "
-                f"left the type (the rhomb) and its neighbours, by principal components, which "
-                f"hold {sum(found.map.shares):.0%} of what varies among them; on the right the "
-                f"{len(found.wide.ids)} first types of the vocabulary ({sum(found.wide.shares):.0%}"
-                "). A name without room is told where its point is pointed at."
+                f"Near is what has a high cosine: its vector points in the same direction. {_MEANT}"
             ),
-            plane(found.map, found.map.ids[0]),
-            plane(found.wide, found.map.ids[0]),
+            plane(found.map, f"{name} and its neighbours", chosen),
+            plane(found.wide, f"the {len(found.wide.ids)} first types", chosen),
             table(("type", "cosine", "x", "y"), rows),
         ],
     )
-
-
-def _held(found: "Map") -> str:
-    return f"x and y hold {sum(found.shares):.0%} of what varies among"

@@ -1,6 +1,6 @@
 """Units of a model, to be seen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,12 +23,12 @@ _MEANT = (
 
 def along(found: "UnitAlong") -> View:
     """One unit along texts."""
-    blocks = [paragraph(_MEANT), *(_shaded(one, found.unit) for one in found.found)]
+    blocks = [paragraph(_MEANT), *_texts(found.found, found.unit)]
     return View(f"Unit {found.unit} along the text", blocks)
 
 
 def following(found: "Following") -> View:
-    """The units of each feature, and the one that follows each best along the longest text."""
+    """The units of each feature, and the one that follows each best along the first texts."""
     if not found.ranked:
         return View("Units", [paragraph("Nothing varies in this text that units could follow.")])
     features = list(dict.fromkeys(one.feature for one in found.ranked))
@@ -39,7 +39,6 @@ def following(found: "Following") -> View:
         for name, ranked in of.items()
     ]
     best = sorted((ranked[0] for ranked in of.values()), key=lambda one: -abs(one.correlation))
-    longest = max(found.found, key=lambda one: len(one.ids))
     return View(
         "Units that follow a feature of the text",
         [
@@ -49,9 +48,12 @@ def following(found: "Following") -> View:
             ),
             table(("feature", *(["unit"] * most)), rows),
             paragraph(_named(best[0])),
-            _shaded(longest, best[0].unit, _BEST),
+            *_texts(found.found, best[0].unit, _BEST),
             paragraph(_MEANT),
-            *(folded(_named(one), _shaded(longest, one.unit, _OTHERS)) for one in best[1:]),
+            *(
+                folded(_named(one), "".join(_texts(found.found, one.unit, _OTHERS)))
+                for one in best[1:]
+            ),
         ],
     )
 
@@ -76,13 +78,16 @@ def _named(one: "Follows") -> str:
     return f"{visible(one.feature)}: {one.unit} ({one.correlation:+.3f})"
 
 
-def _shaded(found: "Activations", unit: "Unit", most: int | None = None) -> str:
-    """A text, the first tokens of it, shaded by the values of a unit."""
-    values = unit.of(found)[1:][:most]  # without that of x<1>, which stands nowhere
-    ranges = found.ranges[1:][:most]
-    end = ranges[-1][1] if len(ranges) else 0
-    size = float(np.abs(values).max()) if len(values) else 0.0
-    return shaded(found.text[:end], ranges, values.tolist(), size)
+def _texts(found: "Sequence[Activations]", unit: "Unit", most: int | None = None) -> Iterator[str]:
+    """The first texts, up to so many tokens, shaded by the values of a unit on one scale."""
+    left = sum(len(one.ids) for one in found) if most is None else most
+    size = max(float(np.abs(unit.of(one)).max()) for one in found)
+    for one in found:
+        values = unit.of(one)[1:][: max(0, left)]  # without that of x<1>, which stands nowhere
+        ranges = one.ranges[1 : 1 + len(values)]
+        if len(values):
+            yield shaded(one.text[: ranges[-1][1]], ranges, values.tolist(), size)
+        left -= len(one.ids)
 
 
 def _around(found: "SpanUnits", one: "Span") -> str:

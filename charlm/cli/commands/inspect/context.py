@@ -49,6 +49,7 @@ def context_cli(
     """
     from charlm.cli.output.reports.context import report
     from charlm.inspection.context import context_use
+    from charlm.inspection.network import name_of
     from charlm.inspection.views.context import view
 
     lm = model_of(asked, label)
@@ -65,7 +66,7 @@ def context_cli(
         objects=lambda: [_object(found)],
         rows=lambda: _rows(found),
         lines=lambda: report(found),
-        view=lambda: view(found),
+        view=lambda: view(found).by(name_of(lm)),
         svg=printed.svg,
     )
 

@@ -39,13 +39,14 @@ def embedding_cli(
     from charlm.inspection.embedding import neighbourhood
     from charlm.inspection.views.embedding import view
 
-    found = neighbourhood(model_of(asked), text, top=top)
+    lm = model_of(asked)
+    found = neighbourhood(lm, text, top=top)
     show(
         printed,
         objects=lambda: _rows(found),
         rows=lambda: _rows(found),
         lines=lambda: _lines(found),
-        view=lambda: view(found),
+        view=lambda: view(found).by(lm.name),
         svg=printed.svg,
     )
 

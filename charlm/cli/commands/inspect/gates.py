@@ -42,6 +42,7 @@ def gates_cli(
     """
     from charlm.cli.output.reports.gates import report
     from charlm.inspection.gates import gates
+    from charlm.inspection.network import name_of
     from charlm.inspection.views.gates import view
 
     lm = model_of(asked, label)
@@ -54,7 +55,7 @@ def gates_cli(
         objects=lambda: (_object(one, layers) for one in found),
         rows=lambda: (row for at, one in enumerate(found, 1) for row in _rows(one, at, layers)),
         lines=lambda: report(found, layers),
-        view=lambda: view(found, layers),
+        view=lambda: view(found, layers).by(name_of(lm)),
         svg=printed.svg,
     )
 

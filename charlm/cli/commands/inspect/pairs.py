@@ -39,6 +39,7 @@ def pairs_cli(
     charlm inspect pairs minimal.tsv --show 10
     """
     from charlm.cli.output.reports.minimal_pairs import report
+    from charlm.inspection.network import name_of
     from charlm.inspection.pairs import judge, parse
     from charlm.inspection.views.pairs import view
 
@@ -49,7 +50,7 @@ def pairs_cli(
         objects=lambda: map(_row, found.accuracies),
         rows=lambda: map(_row, found.accuracies),
         lines=lambda: report(found, worst),
-        view=lambda: view(found, worst),
+        view=lambda: view(found, worst).by(name_of(lm)),
         svg=printed.svg,
     )
 

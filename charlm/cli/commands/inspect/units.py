@@ -60,6 +60,7 @@ def units_cli(
     charlm inspect units --html units.html --file corpus.txt
     """
     from charlm.inspection import units
+    from charlm.inspection.network import name_of
 
     lm = model_of(asked, label)
     chosen = None if unit is None else _unit(unit)
@@ -67,11 +68,11 @@ def units_cli(
     found = units.read(lm, texts_of(lm, texts, given, decoding, most_tokens=_MOST))
     where: dict[str, Any] = {"state": state, "layer": None if layer is None else layer - 1}
     if chosen is not None:
-        _along(units.unit_along(found, chosen), printed)
+        _along(units.unit_along(found, chosen), printed, name_of(lm))
     elif span is not None:
-        _span(units.of_span(found, span, top=top, **where), printed)
+        _span(units.of_span(found, span, top=top, **where), printed, name_of(lm))
     else:
-        _following(units.following(found, features, top=top, **where), printed)
+        _following(units.following(found, features, top=top, **where), printed, name_of(lm))
 
 
 def _unit(text: str) -> "Unit":
@@ -92,7 +93,7 @@ def _features(patterns: list[str] | None) -> "dict[str, Feature]":
     return {pattern: expression(pattern) for pattern in patterns}
 
 
-def _along(found: "UnitAlong", printed: Printed) -> None:
+def _along(found: "UnitAlong", printed: Printed, model: str) -> None:
     """Write the values of a unit at each token."""
     from charlm.cli.output.reports.units import along
     from charlm.inspection.views import units as views
@@ -102,7 +103,7 @@ def _along(found: "UnitAlong", printed: Printed) -> None:
         objects=lambda: _values(found),
         rows=lambda: _values(found),
         lines=lambda: along(found),
-        view=lambda: views.along(found),
+        view=lambda: views.along(found).by(model),
     )
 
 
@@ -121,7 +122,7 @@ def _values(found: "UnitAlong") -> Iterator[dict[str, Any]]:
             }
 
 
-def _following(found: "Following", printed: Printed) -> None:
+def _following(found: "Following", printed: Printed, model: str) -> None:
     """Write the units that follow features."""
     from charlm.cli.output.reports.units import following
     from charlm.inspection.views import units as views
@@ -142,11 +143,11 @@ def _following(found: "Following", printed: Printed) -> None:
         objects=lambda: rows,
         rows=lambda: rows,
         lines=lambda: following(found),
-        view=lambda: views.following(found),
+        view=lambda: views.following(found).by(model),
     )
 
 
-def _span(found: "SpanUnits", printed: Printed) -> None:
+def _span(found: "SpanUnits", printed: Printed, model: str) -> None:
     """Write the units of a span, and where else they are on."""
     from charlm.cli.output.reports.units import span_lines
     from charlm.inspection.views import units as views
@@ -167,5 +168,5 @@ def _span(found: "SpanUnits", printed: Printed) -> None:
         objects=lambda: [{"units": names, "span": spans[0], "others": spans[1:]}],
         rows=lambda: spans,
         lines=lambda: span_lines(found),
-        view=lambda: views.span(found),
+        view=lambda: views.span(found).by(model),
     )
