@@ -54,7 +54,7 @@ def table(text: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("plain", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize("plain", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"TERM": "linux"}])
 def test_a_view_fits_80_columns_without_colour(
     here: Path, view: str, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +68,27 @@ def test_a_view_fits_80_columns_without_colour(
     if view != "pairs":  # a pipe, which the test gives in its place
         assert shown(view, terminal=True) == text
     assert shown(view) == text  # a second time, too
+
+
+@pytest.mark.parametrize("colour", ["", "truecolor"])
+@pytest.mark.parametrize("view", sorted({*VIEWS} - {"pairs"}))  # which the test would pipe in
+def test_colours_are_all_that_a_terminal_adds(
+    here: Path, view: str, colour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are colours, plots, gates and units have some; without their codes all is as in
+    a pipe.
+    """
+    for name, value in {"TERM": "xterm-256color", "COLORTERM": colour}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    plain, coloured = shown(view), shown(view, terminal=True)
+    codes = re.findall(r"\x1b\[([0-9;]*)m", coloured)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+    assert bool(codes) == (view not in ("span", "embedding"))
+    assert all(code.startswith("38;2;" if colour else "38;5;") for code in codes[::2])
+    assert set(codes[1::2]) <= {"0"}
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shown(view, terminal=True) == plain
 
 
 @pytest.mark.parametrize("view", VIEWS)

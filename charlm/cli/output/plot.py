@@ -1,20 +1,43 @@
-"""Plots of lines in characters, readable without colour: each line is drawn with its own mark."""
+"""Plots of lines in characters, readable without colour: each line has its own mark."""
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from charlm.cli.output.heatmap import BARS
 from charlm.cli.output.terminal import cut
 from charlm.display.columns import width
 from charlm.display.drawing.figure import MARKS, Figure, short
+from charlm.display.drawing.svg import COLOURS
 from charlm.display.safe_text import safe_text
 
 _COLUMNS, _ROWS = 68, 16  # of the plot itself
 _GUTTER = 10  # columns of the labels on the left
+_FEW = (33, 166, 28, 134, 30, 169, 100, 102)  # the nearest to COLOURS of 256
 _MANY = 40  # points of a line from which its mark stands in every column
 
 
-def plot(figure: Figure) -> list[str]:
+def painted(cells: Iterable[tuple[str, int | None]], colours: int) -> str:
+    """Texts in a row, each in the colour of this number (svg.COLOURS), on a screen of so many.
+
+    None is no colour, and so is all where there are 0.
+    """
+    parts = []
+    for which, group in groupby(cells, key=lambda cell: cell[1]):
+        text = "".join(part for part, _ in group)
+        if colours and which is not None and text.strip():
+            text = f"\x1b[38;{_code(which, colours)}m{text}\x1b[0m"
+        parts.append(text)
+    return "".join(parts)
+
+
+def _code(which: int, colours: int) -> str:
+    if colours <= 256:
+        return f"5;{_FEW[which % len(_FEW)]}"
+    return "2;" + ";".join(map(str, bytes.fromhex(COLOURS[which % len(COLOURS)][1:])))
+
+
+def plot(figure: Figure, colours: int = 0) -> list[str]:
     """The lines of a plot, at most 80 columns wide, the legend below; of nothing, nothing."""
     lines, x, y = figure
     placed = [
@@ -37,21 +60,21 @@ def plot(figure: Figure) -> list[str]:
             share = 0.5 if high == low else (value - low) / (high - low)
             grid[_ROWS - 1 - round(share * (_ROWS - 1))][column] = mark
     rows = []
+    whose = {mark: which for which, mark in enumerate(MARKS)}
     for number, cells in enumerate(grid):
         label = ""
         if number % 5 == 0:
             value = high - (high - low) * number / (_ROWS - 1)
             label = short(10**value if y.is_log else value)
-        rows.append(f"{label:>{_GUTTER}} ┤{''.join(cells)}".rstrip())
+        drawn = painted(((cell, whose.get(cell)) for cell in "".join(cells).rstrip()), colours)
+        rows.append(f"{label:>{_GUTTER}} ┤{drawn}")
     ends = [short(10**end if x.is_log else end) for end in (left, right)]
     rows.append(f"{'':>{_GUTTER}} └{'─' * _COLUMNS}")
     middle = x.name.center(_COLUMNS - len(ends[0]) - len(ends[1]))
     rows.append(f"{'':>{_GUTTER + 2}}{ends[0]}{middle}{ends[1]}"[:80])
-    legend = (
-        f"{mark} {cut(safe_text(line.name), 30)}"
-        for mark, line in zip(_marks(len(lines)), lines, strict=True)
-    )
-    return [y.name, *rows, *_wrapped(legend)]
+    names = [f" {cut(safe_text(line.name), 30)}" for line in lines]
+    legend = zip(_marks(len(lines)), names, strict=True)
+    return [y.name, *rows, *_wrapped(legend, colours)]
 
 
 def bar(value: float, low: float, high: float) -> str:
@@ -84,11 +107,14 @@ def _columns(
     return found
 
 
-def _wrapped(parts: Iterable[str]) -> list[str]:
-    """Parts of a legend in lines."""
-    lines = [""]
-    for part in parts:
-        if lines[-1] and width(lines[-1]) + 3 + width(part) > 80 - _GUTTER:
+def _wrapped(parts: Iterable[tuple[str, str]], colours: int) -> list[str]:
+    """A legend in lines: marks and names."""
+    lines, used = [""], 0
+    for which, (mark, name) in enumerate(parts):
+        size = width(mark + name)
+        if used and used + 3 + size > 80 - _GUTTER:
             lines.append("")
-        lines[-1] += ("   " if lines[-1] else "") + part
+            used = 0
+        lines[-1] += ("   " if used else "") + painted([(mark, which)], colours) + name
+        used += size + (3 if used else 0)
     return [" " * (_GUTTER + 2) + line for line in lines]

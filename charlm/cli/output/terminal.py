@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
+
+
 def say(message: str) -> None:
     """A line for the person, on stderr; nothing in it can drive the terminal or begin another.
 
@@ -49,6 +52,13 @@ def say_loading() -> None:
 def out(text: str) -> None:
     """Data, on stdout: exact in a pipe, harmless on a terminal."""
     sys.stdout.write(safe_text(text, keep="\n\t") if sys.stdout.isatty() else text)
+
+
+def out_painted(line: str) -> None:
+    """A line for a person, whose colours are ours; nothing else in it can drive the terminal."""
+    parts = _COLOUR.split(line)  # every other one is a code
+    shown = (part if at % 2 else safe_text(part, keep="\t") for at, part in enumerate(parts))
+    sys.stdout.write("".join(shown) + "\n" if sys.stdout.isatty() else line + "\n")
 
 
 def out_line(line: str, end: str = "\n") -> None:

@@ -65,7 +65,7 @@ def context_cli(
         printed,
         objects=lambda: [_object(found)],
         rows=lambda: _rows(found),
-        lines=lambda: report(found),
+        lines=lambda colours: report(found, colours),
         view=lambda: view(found).by(name_of(lm)),
         svg=printed.svg,
     )

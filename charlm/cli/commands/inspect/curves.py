@@ -60,7 +60,7 @@ def curves_cli(
         printed,
         objects=lambda: map(_object, found),
         rows=lambda: (row for one in found for row in _rows(one)),
-        lines=lambda: report(found, what, against),
+        lines=lambda colours: report(found, what, against, colours),
         view=lambda: view(found, against),
         svg=printed.svg,
     )

@@ -45,7 +45,7 @@ def embedding_cli(
         printed,
         objects=lambda: _rows(found),
         rows=lambda: _rows(found),
-        lines=lambda: _lines(found),
+        lines=lambda _: _lines(found),
         view=lambda: view(found).by(lm.name),
         svg=printed.svg,
     )

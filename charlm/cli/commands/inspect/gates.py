@@ -54,7 +54,7 @@ def gates_cli(
         printed,
         objects=lambda: (_object(one, layers) for one in found),
         rows=lambda: (row for at, one in enumerate(found, 1) for row in _rows(one, at, layers)),
-        lines=lambda: report(found, layers),
+        lines=lambda colours: report(found, layers, colours),
         view=lambda: view(found, layers).by(name_of(lm)),
         svg=printed.svg,
     )

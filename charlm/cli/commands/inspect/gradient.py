@@ -67,7 +67,7 @@ def gradient_cli(
         printed,
         objects=lambda: (_object(*one) for one in each),
         rows=lambda: (row for one in found.models for row in _rows(one)),
-        lines=lambda: report(found),
+        lines=lambda colours: report(found, colours),
         view=lambda: view(found),
         svg=printed.svg,
     )

@@ -49,7 +49,7 @@ def pairs_cli(
         printed,
         objects=lambda: map(_row, found.accuracies),
         rows=lambda: map(_row, found.accuracies),
-        lines=lambda: report(found, worst),
+        lines=lambda _: report(found, worst),
         view=lambda: view(found, worst).by(name_of(lm)),
         svg=printed.svg,
     )

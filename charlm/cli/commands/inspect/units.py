@@ -102,7 +102,7 @@ def _along(found: "UnitAlong", printed: Printed, model: str) -> None:
         printed,
         objects=lambda: _values(found),
         rows=lambda: _values(found),
-        lines=lambda: along(found),
+        lines=lambda colours: along(found, colours),
         view=lambda: views.along(found).by(model),
     )
 
@@ -142,7 +142,7 @@ def _following(found: "Following", printed: Printed, model: str) -> None:
         printed,
         objects=lambda: rows,
         rows=lambda: rows,
-        lines=lambda: following(found),
+        lines=lambda colours: following(found, colours),
         view=lambda: views.following(found).by(model),
     )
 
@@ -167,6 +167,6 @@ def _span(found: "SpanUnits", printed: Printed, model: str) -> None:
         printed,
         objects=lambda: [{"units": names, "span": spans[0], "others": spans[1:]}],
         rows=lambda: spans,
-        lines=lambda: span_lines(found),
+        lines=lambda _: span_lines(found),
         view=lambda: views.span(found).by(model),
     )

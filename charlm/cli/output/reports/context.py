@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from charlm.inspection.context import ContextUse
 
 
-def report(found: "ContextUse") -> Iterator[str]:
+def report(found: "ContextUse", colours: int = 0) -> Iterator[str]:
     """A plot and a table, in lines of at most 80 columns."""
-    yield from plot(figure(found))
+    yield from plot(figure(found), colours)
     yield ""
     yield f"{'n':>6}" + "".join(f" {one.model:>18}" for one in found.models)
     for at, n in enumerate(found.lengths):

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from charlm.inspection.curves import Curves
 
 
-def report(found: "Sequence[Curves]", what: str, against: str) -> Iterator[str]:
+def report(found: "Sequence[Curves]", what: str, against: str, colours: int = 0) -> Iterator[str]:
     """A plot and the last figures of each run, in lines of at most 80 columns."""
     drawn = figure(found, what, against)
-    yield from plot(drawn) or [f"no {drawn.y.name} was noted"]
+    yield from plot(drawn, colours) or [f"no {drawn.y.name} was noted"]
     yield ""
     for name, *figures in (COLUMNS, *map(last_figures, found)):
         steps, seconds, training, validation, best, at = figures

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 _COLUMNS = 80
 
 
-def report(found: "Gradients") -> Iterator[str]:
+def report(found: "Gradients", colours: int = 0) -> Iterator[str]:
     """Lines of at most 80 columns."""
     for figure in figures(found):
-        yield from plot(figure)
+        yield from plot(figure, colours)
         yield ""
     yield f"{'':<23} {'half-life':>18} {'half within':>18} {'within ' + str(NEAR):>18}"
     yield f"{'model':<23}" + f" {'inputs':>9} {'states':>8}" * 3

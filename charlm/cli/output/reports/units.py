@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from charlm.cli.output.plot import bar
-from charlm.cli.output.reports.gates import rows_of
+from charlm.cli.output.plot import painted
+from charlm.cli.output.reports.gates import DOWN, UP, bars, rows_of
 from charlm.cli.output.terminal import cut
-from charlm.display.columns import width
 from charlm.display.safe_text import safe_text, visible
 
 if TYPE_CHECKING:
@@ -14,29 +13,32 @@ if TYPE_CHECKING:
     from charlm.models.activations import Activations
 
 _COLUMNS, _SHOWN = 80, 230  # tokens of a text that are shown where nobody asked for a unit
+_FAINT = 0.25  # of the largest value: from there on a token has a colour
 _AROUND = 20  # characters beside a span
 
 
-def along(found: "UnitAlong") -> Iterator[str]:
+def along(found: "UnitAlong", colours: int = 0) -> Iterator[str]:
     """Each text with the values of a unit below it."""
     for one in found.found:
-        yield from _along(one, found.unit)
+        yield from _along(one, found.unit, None, colours)
 
 
-def _along(found: "Activations", unit: "Unit", most: int | None = None) -> Iterator[str]:
+def _along(found: "Activations", unit: "Unit", most: int | None, colours: int) -> Iterator[str]:
     """A text with the values of a unit below it, and what the bars mean."""
     values = unit.of(found)
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    size = max(-low, high)
     pieces = found.pieces if most is None else found.pieces[:most]
     for first, cells in rows_of(pieces, _COLUMNS):
-        yield "".join(cells).rstrip()
-        yield "".join(
-            bar(float(values[first + at]), low, high) * width(cell) for at, cell in enumerate(cells)
-        )
+        shown = values[first : first + len(cells)].tolist()
+        tints = (None if abs(v) < _FAINT * size else UP if v > 0 else DOWN for v in shown)
+        text = (*cells[:-1], cells[-1].rstrip())
+        yield painted(zip(text, tints, strict=True), colours)
+        yield bars(shown, cells, low, high, colours)
     yield f"{unit}: ▁ is {low:.2f}, █ is {high:.2f}"
 
 
-def following(found: "Following") -> Iterator[str]:
+def following(found: "Following", colours: int = 0) -> Iterator[str]:
     """The units of each feature, then the one that follows its feature best along a text."""
     ranked = found.ranked
     if not ranked:
@@ -54,7 +56,7 @@ def following(found: "Following") -> Iterator[str]:
     yield ""
     yield f"{visible(best.feature)}, {best.unit} ({best.correlation:+.3f}):"
     longest = max(found.found, key=lambda one: len(one.ids))
-    yield from _along(longest, best.unit, _SHOWN)
+    yield from _along(longest, best.unit, _SHOWN, colours)
 
 
 def span_lines(one: "SpanUnits") -> Iterator[str]:
