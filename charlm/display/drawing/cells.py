@@ -4,6 +4,7 @@ A cell is the fuller and the darker the greater its value is, so it is read with
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from charlm.display.columns import width
@@ -42,13 +43,16 @@ def _part(
     shown: Sequence[str], sizes: Sequence[int], rows: Sequence[Row], begin: int, end: int
 ) -> Drawing:
     colour, parts = COLOURS[1], []
-    top = float(_TOP)
-    for row in rows:
+    tops = [*accumulate((row.height + _GAP for row in rows), initial=_TOP)]
+    bottom = tops.pop()
+    for row, top in zip(rows, tops, strict=True):
         if row.height > 12 or row is rows[0]:
             parts.append(words(0, top + row.height / 2 + 4, fitting(row.name, _NAMES)))
         else:
             parts.append(words(0, top + row.height - 1, row.name, size=9, quiet=True))
-        top += row.height + _GAP
+    wide = sum(sizes[begin:end]) - 1
+    for row, top in zip(rows, tops, strict=True):
+        parts.append(f'<path d="M{_NAMES} {top}h{wide}v{row.height}h-{wide}z" fill-opacity=".08"/>')
     x = _NAMES
     for at in range(begin, end):
         told = [shown[at], *(f"{row.name} {row.values[at]:.3f}" for row in rows)]
@@ -57,21 +61,18 @@ def _part(
         parts.append(
             words(middle, 13, shown[at], anchor="middle").replace("<text", f"<text {_MONO}", 1)
         )
-        top = float(_TOP)
-        for row in rows:
+        for row, top in zip(rows, tops, strict=True):
             value = min(1.0, max(0.0, float(row.values[at])))
             wide, high = sizes[at] - 1, value * row.height
             parts.append(
-                f'<path d="M{x} {number(top)}h{wide}v{row.height}h-{wide}z" fill-opacity=".07"/>'
-                f'<path d="M{x} {number(top + row.height)}h{wide}v-{number(high)}h-{wide}z" '
+                f'<path d="M{x} {top + row.height}h{wide}v-{number(high)}h-{wide}z" '
                 f'fill="{colour}" fill-opacity="{0.3 + 0.7 * value:.2f}"/>'
             )
-            top += row.height + _GAP
         parts.append("</g>")
         x += sizes[at]
     names = ", ".join(row.name for row in rows)
     label = f"{names} at {' '.join(shown[begin:end])}"
-    return Drawing(_NAMES + _ROOM, round(top) + 6, "".join(parts), label)
+    return Drawing(_NAMES + _ROOM, bottom + 6, "".join(parts), label)
 
 
 _MONO = 'font-family="ui-monospace,monospace"'
