@@ -241,6 +241,11 @@ def test_pairs_are_data(here: Path) -> None:
         assert float(row["accuracy"]) == one.accuracy
         assert (float(row["interval_low"]), float(row["interval_high"])) == one.interval
     assert lines_of_json(shown("pairs", "--json"))[0]["pairs"] == 3
+    groups = b"1\tthe bear eats\n1\tthe bear eat\n2\tthe jay\n2\tthe jya\n2\tjay the\n"
+    (one, _) = lines_of_json(
+        good("inspect", "pairs", *MODEL, "--nbest", "-", "--json", stdin=groups).out
+    )
+    assert (one["category"], one["pairs"]) == ("all", 2)
     assert "line 1: a pair is" in bad(3, "inspect", "pairs", *MODEL, "-", stdin=b"alone\n")
 
 

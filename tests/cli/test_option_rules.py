@@ -260,7 +260,7 @@ FREE = {
     "--errors",
     "inspect context": "--beyond --lengths --positions --seed --model --label",
     "inspect units": "--model --label",
-    "inspect pairs": "FILE --show --encoding --errors --model --label",
+    "inspect pairs": "FILE --show --nbest --encoding --errors --model --label",
     "inspect embedding": "TEXT --top --model",
 }
 

@@ -40,7 +40,7 @@ def view(found: "PairsResult", show: int = 10) -> View:
         table(("category", "model", "pairs", "accuracy", "95 % interval"), rows, (0, 1)),
     ]
     if wrong := most_wrong(found, show):
-        told = [(f"{nats:.2f}", pair.good, pair.bad) for pair, nats in wrong]
+        told = [(f"{nats:.2f}", pair.good, bad) for pair, nats, bad in wrong]
         blocks.append(paragraph("Most wrong:"))
         blocks.append(table(("nats", "good", "bad"), told, (1, 2)))
     return View("How often the good text of two is the likelier one", blocks)

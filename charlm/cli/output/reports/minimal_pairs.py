@@ -28,6 +28,6 @@ def report(found: "PairsResult", show: int) -> Iterator[str]:
     if wrong := most_wrong(found, show):
         yield ""
         yield f"{'nats':>8}  most wrong: good, then bad"
-        for pair, nats in wrong:
+        for pair, nats, bad in wrong:
             yield f"{nats:8.2f}  {cut(safe_text(pair.good), _COLUMNS - 10)}"
-            yield f"{'':8}  {cut(safe_text(pair.bad), _COLUMNS - 10)}"
+            yield f"{'':8}  {cut(safe_text(bad), _COLUMNS - 10)}"
