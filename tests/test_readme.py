@@ -229,7 +229,8 @@ def test_links_lead_somewhere() -> None:
                 continue
             target = (path.parent / file).resolve() if file else path
             assert target.exists(), f"{path.name}: {link}"
-            assert not heading or heading in headings(target), f"{path.name}: {link}"
+            if target.suffix != ".py":  # whose lines have tests of their own
+                assert not heading or heading in headings(target), f"{path.name}: {link}"
 
 
 def test_the_modules_that_are_named_are_there() -> None:

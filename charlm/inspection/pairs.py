@@ -141,7 +141,8 @@ def _of_cells(line: str, number: int) -> Pair:
             f"line {number}: a pair is the good text, a tab and the bad text, and may have a "
             f"category after another tab; there are {len(cells)} columns."
         )
-    return Pair(*cells)
+    good, bad, *category = cells
+    return Pair(good, bad, *category[:1])
 
 
 def _of_json(line: str, number: int) -> Pair:
