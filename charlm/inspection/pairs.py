@@ -142,7 +142,7 @@ def _of_cells(line: str, number: int) -> Pair:
             f"category after another tab; there are {len(cells)} columns."
         )
     good, bad, *category = cells
-    return Pair(good, bad, *category[:1])
+    return Pair(good, bad, category[0] if category else "")
 
 
 def _of_json(line: str, number: int) -> Pair:

@@ -65,6 +65,8 @@ def plot(figure: Figure, colours: int = 0) -> list[str]:
         label = ""
         if number % 5 == 0:
             value = high - (high - low) * number / (_ROWS - 1)
+            if not y.is_log and abs(value) < 1e-3 * (high - low):
+                value = 0.0
             label = short(10**value if y.is_log else value)
         drawn = painted(((cell, whose.get(cell)) for cell in "".join(cells).rstrip()), colours)
         rows.append(f"{label:>{_GUTTER}} ┤{drawn}")

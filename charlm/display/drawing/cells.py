@@ -3,6 +3,7 @@
 A cell is the fuller and the darker the greater its value is, so it is read without colour.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -29,10 +30,12 @@ def along(pieces: Sequence[str], rows: Sequence[Row]) -> Iterator[Drawing]:
     """Tokens and their figures, as many drawings as it takes, each as wide as a telephone."""
     shown = [visible(piece)[:_LONGEST] for piece in pieces]
     sizes = [max(_NARROWEST, round(_LETTER * width(piece)) + _SIDE) for piece in shown]
+    parts = math.ceil(sum(sizes) / (_ROOM - max(sizes, default=0) / 2))
+    room = min(_ROOM, sum(sizes) / max(1, parts) + max(sizes, default=0))  # about equal parts
     begin = 0
     while begin < len(shown):
         end, used = begin + 1, sizes[begin]
-        while end < len(shown) and used + sizes[end] <= _ROOM:
+        while end < len(shown) and used + sizes[end] <= room:
             used += sizes[end]
             end += 1
         yield _part(shown, sizes, rows, begin, end)

@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from charlm.display.drawing.figure import Axis, Figure, Line, short
+from charlm.display.drawing.figure import Figure, Line, short
 from charlm.display.drawing.svg import (
     COLOURS,
     LETTER,
@@ -103,20 +103,20 @@ def _band(line: Line, figure: Figure, frame: _Frame, which: int) -> str:
     """What lies between the low and the high of a line."""
     if not len(line.low):
         return ""
-    lowest = Axis("").scaled(frame.y[0])
     upper = [frame.at(a, b) for a, b in _placed(line.x, line.high, figure)]
     lower = []
     for a, b in zip(line.x, line.low, strict=True):
         scaled = figure.y.scaled(b)
         if math.isfinite(at := figure.x.scaled(a)):
-            lower.append(frame.at(at, scaled if math.isfinite(scaled) else lowest))
+            lower.append(frame.at(at, scaled if math.isfinite(scaled) else frame.y[0]))
     path = "L".join(f"{number(x)} {number(y)}" for x, y in (*upper, *reversed(lower)))
     colour = COLOURS[which % len(COLOURS)]
     return f'<path d="M{path}z" fill="{colour}" fill-opacity=".13"/>' if path else ""
 
 
 def _line(line: Line, points: Places, figure: Figure, frame: _Frame, which: int) -> list[str]:
-    """A line and its marks."""
+    """A line and its marks, as far as it lies above the bottom of a logarithmic plot."""
+    points = [(a, b) for a, b in points if b >= frame.y[0] or not figure.y.is_log]
     places = [frame.at(a, b) for a, b in points]
     path = "L".join(f"{number(x)} {number(y)}" for x, y in _thinned(places))
     parts = [f'<path d="M{path}" {stroke(which)}/>'] if len(places) > 1 else []

@@ -15,6 +15,7 @@ from charlm.display.safe_text import safe_text
 COLOURS = ("#2978ee", "#e04412", "#108f33", "#a05cd6", "#0b8a8a", "#d63e99", "#8f7b10", "#747c88")
 DASHES = ("", "6 3", "2 3", "9 3 2 3", "12 4", "4 2 1 2", "1 4", "9 2 2 2 2 2")
 FONT = "system-ui,sans-serif"
+_EDGE = 8  # pixels around the drawings of a file
 LETTER = 5.6  # pixels of a letter of 11 pixels, about
 
 
@@ -44,14 +45,16 @@ def standalone(drawings: Sequence[Drawing]) -> str:
     for one in drawings:
         parts.append(f'<g transform="translate(0,{at})">{one.body}</g>\n')
         at += one.height
+    width, at = width + 2 * _EDGE, at + 2 * _EDGE
     label = _safe(". ".join(one.label for one in drawings))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {at}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{-_EDGE} {-_EDGE} {width} {at}" '
         f'width="{width * 3 // 2}" height="{at * 3 // 2}" role="img" aria-label="{label}" '
         f'font-family="{FONT}" font-size="11" fill="currentColor">\n'
         "<style>svg{color:#121212}.paper{fill:#fff}@media screen and (prefers-color-scheme:dark)"
         "{svg{color:#eee}.paper{fill:#1c1c1c}}</style>\n"
-        f'<rect class="paper" width="{width}" height="{at}"/>\n{"".join(parts)}</svg>\n'
+        f'<rect class="paper" x="{-_EDGE}" y="{-_EDGE}" width="{width}" height="{at}"/>\n'
+        f"{''.join(parts)}</svg>\n"
     )
 
 
