@@ -67,9 +67,10 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The page of all commands, from their help.
+# The page of all commands, from their help; the lines of what docs/equations.md quotes.
 docs: $(VENV)/.installed
 	$(BIN)/python -m charlm.cli.reference > docs/cli.md
+	$(BIN)/python docs/quotations.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from charlm import metrics
-from charlm.display.html_file import HtmlFile
+from charlm.display.html_file import HtmlFile, head
 from charlm.display.safe_text import safe_text, visible
 
 _LEAST = 0.005  # of a share that is written out
@@ -61,7 +61,7 @@ class AlignmentPage(HtmlFile):
     """A file that pairs are added to. Raises OSError if it cannot be written."""
 
     def __init__(self, path: str | Path, *, model: str) -> None:
-        super().__init__(path, _head(model))
+        super().__init__(path, head(f"Attention, by {model}", _RULES, intro=_INTRO))
         self._number = 0
 
     def add(self, pair: Aligned) -> None:
@@ -117,30 +117,12 @@ def _cells(pair: Aligned, one: Looked) -> str:
     )
 
 
-def _head(model: str) -> str:
-    name = escape(safe_text(model))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="charlm">
-<title>Attention, by {name}</title>
-<style>
-{_RULES}</style>
-</head>
-<body>
-<main>
-<header>
-<h1>Attention, by <bdi>{name}</bdi></h1>
+_INTRO = """\
 <p>A column is a token of the source, a row one of the target, both with their ends. A cell is the
 darker the more the decoder looked there before it wrote the token, and holds the share in per cent;
 the shares of a row add up to 100. On the right is how surprising the token was: −log<sub>2</sub> P
 in bits.</p>
-</header>
 """
-
-
 _RULES = """\
 :root{color-scheme:light dark}
 body{margin:0;font:1rem/1.5 system-ui,sans-serif}

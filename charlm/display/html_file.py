@@ -1,7 +1,34 @@
 """A page that things are added to one after another, whole once the ``with`` is left."""
 
+from html import escape
 from pathlib import Path
 from typing import Self, TextIO
+
+from charlm.display.safe_text import safe_text
+
+
+def head(title: str, style: str, *, kind: str = "", intro: str = "") -> str:
+    """All that stands before the first thing of a page: its title, style sheet and introduction.
+
+    ``kind`` is the class of its body, ``intro`` is HTML.
+    """
+    name = escape(safe_text(title))
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="charlm">
+<title>{name}</title>
+<style>
+{style}</style>
+</head>
+<body{f' class="{kind}"' if kind else ""}>
+<main>
+<header>
+<h1><bdi>{name}</bdi></h1>
+{intro}</header>
+"""
 
 
 class HtmlFile:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charlm import metrics
-from charlm.display.html_file import HtmlFile
+from charlm.display.html_file import HtmlFile, head
 from charlm.display.safe_text import safe_text, visible
 from charlm.display.shading import DARK, LIGHT, Patch, Scale, Shade, Shaded, patches
 
@@ -229,28 +229,14 @@ def _signed(value: float) -> str:
 
 def _head(model: str, token: str, scale: Scale, terms: _Terms) -> str:
     """All that stands before the first text."""
-    name = escape(safe_text(model))
     steps = "".join(f'<li class="s{step}">{label}</li>' for step, label in enumerate(scale.labels))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="charlm">
-<title>{terms.title}, by {name}</title>
-<style>
-{_style(terms)}</style>
-</head>
-<body class="{token}">
-<main>
-<header>
-<h1>{terms.title}, by <bdi>{name}</bdi></h1>
+    intro = f"""\
 <p>Each {token} is shaded by how surprising it was to the model, {terms.given}:
 −log<sub>2</sub> P, in {terms.prefix}bits. The line below it is the thicker the more surprising it
 was. Point at a {token} to see its figures, or open the table below its text.{terms.sums}</p>
 <ol class="legend" aria-label="Surprisal in {terms.prefix}bits">{steps}</ol>
-</header>
 """
+    return head(f"{terms.title}, by {model}", _style(terms), kind=token, intro=intro)
 
 
 def _style(terms: _Terms) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from charlm.counts.interpolation import Partner
 from charlm.inspection.network import Ids, drawn, module_of, network_of, sequences_of
+from charlm.inspection.views import context as views
 from charlm.models.language_model import LanguageModel
 from charlm.nn.causal import RecurrentLM
 
@@ -59,6 +60,9 @@ class ContextUse(NamedTuple):
     lengths: tuple[int, ...]
     positions: int
     models: tuple[Without, ...]
+
+    def _repr_html_(self) -> str:
+        return views.view(self).html
 
 
 def context_use(

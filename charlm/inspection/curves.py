@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from charlm.checkpoints import directory
 from charlm.errors import CheckpointError
+from charlm.inspection.views import curves as views
 
 AXES = ("step", "seconds", "tokens")
 Values = NDArray[np.float64]
@@ -30,6 +31,23 @@ class Curves(NamedTuple):
     validation_loss: Values
     learning_rate: Values
     gradient_norm: Values
+
+    def _repr_html_(self) -> str:
+        return together(self)._repr_html_()
+
+
+class Trainings(NamedTuple):
+    """Several runs in one picture."""
+
+    runs: tuple[Curves, ...]
+
+    def _repr_html_(self) -> str:
+        return views.view(self.runs).html
+
+
+def together(*runs: Curves) -> Trainings:
+    """Curves that are to stand in one picture."""
+    return Trainings(runs)
 
 
 class Clipping(NamedTuple):

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
+from charlm.inspection.views import embedding as views
 from charlm.models.language_model import LanguageModel
 from charlm.tokenizers.base import NUM_SPECIALS
 
 TOP = 10
+_WIDE = 100  # types of a map of the vocabulary
 
 
 class Neighbour(NamedTuple):
@@ -31,6 +33,23 @@ class Map(NamedTuple):
     pieces: tuple[str, ...]
     at: NDArray[np.float64]
     shares: tuple[float, float]
+
+    def _repr_html_(self) -> str:
+        return views.of_map(self).html
+
+
+class Neighbourhood(NamedTuple):
+    """A type and those nearest to it, with their cosines to it (N,), first the type itself.
+
+    ``map`` is of these, ``wide`` is of the first types of the vocabulary, this one among them.
+    """
+
+    cosines: tuple[float, ...]
+    map: Map
+    wide: Map
+
+    def _repr_html_(self) -> str:
+        return views.view(self).html
 
 
 def type_of(lm: LanguageModel, word: str) -> int:
@@ -56,6 +75,18 @@ def nearest(lm: LanguageModel, word: str, *, top: int = TOP) -> tuple[Neighbour,
     kept = order[(order != chosen) & (order >= NUM_SPECIALS)][:top]
     pieces = lm.tokenizer.pieces(kept)
     return tuple(map(Neighbour, kept.tolist(), pieces, cosines[kept].tolist()))
+
+
+def neighbourhood(lm: LanguageModel, word: str, *, top: int = TOP) -> Neighbourhood:
+    """A type among those nearest to it, 2 or more. Raises UsageError."""
+    chosen = type_of(lm, word)
+    found = nearest(lm, word, top=top)
+    first = range(NUM_SPECIALS, min(lm.tokenizer.vocab_size, NUM_SPECIALS + _WIDE))
+    return Neighbourhood(
+        (1.0, *(one.cosine for one in found)),
+        plane(lm, [chosen, *(one.id for one in found)]),
+        plane(lm, sorted({chosen, *first})),
+    )
 
 
 def plane(lm: LanguageModel, ids: Sequence[int]) -> Map:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
+from charlm.inspection.views import gates as views
 from charlm.models.activations import Activations
 from charlm.models.language_model import LanguageModel
 
@@ -30,6 +31,9 @@ class GatesOfText(NamedTuple):
 
     activations: Activations
     gates: tuple[Gate, ...]
+
+    def _repr_html_(self) -> str:
+        return views.view([self]).html
 
 
 def gates(lm: LanguageModel, text: str) -> GatesOfText:

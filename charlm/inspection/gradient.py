@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charlm.inspection.curves import Clipping
 from charlm.inspection.network import Ids, drawn, module_of, name_of, sequences_of
+from charlm.inspection.views import gradient as views
 from charlm.models.language_model import LanguageModel
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.network import State
@@ -57,6 +59,24 @@ class Gradient(NamedTuple):
     positions: int
     inputs: ByDistance
     states: ByDistance
+
+    def _repr_html_(self) -> str:
+        return together(self)._repr_html_()
+
+
+class Gradients(NamedTuple):
+    """Several models in one picture, with what clipping did in the training of each (or None)."""
+
+    models: tuple[Gradient, ...]
+    clipping: tuple[Clipping | None, ...]
+
+    def _repr_html_(self) -> str:
+        return views.view(self).html
+
+
+def together(*models: Gradient) -> Gradients:
+    """Gradients of models that are to stand in one picture."""
+    return Gradients(models, (None,) * len(models))
 
 
 class Norms(NamedTuple):

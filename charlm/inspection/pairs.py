@@ -4,9 +4,9 @@ As BLiMP is scored (Warstadt et al. 2020): log P of whole texts, their ends incl
 right. Intervals are Wilson's (1927).
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -17,7 +17,9 @@ from charlm.counts import ngram
 from charlm.errors import CheckpointError, TextError
 from charlm.inference.score import ended
 from charlm.inspection.network import Ids, network_of
+from charlm.inspection.views import pairs as views
 from charlm.models.language_model import LanguageModel
+from charlm.text.fields import object_of
 
 MODEL, NETWORK, NGRAM, UNIGRAM = "model", "network", "n-grams", "unigrams"
 ALL = "all"  # the category of everything together
@@ -28,11 +30,15 @@ Values = NDArray[np.float64]
 
 
 class Pair(NamedTuple):
-    """Two texts of which one is right, and what it is a case of; "" where nobody said."""
+    """Two texts of which one is right, and what it is a case of; "" where nobody said.
+
+    ``more`` are further texts that are wrong, as in a list of hypotheses.
+    """
 
     good: str
     bad: str
     category: str = ""
+    more: tuple[str, ...] = ()
 
 
 class Accuracy(NamedTuple):
@@ -59,10 +65,11 @@ class Accuracy(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A pair, and by how many nats the good text is the likelier one."""
+    """By how many nats the good text of a pair is likelier than ``bad``, its likeliest bad one."""
 
     pair: Pair
     nats: float
+    bad: str
 
 
 class PairsResult(NamedTuple):
@@ -70,6 +77,9 @@ class PairsResult(NamedTuple):
 
     accuracies: tuple[Accuracy, ...]
     judged: tuple[Judged, ...]
+
+    def _repr_html_(self) -> str:
+        return views.view(self).html
 
 
 def parse(lines: Iterable[str]) -> list[Pair]:
@@ -88,6 +98,42 @@ def parse(lines: Iterable[str]) -> list[Pair]:
     return found
 
 
+def parse_groups(lines: Iterable[str]) -> list[Pair]:
+    """Lists of hypotheses: lines of an id, TAB and a text, or JSON with id and text.
+
+    The first text of an id is the good one; further columns, such as a score, are passed over.
+    Raises TextError naming the line that is neither, or the id that has one text alone.
+    """
+    groups: dict[str, list[str]] = {}
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            name, text = _hypothesis(line, number)
+            groups.setdefault(name, []).append(text)
+    if not groups:
+        raise TextError("there are no pairs.")
+    for name, texts in groups.items():
+        if len(texts) < 2:
+            raise TextError(f"the id {name} has one text: there is nothing to compare it with.")
+    return [Pair(texts[0], texts[1], more=tuple(texts[2:])) for texts in groups.values()]
+
+
+def _hypothesis(line: str, number: int) -> tuple[str, str]:
+    """The id and the text of a line."""
+    if not line.startswith("{"):
+        cells = line.split("\t")
+        if len(cells) < 2:
+            raise TextError(f"line {number}: an id, a tab and a text were expected.")
+        return cells[0], cells[1]
+    try:
+        values = object_of(line)
+        name, text = values["id"], values["text"]
+    except (ValueError, KeyError):
+        raise TextError(f"line {number}: a JSON object with id and text was expected.") from None
+    if not isinstance(text, str):
+        raise TextError(f"line {number}: text must be a text.")
+    return str(name), text
+
+
 def _of_cells(line: str, number: int) -> Pair:
     cells = line.split("\t")
     if len(cells) not in (2, 3):
@@ -95,12 +141,13 @@ def _of_cells(line: str, number: int) -> Pair:
             f"line {number}: a pair is the good text, a tab and the bad text, and may have a "
             f"category after another tab; there are {len(cells)} columns."
         )
-    return Pair(*cells)
+    good, bad, *category = cells
+    return Pair(good, bad, category[0] if category else "")
 
 
 def _of_json(line: str, number: int) -> Pair:
     try:
-        values = json.loads(line)
+        values = object_of(line)
         good, bad = values["sentence_good"], values["sentence_bad"]
     except (ValueError, KeyError):
         raise TextError(
@@ -115,13 +162,24 @@ def _of_json(line: str, number: int) -> Pair:
 def judge(lm: LanguageModel, pairs: Sequence[Pair]) -> PairsResult:
     """How often a model is right, beside what stands in it and beside unigrams.
 
-    The unigrams are those of its training text, if the run keeps an index of it. Raises TextError
-    without pairs.
+    It is right where the good text is likelier than every bad one. The unigrams are those of its
+    training text, if the run keeps an index of it. Raises TextError without pairs.
     """
     if not pairs:
         raise TextError("there are no pairs.")
-    good, bad = [pair.good for pair in pairs], [pair.bad for pair in pairs]
-    nats = {name: score(good) - score(bad) for name, score in _scorers(lm)}
+    texts = [text for pair in pairs for text in (pair.good, pair.bad, *pair.more)]
+    begins = np.cumsum([0, *(2 + len(pair.more) for pair in pairs)])
+    nats: dict[str, Values] = {}
+    best: list[str] = []  # of the bad ones, to the model itself
+    for name, score in _scorers(lm):
+        log_probs = score(texts)
+        parts = [log_probs[begin:end] for begin, end in pairwise(begins)]
+        nats[name] = np.array([part[0] - part[1:].max() for part in parts])
+        if name == MODEL:
+            best = [
+                texts[begin + 1 + int(part[1:].argmax())]
+                for begin, part in zip(begins[:-1].tolist(), parts, strict=True)
+            ]
     names = sorted({pair.category for pair in pairs if pair.category})
     members = {ALL: np.ones(len(pairs), dtype=bool)}
     members |= {name: np.array([pair.category == name for pair in pairs]) for name in names}
@@ -131,7 +189,7 @@ def judge(lm: LanguageModel, pairs: Sequence[Pair]) -> PairsResult:
             for category, chosen in members.items()
             for model, differences in nats.items()
         ),
-        tuple(map(Judged, pairs, nats[MODEL].tolist())),
+        tuple(map(Judged, pairs, nats[MODEL].tolist(), best)),
     )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import TextError, UsageError
 from charlm.inspection.features import FEATURES, Feature, along
+from charlm.inspection.views import units as views
 from charlm.models.activations import Activations
 from charlm.models.language_model import LanguageModel
 
@@ -31,12 +32,32 @@ class Unit(NamedTuple):
         return values
 
 
+class UnitAlong(NamedTuple):
+    """A unit along texts."""
+
+    found: tuple[Activations, ...]
+    unit: Unit
+
+    def _repr_html_(self) -> str:
+        return views.along(self).html
+
+
 class Follows(NamedTuple):
     """A unit that follows a feature of the text: Pearson's correlation over all tokens."""
 
     feature: str
     unit: Unit
     correlation: float
+
+
+class Following(NamedTuple):
+    """The units that follow each feature best in texts, the best of each feature first."""
+
+    found: tuple[Activations, ...]
+    ranked: tuple[Follows, ...]
+
+    def _repr_html_(self) -> str:
+        return views.following(self).html
 
 
 class Span(NamedTuple):
@@ -59,9 +80,13 @@ class SpanUnits(NamedTuple):
     ``others`` come with most of the units first.
     """
 
+    found: tuple[Activations, ...]
     span: Span
     units: tuple[Unit, ...]
     others: tuple[Span, ...]
+
+    def _repr_html_(self) -> str:
+        return views.span(self).html
 
 
 def read(lm: LanguageModel, texts: Sequence[str]) -> list[Activations]:
@@ -78,7 +103,7 @@ def following(
     top: int = TOP,
     state: str | None = None,
     layer: int | None = None,
-) -> tuple[Follows, ...]:
+) -> Following:
     """For each feature the units that follow it best, by the size of their correlation.
 
     A feature that never varies in the texts is left out. ``state`` and ``layer`` choose among
@@ -100,7 +125,7 @@ def following(
             correlations = np.nan_to_num(wanted @ values / (size * sizes))
         order = np.argsort(-np.abs(correlations), kind="stable")[:top]
         ranked += [Follows(name, units[at], float(correlations[at])) for at in order]
-    return tuple(ranked)
+    return Following(tuple(found), tuple(ranked))
 
 
 def units_of(
@@ -122,11 +147,12 @@ def units_of(
     ]
 
 
-def check(unit: Unit, found: Activations) -> None:
-    """Raise UsageError for a unit that the network has not."""
-    if unit not in units_of(found, state=unit.state, layer=unit.layer):
-        size = next(iter(found.states.values())).shape[2]
+def unit_along(found: Sequence[Activations], unit: Unit) -> UnitAlong:
+    """A unit along texts. Raises UsageError for one that the network has not."""
+    if unit not in units_of(found[0], state=unit.state, layer=unit.layer):
+        size = next(iter(found[0].states.values())).shape[2]
         raise UsageError(f"there is no unit {unit}: a layer has 0 to {size - 1}.")
+    return UnitAlong(tuple(found), unit)
 
 
 def of_span(
@@ -162,6 +188,7 @@ def of_span(
     others.sort(key=lambda span: (-span.on, abs(span.last + 1 - span.first - length)))
     counts = own[:, kept].sum(axis=1)
     return SpanUnits(
+        tuple(found),
         _span(found, number, first, last, counts),
         tuple(units[at] for at in kept),
         tuple(others[:top]),

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlm.cli.output.heatmap import BARS, NEWLINE, HeatMap
-from charlm.cli.output.terminal import width
+from charlm.display.columns import width
 from charlm.display.html_page import Page
 from charlm.display.safe_text import safe_text
 from charlm.display.shading import DARK, EITHER, LIGHT, STEPS, Scale, Shade, patches

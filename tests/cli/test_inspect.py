@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 import charlm as package
+from charlm.display.safe_text import visible
 from charlm.inspection.context import context_use
 from charlm.inspection.curves import curves
 from charlm.inspection.embedding import nearest
 from charlm.inspection.gates import gates
 from charlm.inspection.gradient import gradient
 from charlm.inspection.pairs import judge, parse
-from charlm.inspection.units import following, read
+from charlm.inspection.units import following
+from charlm.inspection.units import read as activations_of
 from charlm.models.language_model import LanguageModel
 from tests.support.cli import TINY, bad, good, lines_of_json
+from tests.support.markup import read, read_svg
 from tests.support.texts import TEXT
 
 MODEL = ("--model", "trained")
@@ -51,7 +54,7 @@ def table(text: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("plain", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize("plain", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"TERM": "linux"}])
 def test_a_view_fits_80_columns_without_colour(
     here: Path, view: str, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +68,73 @@ def test_a_view_fits_80_columns_without_colour(
     if view != "pairs":  # a pipe, which the test gives in its place
         assert shown(view, terminal=True) == text
     assert shown(view) == text  # a second time, too
+
+
+@pytest.mark.parametrize("colour", ["", "truecolor"])
+@pytest.mark.parametrize("view", sorted({*VIEWS} - {"pairs"}))  # which the test would pipe in
+def test_colours_are_all_that_a_terminal_adds(
+    here: Path, view: str, colour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are colours, plots, gates and units have some; without their codes all is as in
+    a pipe.
+    """
+    for name, value in {"TERM": "xterm-256color", "COLORTERM": colour}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    plain, coloured = shown(view), shown(view, terminal=True)
+    codes = re.findall(r"\x1b\[([0-9;]*)m", coloured)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+    assert bool(codes) == (view not in ("span", "embedding"))
+    assert all(code.startswith("38;2;" if colour else "38;5;") for code in codes[::2])
+    assert set(codes[1::2]) <= {"0"}
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shown(view, terminal=True) == plain
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_is_a_page_and_a_picture(here: Path, tmp_path: Path, view: str) -> None:
+    """Beside the lines for a person; it names the model. Data go alone; so does what cannot be."""
+    page, picture = tmp_path / "page.html", tmp_path / "picture.svg"
+    drawn = () if view in ("units", "unit", "span") else ("--svg", str(picture))
+    assert shown(view, "--html", str(page), *drawn) == shown(view)
+    found = read(page.read_text(encoding="utf-8"))
+    assert "trained" in found.text
+    assert ("svg" in found.tags) == bool(drawn)
+    assert not drawn or read_svg(picture.read_text(encoding="utf-8"))
+    arguments = ("inspect", *VIEWS[view])
+    assert "for people" in bad(2, *arguments, "--html", str(page), "--json", stdin=PAIRS.encode())
+    nowhere = str(tmp_path / "no" / "page.html")
+    assert "No such file" in bad(1, *arguments, "--html", nowhere, stdin=PAIRS.encode())
+
+
+def test_pages_hold_the_figures(here: Path, tmp_path: Path) -> None:
+    """Tables of pages have the numbers that the data have."""
+    page = str(tmp_path / "page.html")
+
+    def rows(view: str) -> list[list[str]]:
+        shown(view, "--html", page)
+        return read(Path(page).read_text(encoding="utf-8")).rows
+
+    wanted = [
+        [row["category"], row["model"], row["pairs"], f"{float(row['accuracy']):.1%}"]
+        for row in table(shown("pairs", "--tsv"))
+    ]
+    assert [row[:4] for row in rows("pairs")[1 : 1 + len(wanted)]] == wanted
+    near = [[r["token"], f"{float(r['cosine']):.4f}"] for r in table(shown("embedding", "--tsv"))]
+    assert [row[:2] for row in rows("embedding")[1:]] == [[visible(a), b] for a, b in near]
+    (one,) = lines_of_json(shown("context", "--json"))
+    found = [row[1].partition(" ")[0] for row in rows("context")[1:-1]]
+    assert found == [f"{rise:+.3f}" for rise in one["models"][0]["rise_nats"]]
+    (one,) = lines_of_json(shown("gradient", "--json"))
+    assert rows("gradient")[1][1] == f"{one['inputs']['half_life']:,.1f}"
+    assert [row[1] for row in rows("gradient")[3:]] == [
+        f"{mean:.3e}" for mean in one["inputs"]["mean"]
+    ]
+    ranked = table(shown("units", "--tsv"))
+    assert rows("units")[1][1] == f"{ranked[0]['unit']} {float(ranked[0]['correlation']):+.3f}"
+    one = lines_of_json(shown("gates", "--json"))[0]
+    mean = sum(one["gates"][0]["mean"]) / len(one["tokens"])
+    assert rows("gates")[1][:2] == [one["gates"][0]["gate"], f"{mean:.3f}"]
 
 
 def test_gates_are_data(here: Path) -> None:
@@ -130,8 +200,8 @@ def test_context_is_data(here: Path) -> None:
 
 def test_units_are_data(here: Path) -> None:
     """Correlations, values along a text, spans."""
-    found = read(lm(), TEXT.splitlines())
-    ranked = following(found)
+    found = activations_of(lm(), TEXT.splitlines())
+    ranked = following(found).ranked
     rows = table(shown("units", "--tsv"))
     assert [(row["feature"], row["unit"]) for row in rows] == [
         (one.feature, str(one.unit)) for one in ranked
@@ -171,6 +241,11 @@ def test_pairs_are_data(here: Path) -> None:
         assert float(row["accuracy"]) == one.accuracy
         assert (float(row["interval_low"]), float(row["interval_high"])) == one.interval
     assert lines_of_json(shown("pairs", "--json"))[0]["pairs"] == 3
+    groups = b"1\tthe bear eats\n1\tthe bear eat\n2\tthe jay\n2\tthe jya\n2\tjay the\n"
+    (one, _) = lines_of_json(
+        good("inspect", "pairs", *MODEL, "--nbest", "-", "--json", stdin=groups).out
+    )
+    assert (one["category"], one["pairs"]) == ("all", 2)
     assert "line 1: a pair is" in bad(3, "inspect", "pairs", *MODEL, "-", stdin=b"alone\n")
 
 
@@ -228,6 +303,13 @@ def test_curves_are_data(here: Path, tmp_path: Path) -> None:
             assert max(map(len, text.splitlines())) <= 80
             assert "trained" in text
             assert against in text
+    page, picture = tmp_path / "page.html", tmp_path / "picture.svg"
+    good("curves", "trained", "char", "--html", str(page), "--svg", str(picture))
+    whole = read(page.read_text(encoding="utf-8"))
+    assert [row[0] for row in whole.rows] == ["run", "trained", "char"]
+    assert whole.tags.count("svg") == 3
+    for title in ("loss (nats per token)", "learning rate", "gradient norm", "trained", "char"):
+        assert title in read_svg(picture.read_text(encoding="utf-8"))
     shutil.copytree("checkpoints/trained", tmp_path / "copy")
     assert good("curves", "--runs", str(tmp_path)).err == "run: copy\n"
     assert "no model 'nobody'" in bad(4, "curves", "nobody")

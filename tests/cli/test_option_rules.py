@@ -74,6 +74,9 @@ NEED = {
     "next": [("--weights", "--model=--model")],
 }
 
+PRINTED = (("--json", "--tsv"), ("--html", "--json --tsv"))
+DRAWN = (*PRINTED, ("--svg", "--json --tsv"))
+
 # Of each command: options that contradict others.
 CONTRADICT = {
     "train": [
@@ -212,18 +215,18 @@ CONTRADICT = {
         ("--top", "--all"),
         ("--json", "--tsv"),
     ],
-    "inspect gates": [("TEXTS", "--file --encoding --errors --split-on"), ("--json", "--tsv")],
-    "inspect context": [("TEXTS", "--file --encoding --errors --split-on"), ("--json", "--tsv")],
+    "inspect gates": [("TEXTS", "--file --encoding --errors --split-on"), *DRAWN],
+    "inspect context": [("TEXTS", "--file --encoding --errors --split-on"), *DRAWN],
     "inspect units": [
         ("TEXTS", "--file --encoding --errors --split-on"),
-        ("--json", "--tsv"),
+        *PRINTED,
         ("--unit", "--span --feature --top --state --layer"),
         ("--span", "--feature"),
     ],
-    "inspect gradient": [("--json", "--tsv")],
-    "inspect pairs": [("--json", "--tsv")],
-    "inspect embedding": [("--json", "--tsv")],
-    "curves": [("--json", "--tsv")],
+    "inspect gradient": [*DRAWN],
+    "inspect pairs": [*DRAWN],
+    "inspect embedding": [*DRAWN],
+    "curves": [*DRAWN],
 }
 
 EVERYWHERE = {"--runs"}  # an option that goes with everything
@@ -259,7 +262,7 @@ FREE = {
     "--errors",
     "inspect context": "--beyond --lengths --positions --seed --model --label",
     "inspect units": "--model --label",
-    "inspect pairs": "FILE --show --encoding --errors --model --label",
+    "inspect pairs": "FILE --show --nbest --encoding --errors --model --label",
     "inspect embedding": "TEXT --top --model",
 }
 

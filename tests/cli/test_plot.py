@@ -2,9 +2,16 @@
 
 import math
 
-from charlm.cli.output.plot import MARKS, Axis, Line, bar, plot
+from charlm.cli.output.plot import bar
+from charlm.cli.output.plot import plot as drawn_of
+from charlm.display.drawing.figure import MARKS, Axis, Figure, Line
 
 X, Y = Axis("x"), Axis("y")
+
+
+def plot(lines: list[Line], x: Axis, y: Axis) -> list[str]:
+    """The plot of a figure."""
+    return drawn_of(Figure(lines, x, y))
 
 
 def places(drawn: list[str], mark: str) -> list[tuple[int, int]]:

@@ -1,14 +1,19 @@
 """Laws of what a training shows: the time left, and one warning of a machine that became slow."""
 
 import dataclasses
+import math
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from charlm.cli.output import training_progress
+from charlm.cli.output.heatmap import BARS
 from charlm.cli.output.training_progress import Display
 from charlm.config import Plan
+from tests.support.cli import good
 from tests.support.tiny import training_config
 
 
@@ -71,3 +76,34 @@ def test_a_machine_that_became_far_slower_is_mentioned_once(clock: Any) -> None:
     assert "10 at the start" in remark
     go(trainer, shown, clock, 300, 0.1)
     assert go(trainer, shown, clock, 100, 1.0) == []
+
+
+def test_validations_are_bars_from_the_lowest_to_the_highest() -> None:
+    """The last ones, in order; what is no number is left out; without any there is nothing."""
+    _, shown = display()
+    assert shown.spark(8) == ""
+    for value in (9.0, 3.0, math.nan, 2.0, 1.0, None, 1.5):
+        shown.validated(value)
+    assert shown.spark(3) == "█▁▅"
+    assert shown.spark(8) == "█▃▂▁▁"
+    shown.validated(1.5)
+    assert shown.spark(2) == "▁▁"
+
+
+@pytest.mark.parametrize(("columns", "cells"), [(60, 0), (80, 4), (120, 8)])
+def test_bars_of_validations_stand_beside_the_figures_where_there_is_room(
+    empty: Path, columns: int, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal; no line is wider than it."""
+    for name, value in {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    options = ("--steps", "60", "--hidden", "8")
+    err = good("train", "corpus.txt", "--name", "x", *options, terminal=True).err
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]", err)]
+    bars = [line for line in lines if "bits/char" in line and "left" in line]
+    assert bars
+    assert max(map(len, bars)) <= columns
+    found = [re.search(f"[{BARS}]+", line) for line in bars]
+    assert max(0 if one is None else len(one[0]) for one in found) == cells
+    if cells:
+        assert re.search(rf"valid [\d.]+ bits/char [{BARS}]{{{cells}}} ", bars[-1])

@@ -3,7 +3,8 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charlm.cli.output.terminal import cut, fitted, width
+from charlm.cli.output.terminal import cut, fitted
+from charlm.display.columns import width
 
 
 @given(st.text(), st.integers(1, 30))

@@ -3,6 +3,7 @@
 import ast
 import math
 import re
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -287,12 +288,20 @@ def stripped(code: str) -> str:
     return textwrap.dedent(code).strip("\n")
 
 
-@pytest.mark.parametrize("quote", QUOTES, ids=lambda quote: quote.strip().split("\n")[0])
-def test_the_quoted_code_is_the_code(quote: str) -> None:
-    """Every Python block of docs/equations.md stands in language_model.py, line for line."""
-    lines, wanted = SOURCE.split("\n"), stripped(quote).split("\n")
-    windows = (lines[i : i + len(wanted)] for i in range(len(lines)))
-    assert any(stripped("\n".join(window)) == "\n".join(wanted) for window in windows)
+def test_each_quotation_is_the_code_and_says_where_it_stands() -> None:
+    """docs/equations.md is what docs/quotations.py makes of it; what stands nowhere is refused."""
+    tool = runpy.run_path(str(ROOT / "docs" / "quotations.py"))
+    page = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
+    assert tool["captioned"](page) == page
+    for quote in QUOTES:
+        path, name, line = tool["place_of"](quote)
+        wanted = stripped(quote).split("\n")
+        there = (ROOT / path).read_text(encoding="utf-8").split("\n")[line - 1 :]
+        assert there[0].strip() == wanted[0]
+        assert hasattr(language_model, name) or not path.endswith("language_model.py")
+    assert {path for path, _, _ in map(tool["place_of"], QUOTES)} == set(tool["SOURCES"])
+    with pytest.raises(LookupError):
+        tool["place_of"]("h = 1")
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +22,13 @@ from charlm.inspection.pairs import (
     Pair,
     judge,
     parse,
+    parse_groups,
 )
 from charlm.models.load import load_text_model
 from tests.support.inspected import partnered, planted_copy, random_lm
 from tests.support.tiny import TEXTS, material_of, trained_run
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def test_pairs_reach_what_the_grammar_allows() -> None:
@@ -80,6 +86,56 @@ def test_unigrams_are_those_of_the_training_text(tmp_path: Path) -> None:
     lm.__class__ = WithIndex
     (unigrams,) = (one for one in judge(lm, pairs).accuracies if one.model == UNIGRAM)
     assert (unigrams.pairs, unigrams.right) == (2, 1.5)
+
+
+def test_a_good_text_has_to_beat_every_bad_one() -> None:
+    """Of a list of hypotheses the likeliest bad one counts, wherever it stands, by each model."""
+    lm = partnered("char")
+    score = {text: lm.score(text).total_log_prob for text in TEXTS[:4]}
+    for good, *bad in itertools.permutations(score):
+        (judged,) = judge(lm, [Pair(good, bad[0], more=tuple(bad[1:]))]).judged
+        assert judged.bad == max(bad, key=score.__getitem__)
+        assert judged.nats == pytest.approx(score[good] - score[judged.bad], abs=1e-4)
+    both = [Pair(TEXTS[0], TEXTS[1], more=(TEXTS[2],)), Pair(TEXTS[0], TEXTS[1])]
+    found = judge(lm, both).accuracies
+    alone = judge(lm, both[1:]).accuracies
+    assert [one.pairs for one in found] == [2] * len(alone)
+    for one, other in zip(found, alone, strict=True):
+        assert one.right in (other.right, other.right + 1)
+
+
+def test_hypotheses_are_read() -> None:
+    """The first text of an id is the good one, wherever its others stand; further columns pass."""
+    lines = ["1\ta\t-0.5", "2\tx", "", "1\tb\t-0.1", '{"id": 2, "text": "y", "score": 3}', "1\tc"]
+    assert parse_groups(lines) == [Pair("a", "b", more=("c",)), Pair("x", "y")]
+    for wrong, said in (
+        (["1 a"], "line 1: an id, a tab"),
+        (["1\ta", '{"id": 1}'], "line 2: a JSON object with id and text"),
+        (['{"id": 1, "text": 2}'], "text must be"),
+        (["1\ta", "1\tb", "2\tc"], "id 2 has one text"),
+        ([], "no pairs"),
+    ):
+        with pytest.raises(TextError, match=said):
+            parse_groups(wrong)
+
+
+def test_the_bundled_pairs_are_what_is_made() -> None:
+    """Eight categories of as many pairs, which differ by one word and stand in no bundled text."""
+    made = subprocess.run(
+        [sys.executable, DATA / "minimal_pairs.py"], check=True, capture_output=True, text=True
+    )
+    lines = (DATA / "minimal-pairs.tsv").read_text(encoding="utf-8").splitlines()
+    assert made.stdout.splitlines() == lines
+    found = parse(lines)
+    prose = (DATA / "prose.txt").read_text(encoding="utf-8")
+    assert set(Counter(pair.category for pair in found).values()) == {60}
+    assert len({pair.category for pair in found}) == 8
+    assert len({(pair.good, pair.bad) for pair in found}) == len(found)
+    for pair in found:
+        good, bad = pair.good.split(), pair.bad.split()
+        assert sum(a != b for a, b in zip(good, bad, strict=True)) == 1
+        assert pair.good not in prose
+        assert pair.bad not in prose
 
 
 def test_intervals_are_wilsons() -> None:

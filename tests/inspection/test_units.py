@@ -15,7 +15,7 @@ from tests.support.tiny import TEXTS
 def test_the_unit_that_carries_depth_is_ranked_first(seed: int) -> None:
     """Of a network that counts brackets in one unit among random ones, that one, and 1.0."""
     lm, texts, index = planted_depth(seed)
-    best, *others = following(read(lm, texts), {"bracket depth": FEATURES["bracket depth"]})
+    best, *others = following(read(lm, texts), {"bracket depth": FEATURES["bracket depth"]}).ranked
     assert best.unit == Unit("h", 0, index)
     assert best.correlation == pytest.approx(1, abs=1e-6)
     assert abs(others[0].correlation) < 0.99
@@ -25,7 +25,7 @@ def test_correlations_are_those_of_numpy() -> None:
     """Over the tokens of all texts, without x<1>, as numpy.corrcoef has them; the best first."""
     lm = random_lm(cell="lstm", num_layers=2)
     found = read(lm, TEXTS)
-    ranked = following(found, top=4)
+    ranked = following(found, top=4).ranked
     assert {one.feature for one in ranked} == {"position in line", "word boundary"}
     for one in ranked:
         values = np.concatenate([one.unit.of(each)[1:] for each in found])
@@ -35,7 +35,7 @@ def test_correlations_are_those_of_numpy() -> None:
         assert one.correlation == pytest.approx(np.corrcoef(values, wanted)[0, 1], abs=1e-5)
     sizes = [abs(one.correlation) for one in ranked]
     assert sizes[:4] == sorted(sizes[:4], reverse=True)
-    (alone,) = following(found, {"the": expression("the")}, top=1, state="c", layer=1)
+    (alone,) = following(found, {"the": expression("the")}, top=1, state="c", layer=1).ranked
     assert (alone.unit.state, alone.unit.layer) == ("c", 1)
 
 
@@ -43,7 +43,7 @@ def test_correlations_are_those_of_numpy() -> None:
 def test_every_level_has_features(level: str) -> None:
     """A token has the value of its last character."""
     found = read(random_lm(level), TEXTS)
-    assert following(found)
+    assert following(found).ranked
     one = found[0]
     values = along(features.word_boundary, one.text, one.ranges[1:])
     assert values.tolist() == [not one.text[end - 1].isalnum() for _, end in one.ranges[1:]]

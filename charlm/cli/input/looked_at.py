@@ -1,10 +1,11 @@
 """The model that is looked into, and the texts that it reads meanwhile."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charlm.cli import options
 from charlm.cli.input.beginning import dash_is_piped, documents_of, piped
-from charlm.cli.input.declared import Options
+from charlm.cli.input.declared import Options, option
 from charlm.cli.input.model import language_model, load_model
 from charlm.cli.input.option_rules import Apart, OneOf, Rules
 from charlm.cli.output.terminal import say
@@ -13,12 +14,15 @@ from charlm.config import Split
 if TYPE_CHECKING:
     from charlm.models.language_model import LanguageModel
 
-FORMS: Rules = (OneOf("--json", "--tsv"),)
+_PEOPLE = "it is for people"
+FORMS: Rules = (OneOf("--json", "--tsv"), Apart("--html", ("--json", "--tsv"), _PEOPLE))
+DRAWN: Rules = (*FORMS, Apart("--svg", ("--json", "--tsv"), _PEOPLE))
 TEXTS: Rules = (
     *options.TEXT_OR_FILE,
     Apart("TEXTS", "--split-on", "that is about the texts of a file"),
     *FORMS,
 )
+DRAWN_TEXTS: Rules = (*TEXTS, *DRAWN[len(FORMS) :])
 _LEFT_TO_RIGHT = (
     "this model reads both sides of each token (--bidirectional); what is looked into here are "
     "models that read from left to right."
@@ -33,15 +37,17 @@ class Looked(Options, heading=options.INPUT):
 
 
 class Printed(Options, heading=options.OUTPUT):
-    """The form of data."""
+    """The form of what was found."""
 
     json: bool = options.JSON
     tsv: bool = options.TSV
+    html: Path | None = option("Write all of it to this HTML page.")
 
-    @property
-    def is_data(self) -> bool:
-        """Whether it is for a program, not for a person."""
-        return self.json or self.tsv
+
+class Drawn(Printed, heading=options.OUTPUT):
+    """The same of what is a picture."""
+
+    svg: Path | None = option("Write the picture to this SVG file.")
 
 
 def model_of(asked: options.Model, label: str | None = None) -> "LanguageModel":

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.output.formats import cell
-from charlm.cli.output.terminal import cut, is_live, width
+from charlm.cli.output.terminal import cut, is_live
+from charlm.display.columns import width
 from charlm.display.safe_text import safe_text, visible
 from charlm.metrics import UNITS, scientific
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple, Self
 
-from charlm.cli.output.terminal import background, colours, width
+from charlm.cli.output.terminal import background, colours
+from charlm.display.columns import width
 from charlm.display.safe_text import safe_text
 from charlm.display.shading import (
     DARK,
@@ -168,7 +169,7 @@ def _rows(cells: Iterable[Cell], columns: int) -> Iterator[list[Cell]]:
     used = 0
     for cell in cells:
         size = width(cell.text)
-        if used + size > columns:
+        while row and used + size > columns:
             breaks = [at for at, before in enumerate(row, 1) if before.text == " "]
             at = breaks[-1] if breaks else len(row)
             yield row[:at]

@@ -1,43 +1,45 @@
-"""Plots of lines in characters, readable without colour: each line is drawn with its own mark."""
+"""Plots of lines in characters, readable without colour: each line has its own mark."""
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from itertools import groupby
 
 from charlm.cli.output.heatmap import BARS
-from charlm.cli.output.terminal import cut, width
+from charlm.cli.output.terminal import cut
+from charlm.display.columns import width
+from charlm.display.drawing.figure import MARKS, Figure, short
+from charlm.display.drawing.svg import COLOURS
 from charlm.display.safe_text import safe_text
 
-MARKS = "●○▲△■□◆◇"
 _COLUMNS, _ROWS = 68, 16  # of the plot itself
 _GUTTER = 10  # columns of the labels on the left
-_DECADES = 12  # of a logarithmic axis, from the top
+_FEW = (33, 166, 28, 134, 30, 169, 100, 102)  # the nearest to COLOURS of 256
 _MANY = 40  # points of a line from which its mark stands in every column
 
 
-class Line(NamedTuple):
-    """One line: its name, and its points in the order of x; y may be nan."""
+def painted(cells: Iterable[tuple[str, int | None]], colours: int) -> str:
+    """Texts in a row, each in the colour of this number (svg.COLOURS), on a screen of so many.
 
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-
-
-class Axis(NamedTuple):
-    """What an axis shows, and whether equal steps are equal ratios."""
-
-    name: str
-    is_log: bool = False
-
-    def scaled(self, value: float) -> float:
-        """A value in steps that are equal on paper; nan where it has no place."""
-        if not self.is_log:
-            return value
-        return math.log10(value) if value > 0 else math.nan
+    None is no colour, and so is all where there are 0.
+    """
+    parts = []
+    for which, group in groupby(cells, key=lambda cell: cell[1]):
+        text = "".join(part for part, _ in group)
+        if colours and which is not None and text.strip():
+            text = f"\x1b[38;{_code(which, colours)}m{text}\x1b[0m"
+        parts.append(text)
+    return "".join(parts)
 
 
-def plot(lines: Sequence[Line], x: Axis, y: Axis) -> list[str]:
+def _code(which: int, colours: int) -> str:
+    if colours <= 256:
+        return f"5;{_FEW[which % len(_FEW)]}"
+    return "2;" + ";".join(map(str, bytes.fromhex(COLOURS[which % len(COLOURS)][1:])))
+
+
+def plot(figure: Figure, colours: int = 0) -> list[str]:
     """The lines of a plot, at most 80 columns wide, the legend below; of nothing, nothing."""
+    lines, x, y = figure
     placed = [
         [
             (a, b)
@@ -49,32 +51,32 @@ def plot(lines: Sequence[Line], x: Axis, y: Axis) -> list[str]:
     points = [point for line in placed for point in line]
     if not points:
         return []
-    left, right = min(a for a, _ in points), max(a for a, _ in points)
-    low, high = min(b for _, b in points), max(b for _, b in points)
-    if y.is_log and low < high - _DECADES:
-        low = high - _DECADES
-        placed = [[(a, b) for a, b in line if b >= low] for line in placed]
+    left, right = x.bounds([a for a, _ in points])
+    low, high = y.bounds([b for _, b in points])
+    placed = [[(a, b) for a, b in line if a >= left and b >= low] for line in placed]
     grid = [[" "] * _COLUMNS for _ in range(_ROWS)]
     for mark, line in zip(_marks(len(lines)), placed, strict=True):
         for column, value in _columns(line, left, right):
             share = 0.5 if high == low else (value - low) / (high - low)
             grid[_ROWS - 1 - round(share * (_ROWS - 1))][column] = mark
     rows = []
+    whose = {mark: which for which, mark in enumerate(MARKS)}
     for number, cells in enumerate(grid):
         label = ""
         if number % 5 == 0:
             value = high - (high - low) * number / (_ROWS - 1)
+            if not y.is_log and abs(value) < 1e-3 * (high - low):
+                value = 0.0
             label = short(10**value if y.is_log else value)
-        rows.append(f"{label:>{_GUTTER}} ┤{''.join(cells)}".rstrip())
+        drawn = painted(((cell, whose.get(cell)) for cell in "".join(cells).rstrip()), colours)
+        rows.append(f"{label:>{_GUTTER}} ┤{drawn}")
     ends = [short(10**end if x.is_log else end) for end in (left, right)]
     rows.append(f"{'':>{_GUTTER}} └{'─' * _COLUMNS}")
     middle = x.name.center(_COLUMNS - len(ends[0]) - len(ends[1]))
     rows.append(f"{'':>{_GUTTER + 2}}{ends[0]}{middle}{ends[1]}"[:80])
-    legend = (
-        f"{mark} {cut(safe_text(line.name), 30)}"
-        for mark, line in zip(_marks(len(lines)), lines, strict=True)
-    )
-    return [y.name, *rows, *_wrapped(legend)]
+    names = [f" {cut(safe_text(line.name), 30)}" for line in lines]
+    legend = zip(_marks(len(lines)), names, strict=True)
+    return [y.name, *rows, *_wrapped(legend, colours)]
 
 
 def bar(value: float, low: float, high: float) -> str:
@@ -83,14 +85,6 @@ def bar(value: float, low: float, high: float) -> str:
         return " "
     share = 0.0 if high <= low else (value - low) / (high - low)
     return BARS[min(len(BARS) - 1, max(0, int(share * len(BARS))))]
-
-
-def short(value: float) -> str:
-    """A number of an axis."""
-    size = abs(value)
-    if size and (size < 1e-3 or size >= 1e7):
-        return f"{value:.1e}"
-    return f"{value:,.0f}" if size >= 1000 or value == int(value) else f"{value:.3g}"
 
 
 def _marks(number: int) -> str:
@@ -115,11 +109,14 @@ def _columns(
     return found
 
 
-def _wrapped(parts: Iterable[str]) -> list[str]:
-    """Parts of a legend in lines."""
-    lines = [""]
-    for part in parts:
-        if lines[-1] and width(lines[-1]) + 3 + width(part) > 80 - _GUTTER:
+def _wrapped(parts: Iterable[tuple[str, str]], colours: int) -> list[str]:
+    """A legend in lines: marks and names."""
+    lines, used = [""], 0
+    for which, (mark, name) in enumerate(parts):
+        size = width(mark + name)
+        if used and used + 3 + size > 80 - _GUTTER:
             lines.append("")
-        lines[-1] += ("   " if lines[-1] else "") + part
+            used = 0
+        lines[-1] += ("   " if used else "") + painted([(mark, which)], colours) + name
+        used += size + (3 if used else 0)
     return [" " * (_GUTTER + 2) + line for line in lines]

@@ -1,11 +1,45 @@
-"""Data in rows, for programs: JSON Lines, or a table with a header."""
+"""What was found in the form that was asked for: JSON Lines, a table, or lines and a page."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from charlm.cli.input.records import as_cell
-from charlm.cli.output.terminal import out, out_json
+from charlm.cli.output.terminal import colours, out, out_json, out_painted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from charlm.cli.input.looked_at import Printed
+    from charlm.display.drawing.view import View
+
+
+Objects = Iterable[Mapping[str, Any]]
+
+
+def show(
+    printed: "Printed",
+    *,
+    objects: Callable[[], Objects],
+    rows: Callable[[], Objects],
+    lines: Callable[[int], Iterable[str]],
+    view: Callable[[], "View"],
+    svg: "Path | None" = None,
+) -> None:
+    """Write what was asked for, and make nothing else; lines know how many colours there are."""
+    if printed.json:
+        write_json(objects())
+        return
+    if printed.tsv:
+        write_tsv(rows())
+        return
+    for line in lines(colours(sys.stdout)):
+        out_painted(line)
+    if printed.html is not None:
+        view().write(printed.html)
+    if svg is not None:
+        svg.write_text(view().svg, encoding="utf-8", newline="\n")
 
 
 def write_json(objects: Iterable[Mapping[str, Any]]) -> None:

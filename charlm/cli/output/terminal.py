@@ -6,15 +6,18 @@ import re
 import shutil
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.option_names import in_options
+from charlm.display.columns import char_width, width
 from charlm.display.safe_text import is_unsafe, safe_text
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def say(message: str) -> None:
@@ -51,6 +54,13 @@ def out(text: str) -> None:
     sys.stdout.write(safe_text(text, keep="\n\t") if sys.stdout.isatty() else text)
 
 
+def out_painted(line: str) -> None:
+    """A line for a person, whose colours are ours; nothing else in it can drive the terminal."""
+    parts = _COLOUR.split(line)  # every other one is a code
+    shown = (part if at % 2 else safe_text(part, keep="\t") for at, part in enumerate(parts))
+    sys.stdout.write("".join(shown) + "\n" if sys.stdout.isatty() else line + "\n")
+
+
 def out_line(line: str, end: str = "\n") -> None:
     """A line of data on stdout; bytes that were no text (PEP 383) go out as they came in.
 
@@ -72,11 +82,6 @@ def out_json(values: Mapping[str, Any]) -> None:
     if not line.isprintable():
         line = "".join(json.dumps(char)[1:-1] if is_unsafe(char) else char for char in line)
     sys.stdout.write(line + "\n")
-
-
-def width(text: str) -> int:
-    """The columns that a text takes on a terminal at most."""
-    return sum(map(_char_width, text))
 
 
 def fitted(line: str, columns: int) -> str:
@@ -122,19 +127,11 @@ def cut(text: str, columns: int) -> str:
         return text
     kept, left = "", columns - 1
     for char in text:
-        left -= _char_width(char)
+        left -= char_width(char)
         if left < 0:
             break
         kept += char
     return f"{kept}…"
-
-
-def _char_width(char: str) -> int:
-    if char == "\ufe0f":  # makes an emoji, twice as wide, of the character before
-        return 1
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def is_live(stream: Any) -> bool:

@@ -1,10 +1,12 @@
 """What a training shows while it runs: a live bar on a terminal, else a plain line now and then."""
 
+import math
 import sys
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from charlm.cli.output.plot import bar
 from charlm.cli.output.terminal import bar_console, is_live, say
 from charlm.display.safe_text import safe_text
 from charlm.metrics import NATS_PER_BIT
@@ -22,6 +24,8 @@ _STEPS_BEFORE_GUESS = 5  # the first ones pay for what is prepared once
 _MARK_EVERY_SECONDS = 2.0
 _MARKS = 8  # that lie behind: the time left is told by the rate since the first of them
 _FAR_SLOWER = 0.4  # of the rate at the start
+_SPARKS = 8  # validations that are shown as bars where there is room, and half of them where
+_ROOM, _LITTLE_ROOM = 92, 77  # columns hold all that is shown beside a bar that can be seen
 _MEMORY = 0.98  # of the running means of training
 
 
@@ -39,6 +43,7 @@ class Display:
         self.begun = time.perf_counter()
         self._marks = [(self.begun, self.state.step)]
         self._first_rate: float | None = None
+        self._validations: list[float] = []  # the last ones, as they are shown
         self._warned = False
 
     @property
@@ -49,6 +54,16 @@ class Display:
     def note(self, event: object) -> bool:
         """Take in what happened; whether it was a validation."""
         raise NotImplementedError
+
+    def spark(self, cells: int) -> str:
+        """The last validations as bars between the lowest and the highest, so many at most."""
+        shown = self._validations[-cells:]
+        return "".join(bar(value, min(shown), max(shown)) for value in shown)
+
+    def validated(self, value: float | None) -> None:
+        """Note what a validation measured."""
+        if value is not None and math.isfinite(value):
+            self._validations = [*self._validations[-_SPARKS:], value]
 
     def mark(self, now: float) -> str | None:
         """Note how far it has come at a time; once, that it has become far slower, in words."""
@@ -161,6 +176,7 @@ class TextDisplay(Display):
             self.loss = running_mean(self.loss, event.loss)
         elif isinstance(event, Validated):
             self.valid = event.loss
+            self.validated(event.loss)
         return isinstance(event, Validated)
 
     def values(self) -> dict[str, Any]:
@@ -218,6 +234,8 @@ class LabelDisplay(Display):
 
         if isinstance(event, Step) and not event.skipped and event.accuracy is not None:
             self.train = running_mean(self.train, event.accuracy)
+        elif isinstance(event, Validated):
+            self.validated(self.state.accuracy)
         return isinstance(event, Validated)
 
     def values(self) -> dict[str, str]:
@@ -250,6 +268,7 @@ class PairsDisplay(Display):
             self.train = running_mean(self.train, event.loss)
         if isinstance(event, Validated):
             self.valid = event.loss
+            self.validated(event.loss)
         return isinstance(event, Validated)
 
     def values(self) -> dict[str, str]:
@@ -298,7 +317,7 @@ def _show_plain(events: Iterable[object], display: Display) -> None:
 
 
 def _show_live(events: Iterable[object], display: Display) -> None:
-    progress, task = _bar(display)
+    progress, task, cells = _bar(display)
     with progress:
         for event in events:
             is_validated = display.note(event)
@@ -306,24 +325,29 @@ def _show_live(events: Iterable[object], display: Display) -> None:
                 if remark is not None:
                     progress.console.print(remark, markup=False, highlight=False)
             done, total = display.state.step, display.config.num_steps
-            progress.update(task, completed=done, total=total, **display.values())
+            values = display.values() | {"spark": display.spark(cells)}
+            progress.update(task, completed=done, total=total, **values)
             if is_validated and (drawn := display.sample()) is not None:
                 progress.console.print(drawn, markup=False, highlight=False, style="dim")
 
 
-def _bar(display: Display) -> tuple["Progress", "TaskID"]:
+def _bar(display: Display) -> tuple["Progress", "TaskID", int]:
+    """The bar, its task, and how many bars of validations stand beside the figures."""
     from rich.progress import BarColumn, Progress, TextColumn
 
+    console = bar_console()
+    cells = _SPARKS if console.width >= _ROOM else _SPARKS // 2
+    cells = cells if console.width >= _LITTLE_ROOM else 0
+    columns = [one.replace("{", "{task.fields[").replace("}", "]}") for one in display.columns]
+    if cells:  # behind the validation itself
+        columns.insert(2, "{task.fields[spark]}")
     progress = Progress(
         BarColumn(bar_width=None),
         TextColumn("{task.percentage:>3.0f}%"),
-        *(
-            TextColumn(column.replace("{", "{task.fields[").replace("}", "]}"))
-            for column in display.columns
-        ),
-        console=bar_console(),
+        *map(TextColumn, columns),
+        console=console,
         refresh_per_second=4,
     )
     done, total = display.state.step, display.config.num_steps
-    task = progress.add_task("", completed=done, total=total, **display.values())
-    return progress, task
+    task = progress.add_task("", completed=done, total=total, spark="", **display.values())
+    return progress, task, cells

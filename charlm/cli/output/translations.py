@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from charlm.cli.output.terminal import width
+from charlm.display.columns import width
 from charlm.display.safe_text import visible
 
 if TYPE_CHECKING:

@@ -7,16 +7,15 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.input.declared import option
-from charlm.cli.input.looked_at import TEXTS, Looked, Printed, model_of, texts_of
+from charlm.cli.input.looked_at import DRAWN_TEXTS, Drawn, Looked, model_of, texts_of
 from charlm.cli.input.option_rules import Rules
-from charlm.cli.output.rows import write_json, write_tsv
-from charlm.cli.output.terminal import out
+from charlm.cli.output.rows import show
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.inspection.context import ContextUse
 
-RULES: Rules = TEXTS
+RULES: Rules = DRAWN_TEXTS
 _MOST = 20_000  # tokens
 
 
@@ -35,7 +34,7 @@ def context_cli(
     decoding: options.Decoding,
     asked: options.Model,
     label: str | None = option("Condition on this label.", heading=options.MODEL),
-    printed: Printed,
+    printed: Drawn,
 ) -> None:
     """Measure how much context a model uses.
 
@@ -46,8 +45,12 @@ def context_cli(
     \b
     charlm inspect context --file corpus.txt
     charlm inspect context --beyond shuffle --lengths 5,50 --file corpus.txt
+    charlm inspect context --html context.html --file corpus.txt
     """
+    from charlm.cli.output.reports.context import report
     from charlm.inspection.context import context_use
+    from charlm.inspection.network import name_of
+    from charlm.inspection.views.context import view
 
     lm = model_of(asked, label)
     found = context_use(
@@ -58,15 +61,14 @@ def context_cli(
         positions=positions,
         seed=seed,
     )
-    if printed.json:
-        write_json([_object(found)])
-    elif printed.tsv:
-        write_tsv(_rows(found))
-    else:
-        from charlm.cli.output.reports.context import report
-
-        for line in report(found):
-            out(f"{line}\n")
+    show(
+        printed,
+        objects=lambda: [_object(found)],
+        rows=lambda: _rows(found),
+        lines=lambda colours: report(found, colours),
+        view=lambda: view(found).by(name_of(lm)),
+        svg=printed.svg,
+    )
 
 
 def _numbers(text: str) -> list[int]:

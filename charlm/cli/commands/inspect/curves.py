@@ -8,16 +8,16 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.input.declared import option
-from charlm.cli.input.looked_at import FORMS, Printed
+from charlm.cli.input.looked_at import DRAWN, Drawn
 from charlm.cli.input.option_rules import Rules
 from charlm.cli.input.run_names import completed
-from charlm.cli.output.rows import write_json, write_tsv
-from charlm.cli.output.terminal import out, say
+from charlm.cli.output.rows import show
+from charlm.cli.output.terminal import say
 
 if TYPE_CHECKING:
     from charlm.inspection.curves import Curves
 
-RULES: Rules = FORMS
+RULES: Rules = DRAWN
 
 
 def curves_cli(
@@ -32,20 +32,23 @@ def curves_cli(
     what: Literal["loss", "learning-rate", "gradient-norm"] = option("What is plotted.", "loss"),
     against: Literal["steps", "seconds", "tokens"] = option("What stands below it.", "steps"),
     root: options.Runs,
-    printed: Printed,
+    printed: Drawn,
 ) -> None:
     """Plot how trainings went.
 
     Of one run the losses of training and validation are plotted, of several those of validation.
-    The data hold everything that was noted.
+    Data, a page and an SVG file hold everything that was noted.
 
     \b
     charlm curves
     charlm curves old new --against seconds
     charlm curves old --what gradient-norm
+    charlm curves old new --html curves.html
     """
     from charlm.checkpoints import directory
+    from charlm.cli.output.reports.curves import report
     from charlm.inspection.curves import curves
+    from charlm.inspection.views.curves import view
 
     paths = [directory.find_any(name, root.root).parent for name in runs or []]
     if not paths:
@@ -53,15 +56,14 @@ def curves_cli(
         paths = there[:1] or [directory.find_any(None, root.root).parent]
         say(f"run: {paths[0].name}")
     found = [curves(path) for path in paths]
-    if printed.json:
-        write_json(_object(one) for one in found)
-    elif printed.tsv:
-        write_tsv(row for one in found for row in _rows(one))
-    else:
-        from charlm.cli.output.reports.curves import report
-
-        for line in report(found, what, against):
-            out(f"{line}\n")
+    show(
+        printed,
+        objects=lambda: map(_object, found),
+        rows=lambda: (row for one in found for row in _rows(one)),
+        lines=lambda colours: report(found, what, against, colours),
+        view=lambda: view(found, against),
+        svg=printed.svg,
+    )
 
 
 def _object(found: "Curves") -> dict[str, Any]:

@@ -7,16 +7,15 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.input.declared import option
-from charlm.cli.input.looked_at import TEXTS, Looked, Printed, model_of, texts_of
+from charlm.cli.input.looked_at import DRAWN_TEXTS, Drawn, Looked, model_of, texts_of
 from charlm.cli.input.option_rules import Rules
-from charlm.cli.output.rows import write_json, write_tsv
-from charlm.cli.output.terminal import out
+from charlm.cli.output.rows import show
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.inspection.gates import Gate, GatesOfText
 
-RULES: Rules = TEXTS
+RULES: Rules = DRAWN_TEXTS
 _MOST = 2_000  # tokens
 
 
@@ -28,7 +27,7 @@ def gates_cli(
     decoding: options.Decoding,
     asked: options.Model,
     label: str | None = option("Condition on this label.", heading=options.MODEL),
-    printed: Printed,
+    printed: Drawn,
 ) -> None:
     """Show how open the gates are at each token.
 
@@ -39,26 +38,26 @@ def gates_cli(
     \b
     charlm inspect gates "The cat, which already ate, was full"
     charlm inspect gates --layer 1 --tsv "The cat"
+    charlm inspect gates --html gates.html "The cat, which already ate, was full"
     """
+    from charlm.cli.output.reports.gates import report
     from charlm.inspection.gates import gates
+    from charlm.inspection.network import name_of
+    from charlm.inspection.views.gates import view
 
     lm = model_of(asked, label)
     if layer is not None and layer > lm.config.num_layers:
         raise UsageError(f"this model has {lm.config.num_layers} layers, got --layer {layer}.")
     found = [gates(lm, text) for text in texts_of(lm, texts, given, decoding, most_tokens=_MOST)]
     layers = range(lm.config.num_layers) if layer is None else [layer - 1]
-    if printed.json:
-        write_json(_object(one, layers) for one in found)
-    elif printed.tsv:
-        write_tsv(row for number, one in enumerate(found, 1) for row in _rows(one, number, layers))
-    else:
-        from charlm.cli.output.reports.gates import report
-
-        for number, one in enumerate(found):
-            for line in report(one, layers):
-                out(f"{line}\n")
-            if number + 1 < len(found):
-                out("\n")
+    show(
+        printed,
+        objects=lambda: (_object(one, layers) for one in found),
+        rows=lambda: (row for at, one in enumerate(found, 1) for row in _rows(one, at, layers)),
+        lines=lambda colours: report(found, layers, colours),
+        view=lambda: view(found, layers).by(name_of(lm)),
+        svg=printed.svg,
+    )
 
 
 def _object(found: "GatesOfText", layers: "range | list[int]") -> dict[str, Any]:

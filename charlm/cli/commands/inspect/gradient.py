@@ -7,17 +7,16 @@ import typer
 
 from charlm.cli import options
 from charlm.cli.input.declared import option
-from charlm.cli.input.looked_at import FORMS, Looked, Printed, model_of, texts_of
+from charlm.cli.input.looked_at import DRAWN, Drawn, Looked, model_of, texts_of
 from charlm.cli.input.option_rules import Rules
 from charlm.cli.input.run_names import completed
-from charlm.cli.output.rows import write_json, write_tsv
-from charlm.cli.output.terminal import out
+from charlm.cli.output.rows import show
 
 if TYPE_CHECKING:
     from charlm.inspection.curves import Clipping
     from charlm.inspection.gradient import ByDistance, Gradient
 
-RULES: Rules = FORMS
+RULES: Rules = DRAWN
 _MOST = 4_000  # tokens
 
 
@@ -36,7 +35,7 @@ def gradient_cli(
     given: Looked,
     decoding: options.Decoding,
     runs: options.Runs,
-    printed: Printed,
+    printed: Drawn,
 ) -> None:
     """Plot how far back the gradient of a loss reaches.
 
@@ -47,28 +46,31 @@ def gradient_cli(
     \b
     charlm inspect gradient --file corpus.txt
     charlm inspect gradient words chars --distances 50 --file corpus.txt
+    charlm inspect gradient words chars --html gradient.html --file corpus.txt
     """
+    from charlm.cli.output.reports.gradient import report
     from charlm.inspection.curves import clipping
-    from charlm.inspection.gradient import gradient
+    from charlm.inspection.gradient import Gradients, gradient
+    from charlm.inspection.views.gradient import view
 
-    found = []
+    each: list[tuple[Gradient, Clipping | None]] = []
     texts: list[str] | None = None
-    each = [options.Model(model=name, root=runs.root) for name in models or []]
-    for asked in each or [options.Model(root=runs.root)]:
+    named = [options.Model(model=name, root=runs.root) for name in models or []]
+    for asked in named or [options.Model(root=runs.root)]:
         lm = model_of(asked)
         if texts is None:
             texts = texts_of(lm, None, given, decoding, most_tokens=_MOST)
         one = gradient(lm, texts, distances=distances, positions=positions, seed=seed)
-        found.append((one, clipping(lm.checkpoint.path.parent)))
-    if printed.json:
-        write_json(_object(*one) for one in found)
-    elif printed.tsv:
-        write_tsv(row for one, _ in found for row in _rows(one))
-    else:
-        from charlm.cli.output.reports.gradient import report
-
-        for line in report(found):
-            out(f"{line}\n")
+        each.append((one, clipping(lm.checkpoint.path.parent)))
+    found = Gradients(tuple(one for one, _ in each), tuple(clipped for _, clipped in each))
+    show(
+        printed,
+        objects=lambda: (_object(*one) for one in each),
+        rows=lambda: (row for one in found.models for row in _rows(one)),
+        lines=lambda colours: report(found, colours),
+        view=lambda: view(found),
+        svg=printed.svg,
+    )
 
 
 def _object(found: "Gradient", clipped: "Clipping | None") -> dict[str, Any]:

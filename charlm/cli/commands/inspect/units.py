@@ -1,7 +1,7 @@
 """charlm inspect units."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -10,14 +10,12 @@ from charlm.cli import options
 from charlm.cli.input.declared import option
 from charlm.cli.input.looked_at import TEXTS, Looked, Printed, model_of, texts_of
 from charlm.cli.input.option_rules import Apart, OneOf, Rules
-from charlm.cli.output.rows import write_json, write_tsv
-from charlm.cli.output.terminal import out
+from charlm.cli.output.rows import show
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.inspection.features import Feature
-    from charlm.inspection.units import Follows, SpanUnits, Unit
-    from charlm.models.activations import Activations
+    from charlm.inspection.units import Following, SpanUnits, Unit, UnitAlong
 
 RULES: Rules = (
     *TEXTS,
@@ -59,8 +57,10 @@ def units_cli(
     charlm inspect units --feature "[aeiou]" --file corpus.txt
     charlm inspect units --span "the" --file corpus.txt
     charlm inspect units --unit h1.3 "The apple and pear salad"
+    charlm inspect units --html units.html --file corpus.txt
     """
     from charlm.inspection import units
+    from charlm.inspection.network import name_of
 
     lm = model_of(asked, label)
     chosen = None if unit is None else _unit(unit)
@@ -68,12 +68,11 @@ def units_cli(
     found = units.read(lm, texts_of(lm, texts, given, decoding, most_tokens=_MOST))
     where: dict[str, Any] = {"state": state, "layer": None if layer is None else layer - 1}
     if chosen is not None:
-        units.check(chosen, found[0])
-        _along(found, chosen, printed)
+        _along(units.unit_along(found, chosen), printed, name_of(lm))
     elif span is not None:
-        _span(found, units.of_span(found, span, top=top, **where), printed)
+        _span(units.of_span(found, span, top=top, **where), printed, name_of(lm))
     else:
-        _following(found, units.following(found, features, top=top, **where), printed)
+        _following(units.following(found, features, top=top, **where), printed, name_of(lm))
 
 
 def _unit(text: str) -> "Unit":
@@ -94,22 +93,23 @@ def _features(patterns: list[str] | None) -> "dict[str, Feature]":
     return {pattern: expression(pattern) for pattern in patterns}
 
 
-def _along(found: "Sequence[Activations]", unit: "Unit", printed: Printed) -> None:
+def _along(found: "UnitAlong", printed: Printed, model: str) -> None:
     """Write the values of a unit at each token."""
-    if printed.is_data:
-        rows = _values(found, unit)
-        (write_json if printed.json else write_tsv)(rows)
-        return
     from charlm.cli.output.reports.units import along
+    from charlm.inspection.views import units as views
 
-    for one in found:
-        for line in along(one, unit):
-            out(f"{line}\n")
+    show(
+        printed,
+        objects=lambda: _values(found),
+        rows=lambda: _values(found),
+        lines=lambda colours: along(found, colours),
+        view=lambda: views.along(found).by(model),
+    )
 
 
-def _values(found: "Sequence[Activations]", unit: "Unit") -> Iterator[dict[str, Any]]:
-    for number, one in enumerate(found, start=1):
-        columns = zip(one.pieces, one.ranges, unit.of(one).tolist(), strict=True)
+def _values(found: "UnitAlong") -> Iterator[dict[str, Any]]:
+    for number, one in enumerate(found.found, start=1):
+        columns = zip(one.pieces, one.ranges, found.unit.of(one).tolist(), strict=True)
         for at, (piece, (start, end), value) in enumerate(columns):
             yield {
                 "text_number": number,
@@ -117,55 +117,56 @@ def _values(found: "Sequence[Activations]", unit: "Unit") -> Iterator[dict[str, 
                 "token": piece,
                 "start": start,
                 "end": end,
-                "unit": str(unit),
+                "unit": str(found.unit),
                 "value": value,
             }
 
 
-def _following(
-    found: "Sequence[Activations]", ranked: "Sequence[Follows]", printed: Printed
-) -> None:
+def _following(found: "Following", printed: Printed, model: str) -> None:
     """Write the units that follow features."""
-    if printed.is_data:
-        rows = (
-            {
-                "feature": one.feature,
-                "unit": str(one.unit),
-                "state": one.unit.state,
-                "layer": one.unit.layer + 1,
-                "number": one.unit.number,
-                "correlation": one.correlation,
-            }
-            for one in ranked
-        )
-        (write_json if printed.json else write_tsv)(rows)
-        return
     from charlm.cli.output.reports.units import following
+    from charlm.inspection.views import units as views
 
-    for line in following(found, ranked):
-        out(f"{line}\n")
+    rows = [
+        {
+            "feature": one.feature,
+            "unit": str(one.unit),
+            "state": one.unit.state,
+            "layer": one.unit.layer + 1,
+            "number": one.unit.number,
+            "correlation": one.correlation,
+        }
+        for one in found.ranked
+    ]
+    show(
+        printed,
+        objects=lambda: rows,
+        rows=lambda: rows,
+        lines=lambda colours: following(found, colours),
+        view=lambda: views.following(found).by(model),
+    )
 
 
-def _span(found: "Sequence[Activations]", one: "SpanUnits", printed: Printed) -> None:
+def _span(found: "SpanUnits", printed: Printed, model: str) -> None:
     """Write the units of a span, and where else they are on."""
-    if printed.is_data:
-        spans = [
-            {
-                "text_number": span.text + 1,
-                "start": span.begin,
-                "end": span.end,
-                "text": found[span.text].text[span.begin : span.end],
-                "units_on": span.on,
-            }
-            for span in (one.span, *one.others)
-        ]
-        if printed.json:
-            names = [str(unit) for unit in one.units]
-            write_json([{"units": names, "span": spans[0], "others": spans[1:]}])
-        else:
-            write_tsv(spans)
-        return
     from charlm.cli.output.reports.units import span_lines
+    from charlm.inspection.views import units as views
 
-    for line in span_lines(found, one):
-        out(f"{line}\n")
+    spans = [
+        {
+            "text_number": span.text + 1,
+            "start": span.begin,
+            "end": span.end,
+            "text": found.found[span.text].text[span.begin : span.end],
+            "units_on": span.on,
+        }
+        for span in (found.span, *found.others)
+    ]
+    names = [str(unit) for unit in found.units]
+    show(
+        printed,
+        objects=lambda: [{"units": names, "span": spans[0], "others": spans[1:]}],
+        rows=lambda: spans,
+        lines=lambda _: span_lines(found),
+        view=lambda: views.span(found).by(model),
+    )

@@ -3,23 +3,16 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from charlm.cli.output.plot import Axis, Line, plot
+from charlm.cli.output.plot import plot
+from charlm.inspection.views.context import figure
 
 if TYPE_CHECKING:
     from charlm.inspection.context import ContextUse
 
-_SAID = {
-    "cut": "cut away",
-    "shuffle": "shuffled",
-    "replace": "replaced by other text",
-}
 
-
-def report(found: "ContextUse") -> Iterator[str]:
+def report(found: "ContextUse", colours: int = 0) -> Iterator[str]:
     """A plot and a table, in lines of at most 80 columns."""
-    lines = [Line(one.model, found.lengths, one.rise.tolist()) for one in found.models]
-    told = f"rise of the loss (nats per token), what lies beyond n tokens {_SAID[found.beyond]}"
-    yield from plot(lines, Axis("n, tokens left", is_log=True), Axis(told))
+    yield from plot(figure(found), colours)
     yield ""
     yield f"{'n':>6}" + "".join(f" {one.model:>18}" for one in found.models)
     for at, n in enumerate(found.lengths):

@@ -11,7 +11,8 @@ from charlm.cli.input.records import Form, JsonLines, Record, as_cell
 from charlm.cli.options import Decoding, LabelledModel
 from charlm.cli.output.formats import cell
 from charlm.cli.output.meter import Meter
-from charlm.cli.output.terminal import cut, number, out, out_json, out_line, say, say_loading, width
+from charlm.cli.output.terminal import cut, number, out, out_json, out_line, say, say_loading
+from charlm.display.columns import width
 from charlm.display.safe_text import safe_text
 from charlm.errors import TextError
 

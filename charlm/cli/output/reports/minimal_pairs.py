@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from charlm.cli.output.terminal import cut
 from charlm.display.safe_text import safe_text
+from charlm.inspection.views.pairs import most_wrong
 
 if TYPE_CHECKING:
     from charlm.inspection.pairs import PairsResult
@@ -24,10 +25,9 @@ def report(found: "PairsResult", show: int) -> Iterator[str]:
             f"{name:<30} {one.model:<10} {one.pairs:>7,} {one.accuracy:>9.1%}  "
             f"{low:.1%} to {high:.1%}"
         )
-    wrong = sorted((j for j in found.judged if j.nats < 0), key=lambda judged: judged.nats)[:show]
-    if wrong:
+    if wrong := most_wrong(found, show):
         yield ""
         yield f"{'nats':>8}  most wrong: good, then bad"
-        for pair, nats in wrong:
+        for pair, nats, bad in wrong:
             yield f"{nats:8.2f}  {cut(safe_text(pair.good), _COLUMNS - 10)}"
-            yield f"{'':8}  {cut(safe_text(pair.bad), _COLUMNS - 10)}"
+            yield f"{'':8}  {cut(safe_text(bad), _COLUMNS - 10)}"
