@@ -13,7 +13,7 @@ PACKAGE = TESTS.parent / "charlm"
 # Each may import from those before it, and from itself.
 ORDER = (
     ("errors", "metrics", "threads"),
-    ("config", "display"),
+    ("config", "display", "fields"),
     ("network_config",),
     ("tokenizers", "counts"),
     ("text", "equations"),
@@ -24,6 +24,7 @@ ORDER = (
     ("novelty",),
     ("models",),
     ("inspection", "training"),
+    ("serving",),
     ("cli",),
     ("__main__",),
 )
@@ -35,13 +36,21 @@ LIGHT = (
     "config",
     "network_config",
     "display",
+    "fields",
     "tokenizers",
     "counts",
     "text",
     "equations",
     "inference",
 )
-LIGHT = (*LIGHT, "checkpoints", "novelty", "models", "cli")  # where nothing needs torch at once
+LIGHT = (
+    *LIGHT,
+    "checkpoints",
+    "novelty",
+    "models",
+    "serving",
+    "cli",
+)  # where nothing needs torch at once
 MOST_FILES = 16  # of a package
 
 

@@ -131,8 +131,16 @@ class PartneredDecoder:
 
     def read(self, ids: Ids) -> list[Any]:
         """The state of one row that has read ids (T,)."""
-        history = np.asarray(ids, dtype=np.int32)[None, -self._partner.reach :]
-        return [self._decoder.read(ids), history]
+        return [self._decoder.read(ids), self._history(ids)]
+
+    def read_all(self, sequences: Sequence[Ids]) -> list[list[Any]]:
+        """The state of each of several such rows."""
+        states = self._decoder.read_all(sequences)
+        return [[state, self._history(ids)] for state, ids in zip(states, sequences, strict=True)]
+
+    def _history(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """The last ids (1, N) that counts look at."""
+        return np.asarray(ids, dtype=np.int32)[None, -self._partner.reach :]
 
     def step(self, ids: Ids, state: list[Any]) -> tuple[Logits, list[Any]]:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
@@ -149,9 +157,13 @@ class PartneredDecoder:
         return [self._decoder.select(inner, rows), histories[rows]]
 
     def restart(self, state: list[Any], rows: Ids, start: list[Any]) -> None:
-        """Set these rows to the one row of ``start``, which has read no more than they."""
+        """Set these rows to the one row of ``start``."""
         self._decoder.restart(state[0], rows, start[0])
         width = start[1].shape[1]
+        lacking = width - state[1].shape[1]
+        if lacking > 0:
+            nothing = np.full((len(state[1]), lacking), _NOTHING, dtype=np.int32)
+            state[1] = np.concatenate((nothing, state[1]), axis=1)
         state[1][rows] = _NOTHING
         if width:
             state[1][rows, -width:] = start[1][0]
