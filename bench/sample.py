@@ -103,10 +103,10 @@ def _row(sampler: Sampler, model: RecurrentLM, batch: int, length: int) -> tuple
     doubtful = 0
     exactly = sampler._exact_logits
 
-    def counted(lanes: list, context: list[int]) -> np.ndarray:
+    def counted(lanes: list) -> np.ndarray:
         nonlocal doubtful
         doubtful += len(lanes)
-        return exactly(lanes, context)
+        return exactly(lanes)
 
     def sample() -> None:
         # So many tokens of sequences without number: no step has fewer rows than the batch.

@@ -149,9 +149,13 @@ class PartneredDecoder:
         return [self._decoder.select(inner, rows), histories[rows]]
 
     def restart(self, state: list[Any], rows: Ids, start: list[Any]) -> None:
-        """Set these rows to the one row of ``start``, which has read no more than they."""
+        """Set these rows to the one row of ``start``."""
         self._decoder.restart(state[0], rows, start[0])
         width = start[1].shape[1]
+        lacking = width - state[1].shape[1]
+        if lacking > 0:
+            nothing = np.full((len(state[1]), lacking), _NOTHING, dtype=np.int32)
+            state[1] = np.concatenate((nothing, state[1]), axis=1)
         state[1][rows] = _NOTHING
         if width:
             state[1][rows, -width:] = start[1][0]

@@ -14,19 +14,21 @@ import dataclasses
 import functools
 import itertools
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, Self
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
-from charlm.engines.protocol import Arbiter, Steps
+from charlm.engines.protocol import Arbiter, Logits, Steps
+from charlm.equations.language_model import log_softmax
 from charlm.errors import CharlmError, UsageError
-from charlm.inference.draw import draw, num_stages
+from charlm.inference.drawing.draw import draw, num_stages
+from charlm.inference.drawing.lanes import Alternatives, Beginning, Lane, Lanes
 from charlm.inference.unknown import Speller, unknown_of
 from charlm.text.corpus import sequence_hash
-from charlm.tokenizers.base import SPACING, Tokenizer
+from charlm.tokenizers.base import SPACING, UNK_ID, Tokenizer
 from charlm.tokenizers.normalizing import folded
 from charlm.tokenizers.prompt import Prompt
 from charlm.tokenizers.word import UNKNOWN_WORD
@@ -71,28 +73,6 @@ class Drawn:
 def fresh_seed() -> int:
     """A seed from the operating system, short enough to be typed."""
     return secrets.randbelow(10**9)
-
-
-class _Lane:
-    """A sequence being drawn: what has been drawn of it and its streams of uniform numbers.
-
-    spelled is what the <UNK> among its ids stand for, in order, where they are spelled.
-    """
-
-    def __init__(self, index: int, seed: int, attempt: int = 0) -> None:
-        self.index = index
-        self.attempt = attempt
-        self.ids: list[int] = []
-        self.spelled: list[str] = []
-        self.log_prob = 0.0
-        self.key = (seed, index, attempt)
-        self.uniform = np.random.default_rng(self.key).random
-        self.exact: tuple[int, Any] = (0, None)  # how much the arbiter has read, and its state
-
-    def spelling_stream(self) -> Callable[[], float]:
-        """The uniform numbers for what the last token spells."""
-        key = np.random.SeedSequence(self.key, spawn_key=(len(self.ids),))
-        return np.random.default_rng(key).random
 
 
 class Sampler:
@@ -175,90 +155,104 @@ class Sampler:
                 "or paragraphs."
             )
         self._check_unknown(config)
-        stop = tuple(folded(self.tokenizer, text) for text in config.stop)
-        config = dataclasses.replace(config, stop=stop)
-        begun = Prompt(self.tokenizer, prompt)
-        context = [self.tokenizer.vocab_size, *begun.ids]
-        first, start = context[-1], self.decoder.read(np.array(context[:-1], dtype=np.int64))
         wanted = range(n) if indices is None else indices
         waiting, due = iter(wanted), iter(wanted)
-        lanes = [_Lane(i, config.seed) for i in itertools.islice(waiting, batch_size)]
-        inputs = np.full(len(lanes), first, dtype=np.int64)
-        state = self.decoder.select(start, np.zeros(len(lanes), dtype=np.int64))
+        first = next(waiting, None)
+        if first is None:
+            return
+        model = self.lane(self.begin(Prompt(self.tokenizer, prompt)), config, first)
+        side = Lanes(self.decoder)
+        side.add([model, *map(model.again, itertools.islice(waiting, batch_size - 1))])
         finished: dict[int, Sample] = {}
         next_due = next(due, None)
-        while lanes:
-            logits, state = self.decoder.step(inputs, state)
-            tokens = self._draw(logits, lanes, context, config)
-            del logits  # so that the next ones come where they were: fresh memory is slow
+        while side.lanes:
+            tokens = self.step(side)
             leaving: list[int] = []
-            renewed: list[int] = []
-            for row, (lane, token) in enumerate(zip(lanes, tokens, strict=True)):
+            renewed: dict[int, Lane] = {}
+            for row, (lane, token) in enumerate(zip(side.lanes, tokens, strict=True)):
                 if told:
                     is_spelled = token == self.tokenizer.unk_id and bool(lane.spelled)
                     yield Drawn(lane.index, token, lane.spelled[-1] if is_spelled else None)
-                inputs[row] = token
-                done = self._finish(lane, config, begun)
+                done = self.finished(lane)
                 if done is None:
                     continue
                 if novel and done.in_training_text:
-                    lanes[row] = self._again(lane, config.seed)
+                    renewed[row] = self._again(lane)
+                    continue
+                finished[done.index] = done
+                following = next(waiting, None)
+                if following is None:
+                    leaving.append(row)
                 else:
-                    finished[done.index] = done
-                    following = next(waiting, None)
-                    if following is None:
-                        leaving.append(row)
-                        continue
-                    lanes[row] = _Lane(following, config.seed)
-                inputs[row] = first
-                renewed.append(row)
+                    renewed[row] = lane.again(following)
             if renewed:
-                self.decoder.restart(state, np.array(renewed), start)
-            if leaving:
-                kept = np.delete(np.arange(len(lanes)), leaving)
-                lanes = [lanes[row] for row in kept]
-                inputs = inputs[kept]
-                state = self.decoder.select(state, kept)
+                side.put(renewed)
+            side.remove(leaving)
             while next_due in finished:
                 yield finished.pop(next_due)
                 next_due = next(due, None)
 
-    def _draw(
-        self,
-        logits: NDArray[np.float32],
-        lanes: list[_Lane],
-        context: list[int],
-        config: SamplingConfig,
-    ) -> list[int]:
-        """The next token of every lane, noted in it, with what it spells."""
-        unk = self.tokenizer.unk_id
+    # A token at a time
+
+    def begin(self, prompt: Prompt) -> Beginning:
+        """What sequences after a prompt begin with."""
+        context = [self.tokenizer.vocab_size, *prompt.begun]
+        return Beginning(prompt, context, self.decoder.read(np.array(context[:-1], dtype=np.int64)))
+
+    def lane(
+        self, beginning: Beginning, config: SamplingConfig, index: int, *, top: int | None = None
+    ) -> Lane:
+        """Sequence number index, yet to be drawn; ``top`` alternatives are noted of its tokens.
+
+        Raises UsageError if spelling is asked of a model that cannot spell.
+        """
+        self._check_unknown(config)
+        stop = tuple(folded(self.tokenizer, text) for text in config.stop)
+        config = dataclasses.replace(config, stop=stop)
         # At subword level <UNK> stands for nothing.
         kept = config.unknown != "resample" and self.tokenizer.level != "subword"
-        banned = None if kept else unk
+        banned = None if kept else self.tokenizer.unk_id
+        return Lane(beginning, config, index, banned=banned, top=top)
+
+    def step(self, side: Lanes) -> list[int]:
+        """Draw the next token of each of some lanes, which are noted in them, too."""
+        return side.step(self._draw)
+
+    def _draw(self, logits: Logits, lanes: list[Lane]) -> list[int]:
+        """The next token of every lane, noted in it, with what it spells."""
+        unk = self.tokenizer.unk_id
         stages = range(num_stages(logits.shape[1]))
         uniform = np.array([[lane.uniform() for _ in stages] for lane in lanes])  # (B, S)
-        drawn = draw(logits, uniform, config, banned)
-        ids: list[int] = drawn.ids.tolist()
-        log_probs: list[float] = drawn.log_probs.tolist()
-        doubtful = np.flatnonzero(drawn.doubtful)
-        if len(doubtful):
-            exact = self._exact_logits([lanes[row] for row in doubtful], context)
-            again = draw(exact, uniform[doubtful], config, banned)
-            for row, token, log_prob in zip(doubtful, again.ids, again.log_probs, strict=True):
-                ids[row], log_probs[row] = int(token), float(log_prob)
-        for lane, token, log_prob in zip(lanes, ids, log_probs, strict=True):
-            lane.ids.append(token)
-            lane.log_prob += log_prob
-        if config.unknown == "spell" and unk in ids:
-            assert self.speller is not None
-            spelling = [lane for lane in lanes if lane.ids[-1] == unk]
-            streams = [lane.spelling_stream() for lane in spelling]
-            kinds = self.speller.draw(streams, config, self.tokenizer.is_unknown)
-            for lane, kind in zip(spelling, kinds, strict=True):
-                lane.spelled.append(kind)
-        elif SPACING in self.tokenizer.ignores:  # of text cut already, which has a name for it
-            for lane in lanes:
-                lane.spelled += [UNKNOWN_WORD] * (lane.ids[-1] == unk)
+        ids: list[int] = [0] * len(lanes)
+        for rows in _alike(lanes):
+            config, banned = lanes[rows[0]].config, lanes[rows[0]].banned
+            own = slice(None) if len(rows) == len(lanes) else np.array(rows)
+            drawn = draw(logits[own], uniform[own], config, banned)
+            tokens: list[int] = drawn.ids.tolist()
+            log_probs: list[float] = drawn.log_probs.tolist()
+            doubtful = np.flatnonzero(drawn.doubtful).tolist()
+            if doubtful:
+                unsure = [rows[at] for at in doubtful]
+                exact = self._exact_logits([lanes[row] for row in unsure])
+                again = draw(exact, uniform[unsure], config, banned)
+                for at, token, log_prob in zip(doubtful, again.ids, again.log_probs, strict=True):
+                    tokens[at], log_probs[at] = int(token), float(log_prob)
+            for row, token, log_prob in zip(rows, tokens, log_probs, strict=True):
+                lane, ids[row] = lanes[row], token
+                lane.ids.append(token)
+                lane.log_prob += log_prob
+                if lane.top is not None:
+                    lane.alternatives.append(_alternatives(logits[row], token, log_prob, lane.top))
+            if config.unknown == "spell" and unk in tokens:
+                assert self.speller is not None
+                spelling = [lanes[row] for row in rows if ids[row] == unk]
+                streams = [lane.spelling_stream() for lane in spelling]
+                kinds = self.speller.draw(streams, config, self.tokenizer.is_unknown)
+                for lane, kind in zip(spelling, kinds, strict=True):
+                    lane.spelled.append(kind)
+            elif SPACING in self.tokenizer.ignores:  # of text cut already, which has a name for it
+                for row in rows:
+                    lanes[row].spelled += [UNKNOWN_WORD] * (ids[row] == unk)
         return ids
 
     def _check_unknown(self, config: SamplingConfig) -> None:
@@ -276,19 +270,20 @@ class Sampler:
                 "it anew."
             )
 
-    def _exact_logits(self, lanes: list[_Lane], context: list[int]) -> NDArray[np.float64]:
+    def _exact_logits(self, lanes: list[Lane]) -> NDArray[np.float64]:
         """The log-probabilities (B, V) of the next tokens of lanes in double precision."""
         if self._arbiter is None:
             self._arbiter = self.engine.arbiter()
         for lane in lanes:
-            ids = np.array(context + lane.ids, dtype=np.int64)
+            ids = np.array(lane.beginning.context + lane.ids, dtype=np.int64)
             read, state = lane.exact
             lane.exact = (len(ids), self._arbiter.read(ids[read:], state))
         return self._arbiter.log_probs([lane.exact[1] for lane in lanes])
 
-    def _finish(self, lane: _Lane, config: SamplingConfig, prompt: Prompt) -> Sample | None:
+    def finished(self, lane: Lane) -> Sample | None:
         """The sample a lane has become, or None if it goes on."""
-        cut = self._stop(lane, config.stop, prompt) if config.stop else None
+        prompt, config = lane.beginning.prompt, lane.config
+        cut = _stop(lane) if config.stop else None
         if lane.ids[-1] == self.tokenizer.eos_id:
             ended = "eos"
         elif cut is not None:
@@ -309,30 +304,17 @@ class Sampler:
             num_unknown=lane.ids.count(self.tokenizer.unk_id),
             ended=ended,
             in_training_text=self.stands_in_training(text),
-            seed=lane.key[0],
+            seed=config.seed,
         )
 
-    def _stop(self, lane: _Lane, stops: tuple[str, ...], prompt: Prompt) -> str | None:
-        """What was drawn before the first stop string, or None if there is none in it.
-
-        First the last tokens alone are looked at: a token has at least a byte.
-        """
-        near = lane.ids[-4 * max(map(len, stops)) - 4 :]
-        spelled = lane.spelled[len(lane.spelled) - near.count(self.tokenizer.unk_id) :]
-        if not any(stop in prompt.continuation(near, spelled) for stop in stops):
-            return None
-        text = prompt.continuation(lane.ids, lane.spelled)
-        found = [at for stop in stops if (at := text.find(stop)) >= 0]
-        return text[: min(found)] if found else None  # within the prompt it does not count
-
-    def _again(self, lane: _Lane, seed: int) -> _Lane:
+    def _again(self, lane: Lane) -> Lane:
         if lane.attempt + 1 >= MOST_ATTEMPTS:
             raise CharlmError(
                 f"{MOST_ATTEMPTS} attempts at a new sequence all gave one of the training text: "
                 "the model has learned it by heart. Train it for less long, or raise the "
                 "temperature."
             )
-        return _Lane(lane.index, seed, lane.attempt + 1)
+        return lane.again(lane.index, lane.attempt + 1)
 
     def stands_in_training(self, text: str) -> bool | None:
         """Whether a text is, word for word, a sequence of the training text.
@@ -343,6 +325,42 @@ class Sampler:
         own = stands_in(self.known, self.tokenizer, text)
         found = (own, *(other.stands_in_training(text) for other in self._others))
         return True if True in found else None if None in found else False
+
+
+def _alike(lanes: list[Lane]) -> list[list[int]]:
+    """The rows of lanes, those together whose tokens are drawn in one way."""
+    rows: dict[object, list[int]] = {}
+    for row, lane in enumerate(lanes):
+        rows.setdefault(lane.way, []).append(row)
+    return list(rows.values())
+
+
+def _alternatives(row: Logits, token: int, log_prob: float, top: int) -> Alternatives:
+    """A token that was drawn from logits (V,), and the ``top`` likeliest types."""
+    log_probs = log_softmax(row.astype(np.float64))
+    top = min(top, len(log_probs))
+    found = np.argpartition(-log_probs, top - 1)[:top] if top else np.empty(0, dtype=np.int64)
+    found = found[np.lexsort((found, -log_probs[found]))]
+    named = dict(zip(found.tolist(), log_probs[found].tolist(), strict=True))
+    if token in named:
+        named[token] = log_prob  # the same but for rounding
+    return Alternatives(log_prob, named)
+
+
+def _stop(lane: Lane) -> str | None:
+    """What was drawn before the first stop string, or None if there is none in it.
+
+    First the last tokens alone are looked at: a token has at least a byte.
+    """
+    prompt, stops = lane.beginning.prompt, lane.config.stop
+    near = lane.ids[-4 * max(map(len, stops)) - 4 :]
+    unknown = near.count(UNK_ID)
+    spelled = lane.spelled[len(lane.spelled) - unknown :]
+    if not any(stop in prompt.continuation(near, spelled) for stop in stops):
+        return None
+    text = prompt.continuation(lane.ids, lane.spelled)
+    found = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(found)] if found else None  # within the prompt it does not count
 
 
 class Knows(Protocol):

@@ -26,7 +26,7 @@ from charlm.engines.numpy_lm import NumpyEngine
 from charlm.equations import language_model
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
-from charlm.inference.draw import draw, num_stages
+from charlm.inference.drawing.draw import draw, num_stages
 from charlm.network_config import CausalConfig
 from charlm.tokenizers.base import NUM_SPECIALS, UNK_TEXT, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer

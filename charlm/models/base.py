@@ -33,6 +33,7 @@ from charlm.models.arguments import each_text, one_text, several_texts
 from charlm.models.engine_choice import EngineChoice
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.prompt import Prompt
 
 if TYPE_CHECKING:
     from charlm.novelty.measure import Novelty
@@ -297,9 +298,12 @@ class TokenDistribution(TextDistribution):
         engine = self.engines.for_tokens(1, one_text(prefix, "prefix"))
         return next_tokens(engine, self.tokenizer, prefix, top=top)
 
-    def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Sampler | TurnSampler:
+    def sampler(
+        self, n: int, config: SamplingConfig, prompt: str | Prompt = ""
+    ) -> Sampler | TurnSampler:
         """What draws, fit for a job of that size; the text does not depend on which it is."""
-        kind = self.engines.kind_for(self.most_tokens(n, config), prompt)
+        text = prompt if isinstance(prompt, str) else prompt.text
+        kind = self.engines.kind_for(self.most_tokens(n, config), text)
         if kind not in self._samplers:
             self._samplers[kind] = Sampler(
                 self.engines.of(kind), self.tokenizer, self.known, self.checkpoint.speller

@@ -185,12 +185,15 @@ class LanguageModel(TokenDistribution):
 
     # Drawing
 
-    def sampler(self, n: int, config: SamplingConfig, prompt: str = "") -> Sampler | TurnSampler:
+    def sampler(
+        self, n: int, config: SamplingConfig, prompt: str | Prompt = ""
+    ) -> Sampler | TurnSampler:
         """What draws; of all labels one for each sequence, by what the prompt makes of them."""
         if self.labels is None or not self.is_marginal:
             return super().sampler(n, config, prompt)
         models = [self.with_label(label) for label in self.labels.names]
-        begun = np.array(Prompt(self.tokenizer, prompt).ids, dtype=np.int64)
+        given = Prompt(self.tokenizer, prompt) if isinstance(prompt, str) else prompt
+        begun = np.array(given.begun, dtype=np.int64)
         kind = self.engines.kind_for(len(begun))
         engines = [model.engines.of(kind) for model in models] if len(begun) else []
         weights = weights_after(begun, self.labels.log_prior, engines)

@@ -32,6 +32,28 @@ class Prompt:
         self._last_unknown = unknown[-1:] if self._last == [tokenizer.unk_id] else []
         self._last_length = len(tokenizer.decode(self._last, self._last_unknown))
 
+    @classmethod
+    def of_ids(cls, tokenizer: Tokenizer, ids: list[int]) -> Prompt:
+        """Ids as they are, <EOS> among them where a text ends and another begins.
+
+        Raises UsageError if one is outside the vocabulary.
+        """
+        found = cls(tokenizer, "")
+        found.text, found.ids = tokenizer.decode(ids), list(ids)
+        found._last = [token for token in ids[-1:] if token != tokenizer.eos_id]
+        found._last_length = len(tokenizer.decode(found._last))
+        return found
+
+    @property
+    def begun(self) -> list[int]:
+        """The ids of the sequence that is to be continued: those after the last <EOS>."""
+        eos_id = self._tokenizer.eos_id
+        return (
+            self.ids[len(self.ids) - self.ids[::-1].index(eos_id) :]
+            if eos_id in self.ids
+            else self.ids
+        )
+
     def continuation(self, ids: list[int], unknown: Sequence[str] = ()) -> str:
         """The text that further ids add to the prompt, their first <UNK> as ``unknown``."""
         text = self._tokenizer.decode(self._last + ids, [*self._last_unknown, *unknown])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.config import SamplingConfig
-from charlm.inference.draw import Drawn, _cut, _stages, _Wanted, draw, num_stages
+from charlm.inference.drawing.draw import Drawn, _cut, _stages, _Wanted, draw, num_stages
 from tests.support.tiny import chi_square_p
 
 UNK = 0

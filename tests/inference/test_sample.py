@@ -15,7 +15,7 @@ from charlm.engines.protocol import Engine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.equations import language_model
 from charlm.errors import CharlmError, UsageError
-from charlm.inference import draw
+from charlm.inference.drawing import draw
 from charlm.inference.sample import MOST_ATTEMPTS, Sample, Sampler
 from charlm.inference.score import score_texts
 from charlm.inference.unknown import Speller
