@@ -13,7 +13,7 @@ PACKAGE = TESTS.parent / "charlm"
 # Each may import from those before it, and from itself.
 ORDER = (
     ("errors", "metrics", "threads"),
-    ("config", "display"),
+    ("config", "display", "fields"),
     ("network_config",),
     ("tokenizers", "counts"),
     ("text", "equations"),
@@ -35,6 +35,7 @@ LIGHT = (
     "config",
     "network_config",
     "display",
+    "fields",
     "tokenizers",
     "counts",
     "text",

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from charlm.cli.input.records import Columns, JsonLines, Record, batches, read
 from charlm.cli.output.nbest import form_of, groups
-from charlm.cli.output.score_table import rank
 from charlm.errors import UsageError
+from charlm.fields.scores import rank
 from charlm.text.formats import format_of, packed_as, wide_encoding
 from charlm.text.streaming import Line, stream_lines
 

@@ -11,9 +11,10 @@ from charlm.cli.input.declared import option
 from charlm.cli.input.model import cloze_model, load_model
 from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.input.text_file import say_lines_are_texts
-from charlm.cli.output.candidates import filling_fields, filling_lines, filling_table
+from charlm.cli.output.candidates import filling_lines, filling_table
 from charlm.cli.output.terminal import out, out_json, say, say_loading
 from charlm.errors import TextError
+from charlm.fields.candidates import filling_fields
 
 RULES: Rules = (*options.TEXT_OR_FILE, *options.CUT, OneOf("--json", "--tsv"))
 

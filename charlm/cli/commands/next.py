@@ -9,8 +9,9 @@ from charlm.cli.input.beginning import read_beginning
 from charlm.cli.input.declared import option
 from charlm.cli.input.model import load_models, token_model
 from charlm.cli.input.option_rules import OneOf, Rules
-from charlm.cli.output.candidates import token_fields, token_lines, token_table
+from charlm.cli.output.candidates import token_lines, token_table
 from charlm.cli.output.terminal import out, out_json, say, say_loading
+from charlm.fields.candidates import token_fields
 
 _TOP = 20
 _NO_COMMON_NEXT = (

@@ -13,9 +13,9 @@ from charlm.cli.input.pairs import Unseen, only_of_texts, source_of
 from charlm.cli.output.reports import novelty
 from charlm.cli.output.samples import ended, fields, figures, separator
 from charlm.cli.output.terminal import out, out_json, say, say_lines, say_loading
-from charlm.cli.output.translations import named
 from charlm.config import SamplingConfig, Unknown
 from charlm.errors import UsageError
+from charlm.fields.pairs import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -31,18 +31,18 @@ from charlm.cli.input.records import batches, form_of
 from charlm.cli.input.text_file import Broken, TextFile, say_lines_are_texts
 from charlm.cli.output import nbest
 from charlm.cli.output.meter import through
-from charlm.cli.output.pair_scores import PairWanted, PairWriter
+from charlm.cli.output.pair_scores import PairWriter
 from charlm.cli.output.score_table import (
     HeatWriter,
     PageWriter,
-    Wanted,
     Writer,
-    rank,
     say_pseudo_verdict,
     say_verdict,
 )
 from charlm.cli.output.terminal import say
 from charlm.errors import UsageError
+from charlm.fields.pairs import PairWanted
+from charlm.fields.scores import Wanted, rank
 from charlm.metrics import Unit
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from charlm.cli.output import translations
 from charlm.cli.output.meter import through
 from charlm.cli.output.terminal import out, out_json
 from charlm.errors import TextError
+from charlm.fields.pairs import target_fields
 
 if TYPE_CHECKING:
     from charlm.display.alignment_page import AlignmentPage
@@ -148,7 +149,7 @@ class _Writer:
             self.unseen.add(source)
             parts = loaded.parts(source)
             if printed.json:
-                out_json(translations.fields(parts, several))
+                out_json(target_fields(parts, several))
             elif printed.tsv:
                 out("".join(f"{line}\n" for line in translations.rows(parts, several)))
             else:

@@ -10,8 +10,8 @@ from charlm.cli.input.model import token_model
 from charlm.cli.input.records import Form, Record
 from charlm.cli.input.text_file import Broken
 from charlm.cli.output import nbest
-from charlm.cli.output.score_table import Wanted
 from charlm.cli.output.terminal import out_line, say
+from charlm.fields.scores import Wanted
 
 if TYPE_CHECKING:
     from charlm.inference.pairs.score import PairScore
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Results(Protocol):
-    """What is told of a score, of a text or of a pair (score_table.py, pair_scores.py)."""
+    """What is told of a score, of a text or of a pair (fields/scores.py, fields/pairs.py)."""
 
     @property
     def in_rows(self) -> bool:

@@ -4,34 +4,23 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charlm.cli.output.formats import cell
 from charlm.cli.output.terminal import cut, is_live
 from charlm.display.columns import width
 from charlm.display.safe_text import safe_text, visible
+from charlm.fields.candidates import figures, token_fields
 from charlm.metrics import UNITS, scientific
 
 if TYPE_CHECKING:
-    from charlm.inference.fill import Filling, Fillings
-    from charlm.inference.next_token import NextToken, NextTokens
+    from charlm.inference.fill import Fillings
+    from charlm.inference.next_token import NextTokens
 
 _COLUMNS = 80
 _SHORTEST_BAR, _LONGEST_BAR = 8, 30
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 _LEAST_PERCENT = 0.01  # what is less is written as a power of ten
-
-
-def token_fields(entry: "NextToken", unit: str) -> dict[str, Any]:
-    """An entry as JSON."""
-    return {
-        "rank": entry.rank,
-        "id": entry.token_id,
-        "token": entry.piece,
-        "text": entry.text,
-        f"log_prob_{unit}": entry.log_prob / UNITS[unit],
-        "probability": entry.probability,
-    }
 
 
 def token_lines(found: "NextTokens", unit: str) -> Iterator[str]:
@@ -72,40 +61,14 @@ def bar(share: float, length: int) -> str:
     return "█" * full + _EIGHTHS[rest]
 
 
-def filling_fields(found: "Fillings", unit: str) -> dict[str, Any]:
-    """What may fill a text, as JSON."""
-    return {
-        "text": found.text,
-        "gap_tokens": list(found.lengths),
-        "oov_tokens": found.num_oov,
-        "fillings": [
-            {
-                "rank": entry.rank,
-                "text": entry.text,
-                "gaps": list(entry.gaps),
-                "tokens": [list(pieces) for pieces in entry.pieces],
-                **_figures(entry, unit),
-            }
-            for entry in found.entries
-        ],
-    }
-
-
-def _figures(entry: "Filling", unit: str) -> dict[str, float]:
-    return {
-        f"log_prob_{unit}": entry.log_prob / UNITS[unit] + 0.0,
-        "probability": entry.probability,
-    }
-
-
 def filling_lines(found: "Fillings", unit: str, number: int) -> Iterator[str]:
     """A line for each filling of the number-th text, before the first a header; all digits."""
     if number == 1:
         yield f"number\trank\tlog_prob_{unit}\tprobability\tgaps\ttext"
     for entry in found.entries:
-        figures = map(repr, _figures(entry, unit).values())
+        values = map(repr, figures(entry, unit).values())
         gaps = " | ".join(entry.gaps)
-        columns = (str(number), str(entry.rank), *figures, cell(gaps), cell(entry.text))
+        columns = (str(number), str(entry.rank), *values, cell(gaps), cell(entry.text))
         yield "\t".join(columns)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from charlm.cli.input.model import together
-from charlm.cli.output.pseudo_names import pseudo_named
 from charlm.cli.output.terminal import cut, number, out, out_json, say
 from charlm.display.safe_text import safe_text
 from charlm.errors import CharlmError
+from charlm.fields.pseudo_names import pseudo_named
 from charlm.metrics import UNITS, finite
 from charlm.text.files import name_of
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from charlm.cli.input.records import Columns, JsonLines, Record, as_cell, as_json
 from charlm.cli.output.formats import cell, decimal
-from charlm.cli.output.score_table import Wanted, rank
+from charlm.fields.scores import Wanted, rank
 from charlm.text.tables import Csv, Rows, Tabs
 
 if TYPE_CHECKING:

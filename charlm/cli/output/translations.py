@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charlm.display.columns import width
 from charlm.display.safe_text import visible
@@ -14,27 +14,6 @@ if TYPE_CHECKING:
 _SHADES = " ░▒▓█"  # of a share: less than an eighth, than three, five and seven eighths, more
 
 _NAMED, _LEAST = 3, 0.05  # tokens named where there is no room for all, and their shares
-
-
-def fields(source: Sequence[str], found: "Sequence[Translation]") -> dict[str, Any]:
-    """A source (with its features, if it can have any) and its targets as JSON."""
-    return {
-        **named(source),
-        "targets": [
-            {
-                "text": one.text,
-                "log_prob_nats": one.log_prob,
-                "score": one.score,
-                "ended": one.ended,
-            }
-            for one in found
-        ],
-    }
-
-
-def named(source: Sequence[str]) -> dict[str, str]:
-    """A source by its names, with its features, if it can have any."""
-    return dict(zip(("source", "features"), source, strict=False))
 
 
 def rows(source: Sequence[str], found: "Sequence[Translation]") -> Iterator[str]:

@@ -15,6 +15,7 @@ from charlm.cli.output.terminal import cut, number, out, out_json, out_line, say
 from charlm.display.columns import width
 from charlm.display.safe_text import safe_text
 from charlm.errors import TextError
+from charlm.fields.labels import label_fields
 
 if TYPE_CHECKING:
     from charlm.inference.classify import Report
@@ -201,13 +202,10 @@ class Writer:
         return likeliest(self._classifier, texts, self._top)
 
     def _results(self, found: list[tuple[str, float]], *, listed: bool) -> dict[str, Any]:
-        pairs = [(label, math.exp(log_prob)) for label, log_prob in found]
-        if not listed:
-            values: list[Any] = [value for pair in pairs for value in pair]
-        else:
-            values = list(pairs[0])
-            values.append([{"label": label, "probability": p} for label, p in pairs])
-        return dict(zip(self.names(listed=listed), values, strict=False))
+        if listed:
+            return {self._prefix + name: value for name, value in label_fields(found).items()}
+        values = [value for label, log_prob in found for value in (label, math.exp(log_prob))]
+        return dict(zip(self.names(listed=False), values, strict=False))
 
     def _rows(self, text: str, found: list[tuple[str, float]]) -> None:
         if self._first:
