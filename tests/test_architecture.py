@@ -24,6 +24,7 @@ ORDER = (
     ("novelty",),
     ("models",),
     ("inspection", "training"),
+    ("serving",),
     ("cli",),
     ("__main__",),
 )
@@ -42,7 +43,14 @@ LIGHT = (
     "equations",
     "inference",
 )
-LIGHT = (*LIGHT, "checkpoints", "novelty", "models", "cli")  # where nothing needs torch at once
+LIGHT = (
+    *LIGHT,
+    "checkpoints",
+    "novelty",
+    "models",
+    "serving",
+    "cli",
+)  # where nothing needs torch at once
 MOST_FILES = 16  # of a package
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "next": "Print the most likely next tokens.",
     "tag": "Tag each token.",
     "translate": "Write the likeliest target for each source.",
+    "serve": "Serve models over HTTP, as OpenAI's completions and more.",
     "tokenize": "Show the tokens and ids of a text.",
     "inspect": "See what happens inside a model.",
     "curves": "Plot how trainings went.",

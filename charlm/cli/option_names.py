@@ -33,6 +33,7 @@ def _options() -> dict[str, str]:
 
     names = {field.name for field in dataclasses.fields(Request)}
     names |= {"resume", "name", "index", "against", "stream"}
+    names |= {"host", "port", "api_key", "no_key", "allowed_hosts", "cors"}
     return {
         **{name: name for name in names},
         **{config: name for name, config in CONFIG_FIELDS.items()},

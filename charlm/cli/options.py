@@ -29,7 +29,8 @@ def _model(told: str) -> Any:
     return option(f"{told}{newest}", None, *names, metavar="NAME", completed=completed)
 
 
-_ALONE = option("Use the network without its n-grams and its cache.", False)
+SEVERAL_SERVED = _model("Name of a run, or a path; several are served by their names.")
+ALONE = option("Use the network without its n-grams and its cache.", False)
 _NGRAM_ONLY = option("Use a translator's n-grams without the network.", False)
 CLOSED = option("Score <UNK> as one symbol, without its spelling.", False, heading=MODEL)
 
@@ -50,14 +51,14 @@ class Model(Options, heading=MODEL):
 class PairsModel(Model):
     """One model that writes targets for sources."""
 
-    alone: bool = _ALONE
+    alone: bool = ALONE
     ngram_only: bool = _NGRAM_ONLY
 
 
 class LabelledModel(Model):
     """One model that tells labels."""
 
-    alone: bool = _ALONE
+    alone: bool = ALONE
 
 
 class Mixture(Options, heading=MODEL):
@@ -67,7 +68,7 @@ class Mixture(Options, heading=MODEL):
     root: Path = ROOT
     weights: str | None = option("Weights of several models, such as 0.7,0.3.  [default: equal]")
     tune: Path | None = option("Fit mixture weights to this held-out file.")
-    alone: bool = _ALONE
+    alone: bool = ALONE
     label: str | None = option("Condition on this label.  [default: all labels, by their share]")
 
 

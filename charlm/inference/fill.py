@@ -103,6 +103,16 @@ def split_gaps(text: str) -> tuple[list[str], list[int]]:
     return [*parts, part + text[at:]], lengths
 
 
+def with_gap(before: str, length: int, after: str) -> str:
+    """A text with one gap of so many tokens; what looks like a gap in the two sides is plain."""
+    sides = [
+        _GAP.sub(lambda found: f"{2 * found[1]}\\{found[0][len(found[1]) :]}", side)
+        for side in (before, after)
+    ]
+    last = len(before) - len(before.rstrip("\\"))
+    return sides[0] + "\\" * last + f"[?{length}]" + sides[1]
+
+
 def cut(tokenizer: Tokenizer, text: str) -> Gapped:
     """The ids of a text with gaps. Raises TextError if it has none, or one within a word."""
     parts, lengths = split_gaps(text)

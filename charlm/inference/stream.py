@@ -40,24 +40,45 @@ def fragments(
     if isinstance(sampler, TurnSampler):
         yield from _by_turns(sampler, n, config, prompt, range(n) if indices is None else indices)
         return
-    stops = [folded(sampler.tokenizer, stop) for stop in config.stop]
     begun = Prompt(sampler.tokenizer, prompt)
     growing = None
-    held = ""  # what could begin a stop string
-    shown = 0  # characters of what was drawn
     for one in sampler.tokens(n, config, prompt=prompt, indices=indices):
-        if isinstance(one, Sample):
-            yield Fragment(one.text[len(prompt) + shown :], one)
-            growing, held, shown = None, "", 0
-            continue
         if growing is None:
             yield Fragment(prompt)
-            growing = begun.growing()
-        held += growing.add(one.token_id, one.spelled)
-        until = len(held) - max((held_back(held, stop) for stop in stops), default=0)
-        if until > 0:
-            yield Fragment(held[:until])
-            held, shown = held[until:], shown + until
+            growing = Settling(begun, config.stop)
+        if isinstance(one, Sample):
+            yield Fragment(growing.rest(one.text), one)
+            growing = None
+        elif text := growing.add(one.token_id, one.spelled):
+            yield Fragment(text)
+
+
+class Settling:
+    """The text that tokens add to a prompt, as far as it is settled.
+
+    shown is how many characters that are; last is what the last token brought, settled or not.
+    """
+
+    def __init__(self, prompt: Prompt, stops: Sequence[str]) -> None:
+        self._prompt = prompt
+        self._stops = [folded(prompt.tokenizer, stop) for stop in stops]
+        self._growing = prompt.growing()
+        self._held = ""  # what could begin a stop string
+        self.shown = 0
+        self.last = ""
+
+    def add(self, token_id: int, spelled: str | None) -> str:
+        """What another token, an <UNK> that spells ``spelled``, settles of the text."""
+        self.last = self._growing.add(token_id, spelled)
+        held = self._held + self.last
+        until = len(held) - max((held_back(held, stop) for stop in self._stops), default=0)
+        self._held = held[until:]
+        self.shown += until
+        return held[:until]
+
+    def rest(self, text: str) -> str:
+        """What is left of the whole text, once it has ended."""
+        return text[len(self._prompt.text) + self.shown :]
 
 
 def _by_turns(

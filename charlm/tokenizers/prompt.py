@@ -17,12 +17,14 @@ _WINDOW = 4 * _HALF  # tokens that are decoded again for each that comes
 
 
 class Prompt:
-    """A prompt with its ids, as encode_prompt gives them."""
+    """A prompt with its ids, as encode_prompt gives them; or ids, and the text that they are."""
+
+    is_text = True
 
     def __init__(self, tokenizer: Tokenizer, text: str) -> None:
         self.text = text
         self.ids: list[int] = tokenizer.encode_prompt(text).tolist()
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         # encode_prompt may have left the last space to the first token that follows.
         unknown = tokenizer.unknown(text)[: self.ids.count(tokenizer.unk_id)]
         known = tokenizer.decode(self.ids, unknown)
@@ -39,6 +41,7 @@ class Prompt:
         Raises UsageError if one is outside the vocabulary.
         """
         found = cls(tokenizer, "")
+        found.is_text = False
         found.text, found.ids = tokenizer.decode(ids), list(ids)
         found._last = [token for token in ids[-1:] if token != tokenizer.eos_id]
         found._last_length = len(tokenizer.decode(found._last))
@@ -47,7 +50,7 @@ class Prompt:
     @property
     def begun(self) -> list[int]:
         """The ids of the sequence that is to be continued: those after the last <EOS>."""
-        eos_id = self._tokenizer.eos_id
+        eos_id = self.tokenizer.eos_id
         return (
             self.ids[len(self.ids) - self.ids[::-1].index(eos_id) :]
             if eos_id in self.ids
@@ -56,13 +59,13 @@ class Prompt:
 
     def continuation(self, ids: list[int], unknown: Sequence[str] = ()) -> str:
         """The text that further ids add to the prompt, their first <UNK> as ``unknown``."""
-        text = self._tokenizer.decode(self._last + ids, [*self._last_unknown, *unknown])
+        text = self.tokenizer.decode(self._last + ids, [*self._last_unknown, *unknown])
         text = text[self._last_length :]
         return text.removeprefix(" ") if self._lacks_space else text
 
     def growing(self) -> Growing:
         """The same text as its ids come one by one."""
-        return Growing(self._tokenizer, self._last, self._last_unknown, self._lacks_space)
+        return Growing(self.tokenizer, self._last, self._last_unknown, self._lacks_space)
 
 
 class Growing:
