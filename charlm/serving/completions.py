@@ -136,11 +136,16 @@ class Asked:
         )
         tokenizer = served.tokenizer()
 
+        def prompt(one: str | list[int]) -> Prompt:
+            if isinstance(one, list):
+                return Prompt.of_ids(tokenizer, one)
+            found = Prompt(tokenizer, one)
+            if not given["max_tokens"]:  # nothing follows to which its last space could be left
+                found.ids = tokenizer.encode(one).tolist()
+            return found
+
         def prompts() -> list[Prompt]:
-            return [
-                Prompt(tokenizer, one) if isinstance(one, str) else Prompt.of_ids(tokenizer, one)
-                for one in given["prompt"]
-            ]
+            return list(map(prompt, given["prompt"]))
 
         is_large = sum(map(len, given["prompt"])) > _LARGE
         return cls(
