@@ -68,6 +68,14 @@ ROWS: dict[str, Row] = {
     "I1": Row("P8", "formats of files x commands: read, or named and refused", 312),
     "I3": Row("P8", "ends of lines x commands: the same figures, rows written as they came", 168),
     "E1": Row("P7", "control characters and escape sequences x channels of a terminal", 1102),
+    "V1": Row(
+        "P9", "hostile bodies of requests: refused in a sentence, the next one answered", 300
+    ),
+    "V2": Row("P9", "foreign hosts x endpoints: refused, told what to do", 48),
+    "V3": Row("P9", "connections that send their request slowly, or nothing: cut in time", 20),
+    "V4": Row("P9", "clients that leave amid a stream: their work ends", 100),
+    "V5": Row("P9", "requests of all kinds, in flat memory", 1000),
+    "V6": Row("P6 P9", "streams side by side: every token that of the seed offline", 100),
     "I2": Row("P8", "options without those they need, or that contradict: both named", 220),
 }
 
