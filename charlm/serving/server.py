@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -54,6 +55,18 @@ def protocol(limits: Limits) -> type[H11Protocol]:
             if self.cycle is not before:
                 self._wait_no_more()
                 self.scope[ABORT] = self.transport.abort  # type: ignore[literal-required]
+
+        def on_response_complete(self) -> None:
+            """See to it that a client which takes no more of an answer does not stay for ever."""
+            super().on_response_complete()
+            if self.transport.is_closing() and self.transport.get_write_buffer_size():
+                self.loop.call_later(_IDLE_SECONDS, self.transport.abort)
+
+        def timeout_keep_alive_handler(self) -> None:
+            """Close a connection that has brought no further request."""
+            if self.transport.get_write_buffer_size():
+                self.transport.abort()
+            super().timeout_keep_alive_handler()
 
         def connection_lost(self, exc: Exception | None) -> None:
             """Wait no more."""
@@ -205,8 +218,18 @@ def _bound(host: str, port: int) -> socket.socket:
     """A socket that is bound. Raises UsageError if it cannot be."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        family, kind, _, _, address = found[0]
+        # Of TCP by name: of others asyncio does not know that small packets shall not wait.
+        made = socket.socket(family, kind, socket.IPPROTO_TCP)
+        try:
+            if os.name == "posix":  # elsewhere it lets another program take the port
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind(address)
+            made.listen(_BACKLOG)
+        except OSError:
+            made.close()
+            raise
+        return made
     except OSError as error:
         raise UsageError(
             f"cannot listen at {host}, port {port}: {error.strerror or error}. Another `port` may "

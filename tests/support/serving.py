@@ -1,6 +1,7 @@
 """A server of the small models of tests/golden, and clients that speak to it plainly."""
 
 import contextlib
+import dataclasses
 import http.client
 import json
 import socket
@@ -9,9 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from charlm.models.language_model import LanguageModel
+from charlm.models.load import load
 from charlm.serving.models import load_models
 from charlm.serving.server import Server, running
 from charlm.serving.settings import Settings
+from charlm.tokenizers.base import EOS_ID
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "finished"
 JSON = {"Content-Type": "application/json"}
@@ -48,6 +52,14 @@ class Answer(NamedTuple):
         parts = self.data.decode().split("\n\n")
         assert parts[-2:] == ["data: [DONE]", ""]
         return [json.loads(part.removeprefix("data: ")) for part in parts[:-2]]
+
+
+def endless() -> LanguageModel:
+    """The model of characters, but that its sequences never come to an end by themselves."""
+    found = load(GOLDEN / "characters", task="language-model").checkpoint
+    weights = {name: array.copy() for name, array in found.weights.items()}
+    weights["softmax.bias"][EOS_ID] = -1e4
+    return LanguageModel(dataclasses.replace(found, weights=weights, partner=None))
 
 
 @contextlib.contextmanager
