@@ -34,7 +34,14 @@ def main(_: Sequence[str] = ()) -> None:
     """Print milliseconds and ratios, medians of rounds that are measured in turn."""
     with tempfile.TemporaryDirectory() as folder:
         lm = charlm.train(
-            PROSE, split_on="file", hidden=256, layers=2, steps=60, name="bench", root=folder
+            PROSE,
+            split_on="file",
+            hidden=256,
+            layers=2,
+            steps=100,
+            batch_size=8,
+            name="bench",
+            root=folder,
         )
         assert isinstance(lm, LanguageModel)
         with served(folder) as port:
