@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
@@ -85,11 +86,60 @@ def shortened(arguments: list[str]) -> list[str]:
     return [*kept, *BUDGET]
 
 
-def run(command: Command) -> list[str]:
+class Served:
+    """The server that a page starts, which runs in a window of its own as long as it is followed.
+
+    It has a port that was free in the place of the one that the page shows.
+    """
+
+    PORT = "8080"
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._port = self.PORT
+
+    def __enter__(self) -> "Served":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End what runs."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.communicate()
+            self._process = None
+
+    def begin(self, line: str) -> list[str]:
+        """Start it in the place of another; the lines that it says until it listens."""
+        self.end()
+        command = [sys.executable, "-m", *shlex.split(line), "--port", "0"]
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        said: list[str] = []
+        assert self._process.stderr is not None
+        for one in self._process.stderr:
+            said.append(one.rstrip("\n"))
+            if one.startswith("serving at"):
+                break
+        assert said, line
+        found = re.search(r":(\d+);", said[-1])
+        assert found is not None, said
+        self._port = found[1]
+        return [one.replace(f":{self._port};", f":{self.PORT};") for one in said]
+
+    def at_its_port(self, line: str) -> str:
+        """A line to type with the port that it has."""
+        return line.replace(f":{self.PORT}/", f":{self._port}/")
+
+
+def run(command: Command, served: Served) -> list[str]:
     """Run a command line as a person would and return what is on the screen."""
     line, _, file = command.line.partition(" > ")
+    if line.startswith("charlm serve"):
+        return served.begin(line)
     if not line.startswith("charlm "):
-        return shell(command.line).decode().splitlines()
+        return shell(served.at_its_port(command.line)).decode().splitlines()
     out, err = b"", b""
     for part in line.split(" | "):
         if not part.startswith("charlm "):
@@ -158,11 +208,12 @@ def check_shown(command: Command, printed: list[str]) -> None:
 def follow(path: Path, folder: Path) -> int:
     """Follow a page from top to bottom in a directory; how many commands it has that can be run."""
     found = [one for one in commands(path) if not one.needs_a_text]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, Served() as served:
         patch.chdir(folder)
         patch.delenv("CHARLM_RUNS", raising=False)
+        patch.setenv("PYTHONPATH", str(ROOT))
         for command in found:
-            check_shown(command, run(command))
+            check_shown(command, run(command, served))
         if path in (README, ROOT / "docs" / "python.md", ROOT / "docs" / "inspecting.md"):
             names: dict[str, object] = {"print": lambda *_: None}
             text = path.read_text(encoding="utf-8")

@@ -215,6 +215,7 @@ CONTRADICT = {
         ("--top", "--all"),
         ("--json", "--tsv"),
     ],
+    "serve": [("--api-key", "--no-key")],
     "inspect gates": [("TEXTS", "--file --encoding --errors --split-on"), *DRAWN],
     "inspect context": [("TEXTS", "--file --encoding --errors --split-on"), *DRAWN],
     "inspect units": [
@@ -250,6 +251,8 @@ FREE = {
     "next": "--alone --label --unit",
     "tag": "FILE --errors --model --json --encoding",
     "translate": "--n-best --max-tokens --length-penalty --copy --features --model",
+    "serve": "--model --alone --host --port --allowed-hosts --cors --max-prompt --max-tokens "
+    "--max-n --max-body --max-batch --max-queue --timeout --threads --log",
     "tokenize": "TEXT --model --json --target",
     "info": "--json",
     "list": "--json",

@@ -53,7 +53,7 @@ class Most(Options, heading="Limits"):
     max_batch: int = option("Sequences drawn side by side.", 128, least=1)
     max_queue: int = option("Requests that wait for a model.", 256, least=1)
     timeout: int = option("Seconds of a request.", 120, least=1)
-    threads: int = option("Threads of a model.  [default: all cores but one]", 0, least=0)
+    threads: int | None = option("Threads of a model.  [default: all cores but one]", least=1)
 
 
 def serve_cli(
@@ -90,7 +90,7 @@ def serve_cli(
         open=address.no_key,
         hosts=tuple(address.allowed_hosts or ()),
         origins=tuple(address.cors or ()),
-        threads=most.threads,
+        threads=most.threads or 0,
         allow="start it with --allowed-hosts NAME",
         limits=Limits(
             body=most.max_body,
