@@ -60,7 +60,8 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
                           ["next", "-h"], ["next", "--top", "-1"], ["next", "--json", "--tsv"],
                           ["sample", "--n", "x"], ["novelty", "-h"], ["novelty"],
                           ["classify", "-h"], ["classify", "x", "--json", "--tsv"],
-                          ["serve", "-h"], ["inspect"], ["inspect", "gates", "-h"], ["curves", "-h"],
+                          ["serve", "-h"], ["inspect"], ["inspect", "gates", "-h"],
+                          ["curves", "-h"],
                           ["inspect", "units", "--unit", "h1.0", "--span", "x"],
                           ["novelty", "x", "--ngrams", "0"], ["train"], ["train", "--time", "x"]):
             sys.argv = ["charlm", *arguments]
