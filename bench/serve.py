@@ -4,18 +4,21 @@ The server is a process of its own, as a person starts it; the clients are threa
 connections that stay open.
 """
 
+import concurrent.futures
 import contextlib
 import http.client
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import charlm
 from bench import machine
@@ -28,10 +31,12 @@ CLIENTS = 32
 LENGTH = 200  # tokens of a completion
 LONG = 2000  # of a stream by itself
 ROUNDS = 5
+NUMBERS = itertools.count(10_000)  # of requests: none has the prompt or the seed of another
 
 
 def main(_: Sequence[str] = ()) -> None:
     """Print milliseconds and ratios, medians of rounds that are measured in turn."""
+    torch.set_num_threads(1)  # as many as the server has for a model on two cores
     with tempfile.TemporaryDirectory() as folder:
         lm = charlm.train(
             PROSE,
@@ -43,7 +48,6 @@ def main(_: Sequence[str] = ()) -> None:
             name="bench",
             root=folder,
         )
-        assert isinstance(lm, LanguageModel)
         with served(folder) as port:
             clients = [Client(port) for _ in range(CLIENTS)]
             machine.table(("2 x 256 LSTM, characters", ""), [*_latency(lm, clients[0])])
@@ -58,32 +62,27 @@ def _latency(lm: LanguageModel, client: "Client") -> Iterator[tuple[str, str]]:
     """What one client waits for, and what its stream brings."""
     sampler = lm.sampler(1, SamplingConfig(max_tokens=LONG))
 
-    def loop(length: int) -> Callable[[], float]:
-        def run() -> float:
-            config = SamplingConfig(max_tokens=length, seed=1)
-            begun = time.perf_counter()
-            (one,) = sampler.sample(1, config, prompt=PROMPT, batch_size=1)  # type: ignore[arg-type]
-            assert one.num_tokens == length
-            return time.perf_counter() - begun
+    def loop(length: int) -> tuple[float, int]:
+        number = next(NUMBERS)
+        config = SamplingConfig(max_tokens=length, seed=number)
+        begun = time.perf_counter()
+        (one,) = sampler.sample(1, config, prompt=f"{PROMPT}{number}", batch_size=1)
+        return time.perf_counter() - begun, one.num_tokens
 
-        return run
-
-    alone, whole = in_turn([loop(1), lambda: client.whole(1)], 200)
+    alone, whole = in_turn([lambda: loop(1)[0], lambda: client.whole(1)[0]], 200)
     firsts = [client.first() for _ in range(200)]
+    overhead = statistics.median(whole) - statistics.median(alone)
+    late = statistics.quantiles(firsts, n=20)[-1]
     yield "a request of one token, ms", f"{statistics.median(whole) * 1e3:.2f}"
     yield "the same without the server, ms", f"{statistics.median(alone) * 1e3:.2f}"
-    overhead = statistics.median(whole) - statistics.median(alone)
     yield "overhead of a request, ms", f"{overhead * 1e3:.2f}"
     yield "first text of a stream, ms", f"{statistics.median(firsts) * 1e3:.2f}"
-    yield (
-        "of a hundred the slowest but five, ms",
-        f"{statistics.quantiles(firsts, n=20)[-1] * 1e3:.2f}",
-    )
-    loops, streams = in_turn([loop(LONG), lambda: client.stream(LONG)], ROUNDS)
-    yield "charlm sample's loop, tokens per second", f"{LONG / statistics.median(loops):,.0f}"
-    yield "one stream, tokens per second", f"{LONG / statistics.median(streams):,.0f}"
-    share = statistics.median(loops) / statistics.median(streams)
-    yield "of the loop's speed", f"{share:.0%}"
+    yield "of twenty the slowest, ms", f"{late * 1e3:.2f}"
+    runs = (lambda: _rate(loop(LONG)), lambda: _rate(client.stream(LONG)))
+    loops, streams = map(statistics.median, in_turn(runs, 2 * ROUNDS))
+    yield "charlm sample's loop, tokens per second", f"{loops:,.0f}"
+    yield "one stream, tokens per second", f"{streams:,.0f}"
+    yield "of the loop's speed", f"{streams / loops:.0%}"
 
 
 def _throughput(clients: "list[Client]") -> Iterator[tuple[str, str, str, str]]:
@@ -92,30 +91,24 @@ def _throughput(clients: "list[Client]") -> Iterator[tuple[str, str, str, str]]:
         for prompt in (PROMPT, ""):
 
             def together(several: list[Client], ask: Any = ask, prompt: str = prompt) -> float:
-                threads = [
-                    threading.Thread(target=ask, args=(one, LENGTH, prompt)) for one in several
-                ]
-                begun = time.perf_counter()
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
-                return time.perf_counter() - begun
+                with concurrent.futures.ThreadPoolExecutor(len(several)) as pool:
+                    begun = time.perf_counter()
+                    found = list(pool.map(lambda one: ask(one, LENGTH, prompt)[1], several))
+                    return sum(found) / (time.perf_counter() - begun)
 
-            def one(together: Any = together) -> float:
-                return together(clients[:1])  # type: ignore[no-any-return]
+            runs = (lambda: together(clients[:1]), lambda: together(clients))
+            one, shared = map(statistics.median, in_turn(runs, 2 * ROUNDS))
+            name = f"{what}, {len(prompt) + 5 if prompt else 0} characters in front"
+            yield name, f"{one:,.0f}", f"{shared:,.0f}", f"{shared / one:.1f}"
 
-            def all_of_them(together: Any = together) -> float:
-                return together(clients)  # type: ignore[no-any-return]
 
-            single, shared = map(statistics.median, in_turn([one, all_of_them], 2 * ROUNDS))
-            rates = LENGTH / single, CLIENTS * LENGTH / shared
-            name = f"{what}, {len(prompt)} characters in front"
-            yield name, f"{rates[0]:,.0f}", f"{rates[1]:,.0f}", f"{rates[1] / rates[0]:.1f}"
+def _rate(done: tuple[float, int]) -> float:
+    """Tokens per second."""
+    return done[1] / done[0]
 
 
 def in_turn(runs: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
-    """The seconds that each tells, taken in turn after a round that does not count."""
+    """What each tells, taken in turn after a round that does not count."""
     for run in runs:
         run()
     rows = [[run() for run in runs] for _ in range(rounds)]
@@ -128,25 +121,28 @@ class Client:
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
 
-    def _ask(self, length: int, prompt: str, *, stream: bool) -> http.client.HTTPResponse:
-        body = {"prompt": prompt, "max_tokens": length, "seed": 1, "stream": stream}
+    def _ask(self, length: int, prompt: str, **more: Any) -> http.client.HTTPResponse:
+        number = next(NUMBERS)
+        asked = f"{prompt}{number}" if prompt else ""
+        body = {"prompt": asked, "max_tokens": length, "seed": number, **more}
         headers = {"Content-Type": "application/json"}
         self._connection.request("POST", "/v1/completions", json.dumps(body), headers)
         return self._connection.getresponse()
 
-    def whole(self, length: int, prompt: str = PROMPT) -> float:
-        """Seconds of a completion."""
+    def whole(self, length: int, prompt: str = PROMPT) -> tuple[float, int]:
+        """Seconds of a completion, and its tokens."""
         begun = time.perf_counter()
-        found = json.loads(self._ask(length, prompt, stream=False).read())
-        assert found["usage"]["completion_tokens"] == length
-        return time.perf_counter() - begun
+        found = json.loads(self._ask(length, prompt).read())
+        return time.perf_counter() - begun, found["usage"]["completion_tokens"]
 
-    def stream(self, length: int, prompt: str = PROMPT) -> float:
-        """Seconds of a stream to its end."""
+    def stream(self, length: int, prompt: str = PROMPT) -> tuple[float, int]:
+        """Seconds of a stream to its end, and its tokens."""
         begun = time.perf_counter()
-        data = self._ask(length, prompt, stream=True).read()
-        assert data.endswith(b"data: [DONE]\n\n")
-        return time.perf_counter() - begun
+        counts = {"include_usage": True}
+        data = self._ask(length, prompt, stream=True, stream_options=counts).read()
+        seconds = time.perf_counter() - begun
+        last = json.loads(data.split(b"\n\n")[-3].removeprefix(b"data: "))
+        return seconds, last["usage"]["completion_tokens"]
 
     def first(self, prompt: str = PROMPT) -> float:
         """Seconds until the first text of a stream is there."""
