@@ -39,6 +39,17 @@ doc_to_text: ""
 doc_to_target: "{{{{text}}}}"
 metric_list: [{{metric: bits_per_byte}}]
 """
+GENERATED = """task: {name}_generated
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{context}}}}"
+doc_to_target: "{{{{text}}}}"
+generation_kwargs: {{until: ["e "], max_gen_toks: 20, do_sample: false}}
+metric_list: [{{metric: exact_match}}]
+"""
+TASKS = {"choices": CHOICES, "rolling": ROLLING, "generated": GENERATED}
 needs_harness = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,
     reason="lm-evaluation-harness is not installed: pip install --group lm-eval",
@@ -72,7 +83,7 @@ def test_log_likelihoods_are_those_of_scoring(server: Server, name: str, tmp_pat
     docs = documents()
     file = tmp_path / "docs.jsonl"
     file.write_text("".join(json.dumps(doc) + "\n" for doc in docs), encoding="utf-8")
-    for kind, task in (("choices", CHOICES), ("rolling", ROLLING)):
+    for kind, task in TASKS.items():
         (tmp_path / f"{kind}.yaml").write_text(task.format(name=name, file=file))
     run(server, name, tmp_path)
     lm = charlm.load(GOLDEN / name, task="language-model")
@@ -99,17 +110,22 @@ def test_log_likelihoods_are_those_of_scoring(server: Server, name: str, tmp_pat
     for sample in rolling:
         ((found,),) = sample["resps"]
         assert float(found) == pytest.approx(expected(sample["doc"]["text"])[0], abs=1e-4)
+    for sample in samples(tmp_path, f"{name}_generated"):
+        context = sample["doc"]["context"]
+        (drawn,) = lm.sample(prompt=context, temperature=0, max_tokens=20, stop=["e ", "<EOS>"])
+        assert sample["resps"] == [[drawn.text[len(context) :]]]
 
 
 def run(server: Server, name: str, folder: Path) -> None:
     """The harness as a person runs it, without a network."""
     where = f"{server.url}/models/{name}/v1/completions"
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
+    tasks = ",".join(f"{name}_{kind}" for kind in TASKS)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "lm_eval", "run", "--model", "local-completions"),
             *("--model_args", f"model={name},base_url={where},num_concurrent=8"),
-            *("--include_path", folder, "--tasks", f"{name}_choices,{name}_rolling"),
+            *("--include_path", folder, "--tasks", tasks),
             *("--output_path", folder / "out", "--log_samples"),
         ],
         env={**os.environ, **offline},
