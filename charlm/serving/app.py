@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,35 +13,36 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import Receive, Scope, Send
 
 import charlm
 from charlm.errors import CharlmError
 from charlm.models.cloze_model import ClozeModel
-from charlm.serving import completions, page, tokens
+from charlm.serving import page
+from charlm.serving.api import completions, tokens
+from charlm.serving.api.openapi import description
+from charlm.serving.api.questions import QUESTIONS, Question
+from charlm.serving.api.schema import Body
 from charlm.serving.guard import Guard, Key
-from charlm.serving.json_form import JsonError, from_json, to_json
+from charlm.serving.json_form import JsonError, from_json
 from charlm.serving.metrics import Metrics
 from charlm.serving.models import Catalogue, Served
-from charlm.serving.openapi import description
 from charlm.serving.problems import READ, RequestError
-from charlm.serving.questions import QUESTIONS, Question
-from charlm.serving.schema import Body
+from charlm.serving.sending import (
+    DONE,
+    ClientGone,
+    Events,
+    answer,
+    beside,
+    event,
+    first_of,
+    while_connected,
+)
 from charlm.serving.settings import Settings
 
-ABORT = "charlm.abort"  # in a scope: what cuts the connection
 _PATH = "charlm.path"  # in a scope: the route, for counts
 _GONE = 499  # the client has left, so nobody sees this status
-_EVENTS = {"x-accel-buffering": "no"}
-_LAST_SECONDS = 1.0  # for the last event of a stream that is broken off
-_DONE = b"data: [DONE]\n\n"
 
-T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-class ClientGone(Exception):  # noqa: N818 - not an error of anybody's
-    """The client has closed the connection."""
 
 
 class App:
@@ -188,7 +189,7 @@ class App:
                     body.size(given),
                 ),
             )
-            return answer({"model": served.name, **found})
+            return await beside(body.size(given), answer, {"model": served.name, **found})
 
         return self._posted(f"/v1/{question.name}", body, asked)
 
@@ -197,18 +198,25 @@ class App:
         try:
             async with asyncio.timeout(self.settings.limits.request_seconds):
                 return await handler(request)
-        except RequestError as error:
-            return error.response()
-        except CharlmError as error:
-            return RequestError.of(error).response()
-        except ClientGone:
-            self.metrics.left += 1
-            return Response(status_code=_GONE)
-        except TimeoutError:
-            return _too_long(self.settings).response()
         except Exception as error:
-            self._fault(error)
-            return _unexpected().response()
+            return self._told(error).response()
+
+    def _told(self, error: BaseException) -> RequestError:
+        """What a client is told of an error; one that nobody expected is told to the server."""
+        if isinstance(error, RequestError):
+            return error
+        if isinstance(error, CharlmError):
+            return RequestError.of(error)
+        if isinstance(error, TimeoutError):
+            seconds = self.settings.limits.request_seconds
+            return RequestError(
+                504, f"not done within {seconds:g} s: ask for less.", code="timeout"
+            )
+        if isinstance(error, ClientGone):
+            self.metrics.left += 1
+            return RequestError(_GONE, "the client has left.")
+        self._fault(error)
+        return RequestError(500, "something went wrong here: the server's own messages say what.")
 
     async def _body(self, request: Request) -> Any:
         """The JSON of a request. Raises RequestError for anything else, and for too much."""
@@ -300,113 +308,25 @@ class App:
         if not given["stream"]:
             whole = await while_connected(request.receive, made.whole())
             self.metrics.count_tokens(served.name, asked.num_prompt_tokens, made.num_tokens)
-            return answer(whole)
+            return await beside(made.num_tokens + made.num_echoed, answer, whole)
         parts = made.parts()
         # A request that is refused is told so by its status.
-        first = await while_connected(request.receive, _first(parts))
+        first = await while_connected(request.receive, first_of(parts))
         self.metrics.first.add(served.name, time.perf_counter() - begun)
 
         async def events() -> AsyncIterator[bytes]:
             yield event(first)
+            told = 0
             async for part in parts:
-                yield event(part)
-            yield _DONE
+                fresh, told = made.num_tokens - told, made.num_tokens
+                yield await beside(fresh, event, part)
+            yield DONE
 
         async def end() -> None:
             await parts.aclose()
             self.metrics.count_tokens(served.name, asked.num_prompt_tokens, made.num_tokens)
 
-        return Events(events(), end, self, begun + self.settings.limits.request_seconds)
-
-    def broken(self, error: BaseException) -> RequestError:
-        """What is told of an error amid a stream."""
-        if isinstance(error, RequestError):
-            return error
-        if isinstance(error, CharlmError):
-            return RequestError.of(error)
-        if isinstance(error, TimeoutError):
-            return _too_long(self.settings)
-        self._fault(error)
-        return _unexpected()
-
-
-class Events(Response):
-    """Server-sent events, as long as the client listens and until a time (perf_counter)."""
-
-    media_type = "text/event-stream"
-
-    def __init__(
-        self,
-        events: AsyncIterator[bytes],
-        end: Callable[[], Awaitable[None]],
-        app: App,
-        until: float,
-    ) -> None:
-        super().__init__(headers=_EVENTS)
-        del self.headers["content-length"]
-        self._events, self._end, self._app, self._until = events, end, app, until
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them. Where nobody takes them in time the connection is cut."""
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async with asyncio.timeout(self._until - time.perf_counter()):
-                await while_connected(receive, self._send(send))
-        except ClientGone:
-            self._app.metrics.left += 1
-        except Exception as error:
-            await self._break_off(scope, send, self._app.broken(error))
-        finally:
-            await self._end()
-
-    async def _send(self, send: Send) -> None:
-        async for one in self._events:
-            await send({"type": "http.response.body", "body": one, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _break_off(self, scope: Scope, send: Send, problem: RequestError) -> None:
-        """Tell what is wrong, if anybody takes it, and cut the connection otherwise."""
-        last = event(problem.to_json())
-        try:
-            async with asyncio.timeout(_LAST_SECONDS):
-                await send({"type": "http.response.body", "body": last, "more_body": False})
-        except TimeoutError:
-            scope.get(ABORT, lambda: None)()
-
-
-def answer(value: object) -> Response:
-    """An answer in JSON."""
-    return Response(to_json(value), media_type="application/json")
-
-
-def event(value: object) -> bytes:
-    """A server-sent event."""
-    return b"data: " + to_json(value) + b"\n\n"
-
-
-async def _first(parts: AsyncGenerator[T]) -> T:
-    return await anext(parts)
-
-
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What comes of some work. Raises ClientGone if the client leaves before, and ends it then."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(receive))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGone
-    finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _disconnected(receive: Receive) -> None:
-    """Return once the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        return Events(events(), end, self._told, begun + self.settings.limits.request_seconds)
 
 
 async def _unrouted(request: Request, error: HTTPException) -> Response:
@@ -420,12 +340,3 @@ async def _unrouted(request: Request, error: HTTPException) -> Response:
         headers=error.headers,
     )
     return problem.response()
-
-
-def _too_long(settings: Settings) -> RequestError:
-    seconds = settings.limits.request_seconds
-    return RequestError(504, f"not done within {seconds:g} s: ask for less.", code="timeout")
-
-
-def _unexpected() -> RequestError:
-    return RequestError(500, "something went wrong here: the server's own messages say what.")

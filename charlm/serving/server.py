@@ -14,10 +14,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charlm.errors import UsageError
 from charlm.models.load import AnyModel
-from charlm.serving.app import ABORT, App
+from charlm.serving.app import App
 from charlm.serving.json_form import to_json
 from charlm.serving.models import Catalogue
 from charlm.serving.problems import RequestError
+from charlm.serving.sending import ABORT
 from charlm.serving.settings import Limits, Settings
 
 _BACKLOG = 512

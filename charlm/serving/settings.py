@@ -18,7 +18,8 @@ class Limits:
     """How much a request may ask for, and how much is done at a time.
 
     body is in bytes, prompt in characters (or ids) of all texts of a request together; max_tokens
-    and n are those of completions, texts is the number of prompts or texts in a request. lanes
+    and n are those of completions, alternatives that of tokens whose log-probabilities are told,
+    with the others at their places; texts is the number of prompts or texts in a request. lanes
     sequences are drawn side by side, and waiting requests wait for a model, or are refused.
     Seconds: head and body are those that a request may take to arrive, request those from then
     to its end, grace those that requests have once the server is to end.
@@ -28,6 +29,7 @@ class Limits:
     prompt: int = 20_000
     max_tokens: int = 10_000
     n: int = 64
+    alternatives: int = 200_000
     texts: int = 1024
     lanes: int = 128
     waiting: int = 256

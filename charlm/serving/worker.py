@@ -259,10 +259,11 @@ class Worker:
             owner.choice,
             lane.ids[ids:],
             lane.spelled[spelled:],
-            lane.alternatives[ids:],
+            lane.alternatives,
             sample,
             owner.label,
         )
+        lane.alternatives = []  # which are large
         owner.told[:] = len(lane.ids), len(lane.spelled)
         owner.draw.inbox.put(item)
         self._told[owner.draw.inbox] = None

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import charlm
-from charlm.serving.questions import QUESTIONS
+from charlm.serving.api.questions import QUESTIONS
 from charlm.serving.server import Server
 from tests.support.serving import GOLDEN, ask, complete
 

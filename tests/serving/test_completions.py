@@ -272,6 +272,8 @@ def test_a_suffix_is_for_a_model_of_both_sides(server: Server) -> None:
         ({"prompt": "x" * 20_001}, "the texts have 20,002 characters or ids in all"),
         ({"prompt": ["a"] * 1024, "n": 2}, "n times the prompts must not be more than 1,024"),
         ({"prompt": "\ud800"}, "prompt: character 0 is half a surrogate pair"),
+        ({"logprobs": 20, "n": 64, "max_tokens": 1000}, "logprobs of 1,344,000 tokens and alt"),
+        ({"logprobs": 9, "echo": True, "n": 30, "prompt": "x" * 999}, "logprobs of 304,500 tok"),
         ({"stop": ["a", ""]}, "stop: each text must have from 1 to 200 characters"),
         ({"temperature": 10**400}, "temperature must be a number from 0 to 1000"),
         ({"top_p": 0}, "top_p must be a number"),

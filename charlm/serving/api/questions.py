@@ -18,10 +18,10 @@ from charlm.models.heads import Classifier
 from charlm.models.language_model import LanguageModel
 from charlm.models.posterior import ByBayes, likeliest
 from charlm.models.translator import Translator
-from charlm.serving.completions import MOST_GAP
+from charlm.serving.api.completions import MOST_GAP
+from charlm.serving.api.schema import Body, Choice, Field, Flag, Number, Text, Texts, Whole
 from charlm.serving.models import Served, unsuited
 from charlm.serving.problems import RequestError
-from charlm.serving.schema import Body, Choice, Field, Flag, Number, Text, Texts, Whole
 from charlm.serving.settings import Limits
 
 _MODEL = Field("model", Text(), "Name of the model; the first one without.", None)

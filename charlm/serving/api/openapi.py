@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from charlm.serving.schema import Body
+from charlm.serving.api.schema import Body
 
 _ERROR = {
     "description": "What is wrong, in OpenAI's form.",

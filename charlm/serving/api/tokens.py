@@ -3,9 +3,9 @@
 from typing import Any
 
 from charlm.errors import UsageError
+from charlm.serving.api.schema import Body, Field, Flag, Ids, Text
 from charlm.serving.models import Served
 from charlm.serving.problems import RequestError
-from charlm.serving.schema import Body, Field, Flag, Ids, Text
 from charlm.serving.settings import Limits
 from charlm.tokenizers.base import EOS_PIECE
 

@@ -1,6 +1,5 @@
 """POST /v1/completions in OpenAI's form: drawn text, whole or as it comes, its probabilities."""
 
-import asyncio
 import contextlib
 import dataclasses
 import secrets
@@ -14,11 +13,8 @@ from charlm.inference.fill import with_gap
 from charlm.inference.sample import fresh_seed
 from charlm.models.cloze_model import ClozeModel
 from charlm.models.language_model import LanguageModel
-from charlm.serving.choices import Choice, Entry, Names, prompt_entries, read
-from charlm.serving.jobs import Draw
-from charlm.serving.models import Served, unsuited
-from charlm.serving.problems import RequestError
-from charlm.serving.schema import (
+from charlm.serving.api.choices import Choice, Entry, Names, prompt_entries, read
+from charlm.serving.api.schema import (
     Anything,
     Body,
     Field,
@@ -31,16 +27,19 @@ from charlm.serving.schema import (
     Texts,
     Whole,
 )
-from charlm.serving.schema import (
+from charlm.serving.api.schema import (
     Choice as OneOf,
 )
+from charlm.serving.jobs import Draw, Progress
+from charlm.serving.models import Served, unsuited
+from charlm.serving.problems import RequestError
+from charlm.serving.sending import beside
 from charlm.serving.settings import Limits
 from charlm.tokenizers.prompt import Prompt
 
 _MOST_ALTERNATIVES = 20
 _MOST_STOPS = 16
 _LONGEST_STOP = 200  # characters
-_LARGE = 4096  # characters or ids: what is cut into tokens beside the event loop
 
 
 def body(limits: Limits) -> Body:
@@ -98,6 +97,14 @@ def body(limits: Limits) -> Body:
     )
 
 
+def size_of(given: dict[str, Any]) -> int:
+    """How many tokens an answer may tell of, each with its alternatives."""
+    texts = given["prompt"]
+    tokens = given["n"] * len(texts) * given["max_tokens"]
+    tokens += given["n"] * sum(map(len, texts)) if given["echo"] else 0
+    return int(tokens * (1 + (given["logprobs"] or 0)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Asked:
     """A completion as it was asked for."""
@@ -124,6 +131,14 @@ class Asked:
                 f"stop: each text must have from 1 to {_LONGEST_STOP} characters.",
                 param="stop",
             )
+        told = size_of(given)
+        if given["logprobs"] is not None and told > limits.alternatives:
+            raise RequestError(
+                400,
+                f"logprobs of {told:,} tokens and alternatives in all, and {limits.alternatives:,} "
+                "are told: ask for less.",
+                param="logprobs",
+            )
         top_k = given["top_k"]
         config = SamplingConfig(
             temperature=given["temperature"],
@@ -147,10 +162,8 @@ class Asked:
         def prompts() -> list[Prompt]:
             return list(map(prompt, given["prompt"]))
 
-        is_large = sum(map(len, given["prompt"])) > _LARGE
-        return cls(
-            served, await asyncio.to_thread(prompts) if is_large else prompts(), given, config
-        )
+        size = sum(map(len, given["prompt"]))
+        return cls(served, await beside(size, prompts), given, config)
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -171,6 +184,12 @@ class Completion:
     def num_tokens(self) -> int:
         """Tokens drawn so far."""
         return sum(choice.num_tokens for choice in self._choices)
+
+    @property
+    def num_echoed(self) -> int:
+        """Tokens of prompts that are told again, with every choice."""
+        given = self._asked.given
+        return int(given["n"]) * self._asked.num_prompt_tokens if given["echo"] else 0
 
     def usage(self) -> dict[str, int]:
         """The counts."""
@@ -223,10 +242,8 @@ class Completion:
         echoed: list[list[Entry]] = [[] for _ in asked.prompts]
         if given["echo"] and names is not None:
             scored = await _scored(asked)
-            echoed = [
-                prompt_entries(prompt, told, names)
-                for prompt, told in zip(asked.prompts, scored, strict=True)
-            ]
+            size = asked.num_prompt_tokens * (1 + (top or 0))
+            echoed = await beside(size, _echoed, asked.prompts, scored, names)
         self._choices = [
             Choice(prompt, given["stop"], echo=given["echo"], names=names, echoed=entries)
             for prompt, entries in zip(asked.prompts, echoed, strict=True)
@@ -244,15 +261,25 @@ class Completion:
             if live and given["echo"]:
                 yield list(range(left))
             while left:
-                changed: dict[int, None] = {}
-                for progress in await job.inbox.get():
-                    self._choices[progress.choice].add(progress)
-                    changed[progress.choice] = None
-                    left -= progress.sample is not None
-                if changed:
-                    yield list(changed)
+                came = await job.inbox.get()
+                await beside(sum(len(one.ids) for one in came), self._take, came)
+                left -= sum(one.sample is not None for one in came)
+                if came:
+                    yield list(dict.fromkeys(one.choice for one in came))
         finally:
             job.left = True
+
+    def _take(self, came: Sequence[Progress]) -> None:
+        for progress in came:
+            self._choices[progress.choice].add(progress)
+
+
+def _echoed(
+    prompts: Sequence[Prompt], scored: Sequence[list[Alternatives]], names: Names
+) -> list[list[Entry]]:
+    """The tokens of each prompt."""
+    pairs = zip(prompts, scored, strict=True)
+    return [prompt_entries(prompt, told, names) for prompt, told in pairs]
 
 
 async def _scored(asked: Asked) -> list[list[Alternatives]]:

@@ -1,0 +1,1 @@
+"""What can be asked: bodies, completions, questions, tokens, and their description."""
