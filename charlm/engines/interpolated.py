@@ -131,8 +131,16 @@ class PartneredDecoder:
 
     def read(self, ids: Ids) -> list[Any]:
         """The state of one row that has read ids (T,)."""
-        history = np.asarray(ids, dtype=np.int32)[None, -self._partner.reach :]
-        return [self._decoder.read(ids), history]
+        return [self._decoder.read(ids), self._history(ids)]
+
+    def read_all(self, sequences: Sequence[Ids]) -> list[list[Any]]:
+        """The state of each of several such rows."""
+        states = self._decoder.read_all(sequences)
+        return [[state, self._history(ids)] for state, ids in zip(states, sequences, strict=True)]
+
+    def _history(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """The last ids (1, N) that counts look at."""
+        return np.asarray(ids, dtype=np.int32)[None, -self._partner.reach :]
 
     def step(self, ids: Ids, state: list[Any]) -> tuple[Logits, list[Any]]:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""

@@ -153,6 +153,10 @@ class MarginalDecoder:
         _, (_, after) = self._engine.read_on(ids[1:])
         return self._stepped(ids[-1:], Stepped(states, after[:, None], None))[1]
 
+    def read_all(self, sequences: Sequence[Ids]) -> list[Stepped]:
+        """The state of each of several such rows."""
+        return [self.read(ids) for ids in sequences]
+
     def step(self, ids: Ids, state: Stepped) -> tuple[Logits, Stepped]:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
         if state.last is not None:

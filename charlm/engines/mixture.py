@@ -168,6 +168,11 @@ class MixtureDecoder:
         """The state of one row that has read ids (T,)."""
         return [decoder.read(ids) for decoder in self._decoders]
 
+    def read_all(self, sequences: Sequence[Ids]) -> list[list[Any]]:
+        """The state of each of several such rows."""
+        found = [decoder.read_all(sequences) for decoder in self._decoders]
+        return [list(states) for states in zip(*found, strict=True)]
+
     def step(self, ids: Ids, state: list[Any]) -> tuple[Logits, list[Any]]:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
         found = [decoder.step(ids, one) for decoder, one in zip(self._decoders, state, strict=True)]

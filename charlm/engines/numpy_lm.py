@@ -123,6 +123,10 @@ class NumpyEngine:
         state = language_model.init_state(self.config.cell, self.weights, 1)
         return self._hidden(ids[None], state)[1] if len(ids) else state
 
+    def read_all(self, sequences: Sequence[Ids]) -> list[State]:
+        """The state of each of several such rows."""
+        return [self.read(ids) for ids in sequences]
+
     def step(self, ids: Ids, state: State) -> tuple[Logits, State]:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
         top, state = self._hidden(ids[:, None], state)

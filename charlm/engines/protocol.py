@@ -36,6 +36,9 @@ class Decoder(Protocol):
     def read(self, ids: Ids) -> Any:
         """The state of one row that has read ids (T,), from a<0> = 0 on."""
 
+    def read_all(self, sequences: Sequence[Ids]) -> list[Any]:
+        """The state of each of several such rows, which may be read side by side."""
+
     def step(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
         """Logits (B, V) of the token after ids (B,), and the new state."""
 

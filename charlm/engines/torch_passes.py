@@ -3,7 +3,7 @@
 Letters as in causal.py; N tokens in all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -121,13 +121,41 @@ def read(model: RecurrentLM, ids: Ids) -> State:
 
     Without dropout, also where the model is being trained.
     """
-    state = model.init_state(1)
-    for at in range(0, len(ids), _WINDOW):
-        window = torch.from_numpy(np.asarray(ids[at : at + _WINDOW], dtype=np.int64))
-        x = model.embedding(window.to(model.embedding.weight.device))[:, None]  # (T, 1, E)
+    return _read_windows(model, np.asarray(ids)[None], model.init_state(1))
+
+
+@torch.inference_mode()
+def read_all(model: RecurrentLM, sequences: Sequence[Ids]) -> list[State]:
+    """The states of rows that have read sequences of ids (T,), side by side.
+
+    A row leaves where its sequence ends, so none is padded.
+    """
+    rows = sorted(range(len(sequences)), key=lambda row: len(sequences[row]))
+    found: dict[int, State] = {}
+    state, begin = model.init_state(len(rows)), 0
+    while rows:
+        end = len(sequences[rows[0]])
+        ids = np.stack([np.asarray(sequences[row][begin:end]) for row in rows])  # (B, T)
+        state, begin = _read_windows(model, ids, state), end
+        ended = sum(len(sequences[row]) == end for row in rows)
+        for at, row in enumerate(rows[:ended]):
+            found[row] = _rows_of(state, slice(at, at + 1))
+        rows, state = rows[ended:], _rows_of(state, slice(ended, None))
+    return [found[row] for row in range(len(sequences))]
+
+
+def _rows_of(state: State, rows: slice) -> State:
+    return tuple(tuple(tensor[rows].clone() for tensor in layer) for layer in state)
+
+
+def _read_windows(model: RecurrentLM, ids: NDArray[np.integer], state: State) -> State:
+    """The state of rows after their next ids (B, T)."""
+    for at in range(0, ids.shape[1], _WINDOW):
+        window = torch.from_numpy(np.ascontiguousarray(ids[:, at : at + _WINDOW].T, dtype=np.int64))
+        x = model.embedding(window.to(model.embedding.weight.device))  # (T, B, E)
         after = []
         for layer, before in zip(model.layers, state, strict=True):
-            x, new = layer(x, before)  # (T, 1, H)
+            x, new = layer(x, before)  # (T, B, H)
             after.append(new)
         state = tuple(after)
     return state

@@ -9,7 +9,7 @@ the cell.
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from charlm.engines.protocol import Ids, Logits
-from charlm.engines.torch_passes import read
+from charlm.engines.torch_passes import read, read_all
 from charlm.equations.language_model import NUM_STATES, LayerWeights
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.linear import Product
@@ -106,6 +106,10 @@ class TorchDecoder:
     def read(self, ids: Ids) -> State:
         """The state of one row that has read ids (T,): the fused kernels do that faster."""
         return read(self._model, ids)
+
+    def read_all(self, sequences: Sequence[Ids]) -> list[State]:
+        """The state of each of several such rows, read side by side."""
+        return read_all(self._model, sequences)
 
     @torch.inference_mode()
     def step(self, ids: Ids, state: State) -> tuple[Logits, State]:

@@ -199,6 +199,14 @@ class Sampler:
         context = [self.tokenizer.vocab_size, *prompt.begun]
         return Beginning(prompt, context, self.decoder.read(np.array(context[:-1], dtype=np.int64)))
 
+    def begin_all(self, prompts: Sequence[Prompt]) -> list[Beginning]:
+        """The same of several prompts, read side by side."""
+        if len(prompts) == 1:
+            return [self.begin(prompts[0])]
+        contexts = [[self.tokenizer.vocab_size, *prompt.begun] for prompt in prompts]
+        states = self.decoder.read_all([np.array(ids[:-1], dtype=np.int64) for ids in contexts])
+        return list(map(Beginning, prompts, contexts, states))
+
     def lane(
         self, beginning: Beginning, config: SamplingConfig, index: int, *, top: int | None = None
     ) -> Lane:

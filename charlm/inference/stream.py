@@ -69,8 +69,15 @@ class Settling:
 
     def add(self, token_id: int, spelled: str | None) -> str:
         """What another token, an <UNK> that spells ``spelled``, settles of the text."""
-        self.last = self._growing.add(token_id, spelled)
-        held = self._held + self.last
+        return self._settle(self._growing.add(token_id, spelled))
+
+    def add_all(self, ids: Sequence[int], spelled: Sequence[str]) -> str:
+        """What further tokens settle together, which is quicker than one by one."""
+        return self._settle(self._growing.add_all(ids, spelled))
+
+    def _settle(self, text: str) -> str:
+        self.last = text
+        held = self._held + text
         until = len(held) - max((held_back(held, stop) for stop in self._stops), default=0)
         self._held = held[until:]
         self.shown += until

@@ -82,7 +82,6 @@ class Draw:
         self.waiting = collections.deque(range(n * len(prompts)))  # choices not begun
         self.going = 0  # choices begun and not ended
         self.left = False
-        self.due = 0.0  # when it may be told of tokens again
         self.samplers: dict[int, Any] = {}  # by prompt, the worker's own
 
 

@@ -10,7 +10,7 @@ import collections
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from charlm.errors import CharlmError
@@ -21,6 +21,7 @@ from charlm.models.language_model import LanguageModel
 from charlm.serving.jobs import Call, Draw, Inbox, Progress
 from charlm.serving.problems import RequestError
 from charlm.serving.settings import Limits
+from charlm.tokenizers.prompt import Prompt
 
 _SOONEST = 0.02  # seconds between two fragments of a stream
 _PER_STREAM = 0.001  # the same for each of many streams
@@ -38,6 +39,18 @@ class _Owner(NamedTuple):
     told: list[int]  # ids, spelled
 
 
+class _Entering(NamedTuple):
+    """A sequence that is to begin: what draws it, and by which key its beginning is known."""
+
+    draw: Draw
+    choice: int
+    sampler: Sampler
+    prompt: Prompt
+    number: int
+    label: str | None
+    key: Hashable
+
+
 class Worker:
     """Does the work of one model, in a thread of its own, from ``start`` to ``stop``."""
 
@@ -53,6 +66,8 @@ class Worker:
         self._owners: dict[Lane, _Owner] = {}
         self._begun: collections.OrderedDict[Hashable, Beginning] = collections.OrderedDict()
         self._told: dict[Inbox, None] = {}
+        self._due = 0.0  # when those that are live are told of tokens again
+        self._is_due = False
         self._thread = threading.Thread(target=self._run, name=f"model {name}", daemon=True)
 
     def start(self) -> None:
@@ -115,8 +130,12 @@ class Worker:
             begun = time.perf_counter()
             self._answer(calls)
             self._enter(entering)
+            self._is_due = time.monotonic() >= self._due
             for key in list(self._sides):
                 self._step(key)
+            if self._is_due:
+                wait = max(_SOONEST, _PER_STREAM * len(self._owners))
+                self._due = time.monotonic() + wait
             self._wake()
             self.seconds_busy += time.perf_counter() - begun
         self._refuse_all()
@@ -174,23 +193,54 @@ class Worker:
 
     def _enter(self, entering: list[tuple[Draw, int]]) -> None:
         """Let sequences begin."""
-        lanes: dict[int, list[Lane]] = {}
+        there: list[_Entering] = []
         for draw, choice in entering:
-            if draw.left:
-                continue
-            try:
-                sampler, lane, label = self._lane(draw, choice)
-            except Exception as error:
-                self._fail(draw, error)
-                continue
-            self._owners[lane] = _Owner(draw, choice, label, [0, 0])
-            self._sides.setdefault(id(sampler), (sampler, Lanes(sampler.decoder)))
-            lanes.setdefault(id(sampler), []).append(lane)
+            with self._failing(draw):
+                if not draw.left:
+                    there.append(self._entering(draw, choice))
+        begun = self._read(there)
+        lanes: dict[int, list[Lane]] = {}
+        for one in there:
+            with self._failing(one.draw):
+                config, top = one.draw.config, one.draw.top
+                lane = one.sampler.lane(begun[one.key], config, one.number, top=top)
+                self._owners[lane] = _Owner(one.draw, one.choice, one.label, [0, 0])
+                key = id(one.sampler)
+                self._sides.setdefault(key, (one.sampler, Lanes(one.sampler.decoder)))
+                lanes.setdefault(key, []).append(lane)
         for key, new in lanes.items():
             self._sides[key][1].add(new)
 
-    def _lane(self, draw: Draw, choice: int) -> tuple[Sampler, Lane, str | None]:
-        """What draws a sequence of a request, its lane, and the label that draws it."""
+    @contextlib.contextmanager
+    def _failing(self, draw: Draw) -> Iterator[None]:
+        """An error ends that request alone."""
+        try:
+            yield
+        except Exception as error:
+            self._fail(draw, error)
+
+    def _read(self, entering: list["_Entering"]) -> dict[Hashable, Beginning]:
+        """What the sequences begin with; prompts that are new are read side by side."""
+        found: dict[Hashable, Beginning] = {}
+        unread: dict[int, dict[Hashable, _Entering]] = {}
+        for one in entering:
+            if one.key in self._begun:
+                found[one.key] = self._begun[one.key]
+                self._begun.move_to_end(one.key)
+            else:
+                unread.setdefault(id(one.sampler), {})[one.key] = one
+        for new in unread.values():
+            sampler = next(iter(new.values())).sampler
+            beginnings = sampler.begin_all([one.prompt for one in new.values()])
+            found |= dict(zip(new, beginnings, strict=True))
+        for key, beginning in found.items():
+            self._begun[key] = beginning
+        while len(self._begun) > _REMEMBERED:
+            self._begun.popitem(last=False)
+        return found
+
+    def _entering(self, draw: Draw, choice: int) -> "_Entering":
+        """What draws a sequence of a request, and what it begins with."""
         model: LanguageModel = self.model
         number, index = divmod(choice, draw.n)
         prompt = draw.prompts[number]
@@ -207,11 +257,7 @@ class Worker:
             assert model.labels is not None
             label = model.labels.names[turn]
         key = id(sampler), prompt.text, tuple(prompt.ids)
-        beginning = self._begun.pop(key, None) or sampler.begin(prompt)
-        self._begun[key] = beginning
-        if len(self._begun) > _REMEMBERED:
-            self._begun.popitem(last=False)
-        return sampler, sampler.lane(beginning, draw.config, index, top=draw.top), label
+        return _Entering(draw, choice, sampler, prompt, index, label, key)
 
     def _step(self, key: int) -> None:
         """A token of each sequence that one sampler draws."""
@@ -230,20 +276,15 @@ class Worker:
                     self._fail(owner.draw, error)
             del self._sides[key]
             return
-        now = time.monotonic()
-        told: set[Draw] = set()
         for row, lane in enumerate(side.lanes):
             owner = self._owners[lane]
             if row in ended:
                 self._tell(lane, owner, ended[row])
                 del self._owners[lane]
                 owner.draw.going -= 1
-            elif owner.draw.live and now >= owner.draw.due:
+            elif owner.draw.live and (self._is_due or not owner.told[0]):  # the first token at once
                 self._tell(lane, owner, None)
-                told.add(owner.draw)
         side.remove(list(ended))
-        for draw in told:
-            draw.due = now + max(_SOONEST, _PER_STREAM * len(self._owners))
 
     def _let_go(self, lanes: list[Lane]) -> list[int]:
         """The rows whose clients have gone, which are forgotten."""

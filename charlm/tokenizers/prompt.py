@@ -86,8 +86,12 @@ class Growing:
 
     def add(self, token_id: int, unknown: str | None = None) -> str:
         """What another id, an <UNK> as ``unknown``, settles of the text."""
-        self._ids.append(token_id)
-        self._unknown += [] if unknown is None else [unknown]
+        return self.add_all([token_id], [] if unknown is None else [unknown])
+
+    def add_all(self, ids: Sequence[int], unknown: Sequence[str] = ()) -> str:
+        """What further ids, the <UNK> among them as ``unknown``, settle of the text together."""
+        self._ids += ids
+        self._unknown += unknown
         text = self._tokenizer.decode(self._ids, self._unknown)
         half = len(text) - len(text.rstrip(UNK_TEXT))
         settled = text[self._shown : len(text) - min(half, _HALF)]

@@ -99,6 +99,23 @@ def test_a_sequence_read_in_pieces_is_the_sequence(cell: str, lengths: list[int]
         np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_rows_read_side_by_side_are_those_read_alone(cell: str) -> None:
+    """Of any lengths, none among them, in any order; what comes next is the same."""
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(0, 7, size=n) for n in (3, 0, 700, 3, 1, 40, 0, 256)]
+    model = model_of(7, cell=cell, num_layers=2, std=0.2)
+    for engine in (NumpyEngine(model.config, to_arrays(model)), TorchEngine(model)):
+        decoder = engine.decoder()
+        states = decoder.read_all(sequences)
+        assert len(states) == len(sequences)
+        for ids, state in zip(sequences, states, strict=True):
+            found, _ = decoder.step(np.array([4]), state)
+            alone, _ = decoder.step(np.array([4]), decoder.read(ids))
+            np.testing.assert_allclose(found, alone, atol=2e-5)
+    assert TorchEngine(model).decoder().read_all([]) == []
+
+
 def test_large_vocabularies_are_read_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making the logits of a long text bit by bit changes no score."""
     tokenizer = tokenizer_of()

@@ -44,9 +44,10 @@ def test_sequences_that_come_and_go_are_those_of_each_alone(name: str) -> None:
         if name == "words" and number % 4 == 0:
             how["unknown"] = "spell"
         asked.append((number % 3, rng.choice(PROMPTS), SamplingConfig(**how)))
+    begun = sampler.begin_all([Prompt(lm.tokenizer, prompt) for _, prompt, _ in asked])
     waiting = [
-        (at, sampler.lane(sampler.begin(Prompt(lm.tokenizer, prompt)), config, index, top=2))
-        for at, (index, prompt, config) in enumerate(asked)
+        (at, sampler.lane(begun[at], config, index, top=2))
+        for at, (index, _, config) in enumerate(asked)
     ]
     found: dict[int, Sample] = {}
     side, numbers = Lanes(sampler.decoder), {lane: at for at, lane in waiting}

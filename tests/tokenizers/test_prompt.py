@@ -44,6 +44,11 @@ def test_pieces_are_the_text(name: str, prompt: str, data: st.DataObject) -> Non
     some = st.integers(0, tokenizer.vocab_size - 1)
     ids = data.draw(st.lists(some | BYTES if name == "subword" else some, max_size=80))
     check(tokenizer, prompt, ids)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(ids)), max_size=5)))
+    growing, pieces = Prompt(tokenizer, prompt).growing(), ""
+    for begin, end in zip([0, *cuts], [*cuts, len(ids)], strict=True):
+        pieces += growing.add_all(ids[begin:end])
+    assert pieces == "".join(grown(Prompt(tokenizer, prompt), ids))
 
 
 @example(ids=EXPLICIT)

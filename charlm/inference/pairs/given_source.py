@@ -48,6 +48,10 @@ class GivenSource:
             _, state = self._writer.step(state, np.array([token]))
         return _Rows(state)
 
+    def read_all(self, sequences: Sequence[Ids]) -> list[_Rows]:
+        """The state of each of several such rows."""
+        return [self.read(ids) for ids in sequences]
+
     def step(self, ids: Ids, state: _Rows) -> tuple[Logits, _Rows]:
         """log P (B, V) of the token after ids (B,), and the new state."""
         log_probs, after = self._writer.step(state.state, ids)

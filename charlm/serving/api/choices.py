@@ -100,15 +100,16 @@ class Choice:
         sample = progress.sample
         if self._names is None and sample is not None and is_first:
             self._text += sample.text[self._length :]  # the whole is all that is asked for
+        elif self._names is None:
+            self._text += self._settling.add_all(progress.ids, progress.spelled)
         else:
-            spelled, alternatives = iter(progress.spelled), iter(progress.alternatives)
-            for token in progress.ids:
+            spelled = iter(progress.spelled)
+            for token, told in zip(progress.ids, progress.alternatives, strict=True):
                 kind = next(spelled, None) if token == self._unk_id else None
                 self._text += self._settling.add(token, kind)
-                if self._names is not None:
-                    self._note(token, next(alternatives), self._names)
-            if sample is not None:
-                self._text += self._settling.rest(sample.text)
+                self._note(token, told, self._names)
+        if sample is not None and not (self._names is None and is_first):
+            self._text += self._settling.rest(sample.text)
         if sample is not None:
             self.finish_reason = FINISHED[sample.ended]
             if sample.ended == "stop":
