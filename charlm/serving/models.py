@@ -20,6 +20,7 @@ from charlm.models.heads import Classifier, Tagger
 from charlm.models.language_model import LanguageModel
 from charlm.models.load import AnyModel, load
 from charlm.models.translator import Translator
+from charlm.novelty import text_index
 from charlm.serving.jobs import Call, Draw
 from charlm.serving.problems import RequestError
 from charlm.serving.settings import Limits
@@ -120,7 +121,13 @@ class Served:
             "owned_by": "charlm",
             "kind": self.kind,
             "step": self.step,
+            "cell": self.model.config.cell,
+            "num_layers": self.model.config.num_layers,
+            "hidden_size": self.model.config.hidden_size,
+            "has_index": text_index.stands(self.model.checkpoint.path.parent),
         }
+        if isinstance(self.model, Translator):
+            found["has_features"] = len(self.model.parts("")) > 1
         if self.kind != "tagger":
             tokenizer = self.tokenizer()
             found |= {"level": tokenizer.level, "vocab_size": tokenizer.vocab_size}
