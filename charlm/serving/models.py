@@ -114,6 +114,7 @@ class Served:
         labels = (
             self.labels.names if self.labels is not None else getattr(self.model, "names", None)
         )
+        config = self.model.checkpoint.config
         found = {
             "id": self.name,
             "object": "model",
@@ -121,9 +122,9 @@ class Served:
             "owned_by": "charlm",
             "kind": self.kind,
             "step": self.step,
-            "cell": self.model.config.cell,
-            "num_layers": self.model.config.num_layers,
-            "hidden_size": self.model.config.hidden_size,
+            "cell": config.cell,
+            "num_layers": config.num_layers,
+            "hidden_size": config.hidden_size,
             "has_index": text_index.stands(self.model.checkpoint.path.parent),
         }
         if isinstance(self.model, Translator):

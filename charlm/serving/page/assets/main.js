@@ -4,6 +4,7 @@ import * as address from "./address.js";
 import { models, setKey } from "./api.js";
 import * as card from "./parts/card.js";
 import { button, el } from "./dom.js";
+import { count } from "./text.js";
 import { View } from "./view.js";
 import compare from "./views/compare.js";
 import gaps from "./views/gaps.js";
@@ -23,6 +24,8 @@ const KINDS = {
   tagger: "tagger (the page has nothing to ask it but its training: use charlm tag)",
   translator: "translator",
 };
+
+const LEVELS = { char: "characters", word: "words", subword: "subwords" };
 
 const chooser = document.getElementById("model");
 const tabs = document.getElementById("tabs");
@@ -126,9 +129,10 @@ chooser.addEventListener("change", () => {
 
 /** A model in a few words. */
 function about(model) {
-  const cells = `${model.num_layers} × ${model.hidden_size} ${model.cell}`;
-  const level = model.level ? `, ${model.vocab_size.toLocaleString("en")} ${model.level} types` : "";
-  return `${KINDS[model.kind]}, ${cells}${level}, step ${model.step.toLocaleString("en")}`;
+  const layers = model.num_layers === 1 ? "1 layer" : `${model.num_layers} layers`;
+  const cells = `${layers} of ${count(model.hidden_size)} ${model.cell.toUpperCase()} units`;
+  const types = model.level ? `, ${count(model.vocab_size)} different ${LEVELS[model.level]}` : "";
+  return `${KINDS[model.kind]}, ${cells}${types}, step ${count(model.step)}`;
 }
 
 /** Show what an address says. */

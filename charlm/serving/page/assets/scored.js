@@ -1,7 +1,7 @@
 // A text's figures as /v1/score tells them, by names that are the same for models of both kinds.
 
 import { el } from "./dom.js";
-import { fixed, raised, several } from "./text.js";
+import { fixed, named, points, raised, several } from "./text.js";
 
 const PSEUDO = {
   total_log_prob_nats: "pseudo_log_likelihood_nats",
@@ -15,6 +15,7 @@ const PSEUDO = {
 export function scored(result) {
   const isPseudo = PSEUDO.total_log_prob_nats in result;
   const of = (row, name) => row[isPseudo ? PSEUDO[name] : name];
+  const chars = points(result.text);
   return {
     text: result.text,
     isPseudo,
@@ -26,7 +27,8 @@ export function scored(result) {
     tokens: (result.per_token ?? []).map((row) => ({
       start: row.start,
       end: row.end,
-      name: row.token,
+      name: chars.slice(row.start, row.end).join("") || row.token,
+      piece: row.token,
       bits: of(row, "surprisal_bits"),
       rank: row.rank,
       entropy: of(row, "entropy_bits"),
@@ -61,15 +63,15 @@ export function probability(nats) {
 }
 
 /** Alternatives at each token, as an echoed completion tells them, given to tokens in order. */
-export function withAlternatives(tokens, logprobs) {
+export function withAlternatives(tokens, logprobs, level) {
   logprobs.top_logprobs.forEach((top, at) => {
-    if (tokens[at]) tokens[at].top = alternatives(top, logprobs.tokens[at], tokens[at].name);
+    if (tokens[at]) tokens[at].top = alternatives(top, logprobs.tokens[at], level);
   });
 }
 
-/** The likeliest first; the token itself goes by the name that it has elsewhere. */
-export function alternatives(top, own, name = own) {
+/** What was likeliest at a place, and the token that stands there. */
+export function alternatives(top, own, level) {
   return Object.entries(top)
-    .map(([other, logprob]) => ({ name: other === own ? name : other, p: Math.exp(logprob) }))
+    .map(([name, logprob]) => ({ name: named(name, level), p: Math.exp(logprob), isOwn: name === own }))
     .sort((a, b) => b.p - a.p);
 }

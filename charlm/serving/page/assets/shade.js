@@ -51,5 +51,5 @@ export function legend(level, colour) {
   const unit = colour === "rank" ? "rank" : "bits";
   const items = names.map((name, at) => el("li", { class: `${letter}${at}` }, name));
   return el("ol", { class: "legend", "aria-label": `What the colours mean, in ${unit}` }, items,
-    el("li", { class: "unit" }, unit));
+    el("li", { class: "of" }, unit));
 }

@@ -79,11 +79,16 @@ export function count(value) {
   return typeof value === "string" ? value : value.toLocaleString("en");
 }
 
+/** A token as it is called among others: of words the space that parts them is left out. */
+export const named = (text, level) =>
+  level === "word" && text.length > 1 ? text.replace(/^ /, "") : text;
+
 /** So many of something. */
 export const several = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
 /** A number with some decimals, and a minus sign that is one. */
 export function fixed(value, decimals = 2) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  return value.toFixed(decimals).replace("-", "−");
+  const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  return value.toLocaleString("en", digits).replace("-", "−");
 }

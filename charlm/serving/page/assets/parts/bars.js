@@ -4,16 +4,17 @@ import { el } from "../dom.js";
 import { percent, visible } from "../text.js";
 
 /**
- * A list of bars: rows have a name and a probability p, and may have a note, a class and a text for
- * those who hear it. With ``pick`` each can be pressed, unless a row says that it ends there.
+ * A list of bars: rows have a name (or nodes instead) and a probability p, and may have a note and a
+ * class. With ``pick`` each can be pressed, unless a row says that it ends there.
  */
 export function bars(rows, { label, pick, scale = 1 } = {}) {
-  const most = scale === "largest" ? Math.max(...rows.map((row) => row.p), 1e-12) : scale;
+  const compared = rows.filter((row) => !row.isRest).map((row) => row.p);
+  const most = scale === "largest" ? Math.max(...compared, 1e-12) : scale;
   const items = rows.map((row) => {
     const inner = [
-      el("span", { class: "name" }, el("bdi", {}, row.plain ? row.name : visible(row.name))),
+      el("span", { class: "name" }, el("bdi", {}, row.nodes ?? visible(row.name))),
       el("span", { class: "rail" }, bar(row.p / most)),
-      el("span", { class: "value" }, row.told ?? percent(row.p)),
+      el("span", { class: "value" }, percent(row.p)),
     ];
     if (row.note) inner.push(el("span", { class: "note" }, row.note));
     const isFixed = !pick || row.isEnd;

@@ -5,12 +5,14 @@ import { el } from "../dom.js";
 import { count, fixed, percent, visible } from "../text.js";
 
 const node = document.getElementById("card");
+const MOST = 7;
+const UNKNOWN = "<UNK>";
 let owner = null;
 
 /** Show the figures of the tokens that stand in a place. */
 export function show(place, tokens, more = []) {
   owner = place;
-  const parts = tokens.map((token) => told(token));
+  const parts = tokens.map((token) => told(token, tokens.length === 1));
   node.replaceChildren(...parts.flat(), ...more);
   node.hidden = false;
   stand(place);
@@ -27,18 +29,19 @@ export function hide(place = owner) {
 /** Whether it shows the figures of this place. */
 export const isOf = (place) => owner === place;
 
-function told(token) {
+function told(token, isAlone) {
   const figures = [
     ["surprisal", `${fixed(token.bits, 2)} bits`],
     [token.isPseudo ? "probability given both sides" : "probability", percent(2 ** -token.bits)],
   ];
+  if (token.piece === UNKNOWN && token.name !== UNKNOWN) figures.push(["unknown", "spelled out"]);
   if (token.rank) figures.push(["rank", count(token.rank)]);
   if (token.entropy !== undefined && token.entropy !== null) {
     figures.push(["expected surprisal", `${fixed(token.entropy, 2)} bits`]);
   }
   const rows = figures.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)));
   return [
-    el("h3", {}, el("bdi", {}, visible(token.name))),
+    el("h3", {}, el("bdi", {}, visible(isAlone ? token.name : (token.piece ?? token.name)))),
     el("dl", {}, rows),
     ...alternatives(token),
   ];
@@ -46,10 +49,8 @@ function told(token) {
 
 function alternatives(token) {
   if (!token.top?.length) return [];
-  const rows = token.top.slice(0, 8).map((one) => ({
-    ...one,
-    class: one.name === token.name ? "own" : undefined,
-  }));
+  const shown = token.top.filter((one, at) => at < MOST || one.isOwn);
+  const rows = shown.map((one) => ({ ...one, class: one.isOwn ? "own" : undefined }));
   return [bars(rows, { label: "What was likeliest here", scale: "largest" })];
 }
 

@@ -2,8 +2,8 @@
 
 import { el, svg } from "../dom.js";
 
-const WIDTH = 640;
-const HEIGHT = 300;
+const WIDTHS = [640, 400]; // of a wide one, and of one that stands beside others
+const HEIGHT = 280;
 const LEFT = 56;
 const BOTTOM = 34;
 const TOP = 10;
@@ -19,20 +19,24 @@ export class Chart {
   #places;
   #at = null;
   #against;
+  #width;
 
   /** lines are {name, kind, points}, points pairs [x, y] with x rising. */
-  constructor({ title, against, lines, isLogarithmic = false, level = 2 }) {
+  constructor({ title, against, lines, isLogarithmic = false, isWide = false }) {
+    const level = isWide ? 2 : 3;
+    const hasRoom = isWide && matchMedia("(min-width: 40rem)").matches;
+    this.#width = WIDTHS[hasRoom ? 0 : 1];
     this.#lines = lines
       .filter((line) => line.points.length)
       .map((line) => ({ ...line, points: thinned(line.points) }));
     this.#against = against;
     const all = this.#lines.flatMap((line) => line.points);
     this.#places = [...new Set(all.map(([x]) => x))].sort((a, b) => a - b);
-    this.#x = scale(all.map(([x]) => x), LEFT, WIDTH - RIGHT, false);
+    this.#x = scale(all.map(([x]) => x), LEFT, this.#width - RIGHT, false);
     this.#y = scale(all.map(([, y]) => y), HEIGHT - BOTTOM, TOP, isLogarithmic);
     const drawing = svg(
       "svg",
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", tabindex: "0", "aria-label": this.#spoken(title) },
+      { viewBox: `0 0 ${this.#width} ${HEIGHT}`, role: "img", tabindex: "0", "aria-label": this.#spoken(title) },
       ...this.#axes(),
       ...this.#lines.map((line) => svg("path", { class: line.kind, d: this.#path(line.points) })),
       this.#mark,
@@ -67,21 +71,21 @@ export class Chart {
     const nodes = [];
     for (const y of this.#y.ticks) {
       const at = this.#y.at(y);
-      nodes.push(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: at, y2: at }));
+      nodes.push(svg("line", { class: "grid", x1: LEFT, x2: this.#width - RIGHT, y1: at, y2: at }));
       nodes.push(svg("text", { x: LEFT - 6, y: at + 4, "text-anchor": "end" }, short(y)));
     }
     for (const x of this.#x.ticks) {
       nodes.push(svg("text", { x: this.#x.at(x), y: low + 16, "text-anchor": "middle" }, short(x)));
     }
-    const middle = (LEFT + WIDTH - RIGHT) / 2;
+    const middle = (LEFT + this.#width - RIGHT) / 2;
     nodes.push(svg("text", { x: middle, y: HEIGHT - 3, "text-anchor": "middle" }, this.#against));
-    nodes.push(svg("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: low, y2: low }));
+    nodes.push(svg("line", { class: "axis", x1: LEFT, x2: this.#width - RIGHT, y1: low, y2: low }));
     return nodes;
   }
 
   #point(event, drawing) {
     const box = drawing.getBoundingClientRect();
-    const x = ((event.clientX - box.left) / box.width) * WIDTH;
+    const x = ((event.clientX - box.left) / box.width) * this.#width;
     const away = this.#places.map((place) => Math.abs(this.#x.at(place) - x));
     this.#tell(away.indexOf(Math.min(...away)));
   }

@@ -55,10 +55,9 @@ export class Heat {
   }
 
   #drawn(place) {
-    const before = place.before ? [document.createTextNode(place.before)] : [];
+    const before = place.lead.flatMap(run);
     if (!place.tokens.length) return before;
-    const isCopied = place.runs.length === 1 && place.runs[0].mark;
-    const names = ["t", place.shade, place.isEnd && "end", isCopied && "copied"];
+    const names = ["t", place.shade, place.isEnd && "end"];
     const inner = place.isEnd ? [visible(place.tokens[0].name)] : place.runs.flatMap(run);
     place.span = el("span", { class: names.filter(Boolean).join(" "), role: "option" }, inner);
     place.span.tabIndex = -1;
@@ -94,9 +93,9 @@ export class Heat {
 }
 
 /** A part of a place that is marked as a copy, or not. */
-function run(one, _, { length }) {
+function run(one) {
   const nodes = shown(one.text);
-  return length > 1 && one.mark ? [el("span", { class: "copied" }, nodes)] : nodes;
+  return one.mark ? [el("span", { class: "copied" }, nodes)] : nodes;
 }
 
 /**
@@ -118,18 +117,19 @@ function places(chars, tokens, copies, shade) {
     }
     const isLed = chars[token.start] === " " && token.end - token.start > 1;
     const start = token.start + (isLed ? 1 : 0);
-    found.push({ before: chars.slice(at, start).join(""), start, end: token.end, tokens: [token] });
+    found.push({ from: at, start, end: token.end, tokens: [token] });
     at = token.end;
   }
-  if (at < chars.length) found.push({ before: chars.slice(at).join(""), tokens: [] });
+  const end = chars.length;
+  if (at < end) found.push({ from: at, start: end, end, tokens: [] });
   for (const token of tokens.filter((one) => one.start === one.end)) {
-    found.push({ before: "", start: at, end: at, tokens: [token], isEnd: true });
+    found.push({ from: end, start: end, end, tokens: [token], isEnd: true });
   }
   return found.map((place) => {
-    const runs = place.tokens.length ? marked(chars, place, marks) : [];
+    const lead = marked(chars, place.from, place.start, marks);
+    const runs = marked(chars, place.start, place.end, marks);
     const shown = place.tokens.length ? shade(sum(place.tokens)) : "";
-    const key = JSON.stringify([place.before, shown, place.isEnd, runs]);
-    return { ...place, runs, shade: shown, key };
+    return { ...place, lead, runs, shade: shown, key: JSON.stringify([lead, runs, shown, place.isEnd]) };
   });
 }
 
@@ -139,7 +139,7 @@ const sum = (tokens) =>
     : { bits: tokens.reduce((all, one) => all + one.bits, 0), rank: tokens[0].rank };
 
 /** A range cut where copies begin and end. */
-function marked(chars, { start, end }, marks) {
+function marked(chars, start, end, marks) {
   const runs = [];
   for (let at = start; at < end; at += 1) {
     const mark = Boolean(marks[at]);

@@ -1,6 +1,6 @@
 // One sample: its text as it comes, each token coloured, and what of it is copied.
 
-import { button, el } from "../dom.js";
+import { button, el, say } from "../dom.js";
 import { Heat } from "./heat.js";
 import { alternatives } from "../scored.js";
 import { count, fixed, points, several, shown } from "../text.js";
@@ -14,6 +14,7 @@ export class Sample {
   #chars = []; // code points of the text
   #copies = [];
   #isColoured;
+  #level;
   #reason = null;
   #seed = null;
   #label = null;
@@ -25,6 +26,7 @@ export class Sample {
   constructor({ prompt, number, level, isColoured, goOn, look }) {
     this.prompt = prompt;
     this.#isColoured = isColoured;
+    this.#level = level;
     this.#heat = new Heat({
       label: `Tokens of sample ${number}`,
       level,
@@ -32,7 +34,10 @@ export class Sample {
     });
     this.#body = el("div", { class: `text ${level}`, "aria-live": "polite", "aria-busy": "true" });
     this.#body.append(el("span", { class: "given" }, shown(prompt)), this.#heat.node);
-    const copy = () => navigator.clipboard.writeText(prompt + this.text);
+    const copy = async () => {
+      await navigator.clipboard.writeText(prompt + this.text);
+      say("Copied.");
+    };
     this.#actions.append(
       button("Go on", () => goOn(prompt + this.text), { title: "Write on from the end of this" }),
       button("Look closer", () => look(prompt + this.text), { title: "Score this text" }),
@@ -63,7 +68,7 @@ export class Sample {
       const start = told.text_offset[at];
       const length = this.#length(name, start);
       const bits = -told.token_logprobs[at] / Math.LN2;
-      const top = alternatives(told.top_logprobs[at], name);
+      const top = alternatives(told.top_logprobs[at], name, this.#level);
       this.#tokens.push({ start, end: start + length, name, bits: Math.max(0, bits), top });
     });
     this.#draw();

@@ -2,7 +2,7 @@
 
 import { bar } from "./bars.js";
 import { button, el } from "../dom.js";
-import { percent, visible } from "../text.js";
+import { named, percent, visible } from "../text.js";
 
 const BRANCHES = 5;
 
@@ -11,16 +11,23 @@ export const isEnd = (one) => one.text === "" || one.text.includes("\ufffd");
 
 /**
  * A tree whose first branches are what /v1/next answered. ``after`` asks what comes after a path,
- * ``put`` takes a path into the text.
+ * ``put`` takes a path into the text. ``opened`` are the numbers of the branches that are open, such
+ * as 0.2 for the third of the first; ``changed`` is called when there are others.
  */
 export class Tree {
   #after;
   #fail;
+  #level;
+  #opened;
+  #changed;
   #chosen = el("p", { class: "path", "aria-live": "polite" });
 
-  constructor({ first, after, fail, put }) {
+  constructor({ first, level, opened, after, changed, fail, put }) {
     this.#after = after;
     this.#fail = fail;
+    this.#level = level;
+    this.#opened = opened;
+    this.#changed = changed;
     this.put = put;
     this.root = el("ul", {
       role: "tree",
@@ -29,30 +36,33 @@ export class Tree {
       onclick: (event) => this.#click(event.target.closest("[role=treeitem]")),
       onkeydown: (event) => this.#key(event),
     });
-    this.#grow(this.root, first, { path: "", p: 1 });
+    this.#grow(this.root, first, { path: "", p: 1, key: "" });
     const item = this.root.firstElementChild;
     if (item) item.tabIndex = 0;
     this.node = el("div", {}, this.root, this.#chosen);
   }
 
-  #grow(list, found, { path, p }) {
-    for (const one of found.results.slice(0, BRANCHES)) {
+  #grow(list, found, { path, p, key: parent }) {
+    found.results.slice(0, BRANCHES).forEach((one, at) => {
       const leaf = isEnd(one);
       const item = el("li", { role: "treeitem", "aria-expanded": leaf ? null : "false" });
       item.tabIndex = -1;
-      item.branch = { path: path + one.text, p: p * one.probability, leaf, name: one.token };
+      const key = parent ? `${parent}.${at}` : String(at);
+      const name = named(one.text || one.token, this.#level);
+      item.branch = { path: path + one.text, p: p * one.probability, leaf, name, key };
       const whole = percent(item.branch.p);
       item.append(
         el("div", { class: "row" },
           el("span", { class: "twist", "aria-hidden": "true" }),
-          el("span", { class: "name" }, el("bdi", {}, visible(one.token))),
+          el("span", { class: "name" }, el("bdi", {}, visible(name))),
           el("span", { class: "rail" }, bar(one.probability)),
           el("span", { class: "value" }, percent(one.probability)),
           el("span", { class: "whole" }, whole)),
       );
-      item.setAttribute("aria-label", `${visible(one.token)}, ${percent(one.probability)}, path ${whole}`);
+      item.setAttribute("aria-label", `${visible(name)}, ${percent(one.probability)}, path ${whole}`);
       list.append(item);
-    }
+      if (this.#opened.has(key)) this.#open(item);
+    });
   }
 
   #click(item) {
@@ -64,6 +74,7 @@ export class Tree {
 
   async #open(item) {
     if (item.branch.leaf) return;
+    this.#note(() => this.#opened.add(item.branch.key));
     item.setAttribute("aria-expanded", "true");
     if (item.querySelector("ul")) return;
     const list = el("ul", { role: "group" });
@@ -79,7 +90,14 @@ export class Tree {
     item.removeAttribute("aria-busy");
   }
 
+  #note(change) {
+    const before = this.#opened.size;
+    change();
+    if (this.#opened.size !== before) this.#changed();
+  }
+
   #close(item) {
+    this.#note(() => this.#opened.delete(item.branch.key));
     item.setAttribute("aria-expanded", "false");
   }
 

@@ -65,9 +65,9 @@ function told([a, b]) {
   if (a.text === b.text) return ["Both texts are the same."];
   if (Math.abs(difference) < 1e-6) return ["Both texts are as likely."];
   const which = difference > 0 ? "The first text" : "The second text";
-  const times = power(Math.abs(difference) / Math.LN10);
-  const measure = a.isPseudo ? "has a higher pseudo-likelihood, " : "is likelier, ";
-  return [el("b", {}, which), ` ${measure}`, el("b", {}, `${times} times`), "."];
+  const times = el("b", {}, `${power(Math.abs(difference) / Math.LN10)} times`);
+  const measure = a.isPseudo ? " the pseudo-likelihood of the other." : " as likely as the other.";
+  return [el("b", {}, which), a.isPseudo ? " has " : " is ", times, measure];
 }
 
 /** The difference by parts: where the texts are the same, where they differ, and the rest. */
@@ -77,17 +77,21 @@ function partsTable([a, b]) {
   const most = Math.min(first.length, second.length);
   let head = 0;
   while (head < most && first[head] === second[head]) head += 1;
+  while (head && isLetter(first[head - 1])) head -= 1; // whole words are told apart
   let tail = 0;
   while (tail < most - head && first.at(-1 - tail) === second.at(-1 - tail)) tail += 1;
+  while (tail && isLetter(first.at(-tail))) tail -= 1;
   const cuts = [head, first.length - tail, second.length - tail];
   const rows = [
-    ["before they differ", sum(a, 0, cuts[0]), sum(b, 0, cuts[0])],
+    ["before they differ", ...[a, b].map((one) => sum(one, (token) => token.end <= head))],
     [
       [quoted(first.slice(head, cuts[1])), " against ", quoted(second.slice(head, cuts[2]))],
-      sum(a, cuts[0], cuts[1]),
-      sum(b, cuts[0], cuts[2]),
+      ...[a, b].map((one, at) => sum(one, (token) => token.end > head && token.start < cuts[at + 1])),
     ],
-    ["what comes after, and the end", sum(a, cuts[1], Infinity), sum(b, cuts[2], Infinity)],
+    [
+      "what comes after, and the end",
+      ...[a, b].map((one, at) => sum(one, (token) => token.end > head && token.start >= cuts[at + 1])),
+    ],
   ];
   const body = rows.map(([name, one, other]) =>
     el("tr", {}, el("th", { scope: "row" }, name),
@@ -102,8 +106,8 @@ function partsTable([a, b]) {
 
 const quoted = (chars) => el("q", {}, el("bdi", {}, visible(chars.join(""))));
 
-/** The bits of tokens that begin in a range, or after it for as long as there are any. */
-const sum = ({ tokens }, begin, end) =>
-  tokens
-    .filter((token) => begin <= token.start && token.start < end)
-    .reduce((all, token) => all + token.bits, 0);
+const isLetter = (char) => /[\p{L}\p{M}\p{N}]/u.test(char ?? "");
+
+/** The bits of some of the tokens. */
+const sum = ({ tokens }, which) =>
+  tokens.filter(which).reduce((all, token) => all + token.bits, 0);

@@ -3,9 +3,10 @@
 import { bars } from "../parts/bars.js";
 import { button, el } from "../dom.js";
 import { area, Form, number } from "../parts/form.js";
-import { several } from "../text.js";
+import { several, shown, visible } from "../text.js";
 
 const GAP = "[?]";
+const GAPS = /\[\?\d*\]/;
 
 export default {
   id: "gaps",
@@ -36,7 +37,7 @@ export default {
 
     const filling = view.latest(async (signal) => {
       const text = form.get("text");
-      if (!/\[\?\d*\]/.test(text)) {
+      if (!GAPS.test(text)) {
         view.well();
         list.replaceChildren(el("p", { class: "empty" }, "Put a gap into the text."));
         return;
@@ -45,11 +46,10 @@ export default {
       const [found] = answer.results;
       view.well(several(found.fillings.length, "filling"));
       const rows = found.fillings.map((one) => ({
-        name: one.gaps.join(" … "),
+        nodes: filled(found.text, one.gaps),
         p: one.probability,
-        note: one.text,
       }));
-      const label = "The likeliest fillings, with the text that each makes";
+      const label = "The likeliest fillings";
       list.replaceChildren(bars(rows, { label, scale: "largest" }));
     });
 
@@ -62,3 +62,11 @@ export default {
     filling.now();
   },
 };
+
+/** The text with its gaps filled, and what fills them to be seen. */
+function filled(text, gaps) {
+  const between = text.split(GAPS);
+  return between.flatMap((part, at) =>
+    at ? [el("b", {}, visible(gaps[at - 1])), ...shown(part)] : shown(part),
+  );
+}

@@ -19,7 +19,7 @@ export default {
       [
         area("text", "Text", { rows: 4, usual: SAMPLE }),
         ...labelField(model, { isNeeded: true }),
-        ...(hasGates ? [pick("layer", "Layer", layers)] : []),
+        ...(hasGates ? [pick("layer", "Layer of the gates", layers)] : []),
       ],
       () => {
         view.save(values());

@@ -29,7 +29,7 @@ export default {
       const [found] = answer.results;
       const all = found.predictions ?? [{ label: found.predicted, probability: found.probability }];
       view.well(`${found.predicted}: ${percent(found.probability)}`);
-      const rows = all.map((one) => ({ name: one.label, p: one.probability, plain: true }));
+      const rows = all.map((one) => ({ nodes: one.label, p: one.probability }));
       list.replaceChildren(bars(rows, { label: "The likeliest labels" }));
     });
     view.panel.append(

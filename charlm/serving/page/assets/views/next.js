@@ -3,7 +3,7 @@
 import { bars } from "../parts/bars.js";
 import { button, el } from "../dom.js";
 import { area, Form, labelField } from "../parts/form.js";
-import { count, fixed } from "../text.js";
+import { count, fixed, named } from "../text.js";
 import { isEnd, Tree } from "../parts/tree.js";
 
 const MOST = 15;
@@ -16,10 +16,14 @@ export default {
     const form = new Form(
       [area("prefix", "Text so far", { rows: 3 }), ...labelField(view.model)],
       () => {
-        view.save(form.values());
+        opened.clear();
+        save();
         asking.soon();
       },
     );
+    const opened = new Set(view.values.open?.split(",") ?? []); // branches of the tree
+    const save = () =>
+      view.save({ ...form.values(), ...(opened.size ? { open: [...opened].join(",") } : {}) });
     form.fill(view.values);
     const list = el("div");
     const about = el("p", { class: "about" });
@@ -31,7 +35,8 @@ export default {
     };
     const put = (text) => {
       form.set("prefix", form.get("prefix") + text);
-      view.save(form.values());
+      opened.clear();
+      save();
       asking.now();
       form.fields.prefix.input.focus();
     };
@@ -40,7 +45,7 @@ export default {
       const found = await after("", signal);
       view.well();
       const rows = found.results.map((one) => ({
-        name: one.token,
+        name: named(one.text || one.token, view.model.level),
         text: one.text,
         p: one.probability,
         isEnd: isEnd(one),
@@ -49,7 +54,7 @@ export default {
       const others = found.types - rows.length;
       if (others > 0) {
         const name = `the other ${count(others)}`;
-        rows.push({ name, p: rest, isEnd: true, plain: true, class: "rest" });
+        rows.push({ nodes: name, p: rest, isEnd: true, isRest: true, class: "rest" });
       }
       const label = "The likeliest next tokens; press one to add it to the text";
       list.replaceChildren(bars(rows, { label, scale: "largest", pick: (row) => put(row.text) }));
@@ -58,7 +63,10 @@ export default {
         `${fixed(found.perplexity, 1)} equally likely tokens, of ${count(found.types)} there are.`;
       const tree = new Tree({
         first: found,
+        level: view.model.level,
+        opened,
         after,
+        changed: save,
         fail: (error) => view.fail(error),
         put,
       });

@@ -45,7 +45,6 @@ export default {
         name: one.text,
         p: Math.exp(one.log_prob_nats),
         note: one.ended ? undefined : "not ended",
-        plain: one.text !== "",
       }));
       const label = "The best targets; press one to see its tokens";
       list.replaceChildren(bars(rows, { label, scale: "largest", pick: (row) => look.now(row.name) }));

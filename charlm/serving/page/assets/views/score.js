@@ -1,11 +1,11 @@
 // Score a text as it is typed: how surprising each token was, and what had been likelier.
 
-import { el } from "../dom.js";
+import { button, el } from "../dom.js";
 import { area, Form, labelField, pick } from "../parts/form.js";
 import { Heat } from "../parts/heat.js";
 import { figures, scored, withAlternatives } from "../scored.js";
 import { bandNames, bandOf, COLOURS, legend } from "../shade.js";
-import { count, fixed, percent, several, visible } from "../text.js";
+import { count, fixed, named, percent, several, visible } from "../text.js";
 
 export default {
   id: "score",
@@ -38,10 +38,18 @@ export default {
     const meaning = el("div");
     const bands = el("div");
     const table = el("details", { ontoggle: () => fill() }, el("summary", {}, "Figures of each token"));
-    const results = el("div", { class: "results" }, meaning, heat.node, sums, bands, table);
+    const text = () => form.get("text");
+    const elsewhere = isCausal
+      ? el("p", { class: "actions" },
+          button("What comes next", () => view.go("next", { prefix: text(), ...label() })),
+          button("Look inside", () => view.go("inside", { text: text(), ...label() })),
+          button("Compare", () => view.go("compare", { a: text(), b: text(), ...label() })))
+      : "";
+    const results = el("div", { class: "results" },
+      meaning, heat.node, sums, bands, table, elsewhere);
 
     const scoring = view.latest(async (signal) => {
-      const body = { texts: form.get("text"), per_token: true, ...label() };
+      const body = { texts: text(), per_token: true, ...label() };
       const answer = await view.ask("score", body, signal);
       found = scored(answer.results[0]);
       view.well(`${figures(found).textContent}`);
@@ -55,9 +63,13 @@ export default {
         view.ask("completions", echoed, signal),
         view.ask("next", { prefix: own.text, top: 8, ...label() }, signal),
       ]);
-      withAlternatives(own.tokens, before.choices[0].logprobs);
+      withAlternatives(own.tokens, before.choices[0].logprobs, model.level);
       const end = own.tokens.at(-1);
-      end.top ??= after.results.map((one) => ({ name: one.token, p: one.probability }));
+      end.top ??= after.results.map((one) => ({
+        name: named(one.text || one.token, model.level),
+        p: one.probability,
+        isOwn: one.text === "" && one.token === end.name,
+      }));
       heat.refresh();
     });
     const label = () => (form.get("label") ? { label: form.get("label") } : {});

@@ -40,14 +40,14 @@ export default {
         line("validation", found.validation_loss, "second"),
       ];
       const title = `Loss, nats per ${found.unit}`;
-      const drawn = [new Chart({ title, against, lines, isLogarithmic, level: 2 }).node];
+      const drawn = [new Chart({ title, against, lines, isLogarithmic, isWide: true }).node];
       const more = [
         ["Learning rate", found.learning_rate],
         ["Norm of the gradient", found.gradient_norm],
       ];
       for (const [name, values] of more) {
         const own = [line(name, values, "first")];
-        if (own[0].points.length) drawn.push(new Chart({ title: name, against, lines: own, level: 3 }).node);
+        if (own[0].points.length) drawn.push(new Chart({ title: name, against, lines: own }).node);
       }
       charts.replaceChildren(...drawn);
       about.textContent = told(found);

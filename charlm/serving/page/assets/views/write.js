@@ -65,9 +65,11 @@ class Writing {
       ...node("prompt"),
       ...node("label"),
       el("p", { class: "go" }, this.#begin, el("small", {}, "Ctrl + Enter")),
-      el("fieldset", {}, el("legend", {}, "How it is drawn"), drawing),
-      el("fieldset", { class: "numbers" }, el("legend", {}, "How much"), sizes),
-      el("fieldset", {}, el("legend", {}, "What is shown"), looks),
+      el("details", { class: "options", open: !matchMedia("(max-width: 60rem)").matches },
+        el("summary", {}, "Options"),
+        el("fieldset", {}, el("legend", {}, "How it is drawn"), drawing),
+        el("fieldset", { class: "numbers" }, el("legend", {}, "How much"), sizes),
+        el("fieldset", {}, el("legend", {}, "What is shown"), looks)),
     );
     const out = el("div", { class: "results" }, this.#legend, this.#grid);
     view.panel.append(el("div", { class: "aside" }, controls, out));
