@@ -139,6 +139,15 @@ function about(model) {
 function follow({ view, model, ...values }) {
   const found = served.find((one) => one.id === model) ?? now.model ?? served[0];
   show(found, view ?? now.view?.id, values);
+  if (model && found.id !== model) {
+    tell(`The address asks for the model ${model}, which is not served here: this is ${found.id}.`);
+  }
+}
+
+function tell(message) {
+  const trouble = document.getElementById("trouble");
+  trouble.textContent = message;
+  trouble.hidden = false;
 }
 
 function askForKey(error) {
@@ -171,11 +180,7 @@ async function begin() {
   } catch (error) {
     loading.hidden = true;
     if (error.status === 401) askForKey(error);
-    else {
-      const trouble = document.getElementById("trouble");
-      trouble.textContent = error.message;
-      trouble.hidden = false;
-    }
+    else tell(error.message);
     return;
   }
   loading.hidden = true;

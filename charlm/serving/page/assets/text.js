@@ -83,6 +83,10 @@ export function count(value) {
 export const named = (text, level) =>
   level === "word" && text.length > 1 ? text.replace(/^ /, "") : text;
 
+/** What may come next by its text, or by its name where that is none to be read. */
+export const nameOf = (one, level) =>
+  one.text && !one.text.includes("\ufffd") ? named(one.text, level) : one.token;
+
 /** So many of something. */
 export const several = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 

@@ -2,7 +2,7 @@
 
 import { bar } from "./bars.js";
 import { button, el } from "../dom.js";
-import { named, percent, visible } from "../text.js";
+import { nameOf, percent, visible } from "../text.js";
 
 const BRANCHES = 5;
 
@@ -48,7 +48,7 @@ export class Tree {
       const item = el("li", { role: "treeitem", "aria-expanded": leaf ? null : "false" });
       item.tabIndex = -1;
       const key = parent ? `${parent}.${at}` : String(at);
-      const name = named(one.text || one.token, this.#level);
+      const name = nameOf(one, this.#level);
       item.branch = { path: path + one.text, p: p * one.probability, leaf, name, key };
       const whole = percent(item.branch.p);
       item.append(

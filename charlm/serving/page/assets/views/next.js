@@ -3,7 +3,7 @@
 import { bars } from "../parts/bars.js";
 import { button, el } from "../dom.js";
 import { area, Form, labelField } from "../parts/form.js";
-import { count, fixed, named } from "../text.js";
+import { count, fixed, nameOf } from "../text.js";
 import { isEnd, Tree } from "../parts/tree.js";
 
 const MOST = 15;
@@ -45,7 +45,7 @@ export default {
       const found = await after("", signal);
       view.well();
       const rows = found.results.map((one) => ({
-        name: named(one.text || one.token, view.model.level),
+        name: nameOf(one, view.model.level),
         text: one.text,
         p: one.probability,
         isEnd: isEnd(one),

@@ -5,7 +5,7 @@ import { area, Form, labelField, pick } from "../parts/form.js";
 import { Heat } from "../parts/heat.js";
 import { figures, scored, withAlternatives } from "../scored.js";
 import { bandNames, bandOf, COLOURS, legend } from "../shade.js";
-import { count, fixed, named, percent, several, visible } from "../text.js";
+import { count, fixed, nameOf, percent, several, visible } from "../text.js";
 
 export default {
   id: "score",
@@ -66,7 +66,7 @@ export default {
       withAlternatives(own.tokens, before.choices[0].logprobs, model.level);
       const end = own.tokens.at(-1);
       end.top ??= after.results.map((one) => ({
-        name: named(one.text || one.token, model.level),
+        name: nameOf(one, model.level),
         p: one.probability,
         isOwn: one.text === "" && one.token === end.name,
       }));
