@@ -89,7 +89,10 @@ export function labelField(model, { isNeeded = false } = {}) {
 export class Form {
   constructor(fields, changed) {
     this.fields = Object.fromEntries(fields.map((one) => [one.name, one]));
-    for (const one of fields) one.input.addEventListener("input", () => changed(one.name));
+    for (const { name, input } of fields) {
+      const event = input.tagName === "SELECT" ? "change" : "input";
+      input.addEventListener(event, () => changed(name));
+    }
   }
 
   /** Where a field stands. */
