@@ -100,19 +100,21 @@ def test_samples_are_written_as_they_are_drawn(browser: Browser, server: Server)
 
 
 def test_a_copy_is_marked(browser: Browser, server: Server) -> None:
-    """What the model draws at temperature 0 after a line that it was trained on, if it is there."""
-    text = "A pear salad"
-    found = ask(server, "/v1/copied", {"texts": text, "least": 4}).json["results"][0]["copies"]
-    assert found
+    """Where a sample has it, and in the card of its tokens."""
     browser.open(server.url, view="write", model="characters", temperature=0, n=1, max_tokens=30)
-    browser.run("window.fetched = window.fetch")
+    # What a model this small draws has no long copies: short ones are asked for instead.
     browser.run(
-        """window.fetch = (url, how) => String(url).endsWith("/copied")
-          ? window.fetched(url, {...how, body: JSON.stringify({...JSON.parse(how.body), least: 2})})
-          : window.fetched(url, how);"""
+        """const fetched = window.fetch;
+        window.fetch = (url, how) => String(url).endsWith("/copied")
+          ? fetched(url, {...how, body: JSON.stringify({...JSON.parse(how.body), least: 2})})
+          : fetched(url, how);"""
     )
     browser.press("button.main", "Write")
-    browser.one(".about .copied")
+    told = browser.one(".about .copied").text
+    text = browser.run("return document.querySelector('.sample .heat').innerText")
+    asked = {"model": "characters", "texts": text.removesuffix("<EOS>"), "least": 2}
+    copies = ask(server, "/v1/copied", asked).json["results"][0]["copies"]
+    assert told == f"{len(copies)} copied span{'s' * (len(copies) > 1)}"
     browser.hover(browser.one(".t .copied"))
     assert "stand in the training text" in browser.one("#card").text
 

@@ -35,8 +35,8 @@ def _answer(served: Served, several: Sequence[Given]) -> list[dict[str, Any]]:
             param="model",
             code="no_curves",
         ) from None
-    found |= {"step_served": served.step, "finished": directory.is_finished(run)}
-    return [{"results": [found]} for _ in several]
+    about = {"step": served.step, "finished": directory.is_finished(run)}
+    return [{**about, "results": [found]} for _ in several]
 
 
 CURVES = Question(

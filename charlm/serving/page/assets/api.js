@@ -94,4 +94,6 @@ async function sent(path, body, signal) {
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const gone = () =>
-  new ApiError("The server does not answer. Is charlm serve still running? Start it and try again.");
+  new ApiError(
+    "The server does not answer. Is charlm serve still running? Start it and try again.",
+  );

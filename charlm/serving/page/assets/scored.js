@@ -72,6 +72,10 @@ export function withAlternatives(tokens, logprobs, level) {
 /** What was likeliest at a place, and the token that stands there. */
 export function alternatives(top, own, level) {
   return Object.entries(top)
-    .map(([name, logprob]) => ({ name: named(name, level), p: Math.exp(logprob), isOwn: name === own }))
+    .map(([name, logprob]) => ({
+      name: named(name, level),
+      p: Math.exp(logprob),
+      isOwn: name === own,
+    }))
     .sort((a, b) => b.p - a.p);
 }

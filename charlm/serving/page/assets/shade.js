@@ -5,7 +5,7 @@ import { el } from "./dom.js";
 const STEPS = 8;
 const BITS = { char: 1, subword: 2, word: 2 };
 
-/** Ranks up to these share a band, as GLTR (Gehrmann et al. 2019) has them; the rest is the last. */
+/** Ranks up to these share a band, as in GLTR (Gehrmann et al. 2019); the rest is the last. */
 export const BANDS = [10, 100, 1000];
 
 /** How tokens may be coloured, and what a person is told of it. */
@@ -50,6 +50,10 @@ export function legend(level, colour) {
   const letter = colour === "rank" ? "r" : "s";
   const unit = colour === "rank" ? "rank" : "bits";
   const items = names.map((name, at) => el("li", { class: `${letter}${at}` }, name));
-  return el("ol", { class: "legend", "aria-label": `What the colours mean, in ${unit}` }, items,
-    el("li", { class: "of" }, unit));
+  return el(
+    "ol",
+    { class: "legend", "aria-label": `What the colours mean, in ${unit}` },
+    items,
+    el("li", { class: "of" }, unit),
+  );
 }

@@ -65,7 +65,8 @@ export function percent(p) {
 
 /** A large number, given its decimal logarithm: 3.2·10⁴⁵. */
 export function power(log10) {
-  if (log10 < 6) return count(10 ** log10 < 10 ? (10 ** log10).toFixed(1) : Math.round(10 ** log10));
+  if (log10 < 6)
+    return count(10 ** log10 < 10 ? (10 ** log10).toFixed(1) : Math.round(10 ** log10));
   const exponent = Math.floor(log10);
   return `${(10 ** (log10 - exponent)).toFixed(1)}·10${raised(exponent)}`;
 }

@@ -4,8 +4,8 @@ import { el } from "../dom.js";
 import { percent, visible } from "../text.js";
 
 /**
- * A list of bars: rows have a name (or nodes instead) and a probability p, and may have a note and a
- * class. With ``pick`` each can be pressed, unless a row says that it ends there.
+ * A list of bars: rows have a name (or nodes instead) and a probability p, and may have a note and
+ * a class. With ``pick`` each can be pressed, unless a row says that it ends there.
  */
 export function bars(rows, { label, pick, scale = 1 } = {}) {
   const compared = rows.filter((row) => !row.isRest).map((row) => row.p);

@@ -39,7 +39,9 @@ function told(token, isAlone) {
   if (token.entropy !== undefined && token.entropy !== null) {
     figures.push(["expected surprisal", `${fixed(token.entropy, 2)} bits`]);
   }
-  const rows = figures.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)));
+  const rows = figures.map(([name, value]) =>
+    el("div", {}, el("dt", {}, name), el("dd", {}, value)),
+  );
   return [
     el("h3", {}, el("bdi", {}, visible(isAlone ? token.name : (token.piece ?? token.name)))),
     el("dl", {}, rows),

@@ -32,11 +32,26 @@ export class Chart {
     this.#against = against;
     const all = this.#lines.flatMap((line) => line.points);
     this.#places = [...new Set(all.map(([x]) => x))].sort((a, b) => a - b);
-    this.#x = scale(all.map(([x]) => x), LEFT, this.#width - RIGHT, false);
-    this.#y = scale(all.map(([, y]) => y), HEIGHT - BOTTOM, TOP, isLogarithmic);
+    this.#x = scale(
+      all.map(([x]) => x),
+      LEFT,
+      this.#width - RIGHT,
+      false,
+    );
+    this.#y = scale(
+      all.map(([, y]) => y),
+      HEIGHT - BOTTOM,
+      TOP,
+      isLogarithmic,
+    );
     const drawing = svg(
       "svg",
-      { viewBox: `0 0 ${this.#width} ${HEIGHT}`, role: "img", tabindex: "0", "aria-label": this.#spoken(title) },
+      {
+        viewBox: `0 0 ${this.#width} ${HEIGHT}`,
+        role: "img",
+        tabindex: "0",
+        "aria-label": this.#spoken(title),
+      },
       ...this.#axes(),
       ...this.#lines.map((line) => svg("path", { class: line.kind, d: this.#path(line.points) })),
       this.#mark,
@@ -48,7 +63,8 @@ export class Chart {
     const names = this.#lines.map((line) => el("li", { class: line.kind }, line.name));
     const key = names.length > 1 ? [el("ul", { class: "key-of-lines" }, names)] : [];
     this.node = el("figure", { class: "chart" }, heading, ...key, drawing, this.#told);
-    if (!all.length) this.node.replaceChildren(heading, el("p", { class: "empty" }, "Nothing was noted."));
+    if (!all.length)
+      this.node.replaceChildren(heading, el("p", { class: "empty" }, "Nothing was noted."));
   }
 
   #spoken(title) {
@@ -62,7 +78,9 @@ export class Chart {
   #path(points) {
     if (points.length === 1) points = [points[0], points[0]];
     return points
-      .map(([x, y], at) => `${at ? "L" : "M"}${this.#x.at(x).toFixed(1)} ${this.#y.at(y).toFixed(1)}`)
+      .map(
+        ([x, y], at) => `${at ? "L" : "M"}${this.#x.at(x).toFixed(1)} ${this.#y.at(y).toFixed(1)}`,
+      )
       .join("");
   }
 

@@ -11,7 +11,12 @@ function field(name, label, input, usual, { get, set, after = [], hint } = {}) {
     input.setAttribute("aria-describedby", told.id);
     parts.push(told);
   }
-  const found = { name, input, usual, node: el("div", { class: `field ${input.type ?? ""}` }, parts) };
+  const found = {
+    name,
+    input,
+    usual,
+    node: el("div", { class: `field ${input.type ?? ""}` }, parts),
+  };
   found.get = get ?? (() => input.value);
   found.set = set ?? ((value) => (input.value = value));
   found.set(usual);
@@ -24,7 +29,9 @@ export const area = (name, label, { rows = 4, usual = "", hint, placeholder } = 
 
 /** A text of one line. */
 export const line = (name, label, { usual = "", hint, placeholder } = {}) =>
-  field(name, label, el("input", { type: "text", placeholder, autocomplete: "off" }), usual, { hint });
+  field(name, label, el("input", { type: "text", placeholder, autocomplete: "off" }), usual, {
+    hint,
+  });
 
 /** A whole number, which may be left out if there is none that is usual. */
 export function number(name, label, { min, max, usual = null, hint } = {}) {
@@ -34,7 +41,11 @@ export function number(name, label, { min, max, usual = null, hint } = {}) {
     if (input.value === "" || !Number.isFinite(value)) return usual;
     return Math.min(max ?? value, Math.max(min ?? value, value));
   };
-  return field(name, label, input, usual, { get, set: (value) => (input.value = value ?? ""), hint });
+  return field(name, label, input, usual, {
+    get,
+    set: (value) => (input.value = value ?? ""),
+    hint,
+  });
 }
 
 /** One of some values by a slider. */

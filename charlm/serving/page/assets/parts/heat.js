@@ -129,7 +129,13 @@ function places(chars, tokens, copies, shade) {
     const lead = marked(chars, place.from, place.start, marks);
     const runs = marked(chars, place.start, place.end, marks);
     const shown = place.tokens.length ? shade(sum(place.tokens)) : "";
-    return { ...place, lead, runs, shade: shown, key: JSON.stringify([lead, runs, shown, place.isEnd]) };
+    return {
+      ...place,
+      lead,
+      runs,
+      shade: shown,
+      key: JSON.stringify([lead, runs, shown, place.isEnd]),
+    };
   });
 }
 

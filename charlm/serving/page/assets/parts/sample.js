@@ -144,5 +144,8 @@ function summary(result, copies, least) {
   if (!copies.length) return [`Nothing copied of ${count(least)} characters or more.`];
   const longest = Math.max(...copies.map((one) => one.end - one.start));
   const number = several(copies.length, "copied span");
-  return [el("span", { class: "copied" }, number), `, the longest of ${count(longest)} characters.`];
+  return [
+    el("span", { class: "copied" }, number),
+    `, the longest of ${count(longest)} characters.`,
+  ];
 }

@@ -11,8 +11,8 @@ export const isEnd = (one) => one.text === "" || one.text.includes("\ufffd");
 
 /**
  * A tree whose first branches are what /v1/next answered. ``after`` asks what comes after a path,
- * ``put`` takes a path into the text. ``opened`` are the numbers of the branches that are open, such
- * as 0.2 for the third of the first; ``changed`` is called when there are others.
+ * ``put`` takes a path into the text. ``opened`` are the numbers of the branches that are open,
+ * such as 0.2 for the third of the first; ``changed`` is called when there are others.
  */
 export class Tree {
   #after;
@@ -52,14 +52,20 @@ export class Tree {
       item.branch = { path: path + one.text, p: p * one.probability, leaf, name, key };
       const whole = percent(item.branch.p);
       item.append(
-        el("div", { class: "row" },
+        el(
+          "div",
+          { class: "row" },
           el("span", { class: "twist", "aria-hidden": "true" }),
           el("span", { class: "name" }, el("bdi", {}, visible(name))),
           el("span", { class: "rail" }, bar(one.probability)),
           el("span", { class: "value" }, percent(one.probability)),
-          el("span", { class: "whole" }, whole)),
+          el("span", { class: "whole" }, whole),
+        ),
       );
-      item.setAttribute("aria-label", `${visible(name)}, ${percent(one.probability)}, path ${whole}`);
+      item.setAttribute(
+        "aria-label",
+        `${visible(name)}, ${percent(one.probability)}, path ${whole}`,
+      );
       list.append(item);
       if (this.#opened.has(key)) this.#open(item);
     });

@@ -47,13 +47,19 @@ export default {
     });
 
     view.panel.append(
-      el("form", { class: "controls pair", onsubmit: (event) => event.preventDefault() },
-        Object.keys(form.fields).map((name) => form.node(name))),
-      el("div", { class: "results" },
+      el(
+        "form",
+        { class: "controls pair", onsubmit: (event) => event.preventDefault() },
+        Object.keys(form.fields).map((name) => form.node(name)),
+      ),
+      el(
+        "div",
+        { class: "results" },
         verdict,
         legend(model.level, "bits"),
         sides.map(({ heat, sums }) => el("section", { class: "side" }, heat.node, sums)),
-        parts),
+        parts,
+      ),
     );
     comparing.now();
   },
@@ -86,22 +92,41 @@ function partsTable([a, b]) {
     ["before they differ", ...[a, b].map((one) => sum(one, (token) => token.end <= head))],
     [
       [quoted(first.slice(head, cuts[1])), " against ", quoted(second.slice(head, cuts[2]))],
-      ...[a, b].map((one, at) => sum(one, (token) => token.end > head && token.start < cuts[at + 1])),
+      ...[a, b].map((one, at) =>
+        sum(one, (token) => token.end > head && token.start < cuts[at + 1]),
+      ),
     ],
     [
       "what comes after, and the end",
-      ...[a, b].map((one, at) => sum(one, (token) => token.end > head && token.start >= cuts[at + 1])),
+      ...[a, b].map((one, at) =>
+        sum(one, (token) => token.end > head && token.start >= cuts[at + 1]),
+      ),
     ],
   ];
   const body = rows.map(([name, one, other]) =>
-    el("tr", {}, el("th", { scope: "row" }, name),
-      [one, other, one - other].map((value) => el("td", {}, fixed(value, 2)))),
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, name),
+      [one, other, one - other].map((value) => el("td", {}, fixed(value, 2))),
+    ),
   );
   const heads = ["Where", "one: bits", "another: bits", "difference"];
-  return el("table", { class: "parts" },
+  return el(
+    "table",
+    { class: "parts" },
     el("caption", {}, "Surprisal by parts: what the model did not expect costs bits"),
-    el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col" }, name)))),
-    el("tbody", {}, body));
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        heads.map((name) => el("th", { scope: "col" }, name)),
+      ),
+    ),
+    el("tbody", {}, body),
+  );
 }
 
 const quoted = (chars) => el("q", {}, el("bdi", {}, visible(chars.join(""))));
@@ -109,5 +134,4 @@ const quoted = (chars) => el("q", {}, el("bdi", {}, visible(chars.join(""))));
 const isLetter = (char) => /[\p{L}\p{M}\p{N}]/u.test(char ?? "");
 
 /** The bits of some of the tokens. */
-const sum = ({ tokens }, which) =>
-  tokens.filter(which).reduce((all, token) => all + token.bits, 0);
+const sum = ({ tokens }, which) => tokens.filter(which).reduce((all, token) => all + token.bits, 0);

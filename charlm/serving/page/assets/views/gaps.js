@@ -54,9 +54,13 @@ export default {
     });
 
     view.panel.append(
-      el("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
-        form.node("text"), el("p", { class: "go" }, button("Insert a gap", insert)),
-        form.node("top")),
+      el(
+        "form",
+        { class: "controls", onsubmit: (event) => event.preventDefault() },
+        form.node("text"),
+        el("p", { class: "go" }, button("Insert a gap", insert)),
+        form.node("top"),
+      ),
       el("div", { class: "results" }, list),
     );
     filling.now();

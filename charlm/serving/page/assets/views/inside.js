@@ -41,7 +41,11 @@ export default {
     const reading = view.latest(async (signal) => {
       if (!form.get("text")) return;
       if (hasGates) {
-        const answer = await view.ask("gates", { ...about(), layer: Number(form.get("layer")) }, signal);
+        const answer = await view.ask(
+          "gates",
+          { ...about(), layer: Number(form.get("layer")) },
+          signal,
+        );
         gates.replaceChildren(...gateStrips(answer.results[0], model.level));
       }
       const answer = await view.ask("units", about(), signal);
@@ -54,7 +58,10 @@ export default {
       const answer = await view.ask("units", { ...about(), unit }, signal);
       const rows = answer.results.slice(1);
       const strip = new Strip({ text: about().text, level: model.level, label: `Unit ${unit}` });
-      strip.show(rows.map(({ start, end, value }) => ({ start, end, value })), { isSigned: true });
+      strip.show(
+        rows.map(({ start, end, value }) => ({ start, end, value })),
+        { isSigned: true },
+      );
       along.replaceChildren(el("h3", {}, `Unit ${unit}`), strip.node);
       for (const one of found.querySelectorAll("button")) {
         one.setAttribute("aria-pressed", String(one.textContent === unit));
@@ -67,24 +74,43 @@ export default {
     };
 
     view.panel.append(
-      el("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
-        Object.keys(form.fields).map((name) => form.node(name))),
-      el("div", { class: "results" },
-        el("section", {},
+      el(
+        "form",
+        { class: "controls", onsubmit: (event) => event.preventDefault() },
+        Object.keys(form.fields).map((name) => form.node(name)),
+      ),
+      el(
+        "div",
+        { class: "results" },
+        el(
+          "section",
+          {},
           el("h2", {}, "Units that follow a feature of the text"),
-          el("p", { class: "about" },
+          el(
+            "p",
+            { class: "about" },
             "A unit is one number that the model holds in mind: h1.37 is number 37 of h in layer 1. ",
-            "Press one to see it along the text: orange where it is high, blue where it is low."),
-          along, found),
+            "Press one to see it along the text: orange where it is high, blue where it is low.",
+          ),
+          along,
+          found,
+        ),
         hasGates
-          ? el("section", {},
+          ? el(
+              "section",
+              {},
               el("h2", {}, "Gates"),
-              el("p", { class: "about" },
+              el(
+                "p",
+                { class: "about" },
                 "The darker a token, the more open the gate there, as a mean over the units of the ",
                 "layer. An open update or input gate takes in what comes; an open forget gate keeps ",
-                "what was."),
-              gates)
-          : ""),
+                "what was.",
+              ),
+              gates,
+            )
+          : "",
+      ),
     );
     reading.now();
   },
@@ -107,17 +133,31 @@ function unitsTable(rows, choose) {
   if (!rows.length) return el("p", { class: "empty" }, "No feature varies in this text.");
   const features = [...new Set(rows.map((row) => row.feature))];
   const body = features.map((feature) =>
-    el("tr", {},
+    el(
+      "tr",
+      {},
       el("th", { scope: "row" }, feature),
       rows
         .filter((row) => row.feature === feature)
         .map((row) =>
-          el("td", {}, button(row.unit, () => choose(row.unit), { class: "unit" }), " ",
-            fixed(row.correlation))),
+          el(
+            "td",
+            {},
+            button(row.unit, () => choose(row.unit), { class: "unit" }),
+            " ",
+            fixed(row.correlation),
+          ),
+        ),
     ),
   );
-  return el("div", { class: "wide" },
-    el("table", { class: "following" },
+  return el(
+    "div",
+    { class: "wide" },
+    el(
+      "table",
+      { class: "following" },
       el("caption", {}, "The three units that follow each feature best, with the correlation"),
-      el("tbody", {}, body)));
+      el("tbody", {}, body),
+    ),
+  );
 }

@@ -33,8 +33,11 @@ export default {
       list.replaceChildren(bars(rows, { label: "The likeliest labels" }));
     });
     view.panel.append(
-      el("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
-        form.node("text")),
+      el(
+        "form",
+        { class: "controls", onsubmit: (event) => event.preventDefault() },
+        form.node("text"),
+      ),
       el("div", { class: "results" }, list),
     );
     asking.now();

@@ -74,20 +74,42 @@ export default {
     });
 
     view.panel.append(
-      el("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
+      el(
+        "form",
+        { class: "controls", onsubmit: (event) => event.preventDefault() },
         Object.keys(form.fields).map((name) => form.node(name)),
-        el("p", { class: "go" }, button("Empty the text", () => {
-          form.set("prefix", "");
-          put("");
-        }))),
-      el("div", { class: "halves" },
-        el("section", { "aria-label": "The likeliest next tokens" },
-          el("h2", {}, "The likeliest"), list, about),
-        el("section", { "aria-label": "Where they lead" }, el("h2", {}, "Where they lead"),
-          el("p", { class: "about" },
+        el(
+          "p",
+          { class: "go" },
+          button("Empty the text", () => {
+            form.set("prefix", "");
+            put("");
+          }),
+        ),
+      ),
+      el(
+        "div",
+        { class: "halves" },
+        el(
+          "section",
+          { "aria-label": "The likeliest next tokens" },
+          el("h2", {}, "The likeliest"),
+          list,
+          about,
+        ),
+        el(
+          "section",
+          { "aria-label": "Where they lead" },
+          el("h2", {}, "Where they lead"),
+          el(
+            "p",
+            { class: "about" },
             "Open a token to see what comes after it. The figure on the right is the probability ",
-            "of the whole path."),
-          roots)),
+            "of the whole path.",
+          ),
+          roots,
+        ),
+      ),
     );
     asking.now();
   },

@@ -13,9 +13,16 @@ export default {
     const form = new Form(
       [
         area("source", "Source", { rows: 2, placeholder: "What is to be translated" }),
-        ...(view.model.has_features ? [line("features", "Features", { placeholder: "V;PST" })] : []),
+        ...(view.model.has_features
+          ? [line("features", "Features", { placeholder: "V;PST" })]
+          : []),
         number("n_best", "Targets", { min: 1, max: 20, usual: 5 }),
-        number("beam", "Beam", { min: 1, max: 50, usual: 5, hint: "hypotheses kept at each token" }),
+        number("beam", "Beam", {
+          min: 1,
+          max: 50,
+          usual: 5,
+          hint: "hypotheses kept at each token",
+        }),
       ],
       () => {
         view.save(form.values());
@@ -47,7 +54,9 @@ export default {
         note: one.ended ? undefined : "not ended",
       }));
       const label = "The best targets; press one to see its tokens";
-      list.replaceChildren(bars(rows, { label, scale: "largest", pick: (row) => look.now(row.name) }));
+      list.replaceChildren(
+        bars(rows, { label, scale: "largest", pick: (row) => look.now(row.name) }),
+      );
       if (targets.length) await looking(targets[0].text, signal);
     });
     const looking = async (target, signal) => {
@@ -59,10 +68,13 @@ export default {
     const look = { now: (target) => looking(target).catch((error) => view.fail(error)) };
 
     view.panel.append(
-      el("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
+      el(
+        "form",
+        { class: "controls", onsubmit: (event) => event.preventDefault() },
         form.node("source"),
         ...(form.fields.features ? [form.node("features")] : []),
-        el("div", { class: "numbers" }, form.node("n_best"), form.node("beam"))),
+        el("div", { class: "numbers" }, form.node("n_best"), form.node("beam")),
+      ),
       el("div", { class: "results" }, list, tokens),
     );
     writing.now();
@@ -73,28 +85,50 @@ export default {
 function alignment(found) {
   const hasAttention = found.per_token.some((token) => token.attention.length);
   const sources = hasAttention ? found.source_tokens : [];
-  const head = el("tr", {},
+  const head = el(
+    "tr",
+    {},
     el("th", { scope: "col" }, "token"),
     el("th", { scope: "col" }, "P"),
     el("th", { scope: "col" }, "bits"),
-    sources.map((token) => el("th", { scope: "col" }, el("bdi", {}, visible(token)))));
+    sources.map((token) => el("th", { scope: "col" }, el("bdi", {}, visible(token)))),
+  );
   const rows = found.per_token.map((token) =>
-    el("tr", {},
+    el(
+      "tr",
+      {},
       el("th", { scope: "row" }, el("bdi", {}, visible(token.token))),
       el("td", {}, percent(2 ** -token.surprisal_bits)),
       el("td", {}, fixed(token.surprisal_bits, 2)),
-      sources.map((_, at) => looked(token.attention[at] ?? 0))),
+      sources.map((_, at) => looked(token.attention[at] ?? 0)),
+    ),
   );
-  return el("div", { class: "wide" },
-    el("table", { class: "alignment" },
-      el("caption", {}, hasAttention
-        ? "Each token of the target, and how much the model looked at each of the source meanwhile"
-        : "Each token of the target"),
-      el("thead", {}, head), el("tbody", {}, rows)));
+  return el(
+    "div",
+    { class: "wide" },
+    el(
+      "table",
+      { class: "alignment" },
+      el(
+        "caption",
+        {},
+        hasAttention
+          ? "Each token of the target, and how much the model looked at each of the source meanwhile"
+          : "Each token of the target",
+      ),
+      el("thead", {}, head),
+      el("tbody", {}, rows),
+    ),
+  );
 }
 
 function looked(share) {
-  const cell = el("td", { class: "looked" }, bar(1), el("span", { class: "unseen" }, percent(share)));
+  const cell = el(
+    "td",
+    { class: "looked" },
+    bar(1),
+    el("span", { class: "unseen" }, percent(share)),
+  );
   cell.firstChild.style.opacity = share.toFixed(3);
   cell.title = percent(share);
   return cell;

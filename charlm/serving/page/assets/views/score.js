@@ -37,16 +37,31 @@ export default {
     const sums = el("div");
     const meaning = el("div");
     const bands = el("div");
-    const table = el("details", { ontoggle: () => fill() }, el("summary", {}, "Figures of each token"));
+    const table = el(
+      "details",
+      { ontoggle: () => fill() },
+      el("summary", {}, "Figures of each token"),
+    );
     const text = () => form.get("text");
     const elsewhere = isCausal
-      ? el("p", { class: "actions" },
+      ? el(
+          "p",
+          { class: "actions" },
           button("What comes next", () => view.go("next", { prefix: text(), ...label() })),
           button("Look inside", () => view.go("inside", { text: text(), ...label() })),
-          button("Compare", () => view.go("compare", { a: text(), b: text(), ...label() })))
+          button("Compare", () => view.go("compare", { a: text(), b: text(), ...label() })),
+        )
       : "";
-    const results = el("div", { class: "results" },
-      meaning, heat.node, sums, bands, table, elsewhere);
+    const results = el(
+      "div",
+      { class: "results" },
+      meaning,
+      heat.node,
+      sums,
+      bands,
+      table,
+      elsewhere,
+    );
 
     const scoring = view.latest(async (signal) => {
       const body = { texts: text(), per_token: true, ...label() };
@@ -90,8 +105,14 @@ export default {
     }
 
     const fields = ["text", "label", "colour"].filter((name) => form.fields[name]);
-    view.panel.append(el("form", { class: "controls", onsubmit: (event) => event.preventDefault() },
-      fields.map((name) => form.node(name))), results);
+    view.panel.append(
+      el(
+        "form",
+        { class: "controls", onsubmit: (event) => event.preventDefault() },
+        fields.map((name) => form.node(name)),
+      ),
+      results,
+    );
     scoring.now();
   },
 };
@@ -119,7 +140,9 @@ function ranks(tokens) {
 function figuresTable({ tokens, isPseudo }) {
   const names = ["token", "bits", isPseudo ? "P given both sides" : "P", "rank", "expected bits"];
   const rows = tokens.map((token) =>
-    el("tr", {},
+    el(
+      "tr",
+      {},
       el("td", {}, el("bdi", {}, visible(token.name))),
       el("td", {}, fixed(token.bits, 3)),
       el("td", {}, percent(2 ** -token.bits)),
@@ -127,9 +150,19 @@ function figuresTable({ tokens, isPseudo }) {
       el("td", {}, fixed(token.entropy, 3)),
     ),
   );
-  return el("table", {},
+  return el(
+    "table",
+    {},
     el("caption", { class: "unseen" }, several(tokens.length, "token")),
-    el("thead", {}, el("tr", {}, names.map((name) => el("th", { scope: "col" }, name)))),
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        names.map((name) => el("th", { scope: "col" }, name)),
+      ),
+    ),
     el("tbody", {}, rows),
   );
 }

@@ -5,7 +5,11 @@ import { button, el } from "../dom.js";
 import { check, Form, pick } from "../parts/form.js";
 import { count, fixed } from "../text.js";
 
-const AXES = [["step", "steps"], ["seconds", "seconds"], ["tokens", "tokens"]];
+const AXES = [
+  ["step", "steps"],
+  ["seconds", "seconds"],
+  ["tokens", "tokens"],
+];
 
 export default {
   id: "training",
@@ -24,7 +28,8 @@ export default {
     const charts = el("div", { class: "charts" });
     const about = el("p", { class: "about" });
     const reading = view.latest(async (signal) => {
-      [found] = (await view.ask("curves", {}, signal)).results;
+      const { results, ...about } = await view.ask("curves", {}, signal);
+      found = { ...results[0], served: about.step, isFinished: about.finished };
       view.well();
       draw();
     });
@@ -54,8 +59,13 @@ export default {
     }
 
     view.panel.append(
-      el("form", { class: "controls inline", onsubmit: (event) => event.preventDefault() },
-        form.node("against"), form.node("logarithmic"), button("Read again", () => reading.now())),
+      el(
+        "form",
+        { class: "controls inline", onsubmit: (event) => event.preventDefault() },
+        form.node("against"),
+        form.node("logarithmic"),
+        button("Read again", () => reading.now()),
+      ),
       el("div", { class: "results" }, about, charts),
     );
     reading.now();
@@ -70,7 +80,9 @@ function joined(xs, ys) {
 function told(found) {
   const valid = found.validation_loss.filter((value) => value !== null);
   const last = found.step.at(-1);
-  const best = valid.length ? `, the least validation loss ${fixed(Math.min(...valid), 3)} nats per ${found.unit}` : "";
-  const state = found.finished ? "finished" : "not finished";
-  return `${count(last)} steps noted (${state})${best}. Step ${count(found.step_served)} is served.`;
+  const best = valid.length
+    ? `, the least validation loss ${fixed(Math.min(...valid), 3)} nats per ${found.unit}`
+    : "";
+  const state = found.isFinished ? "finished" : "not finished";
+  return `${count(last)} steps noted (${state})${best}. Step ${count(found.served)} is served.`;
 }

@@ -38,7 +38,10 @@ class Writing {
         ...labelField(model),
         slider("temperature", "Temperature", TEMPERATURES, { usual: 1, show: warmth }),
         slider("top_k", "Top k", TOP_K, { usual: 0, show: (k) => (k ? count(k) : "all") }),
-        slider("top_p", "Top p", HUNDREDTHS, { usual: 1, show: (p) => (p < 1 ? p.toFixed(2) : "all") }),
+        slider("top_p", "Top p", HUNDREDTHS, {
+          usual: 1,
+          show: (p) => (p < 1 ? p.toFixed(2) : "all"),
+        }),
         number("max_tokens", "Tokens at most", { min: 1, max: 10000, usual: 300 }),
         number("n", "Samples", { min: 1, max: 12, usual: 3 }),
         line("stop", "Stop before", { hint: "a text; \\n is the end of a line" }),
@@ -65,11 +68,14 @@ class Writing {
       ...node("prompt"),
       ...node("label"),
       el("p", { class: "go" }, this.#begin, el("small", {}, "Ctrl + Enter")),
-      el("details", { class: "options", open: !matchMedia("(max-width: 60rem)").matches },
+      el(
+        "details",
+        { class: "options", open: !matchMedia("(max-width: 60rem)").matches },
         el("summary", {}, "Options"),
         el("fieldset", {}, el("legend", {}, "How it is drawn"), drawing),
         el("fieldset", { class: "numbers" }, el("legend", {}, "How much"), sizes),
-        el("fieldset", {}, el("legend", {}, "What is shown"), looks)),
+        el("fieldset", {}, el("legend", {}, "What is shown"), looks),
+      ),
     );
     const out = el("div", { class: "results" }, this.#legend, this.#grid);
     view.panel.append(el("div", { class: "aside" }, controls, out));
@@ -103,7 +109,9 @@ class Writing {
     const own = new AbortController();
     this.#running = own;
     const prompt = this.#form.get("prompt");
-    this.#samples = Array.from({ length: this.#form.get("n") }, (_, at) => this.#sample(prompt, at));
+    this.#samples = Array.from({ length: this.#form.get("n") }, (_, at) =>
+      this.#sample(prompt, at),
+    );
     this.#grid.replaceChildren(...this.#samples.map((sample) => sample.node));
     this.#begin.textContent = "Stop";
     this.#view.well("Writing…");
