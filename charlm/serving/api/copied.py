@@ -36,7 +36,7 @@ def _check(served: Served, given: Given) -> None:
         raise RequestError(
             400,
             f"{served.name} keeps no index of its training text, so copies cannot be found: it "
-            "was trained with --no-index, or the index was deleted.",
+            "was trained without one, or it was deleted.",
             param="model",
             code="no_index",
         )

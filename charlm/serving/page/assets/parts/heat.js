@@ -3,7 +3,10 @@
 import * as card from "./card.js";
 import { el } from "../dom.js";
 import { shadeOf } from "../shade.js";
-import { isMark, points, shown, visible } from "../text.js";
+import { points, shown, visible } from "../text.js";
+import { places } from "./places.js";
+
+const NONE = [];
 
 /**
  * Shows tokens: {start, end, name, bits, rank, entropy, top}, ranges in code points of the text.
@@ -16,6 +19,7 @@ export class Heat {
     this.look = look;
     this.colour = "bits";
     this.places = []; // {key, nodes, span, tokens}
+    this.tokens = this.copies = null; // what is shown
     this.node = el("div", {
       class: `heat ${level}`,
       role: "listbox",
@@ -30,15 +34,20 @@ export class Heat {
   }
 
   /** Show a text; what stands as it stood before is left in place. */
-  show(text, tokens, { colour = this.colour, copies = [] } = {}) {
-    this.colour = colour;
-    const wanted = places(points(text), tokens, copies, (token) =>
-      shadeOf(token, this.level, colour),
-    );
+  show(text, tokens, { colour = this.colour, copies = NONE } = {}) {
+    const has = { tokens, colour, copies };
+    const isLonger = Object.entries(has).every(([name, value]) => this[name] === value);
+    const kept = isLonger ? this.#settled() : 0;
+    Object.assign(this, has);
+    const shade = (token) => shadeOf(token, this.level, colour);
+    const begin = kept ? this.places[kept] : undefined;
+    const wanted = places(Array.isArray(text) ? text : points(text), tokens, copies, shade, begin);
     let same = 0;
-    while (same < wanted.length && this.places[same]?.key === wanted[same].key) same += 1;
-    for (const gone of this.places.splice(same)) gone.nodes.forEach((node) => node.remove());
-    this.places.forEach((place, at) => Object.assign(place, { tokens: wanted[at].tokens }));
+    while (same < wanted.length && this.places[kept + same]?.key === wanted[same].key) {
+      this.places[kept + same].tokens = wanted[same].tokens;
+      same += 1;
+    }
+    for (const gone of this.places.splice(kept + same)) gone.nodes.forEach((node) => node.remove());
     for (const place of wanted.slice(same)) {
       place.nodes = this.#drawn(place);
       this.places.push(place);
@@ -46,6 +55,13 @@ export class Heat {
     }
     const first = this.places.find((place) => place.span);
     if (first && !this.node.querySelector("[tabindex='0']")) first.span.tabIndex = 0;
+  }
+
+  /** The first place that may change where the same tokens have become more. */
+  #settled() {
+    let at = Math.max(0, this.places.length - 3);
+    while (at && (this.places[at].isEnd || !this.places[at].tokens.length)) at -= 1;
+    return at;
   }
 
   /** Show the card again, where it is of this text: something more is known. */
@@ -96,61 +112,4 @@ export class Heat {
 function run(one) {
   const nodes = shown(one.text);
   return one.mark ? [el("span", { class: "copied" }, nodes)] : nodes;
-}
-
-/**
- * The text cut into places that each have one shade. Tokens that share a character stand together,
- * as does a character with its marks; a space that a longer token begins with stands before it.
- */
-function places(chars, tokens, copies, shade) {
-  const found = [];
-  const marks = new Uint8Array(chars.length);
-  for (const { start, end } of copies) marks.fill(1, start, end);
-  let at = 0;
-  for (const token of tokens.filter((one) => one.start < one.end)) {
-    const last = found.at(-1);
-    const standsUpon = token.start === at && isMark(chars[at] ?? "") && chars[at - 1] !== "\n";
-    if (last && (token.start < at || standsUpon)) {
-      last.tokens.push(token);
-      last.end = at = Math.max(at, token.end);
-      continue;
-    }
-    const isLed = chars[token.start] === " " && token.end - token.start > 1;
-    const start = token.start + (isLed ? 1 : 0);
-    found.push({ from: at, start, end: token.end, tokens: [token] });
-    at = token.end;
-  }
-  const end = chars.length;
-  if (at < end) found.push({ from: at, start: end, end, tokens: [] });
-  for (const token of tokens.filter((one) => one.start === one.end)) {
-    found.push({ from: end, start: end, end, tokens: [token], isEnd: true });
-  }
-  return found.map((place) => {
-    const lead = marked(chars, place.from, place.start, marks);
-    const runs = marked(chars, place.start, place.end, marks);
-    const shown = place.tokens.length ? shade(sum(place.tokens)) : "";
-    return {
-      ...place,
-      lead,
-      runs,
-      shade: shown,
-      key: JSON.stringify([lead, runs, shown, place.isEnd]),
-    };
-  });
-}
-
-const sum = (tokens) =>
-  tokens.length === 1
-    ? tokens[0]
-    : { bits: tokens.reduce((all, one) => all + one.bits, 0), rank: tokens[0].rank };
-
-/** A range cut where copies begin and end. */
-function marked(chars, start, end, marks) {
-  const runs = [];
-  for (let at = start; at < end; at += 1) {
-    const mark = Boolean(marks[at]);
-    if (runs.at(-1)?.mark === mark) runs.at(-1).text += chars[at];
-    else runs.push({ mark, text: chars[at] });
-  }
-  return runs;
 }

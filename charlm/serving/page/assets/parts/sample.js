@@ -5,13 +5,14 @@ import { Heat } from "./heat.js";
 import { alternatives } from "../scored.js";
 import { count, fixed, points, several, shown } from "../text.js";
 
-const ENDS = { stop: "ended by itself", length: "cut at the most tokens" };
+const ENDS = { stop: "ended by itself", length: "cut at the limit of tokens" };
 
 export class Sample {
   /** All that was drawn so far. */
   text = "";
   #tokens = [];
   #chars = []; // code points of the text
+  #bits = 0;
   #copies = [];
   #isColoured;
   #level;
@@ -67,9 +68,10 @@ export class Sample {
     told?.tokens.forEach((name, at) => {
       const start = told.text_offset[at];
       const length = this.#length(name, start);
-      const bits = -told.token_logprobs[at] / Math.LN2;
+      const bits = Math.max(0, -told.token_logprobs[at] / Math.LN2);
+      this.#bits += bits;
       const top = alternatives(told.top_logprobs[at], name, this.#level);
-      this.#tokens.push({ start, end: start + length, name, bits: Math.max(0, bits), top });
+      this.#tokens.push({ start, end: start + length, name, bits, top });
     });
     this.#draw();
     if (this.#reason) this.end();
@@ -111,10 +113,10 @@ export class Sample {
 
   #draw() {
     const colour = this.#isColoured ? "bits" : "none";
-    this.#heat.show(this.text, this.#tokens, { colour, copies: this.#copies });
-    const bits = this.#tokens.reduce((all, one) => all + one.bits, 0);
+    this.#heat.show(this.#chars, this.#tokens, { colour, copies: this.#copies });
     const parts = [several(this.#tokens.length, "token")];
-    if (this.#chars.length) parts.push(`${fixed(bits / this.#chars.length)} bits per character`);
+    if (this.#chars.length)
+      parts.push(`${fixed(this.#bits / this.#chars.length)} bits per character`);
     if (this.#isDrawn) parts.push(ENDS[this.#reason] ?? "stopped");
     if (this.#label !== null) parts.push(`label ${this.#label}`);
     if (this.#seed !== null) parts.push(`seed ${this.#seed}`);

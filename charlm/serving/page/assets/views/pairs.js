@@ -85,6 +85,7 @@ export default {
 function alignment(found) {
   const hasAttention = found.per_token.some((token) => token.attention.length);
   const sources = hasAttention ? found.source_tokens : [];
+  const meanwhile = hasAttention ? ", and how much the model looked at each of the source" : "";
   const head = el(
     "tr",
     {},
@@ -106,16 +107,10 @@ function alignment(found) {
   return el(
     "div",
     { class: "wide" },
+    el("p", { class: "about", id: "alignment" }, `Each token of the target${meanwhile}.`),
     el(
       "table",
-      { class: "alignment" },
-      el(
-        "caption",
-        {},
-        hasAttention
-          ? "Each token of the target, and how much the model looked at each of the source meanwhile"
-          : "Each token of the target",
-      ),
+      { class: "alignment", "aria-labelledby": "alignment" },
       el("thead", {}, head),
       el("tbody", {}, rows),
     ),
