@@ -1,14 +1,13 @@
 """Gates, units and curves by the names of their figures."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charlm.inspection.curves import Curves
     from charlm.inspection.gates import GatesOfText
-    from charlm.inspection.units import Follows, Unit
-    from charlm.models.activations import Activations
+    from charlm.inspection.units import Following, UnitAlong
 
 
 def gates_fields(found: "GatesOfText", layers: Iterable[int]) -> dict[str, Any]:
@@ -33,10 +32,10 @@ def gates_fields(found: "GatesOfText", layers: Iterable[int]) -> dict[str, Any]:
     }
 
 
-def unit_rows(found: "Sequence[Activations]", unit: "Unit") -> Iterator[dict[str, Any]]:
+def unit_rows(found: "UnitAlong") -> Iterator[dict[str, Any]]:
     """The value of a unit at each token of texts."""
-    for number, one in enumerate(found, start=1):
-        columns = zip(one.pieces, one.ranges, unit.of(one).tolist(), strict=True)
+    for number, one in enumerate(found.found, start=1):
+        columns = zip(one.pieces, one.ranges, found.unit.of(one).tolist(), strict=True)
         for at, (piece, (start, end), value) in enumerate(columns):
             yield {
                 "text_number": number,
@@ -44,12 +43,12 @@ def unit_rows(found: "Sequence[Activations]", unit: "Unit") -> Iterator[dict[str
                 "token": piece,
                 "start": start,
                 "end": end,
-                "unit": str(unit),
+                "unit": str(found.unit),
                 "value": value,
             }
 
 
-def following_rows(ranked: "Iterable[Follows]") -> list[dict[str, Any]]:
+def following_rows(found: "Following") -> list[dict[str, Any]]:
     """The units that follow features."""
     return [
         {
@@ -60,7 +59,7 @@ def following_rows(ranked: "Iterable[Follows]") -> list[dict[str, Any]]:
             "number": one.unit.number,
             "correlation": one.correlation,
         }
-        for one in ranked
+        for one in found.ranked
     ]
 
 
@@ -69,14 +68,23 @@ def curves_fields(found: "Curves") -> dict[str, Any]:
     run, unit, *columns = found
     names = found._fields[2:]
     rows = [
-        [counted(name, value) for value in column.tolist()]
+        [_counted(name, value) for value in column.tolist()]
         for name, column in zip(names, columns, strict=True)
     ]
     return {"run": run, "unit": unit, **dict(zip(names, rows, strict=True))}
 
 
-def counted(name: str, value: float) -> float | int | None:
-    """A figure of a curve: a number of steps or tokens as what it is, None for what is none."""
+def curves_rows(found: "Curves") -> Iterator[dict[str, Any]]:
+    """A row for each time that something was noted in a run."""
+    run, unit, *columns = found
+    names = found._fields[2:]
+    for values in zip(*(column.tolist() for column in columns), strict=True):
+        counted = (_counted(name, value) for name, value in zip(names, values, strict=True))
+        yield {"run": run, "unit": unit, **dict(zip(names, counted, strict=True))}
+
+
+def _counted(name: str, value: float) -> float | int | None:
+    """A number of steps or tokens as what it is, None for what is no number."""
     if not math.isfinite(value):
         return None
     return int(value) if name in ("step", "tokens") else value

@@ -9,6 +9,7 @@ import pytest
 
 from charlm.display.shading import DARK, LIGHT
 from charlm.serving import page
+from charlm.serving.server import Server
 from tests.support.serving import ask, serving
 
 FILES = {
@@ -101,3 +102,10 @@ def test_shades_are_those_of_the_command_line() -> None:
     for part, shades in ((light, LIGHT), (dark, DARK)):
         found = re.findall(r"--b([0-7]): (#\w{6}); --i\1: (#\w{6});", part)
         assert found == [(str(i), shade.background, shade.ink) for i, shade in enumerate(shades)]
+
+
+def test_the_page_is_served(server: Server) -> None:
+    """index.html at /, and all files that the package holds."""
+    assert ask(server, "/").data == page.assets()["index.html"]
+    for name, data in page.assets().items():
+        assert ask(server, f"/page/{name}").data == data

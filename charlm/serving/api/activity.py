@@ -12,10 +12,10 @@ from charlm.errors import UsageError
 from charlm.fields.inside import following_rows, gates_fields, unit_rows
 from charlm.inspection import gates, units
 from charlm.models.language_model import LanguageModel
-from charlm.serving.models import Served
-from charlm.serving.problems import RequestError
 from charlm.serving.api.questions import Given, Question
 from charlm.serving.api.schema import Choice, Field, Text, Whole
+from charlm.serving.models import Served
+from charlm.serving.problems import RequestError
 from charlm.serving.settings import Limits
 
 _MOST_CHARACTERS = 10_000
@@ -104,13 +104,12 @@ def _units(served: Served, several: Sequence[Given]) -> list[dict[str, Any]]:
     for given in several:
         found = units.read(_model_of(served, given), [given["text"]])
         if given["unit"] is not None:
-            unit = _unit(given["unit"])
-            units.check(unit, found[0])
-            results = list(unit_rows(found, unit))
+            along = units.unit_along(found, _unit(given["unit"]))
+            results = list(unit_rows(along))
         else:
             layer = None if given["layer"] is None else given["layer"] - 1
-            ranked = units.following(found, top=given["top"], state=given["state"], layer=layer)
-            results = following_rows(ranked)
+            best = units.following(found, top=given["top"], state=given["state"], layer=layer)
+            results = following_rows(best)
         answers.append({"results": results})
     return answers
 

@@ -7,10 +7,10 @@ from charlm.models.base import TextDistribution
 from charlm.novelty import text_index
 from charlm.novelty.measure import samples_of
 from charlm.novelty.spans import remarkable, spans
-from charlm.serving.models import Served, unsuited
-from charlm.serving.problems import RequestError
 from charlm.serving.api.questions import Given, Question
 from charlm.serving.api.schema import Field, Text, Texts, Whole
+from charlm.serving.models import Served, unsuited
+from charlm.serving.problems import RequestError
 from charlm.serving.settings import Limits
 
 

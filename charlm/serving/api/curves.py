@@ -7,10 +7,10 @@ from charlm.checkpoints import directory
 from charlm.errors import CheckpointError
 from charlm.fields.inside import curves_fields
 from charlm.inspection.curves import curves
-from charlm.serving.models import Served
-from charlm.serving.problems import RequestError
 from charlm.serving.api.questions import Given, Question
 from charlm.serving.api.schema import Field, Text
+from charlm.serving.models import Served
+from charlm.serving.problems import RequestError
 from charlm.serving.settings import Limits
 
 
