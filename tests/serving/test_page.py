@@ -109,3 +109,5 @@ def test_the_page_is_served(server: Server) -> None:
     assert ask(server, "/").data == page.assets()["index.html"]
     for name, data in page.assets().items():
         assert ask(server, f"/page/{name}").data == data
+    for path in ("/page/../app.py", "/page/views/../../__init__.py", "/page/index.htm", "/page/"):
+        assert ask(server, path).status == 404
