@@ -19,6 +19,9 @@ from charlm.errors import CharlmError
 from charlm.models.cloze_model import ClozeModel
 from charlm.serving import page
 from charlm.serving.api import completions, tokens
+from charlm.serving.api.activity import GATES, UNITS
+from charlm.serving.api.copied import COPIED
+from charlm.serving.api.curves import CURVES
 from charlm.serving.api.openapi import description
 from charlm.serving.api.questions import QUESTIONS, Question
 from charlm.serving.api.schema import Body
@@ -136,7 +139,7 @@ class App:
             self._route("/v1/models/{name}", self._model),
             self._posted("/v1/completions", self._completion, self._complete),
         ]
-        found += [self._question(one) for one in QUESTIONS]
+        found += [self._question(one) for one in (*QUESTIONS, COPIED, GATES, UNITS, CURVES)]
         for root in ("", "/v1"):
             found += [
                 self._route(f"{root}/tokenizer_info", self._tokenizer_info),

@@ -20,6 +20,7 @@ from charlm.models.heads import Classifier, Tagger
 from charlm.models.language_model import LanguageModel
 from charlm.models.load import AnyModel, load
 from charlm.models.translator import Translator
+from charlm.novelty import text_index
 from charlm.serving.jobs import Call, Draw
 from charlm.serving.problems import RequestError
 from charlm.serving.settings import Limits
@@ -113,6 +114,7 @@ class Served:
         labels = (
             self.labels.names if self.labels is not None else getattr(self.model, "names", None)
         )
+        config = self.model.checkpoint.config
         found = {
             "id": self.name,
             "object": "model",
@@ -120,7 +122,13 @@ class Served:
             "owned_by": "charlm",
             "kind": self.kind,
             "step": self.step,
+            "cell": config.cell,
+            "num_layers": config.num_layers,
+            "hidden_size": config.hidden_size,
+            "has_index": text_index.stands(self.model.checkpoint.path.parent),
         }
+        if isinstance(self.model, Translator):
+            found["has_features"] = len(self.model.parts("")) > 1
         if self.kind != "tagger":
             tokenizer = self.tokenizer()
             found |= {"level": tokenizer.level, "vocab_size": tokenizer.vocab_size}

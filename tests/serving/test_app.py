@@ -122,16 +122,6 @@ def test_the_description_names_every_endpoint(server: Server) -> None:
     assert {*references} == schemas.keys()
 
 
-def test_there_is_a_place_for_the_page(server: Server) -> None:
-    """Until there is one, a plain text."""
-    answer = ask(server, "/")
-    assert answer.status == 404
-    assert answer.headers["content-type"].startswith("text/plain")
-    assert b"/openapi.json" in answer.data
-    assert ask(server, "/page/../app.py").status == 404
-    assert ask(server, "/page/index.html").status == 404
-
-
 def test_other_paths_are_told_so(server: Server) -> None:
     """In the form of every error."""
     answer = ask(server, "/v1/chat/completions", {"messages": []})

@@ -69,7 +69,7 @@ def serving(
     """Some of the models, or given ones, served at a port that was free."""
     faults: list[BaseException] = []
     found = load_models(names, root) if models is None else models
-    with running(found, Settings(port=0, **settings), fault=faults.append) as server:
+    with running(found, Settings(**{"port": 0, **settings}), fault=faults.append) as server:
         yield server
     assert not faults, faults
 

@@ -4,8 +4,9 @@
 allows neither inline code nor anything from elsewhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,29 +25,32 @@ _TYPES = {
     "woff2": "font/woff2",
 }
 _INDEX = "index.html"
-_NO_PAGE = "There is no page here yet. The API is described at /openapi.json.\n"
 
 
 def assets() -> dict[str, bytes]:
-    """The files of the page by their names."""
-    folder = resources.files(__package__) / "assets"
-    if not folder.is_dir():
-        return {}
-    files = (one for one in folder.iterdir() if one.name.rpartition(".")[2] in _TYPES)
-    return {one.name: one.read_bytes() for one in files}
+    """The files of the page by their names, those in folders with the folder's."""
+    return dict(_files(resources.files(__package__) / "assets", ""))
+
+
+def _files(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    for one in folder.iterdir():
+        if one.is_dir():
+            yield from _files(one, f"{name}{one.name}/")
+        elif one.name.rpartition(".")[2] in _TYPES:
+            yield f"{name}{one.name}", one.read_bytes()
 
 
 def routes(files: Mapping[str, bytes]) -> list[Route]:
-    """A route for each file, index.html at /; without one a plain text stands there."""
+    """A route for each file, index.html at /."""
 
     async def index(_: Request) -> Response:
-        return _sent(_INDEX, files[_INDEX]) if _INDEX in files else plain(_NO_PAGE, 404)
+        return _sent(_INDEX, files[_INDEX])
 
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
         return _sent(name, files[name]) if name in files else plain("Not found.\n", 404)
 
-    return [Route("/", index), Route("/page/{name}", asset)]
+    return [Route("/", index), Route("/page/{name:path}", asset)]
 
 
 def _sent(name: str, data: bytes) -> Response:

@@ -1,8 +1,6 @@
 """charlm curves."""
 
-import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import typer
 
@@ -13,9 +11,7 @@ from charlm.cli.input.option_rules import Rules
 from charlm.cli.input.run_names import completed
 from charlm.cli.output.rows import show
 from charlm.cli.output.terminal import say
-
-if TYPE_CHECKING:
-    from charlm.inspection.curves import Curves
+from charlm.fields.inside import curves_fields, curves_rows
 
 RULES: Rules = DRAWN
 
@@ -58,36 +54,9 @@ def curves_cli(
     found = [curves(path) for path in paths]
     show(
         printed,
-        objects=lambda: map(_object, found),
-        rows=lambda: (row for one in found for row in _rows(one)),
+        objects=lambda: map(curves_fields, found),
+        rows=lambda: (row for one in found for row in curves_rows(one)),
         lines=lambda colours: report(found, what, against, colours),
         view=lambda: view(found, against),
         svg=printed.svg,
     )
-
-
-def _object(found: "Curves") -> dict[str, Any]:
-    """A run as JSON."""
-    run, unit, *columns = found
-    names = found._fields[2:]
-    rows = [
-        [_counted(name, value) for value in column.tolist()]
-        for name, column in zip(names, columns, strict=True)
-    ]
-    return {"run": run, "unit": unit, **dict(zip(names, rows, strict=True))}
-
-
-def _rows(found: "Curves") -> Iterator[dict[str, Any]]:
-    """A row for each time that something was noted."""
-    run, unit, *columns = found
-    names = found._fields[2:]
-    for values in zip(*(column.tolist() for column in columns), strict=True):
-        counted = (_counted(name, value) for name, value in zip(names, values, strict=True))
-        yield {"run": run, "unit": unit, **dict(zip(names, counted, strict=True))}
-
-
-def _counted(name: str, value: float) -> float | int | None:
-    """A number of steps or tokens as what it is."""
-    if math.isnan(value):
-        return None
-    return int(value) if name in ("step", "tokens") else value

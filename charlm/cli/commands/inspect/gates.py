@@ -11,6 +11,7 @@ from charlm.cli.input.looked_at import DRAWN_TEXTS, Drawn, Looked, model_of, tex
 from charlm.cli.input.option_rules import Rules
 from charlm.cli.output.rows import show
 from charlm.errors import UsageError
+from charlm.fields.inside import gates_fields
 
 if TYPE_CHECKING:
     from charlm.inspection.gates import Gate, GatesOfText
@@ -52,34 +53,12 @@ def gates_cli(
     layers = range(lm.config.num_layers) if layer is None else [layer - 1]
     show(
         printed,
-        objects=lambda: (_object(one, layers) for one in found),
+        objects=lambda: (gates_fields(one, layers) for one in found),
         rows=lambda: (row for at, one in enumerate(found, 1) for row in _rows(one, at, layers)),
         lines=lambda colours: report(found, layers, colours),
         view=lambda: view(found, layers).by(name_of(lm)),
         svg=printed.svg,
     )
-
-
-def _object(found: "GatesOfText", layers: "range | list[int]") -> dict[str, Any]:
-    """One text as JSON."""
-    inside = found.activations
-    return {
-        "text": inside.text,
-        "tokens": list(inside.pieces),
-        "starts": [start for start, _ in inside.ranges],
-        "ends": [end for _, end in inside.ranges],
-        "gates": [
-            {
-                "gate": gate.name,
-                "layer": layer + 1,
-                "mean": gate.mean[:, layer].tolist(),
-                "share_below_0.1": gate.left[:, layer].tolist(),
-                "share_above_0.9": gate.right[:, layer].tolist(),
-            }
-            for gate in found.gates
-            for layer in layers
-        ],
-    }
 
 
 def _rows(

@@ -1,7 +1,6 @@
 """charlm inspect units."""
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -12,6 +11,7 @@ from charlm.cli.input.looked_at import TEXTS, Looked, Printed, model_of, texts_o
 from charlm.cli.input.option_rules import Apart, OneOf, Rules
 from charlm.cli.output.rows import show
 from charlm.errors import UsageError
+from charlm.fields.inside import following_rows, unit_rows
 
 if TYPE_CHECKING:
     from charlm.inspection.features import Feature
@@ -100,26 +100,11 @@ def _along(found: "UnitAlong", printed: Printed, model: str) -> None:
 
     show(
         printed,
-        objects=lambda: _values(found),
-        rows=lambda: _values(found),
+        objects=lambda: unit_rows(found),
+        rows=lambda: unit_rows(found),
         lines=lambda colours: along(found, colours),
         view=lambda: views.along(found).by(model),
     )
-
-
-def _values(found: "UnitAlong") -> Iterator[dict[str, Any]]:
-    for number, one in enumerate(found.found, start=1):
-        columns = zip(one.pieces, one.ranges, found.unit.of(one).tolist(), strict=True)
-        for at, (piece, (start, end), value) in enumerate(columns):
-            yield {
-                "text_number": number,
-                "token_number": at,
-                "token": piece,
-                "start": start,
-                "end": end,
-                "unit": str(found.unit),
-                "value": value,
-            }
 
 
 def _following(found: "Following", printed: Printed, model: str) -> None:
@@ -127,17 +112,7 @@ def _following(found: "Following", printed: Printed, model: str) -> None:
     from charlm.cli.output.reports.units import following
     from charlm.inspection.views import units as views
 
-    rows = [
-        {
-            "feature": one.feature,
-            "unit": str(one.unit),
-            "state": one.unit.state,
-            "layer": one.unit.layer + 1,
-            "number": one.unit.number,
-            "correlation": one.correlation,
-        }
-        for one in found.ranked
-    ]
+    rows = following_rows(found)
     show(
         printed,
         objects=lambda: rows,
