@@ -5,7 +5,7 @@ from typing import Any
 
 import openai
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import charlm
@@ -86,6 +86,16 @@ def test_openais_client_lists_models_and_raises_its_own_errors(client: openai.Op
 
 
 @pytest.mark.parametrize("name", LEVELS)
+@example(
+    prompt="é東 x",  # bytes that have no text of their own
+    n=1,
+    max_tokens=1,
+    temperature=0.7,
+    top_k=None,
+    stop=("e",),
+    seed=0,
+    echo=True,
+)
 @settings(max_examples=8)
 @given(
     prompt=st.sampled_from(PROMPTS),

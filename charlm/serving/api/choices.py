@@ -52,14 +52,18 @@ class Names:
             name = shown if other == token else self.of(before, other)
             top.setdefault(name, max(log_prob, _LEAST))
         top[shown] = log_prob = max(told.log_prob, _LEAST)
-        return Entry(shown, offset, log_prob, top)
+        return Entry(shown, offset, len(text), log_prob, top)
 
 
 class Entry(NamedTuple):
-    """A token of a choice: its text, where that begins, log P, and log P of the likeliest there."""
+    """A token of a choice: its text, where that begins, log P, and log P of the likeliest there.
+
+    length is how much of the choice's text it is; a token without text has a name in its place.
+    """
 
     text: str
     offset: int
+    length: int
     log_prob: float
     top: dict[str, float]
 
@@ -137,11 +141,10 @@ class Choice:
 
     def _cut(self, end: int) -> None:
         """Leave out the tokens of a stop string, which is no part of the text."""
-        self._entries = [
-            one._replace(text=one.text[: end - one.offset])
-            for one in self._entries
-            if one.offset < end
-        ]
+        kept = [one for one in self._entries if one.offset < end]
+        if kept and (beyond := kept[-1].offset + kept[-1].length - end) > 0:
+            kept[-1] = kept[-1]._replace(text=kept[-1].text[:-beyond])
+        self._entries = kept
 
 
 def prompt_entries(prompt: Prompt, scored: Sequence[Alternatives], names: Names) -> list[Entry]:
