@@ -32,7 +32,7 @@ from charlm.tokenizers.ids import IdArray
 
 MOST_TOKENS = 1000  # that are missing in a text
 _BEAMS = 64  # at least: fillings that are looked at side by side
-_GAP = re.compile(r"(\\*)\[\?([0-9]*)\]")
+_GAP = re.compile(r"(?<!\\)(\\*)\[\?([0-9]*)\]")  # which sees each backslash but once
 _STAND_IN = "x"  # a word in the place of a missing one, while a text is cut into words
 
 

@@ -128,14 +128,15 @@ class Worker:
                 calls = self._next_calls()
                 entering = self._next_lanes()
             begun = time.perf_counter()
-            self._answer(calls)
-            self._enter(entering)
-            self._is_due = time.monotonic() >= self._due
-            for key in list(self._sides):
-                self._step(key)
-            if self._is_due:
-                wait = max(_SOONEST, _PER_STREAM * len(self._owners))
-                self._due = time.monotonic() + wait
+            try:
+                self._answer(calls)
+                self._enter(entering)
+                self._step_all()
+            except Exception as error:  # whose it is nobody knows
+                for draw in {draw for draw, _ in entering} | self._drawing():
+                    self._fail(draw, error)
+                self._owners.clear()
+                self._sides.clear()
             self._wake()
             self.seconds_busy += time.perf_counter() - begun
         self._refuse_all()
@@ -259,6 +260,19 @@ class Worker:
         key = id(sampler), prompt.text, tuple(prompt.ids)
         return _Entering(draw, choice, sampler, prompt, index, label, key)
 
+    def _drawing(self) -> set[Draw]:
+        """The requests whose sequences are being drawn."""
+        return {owner.draw for owner in self._owners.values()}
+
+    def _step_all(self) -> None:
+        """A token of each sequence, and what of them is to be told now."""
+        self._is_due = time.monotonic() >= self._due
+        for key in list(self._sides):
+            self._step(key)
+        if self._is_due:
+            wait = max(_SOONEST, _PER_STREAM * len(self._owners))
+            self._due = time.monotonic() + wait
+
     def _step(self, key: int) -> None:
         """A token of each sequence that one sampler draws."""
         sampler, side = self._sides[key]
@@ -327,7 +341,7 @@ class Worker:
         problem = RequestError(503, _STOPPING, code="shutting_down")
         for call in self._calls:
             _in_loop(call.loop, call.settle, None, problem)
-        for draw in {*self._draws, *(owner.draw for owner in self._owners.values())}:
+        for draw in {*self._draws, *self._drawing()}:
             self._fail(draw, problem)
         self._owners.clear()
         self._wake()

@@ -63,7 +63,7 @@ def test_a_key_is_asked_for(locked: Server) -> None:
     assert ask(locked, "/v1/completions", BODY, headers=good).status == 200
     assert ask(locked, "/v1/models", headers={"Authorization": f"bearer  {KEY} "}).status == 200
     assert ask(locked, "/health").status == 200
-    assert ask(locked, "/").data.startswith(b"There is no page here yet")
+    assert ask(locked, "/").data.startswith(b"<!DOCTYPE html>")
     for given in ("", KEY, f"Bearer {KEY[:-1]}", f"Bearer {KEY}x", f"Basic {KEY}", "Bearer é"):
         headers = {"Authorization": given.encode().decode("latin-1")} if given else {}
         for path in ("/v1/completions", "/v1/score"):

@@ -1,6 +1,7 @@
 """Laws of the thread that owns a model: order, company, errors and the end."""
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -133,9 +134,10 @@ def test_an_error_amid_drawing_ends_the_request_and_not_the_worker(
 
     async def main() -> None:
         worker = worker_of()
-        prompts = [Prompt(worker.model.tokenizer, "a")]
+        texts = map(str, itertools.count())
 
         def draw(**config: Any) -> Draw:
+            prompts = [Prompt(worker.model.tokenizer, next(texts))]
             return Draw(prompts, 2, SamplingConfig(**config), label=None, top=None, live=True)
 
         bad = draw(unknown="spell")
@@ -143,12 +145,14 @@ def test_an_error_amid_drawing_ends_the_request_and_not_the_worker(
         with pytest.raises(UsageError, match="nothing to spell"):
             await bad.inbox.get()
         sampler = worker.model.sampler(2, SamplingConfig(), "")
-        with monkeypatch.context() as patch:
-            patch.setattr(sampler, "step", lambda _: 1 / 0)
-            broken = draw(max_tokens=5)
-            worker.submit(broken)
-            with pytest.raises(ZeroDivisionError):
-                await broken.inbox.get()
+        for name in ("step", "finished", "begin_all"):
+            with monkeypatch.context() as patch:
+                patch.setattr(sampler, name, lambda _: 1 / 0)
+                broken = draw(max_tokens=5)
+                worker.submit(broken)
+                with pytest.raises(ZeroDivisionError):
+                    await broken.inbox.get()
+                assert worker.running == 0
         good = draw(max_tokens=5, seed=1)
         worker.submit(good)
         ended = 0
