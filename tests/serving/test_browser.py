@@ -201,13 +201,18 @@ def test_what_is_compared_differs_where_it_does(browser: Browser, server: Server
 
 
 def test_going_back_goes_to_the_view_before(browser: Browser, server: Server) -> None:
-    """With what stood there."""
-    browser.open(server.url, view="score", model="characters", text="A pear")
-    browser.press("button", "Look inside")
-    browser.one(".strip")
+    """With what stood there: samples too, which nobody could draw again."""
+    browser.open(server.url, view="write", model="characters", n=1)
+    browser.press("button.main", "Write")
+    browser.press("button", "Look closer")
+    browser.one(".score .t")
+    sample = browser.run("return document.querySelector('.sample .heat').textContent")
+    assert sample.startswith(browser.field("Text").get_attribute("value"))
     browser.driver.back()
-    browser.until(lambda: browser.all(".score .t"), "the view before")
-    assert browser.field("Text").get_attribute("value") == "A pear"
+    browser.one(".write .sample")
+    assert "view=write" in browser.driver.current_url
+    browser.driver.forward()
+    browser.one(".score .t")
 
 
 def test_a_server_that_stops_is_told_of(window: Browser) -> None:

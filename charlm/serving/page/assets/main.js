@@ -33,7 +33,7 @@ const panels = document.getElementById("panels");
 const kept = {}; // what each view was last asked, by its name
 let served = [];
 let opened = {}; // views of the model, by name
-let now = { model: null, view: null };
+const now = { model: null, view: null };
 
 /** Show a view of a model, filled with values where there are any. */
 function show(model, wanted, values) {
@@ -47,7 +47,7 @@ function show(model, wanted, values) {
   }
   const suited = VIEWS.filter((view) => view.suits(model));
   const view = suited.find((one) => one.id === wanted) ?? suited[0];
-  if (values) {
+  if (values && written(values) !== written(kept[view.id] ?? {})) {
     kept[view.id] = values;
     opened[view.id]?.close();
     delete opened[view.id];
@@ -64,6 +64,9 @@ function show(model, wanted, values) {
   opened[view.id].well();
   document.title = `${view.title} · ${model.id} · charlm`;
 }
+
+/** What a view was asked, so that it can be compared. */
+const written = (values) => JSON.stringify(Object.entries(values).sort());
 
 /** The state of the page. */
 const state = () => ({ view: now.view.id, model: now.model.id, ...kept[now.view.id] });

@@ -42,11 +42,14 @@ export class View {
   latest(work) {
     let running = null;
     let timer = null;
+    this.atEnd(() => {
+      clearTimeout(timer);
+      running?.abort();
+    });
     const begin = async () => {
       running?.abort();
       const own = new AbortController();
       running = own;
-      this.#closing.signal.addEventListener("abort", () => own.abort(), { once: true });
       try {
         await work(own.signal);
       } catch (error) {
@@ -62,11 +65,12 @@ export class View {
         clearTimeout(timer);
         timer = setTimeout(begin, PAUSE);
       },
-      stop: () => {
-        clearTimeout(timer);
-        running?.abort();
-      },
     };
+  }
+
+  /** Call this when the view is gone. */
+  atEnd(work) {
+    this.#closing.signal.addEventListener("abort", work);
   }
 
   /** The view is gone: nothing that it asked for matters. */

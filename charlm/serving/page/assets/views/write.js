@@ -52,6 +52,7 @@ class Writing {
       (name) => this.#changed(name),
     );
     this.#form.fill(view.values);
+    view.atEnd(() => this.#running?.abort());
     const node = (name) => (this.#form.fields[name] ? [this.#form.node(name)] : []);
     const drawing = ["temperature", "top_k", "top_p"].flatMap(node);
     const sizes = ["n", "max_tokens", "seed", "stop"].flatMap(node);
