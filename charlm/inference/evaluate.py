@@ -192,7 +192,9 @@ class Summing:
         self._long: tuple[int, _LongSequence] | None = None  # and its number
 
     def __call__(self, portion: Portion) -> Summary:
-        """The summary of a portion."""
+        """The summary of a portion; it depends on no other, but for the parts of a sequence."""
+        if self._unknown is not None:
+            self._unknown.forget()
         if portion.part_of is not None:
             return self._part(portion, portion.part_of)
         return _of_texts(

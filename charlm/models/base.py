@@ -68,6 +68,16 @@ class TextModel(ABC):
     def is_small(self, tokens: int, prompt: str = "") -> bool:
         """Whether a job of so many tokens after a prompt is done without torch as soon as with."""
 
+    def forget(self) -> None:
+        """Forget what helps with texts that are alike: the spelling of words that came before.
+
+        Rounding differs with what is spelled together; after this, figures depend to the last
+        digit on what comes alone.
+        """
+        unknown = getattr(self, "unknown", None)
+        if unknown is not None:
+            unknown.forget()
+
     def normalise(self, text: str) -> str:
         """The text as far as the model tells it from others, in which it is looked up."""
         return self.tokenizer.normalise(text)

@@ -111,6 +111,11 @@ class _Several(TextModel):
         found = [model.stands_in_training(text) for model in self.models]
         return True if True in found else None if None in found else False
 
+    def forget(self) -> None:
+        """Forget what words were spelled."""
+        for model in self.models:
+            model.forget()
+
     def normalise(self, text: str) -> str:
         """The text as far as all of them tell it from others."""
         for model in self.models:
@@ -198,6 +203,7 @@ class SequenceMixture(_Several, TextDistribution):
         return running(mapped(self._summary, in_whole_portions(pieces)), nothing)
 
     def _summary(self, portion: Portion) -> Summary:
+        self.forget()
         scores = self.score_all(portion.texts)
         return Summary(
             **corpus.count(portion.texts)._asdict(),

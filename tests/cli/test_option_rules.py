@@ -54,7 +54,7 @@ NEED = {
     ],
     "evaluate": [
         ("--weights", "--model=--model"),
-        ("--split-on --encoding --errors", "FILES"),
+        ("--split-on --encoding --errors --jobs", "FILES"),
         ("--rate", "--dynamic"),
         ("--text-column", "--labelled=column:*"),
         ("--header", f"--labelled=column:* {COLUMNS}"),
@@ -146,7 +146,7 @@ CONTRADICT = {
         ("--alone", "--ngram-only"),
         (
             "TEXTS",
-            "--file --encoding --errors --on-error --jsonl --column --csv --nbest --null",
+            "--file --encoding --errors --on-error --jsonl --column --csv --nbest --null --jobs",
         ),
         ("TEXTS --source", f"{COLUMNS} {FIELDS}"),
         ("--source", "--file"),
@@ -172,6 +172,7 @@ CONTRADICT = {
         ("--alone", "--ngram-only"),
         ("--json", "--format=table --format=kenlm"),
         ("--check", "--closed --dynamic --format=kenlm --unit --labelled"),
+        ("--jobs", "--check --dynamic"),
         ("--dynamic", "--format=kenlm --labelled"),
         ("--unit", "--format=kenlm"),
         ("--labelled", "--label"),

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
+from charlm.bulk.mapped import in_processes
 from charlm.cli import options
 from charlm.cli.input.beginning import dash_is_piped, piped
 from charlm.cli.input.declared import Options, option
-from charlm.cli.input.filter import Bounds, Shows, TextFilter
+from charlm.cli.input.filter import Bounds, Shows, TextFilter, lines_of
 from charlm.cli.input.model import (
     load_any,
     named_translator,
@@ -27,7 +28,7 @@ from charlm.cli.input.pairs import (
     only_of_texts,
     source_of,
 )
-from charlm.cli.input.records import batches, form_of
+from charlm.cli.input.records import batches_and_pauses, form_of
 from charlm.cli.input.text_file import Broken, TextFile, say_lines_are_texts
 from charlm.cli.output import nbest
 from charlm.cli.output.meter import through
@@ -61,6 +62,7 @@ RULES: Rules = (
     Apart(("--split-on", "--null"), _LINES, "there a text is a part of a line"),
     Apart("--on-error", ("--split-on paragraph", "--split-on file"), "that is about broken lines"),
     Apart("TEXTS", (*_LINES, *options.SIDES, "--on-error"), "that is about the lines of a file"),
+    Apart("TEXTS", "--jobs", "that is about the lines of a file"),
     Needs("--features", "--source"),
     Apart("--source", ("--file", *options.SIDES), "a file holds the sources of its pairs"),
     Apart(options.SIDES, ("--jsonl", "--column", "--nbest"), "there a line holds a text, no pair"),
@@ -151,6 +153,7 @@ def score_cli(
     printed: Printed,
     bounds: Bounds,
     ranking: NBest,
+    jobs: int | None = options.JOBS,
 ) -> None:
     """Score texts: their probability, the end of each included.
 
@@ -190,7 +193,7 @@ def score_cli(
             closed=closed,
         )
         places = sides.places(header=records.header)
-        asked = _Pairs(of, features, texts, file, places, records, decoding, printed, bounds)
+        asked = _Pairs(of, features, texts, file, places, records, decoding, printed, bounds, jobs)
         _score_pairs(translator(found), asked)
         return
     if printed.attention:
@@ -235,6 +238,7 @@ def score_cli(
             return
         if source.is_plain:
             say_lines_are_texts(loaded.checkpoint.split_on)
+        mapped = stack.enter_context(in_processes(jobs))
         csv, broken = records.csv or source.is_csv, Broken(records.on_error)
         if ranking.n_best:
             hypotheses = nbest.form_of(
@@ -248,13 +252,14 @@ def score_cli(
             write_ranked = functools.partial(
                 job.write_ranked, form=hypotheses, weight=ranking.weight, best=ranking.best
             )
-            through(source.name, groups, write_ranked)
+            through(source.name, job.scored(groups, hypotheses, mapped), write_ranked, lines_of)
         else:
             form = form_of(wanted.names(), records, csv=csv)
             shows = printed.is_more or shaded or not bounds.are_set
             own = writer if shows and not in_records else None
             write = functools.partial(job.write, form=form, writer=own)
-            through(source.name, batches(source.records(form, broken)), write)
+            portions = batches_and_pauses(source.records(form, broken))
+            through(source.name, job.scored(portions, form, mapped), write, lines_of)
         job.say_counts(broken)
 
 
@@ -270,6 +275,7 @@ class _Pairs(NamedTuple):
     decoding: options.Decoding
     printed: Printed
     bounds: Bounds
+    jobs: int | None
 
 
 def _score_pairs(loaded: "Translator", asked: _Pairs) -> None:
@@ -318,7 +324,9 @@ def _score_pairs(loaded: "Translator", asked: _Pairs) -> None:
             form = PairRows(asked.places, wanted.names(), csv=records.csv or file.is_csv)
             broken = Broken(records.on_error)
             write = functools.partial(job.write, form=form, writer=writer if shows else None)
-            through(file.name, batches(file.records(form, broken)), write)
+            mapped = stack.enter_context(in_processes(asked.jobs))
+            portions = batches_and_pauses(file.records(form, broken))
+            through(file.name, job.scored(portions, form, mapped), write, lines_of)
             job.say_counts(broken)
     job.unseen.say()
 

@@ -1,0 +1,1 @@
+"""Scoring in bulk: several processes on one machine, engines that run on many (docs/scale.md)."""
