@@ -1,8 +1,14 @@
 """What scores texts in bulk, here or in another process: a model, and what is asked of it."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+T = TypeVar("T")
+
+# What is scored side by side at most: more gain nothing, and take memory.
+MOST_TEXTS = 4096
+MOST_CHARACTERS = 2**20
 
 if TYPE_CHECKING:
     from charlm.inference.score import TextScore
@@ -38,3 +44,17 @@ class Scoring:
         if isinstance(self.loaded, TokenDistribution):
             return self.loaded.score_all(texts, context=self.context, **more)
         return self.loaded.score_all(texts, context=self.context)
+
+
+def portions(values: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Values in portions that fit in memory, by their number and their characters."""
+    portion: list[T] = []
+    characters = 0
+    for value in values:
+        portion.append(value)
+        characters += size(value)
+        if len(portion) >= MOST_TEXTS or characters >= MOST_CHARACTERS:
+            yield portion
+            portion, characters = [], 0
+    if portion:
+        yield portion

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from charlm.bulk.scoring import MOST_CHARACTERS, MOST_TEXTS
 from charlm.cli.options import Records
 from charlm.cli.output.formats import cell
 from charlm.cli.output.terminal import number
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from charlm.text.streaming import Line
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BATCH_TEXTS = 4096
-_BATCH_CHARACTERS = 2**20
+_BATCH_TEXTS, _BATCH_CHARACTERS = MOST_TEXTS, MOST_CHARACTERS
 
 
 class Record(NamedTuple):
