@@ -18,49 +18,24 @@ from charlm.cli.input import records
 from charlm.models import translator
 from charlm.text import portions
 from charlm.text.portions import Mapped
-from tests.support.cli import Ended, bad, charlm, good
-from tests.support.kinds import LABELLED, PAIRS
+from tests.support.cli import Ended, bad, charlm
+from tests.support.kinds import LABELLED
+from tests.support.scoring_models import LINES, make
 from tests.support.texts import TEXT
-
-TINY = ("--steps", "3", "--hidden", "8")
-WORDS = ("--level", "word", "--vocab-size", "12")
-LINES = "".join(
-    f"{line} {extra}\n" for line in TEXT.splitlines() for extra in ("", "zebra", "née", "xylo")
-)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with texts, and with small models of every kind that scores."""
-    folder = tmp_path_factory.mktemp("jobs")
-    (folder / "corpus.txt").write_text(TEXT)
-    (folder / "lines.txt").write_text(f"{LINES}\n\nlast without an end")
+    names = ("char", "word", "words", "gaps", "cut", "cuts", "kinds", "pairs")
+    folder = make(tmp_path_factory.mktemp("jobs"), *names)
     (folder / "long.txt").write_text(" ".join(LINES.split()))
-    (folder / "labelled.tsv").write_text(LABELLED)
-    (folder / "pairs.tsv").write_text(PAIRS)
     (folder / "table.tsv").write_text(
         "number\ttext\n" + "".join(f"{n}\t{line}\n" for n, line in enumerate(LINES.split("\n")))
     )
     (folder / "nbest.tsv").write_text(
         "".join(f"{n // 3}\t{line}\t-{n}\n" for n, line in enumerate(TEXT.splitlines()))
     )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for name, *options in (
-            ("char", "--ngram", "3", "--cache"),
-            ("word", *WORDS),
-            ("words", *WORDS, "--seed", "2"),
-            ("gaps", *WORDS, "--bidirectional"),
-            ("cut", *WORDS, "--pretokenized"),
-            ("cuts", "--level", "word", "--vocab-size", "9", "--pretokenized"),
-        ):
-            good("train", "corpus.txt", "--name", name, *options, *TINY)
-        label = ("--label-from", "column:2")
-        good("train", "labelled.tsv", "--name", "kinds", *label, *TINY)
-        good("train", "pairs.tsv", "--name", "pairs", "--pairs", "--ngram", "3", *TINY)
-    torch.set_num_threads(threads)
     return folder
 
 
