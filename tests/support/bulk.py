@@ -1,10 +1,12 @@
 """Work for several processes, which they have to be able to import."""
 
+import contextlib
 import os
 import signal
 import time
 from typing import Any, NamedTuple
 
+from charlm.bulk import Scorer
 from charlm.errors import FieldError, TextError
 
 
@@ -70,3 +72,18 @@ def slow(seconds: float) -> float:
     """Takes its time."""
     time.sleep(seconds)
     return seconds
+
+
+class DyingScorer(Scorer):
+    """A Scorer of which the first batch of all kills its process by force, once."""
+
+    def __init__(self, model: str, *, marker: str, columns: list[str] | None = None) -> None:
+        super().__init__(model, columns=columns)
+        self._marker = marker
+
+    def __call__(self, batch: Any) -> Any:
+        """The batch with its figures, unless this is the end."""
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._marker, os.O_CREAT | os.O_EXCL))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(batch)
