@@ -3,8 +3,9 @@
 #   make test    install, run the whole test suite; a part of it with T= one path or more, or words:
 #                make test T=tests/inference/test_score.py, make test T="mixture label"
 # More: make fast (the tests without the rows of the matrix and the slowest), make reliability, make
-# test-nightly, make test-bulk (Ray, Spark), make lint, make docs, make bench, make clean; make audit asks for known
-# vulnerabilities, make hashed installs nothing but files of known hashes (torch apart).
+# test-nightly, make test-bulk (Ray, Spark), make lint, make docs, make bench, make clean; make audit
+# asks for known vulnerabilities, make hashed installs nothing but files of known hashes (torch
+# apart).
 # PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
