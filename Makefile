@@ -62,6 +62,7 @@ test-nightly: $(VENV)/.installed
 # Scorer on Ray, Spark and Hugging Face datasets, in an environment of their own: they are heavy.
 test-bulk:
 	$(PYTHON) -m venv .venv-bulk
+	.venv-bulk/bin/python -m pip install --quiet --constraint constraints.txt pip
 	.venv-bulk/bin/python -m pip install --quiet --constraint constraints.txt --group dev --group bulk --editable .
 	.venv-bulk/bin/python -m pytest tests/bulk -rs
 

@@ -3,13 +3,14 @@
 import contextlib
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
 from charlm.bulk.mapped import in_processes
 from charlm.cli import options
 from charlm.cli.input.beginning import dash_is_piped, piped
+from charlm.cli.input.buckets import Buckets, sort_texts
 from charlm.cli.input.declared import Options, option
 from charlm.cli.input.filter import Bounds, Shows, TextFilter, lines_of
 from charlm.cli.input.model import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from charlm.text.pairs import PairPlaces
 
 _LINES = ("--jsonl", "--column", "--csv", "--nbest")
+_BUCKETS = ("--bucket", "--bounds")
 _BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits")
 RULES: Rules = (
     *options.MIXING,
@@ -75,6 +77,14 @@ RULES: Rules = (
     Needs("--prefix", ("--json", "--tsv", *_LINES, *options.SIDES)),
     Needs(("--weight", "--best"), "--nbest"),
     Needs("--invert", _BOUNDS),
+    Needs("--bucket-to", _BUCKETS),
+    Apart(_BUCKETS, ("TEXTS", "--source"), "that is about the texts of a file"),
+    Apart(_BUCKETS, (*_BOUNDS, "--nbest"), "each text goes into a file as it came"),
+    Apart(
+        _BUCKETS,
+        ("--json", "--tsv", "--per-token", "--words", "--heatmap", "--html", "--attention"),
+        "each text goes into a file as it came",
+    ),
     Apart("--nbest", _BOUNDS, "it ranks hypotheses and drops none"),
     Apart(("--json", "--tsv"), ("--jsonl", "--column"), "results go into the lines as they came"),
     Apart(
@@ -152,6 +162,7 @@ def score_cli(
     closed: bool = options.CLOSED,
     printed: Printed,
     bounds: Bounds,
+    buckets: Buckets,
     ranking: NBest,
     jobs: int | None = options.JOBS,
 ) -> None:
@@ -167,6 +178,7 @@ def score_cli(
     charlm score --file sentences.txt --tsv
     charlm sample --n 200 -0 | charlm score -0
     charlm score --file sentences.txt --max-perplexity 50
+    charlm score --file sentences.txt --bucket 3
     charlm score --jsonl --field text --file records.jsonl
     charlm score --column 2 --file table.tsv
     charlm score --words --column sentence --file stimuli.csv
@@ -193,7 +205,9 @@ def score_cli(
             closed=closed,
         )
         places = sides.places(header=records.header)
-        asked = _Pairs(of, features, texts, file, places, records, decoding, printed, bounds, jobs)
+        asked = _Pairs(
+            of, features, texts, file, places, records, decoding, printed, bounds, buckets, jobs
+        )
         _score_pairs(translator(found), asked)
         return
     if printed.attention:
@@ -240,6 +254,11 @@ def score_cli(
             say_lines_are_texts(loaded.checkpoint.split_on)
         mapped = stack.enter_context(in_processes(jobs))
         csv, broken = records.csv or source.is_csv, Broken(records.on_error)
+        if buckets.are_set:
+            form = form_of(wanted.names(), records, csv=csv)
+            more: dict[str, Any] = {"on_error": records.on_error, "mapped": mapped}
+            sort_texts(job, source, form, buckets, loaded, **more)
+            return
         if ranking.n_best:
             hypotheses = nbest.form_of(
                 records.field if records.jsonl else None,
@@ -275,6 +294,7 @@ class _Pairs(NamedTuple):
     decoding: options.Decoding
     printed: Printed
     bounds: Bounds
+    buckets: Buckets
     jobs: int | None
 
 
@@ -291,7 +311,9 @@ def _score_pairs(loaded: "Translator", asked: _Pairs) -> None:
         printed.attention,
         printed.prefix,
         in_rows=from_file and printed.per_token and not (shows or asked.places.is_field),
-        none=from_file and asked.bounds.are_set and not (shows or printed.per_token),
+        none=from_file
+        and (asked.bounds.are_set or asked.buckets.are_set)
+        and not (shows or printed.per_token),
     )
     job = PairFilter(loaded, wanted, asked.bounds)
     with contextlib.ExitStack() as stack:
@@ -323,8 +345,12 @@ def _score_pairs(loaded: "Translator", asked: _Pairs) -> None:
             )
             form = PairRows(asked.places, wanted.names(), csv=records.csv or file.is_csv)
             broken = Broken(records.on_error)
-            write = functools.partial(job.write, form=form, writer=writer if shows else None)
             mapped = stack.enter_context(in_processes(asked.jobs))
+            if asked.buckets.are_set:
+                more: dict[str, Any] = {"on_error": records.on_error, "mapped": mapped}
+                sort_texts(job, file, form, asked.buckets, loaded, **more)
+                return
+            write = functools.partial(job.write, form=form, writer=writer if shows else None)
             portions = batches_and_pauses(file.records(form, broken))
             through(file.name, job.scored(portions, form, mapped), write, lines_of)
             job.say_counts(broken)

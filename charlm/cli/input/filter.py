@@ -15,6 +15,7 @@ from charlm.cli.output.terminal import out_line, say
 from charlm.fields.scores import Wanted
 
 if TYPE_CHECKING:
+    from charlm.cli.output.bucket_files import BucketFiles
     from charlm.inference.pairs.score import PairScore
     from charlm.inference.score import TextScore
     from charlm.models.base import TextDistribution
@@ -158,6 +159,29 @@ class Filter(ABC):
                 out_line(rows[-1], record.ending)
             else:
                 out_line(form.written(record, self._results.results(score)), record.ending)
+
+    def write_buckets(
+        self,
+        portion: "Scored",
+        *,
+        form: Form,
+        files: "BucketFiles",
+        bucket: Callable[[float], int],
+    ) -> None:
+        """Write the texts of a portion into the buckets of their perplexities, as they came.
+
+        A header goes into each; a broken line, which has no perplexity, into none.
+        """
+        scores = iter(portion.scores)
+        for record in portion.records:
+            if record.text is None:
+                if form.is_header(record):
+                    files.write_all(form.written(record, {}), record.ending or "\n")
+                self._left_out += record.problem is not None
+                continue
+            score = next(scores)
+            line = form.written(record, self._results.results(score))
+            files.write(bucket(score.perplexity), line, record.ending)
 
     def say_counts(self, broken: Broken) -> None:
         """What was dropped and what was broken, if there was any."""

@@ -148,6 +148,22 @@ def translator(asked: PairsModel) -> "Translator":
     return found
 
 
+def models_of(loaded: "TextModel | Translator") -> list[dict[str, Any]]:
+    """What tells the models of figures from others: run, step, label, and weight in a mixture."""
+    models = getattr(loaded, "models", (loaded,))
+    weights = getattr(loaded, "weights", (1.0,))
+    return [
+        {
+            "name": one.name,
+            "run_id": one.checkpoint.run_id,
+            "step": one.checkpoint.step,
+            "label": getattr(one, "label", None),
+            "weight": float(weight),
+        }
+        for one, weight in zip(models, weights, strict=True)
+    ]
+
+
 def token_model(loaded: "TextDistribution | ClozeModel", why: str = "") -> "TokenDistribution":
     """The same as what has probabilities of tokens. Raises UsageError, saying why, for others."""
     from charlm.models.base import TextDistribution, TokenDistribution

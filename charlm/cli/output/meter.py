@@ -78,12 +78,15 @@ def through(
     portions: Iterable[T],
     write: Callable[[T], None],
     lines: Callable[[T], Sequence[Any]] | None = None,
+    *,
+    silent: bool = False,
 ) -> None:
     """Write what comes of each portion of a file's lines or records.
 
-    ``lines`` are those of a portion, where it is more than they are.
+    ``lines`` are those of a portion, where it is more than they are. Where nothing of it is seen
+    on stdout it is ``silent``.
     """
-    with Meter(file) as meter:
+    with Meter(file, silent=silent) as meter:
         for portion in portions:
             write(portion)
             sys.stdout.flush()
