@@ -18,7 +18,7 @@ from charlm.cli.input import records
 from charlm.models import translator
 from charlm.text import portions
 from charlm.text.portions import Mapped
-from tests.support.cli import Ended, bad, charlm
+from tests.support.cli import Ended, bad, charlm, good
 from tests.support.kinds import LABELLED
 from tests.support.scoring_models import LINES, make
 from tests.support.texts import TEXT
@@ -126,6 +126,19 @@ def test_sums_are_the_same_to_the_byte(shared: Path, asked: str) -> None:
     form = () if "kenlm" in asked else ("--json",)
     ended = same("evaluate", *asked.split(), *form)
     assert ended.code == 0, ended.err
+
+
+def test_buckets_are_the_same_to_the_byte(shared: Path, tmp_path: Path) -> None:
+    """Bounds, files and what is kept of them."""
+    found = []
+    for jobs in ([], ["--jobs", "2"]):
+        folder = tmp_path / str(len(jobs))
+        folder.mkdir()
+        where = ("-f", "lines.txt", "--bucket-to", str(folder / "x"))
+        good("score", "-m", "word", "--bucket", "3", *where, *jobs)
+        found.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert found[0] == found[1]
+    assert len(found[0]) == 4
 
 
 def test_what_is_broken_is_told_as_by_one_process(shared: Path, tmp_path: Path) -> None:

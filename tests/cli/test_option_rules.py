@@ -50,6 +50,7 @@ NEED = {
             f"--json --tsv --jsonl --column --csv --nbest {COLUMNS} {FIELDS}",
         ),
         ("--weight --best", "--nbest"),
+        ("--bucket-to", "--bucket --bounds"),
         ("--invert", "--min-perplexity --max-perplexity --min-bits --max-bits"),
     ],
     "evaluate": [
@@ -159,6 +160,9 @@ CONTRADICT = {
         ("--tsv", "--jsonl --column"),
         ("--column", "--jsonl --nbest"),
         ("--jsonl", "--csv"),
+        ("--bucket --bounds", "TEXTS --source --nbest --json --tsv --per-token --words"),
+        ("--bucket --bounds", "--heatmap --html --attention"),
+        ("--bucket --bounds", "--min-perplexity --max-perplexity --min-bits --max-bits"),
         ("--nbest", "--min-perplexity --max-perplexity --min-bits --max-bits"),
         ("--heatmap --html --attention", "--json --tsv --per-token --jsonl --column --csv --nbest"),
         ("--heatmap", "--unit"),

@@ -38,8 +38,7 @@ class Buckets(Options, heading="Buckets"):
     """Into how many files texts are sorted by perplexity, and where."""
 
     bucket: int | None = option(
-        "Sort the texts of a file into so many files by perplexity: 3 are head, middle and tail.",
-        least=2,
+        "Sort the texts of a file into so many files by perplexity: 3 are head, middle and tail."
     )
     bounds: str | None = option(
         "Perplexities between them, such as 20,80, or the .buckets.json of another file.  "
@@ -57,6 +56,8 @@ class Buckets(Options, heading="Buckets"):
 
     def given_bounds(self) -> "Given | None":
         """The bounds that were given; None if they are to be found. Raises UsageError."""
+        if self.bucket is not None and self.bucket < 2:
+            raise UsageError(f"--bucket must be 2 or more, got {self.bucket}.")
         if self.bounds is None:
             return None
         found = _listed(Path(self.bounds)) if self.bounds.endswith(".json") else None
