@@ -3,6 +3,9 @@
 They run where the packages of the dependency group bulk are installed (make test-bulk).
 """
 
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -191,3 +194,45 @@ def test_a_killed_process_of_datasets_gives_no_wrong_result(
     with pytest.raises(RuntimeError, match="abruptly died"):
         texts.map(dying, batched=True, batch_size=50, num_proc=2)
     check(texts.map(dying, batched=True, batch_size=50, num_proc=2), expected)
+
+
+PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+RECIPES = re.findall(r"^```python\n(.*?)^```\n(.*?)(?=^```|^#|\Z)", PAGE, re.DOTALL | re.MULTILINE)
+NEEDED = ("datasets", "ray", "pyspark")
+
+
+def needed_by(code: str) -> list[str]:
+    """The packages of engines that a recipe imports."""
+    return [name for name in NEEDED if re.search(rf"^(import|from) {name}\b", code, re.MULTILINE)]
+
+
+def test_the_page_has_recipes() -> None:
+    """One for each engine, and one for none."""
+    assert len(RECIPES) == 4
+    assert [needed_by(code) for code, _ in RECIPES] == [[], *([name] for name in NEEDED)]
+
+
+@pytest.mark.parametrize(("code", "after"), RECIPES, ids=["alone", "datasets", "ray", "spark"])
+def test_recipes_run_as_they_stand(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, after: str
+) -> None:
+    """In a directory with a model of that name; they print what is shown, with other figures."""
+    for name in needed_by(code):
+        pytest.importorskip(name, reason=f"{name} is not installed (make test-bulk)")
+    shutil.copytree(folder / "checkpoints" / "word", tmp_path / "checkpoints" / "prose")
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    for name, value in (
+        ("PYTHONPATH", str(ROOT)),
+        ("PYSPARK_PYTHON", sys.executable),
+        ("SPARK_LOCAL_IP", "127.0.0.1"),
+        ("HF_HOME", str(tmp_path / "home")),
+    ):
+        monkeypatch.setenv(name, value)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, stdout=subprocess.PIPE, timeout=300
+    )
+    shown = [line[4:] for line in after.splitlines() if line.startswith("    ")]
+    printed = [re.sub(r"[-\d.e+|]+", "0", line) for line in done.stdout.decode().splitlines()]
+    assert {re.sub(r"[-\d.e+|]+", "0", line)[:20] for line in shown} <= {
+        line[:20] for line in printed
+    }
