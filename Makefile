@@ -3,15 +3,16 @@
 #   make test    install, run the whole test suite; a part of it with T= one path or more, or words:
 #                make test T=tests/inference/test_score.py, make test T="mixture label"
 # More: make fast (the tests without the rows of the matrix and the slowest), make reliability, make
-# test-nightly, make lint, make docs, make bench, make clean; make audit asks for known
-# vulnerabilities, make hashed installs nothing but files of known hashes (torch apart).
+# test-nightly, make test-bulk (Ray, Spark), make lint, make docs, make bench, make clean; make audit
+# asks for known vulnerabilities, make hashed installs nothing but files of known hashes (torch
+# apart).
 # PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fast reliability test-nightly lint format docs bench audit hashed lock clean
+.PHONY: demo test fast reliability test-nightly test-bulk lint format docs bench audit hashed lock clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +59,13 @@ reliability: $(VENV)/.installed
 test-nightly: $(VENV)/.installed
 	$(BIN)/python -m pytest -m row --matrix --nightly
 
+# Scorer on Ray, Spark and Hugging Face datasets, in an environment of their own: they are heavy.
+test-bulk:
+	$(PYTHON) -m venv .venv-bulk
+	.venv-bulk/bin/python -m pip install --quiet --constraint constraints.txt pip
+	.venv-bulk/bin/python -m pip install --quiet --constraint constraints.txt --group dev --group bulk --editable .
+	.venv-bulk/bin/python -m pytest tests/bulk -rs
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -102,4 +110,4 @@ lock: $(VENV)/.installed
 	mv .lock requirements-hashed.txt
 
 clean:
-	rm -rf $(VENV) .venv-hashed .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .venv-hashed .venv-bulk .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -4,6 +4,7 @@ python -m bench [train|sample|score|startup|all], python -m bench growth,
 python -m bench sample RUN [RUN ...] (see sample.py), python -m bench busy DIR (see busy.py),
 python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TEXT MODEL [MODEL ...]
 (see gaps.py), python -m bench classify DIR (see classify.py), python -m bench tag DIR (see tag.py),
+python -m bench bulk [LINES [ROUNDS]] (see bulk.py),
 python -m bench g2p [ROW ...] (see g2p.py), python -m bench serve (see serve.py),
 python -m bench words [SET ...] (see words.py), and
 python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py).
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from bench import (
+    bulk,
     busy,
     classify,
     g2p,
@@ -33,6 +35,7 @@ from bench import (
 PARTS = {"train": train.main, "sample": sample.main, "score": score.main, "startup": startup.main}
 # What is run by its name alone, with arguments of its own.
 SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
+    "bulk": bulk.main,
     "busy": busy.main,
     "classify": classify.main,
     "counts": mixing.counts,

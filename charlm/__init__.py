@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from charlm import bulk
     from charlm.checkpoints.run import Saved
     from charlm.config import SamplingConfig, TrainingConfig
     from charlm.errors import (
@@ -149,6 +150,7 @@ __all__ = [
     "Validated",
     "WordScore",
     "__version__",
+    "bulk",
     "load",
     "mix",
     "resume",
@@ -158,6 +160,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What the package offers, imported when it is asked for."""
+    if name == "bulk":
+        return importlib.import_module("charlm.bulk")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'charlm' has no attribute {name!r}")
     from charlm import threads

@@ -2,4 +2,5 @@
 
 from charlm.cli import main
 
-main()
+if __name__ == "__main__":  # not where another process of several begins (bulk/processes.py)
+    main()

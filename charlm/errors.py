@@ -36,6 +36,9 @@ class FieldError(UsageError):
         super().__init__(f"{field} {what}")
         self.field, self.what = field, what
 
+    def __reduce__(self) -> tuple[type["FieldError"], tuple[str, str]]:
+        return type(self), (self.field, self.what)  # on its way from another process
+
 
 class TextError(CharlmError):
     """A text cannot be read, decoded or used for what was asked."""

@@ -129,6 +129,7 @@ def test_importing_the_package_is_light() -> None:
     code = (
         "import sys, charlm\n"
         "heavy = {'torch', 'numpy', 'sentencepiece', 'safetensors', 'typer', 'rich'}\n"
+        "charlm.bulk.Scorer\n"
         "print(sorted(heavy & set(sys.modules)))\n"
         "charlm.load\n"
         "print(sorted(heavy & set(sys.modules)))\n"
@@ -157,7 +158,7 @@ def test_what_there_is_is_listed_without_importing_it() -> None:
         for alias in node.names
     }
     assert typed == {name: f"charlm.{module}" for name, module in charlm._MODULE_OF.items()}
-    assert {*typed, "__version__"} == set(charlm.__all__)
+    assert {*typed, "__version__", "bulk"} == set(charlm.__all__)
 
 
 def test_every_error_is_exported() -> None:

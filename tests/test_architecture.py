@@ -23,7 +23,7 @@ ORDER = (
     ("checkpoints",),
     ("novelty",),
     ("models",),
-    ("inspection", "training"),
+    ("bulk", "inspection", "training"),
     ("serving",),
     ("cli",),
     ("__main__",),
@@ -43,14 +43,8 @@ LIGHT = (
     "equations",
     "inference",
 )
-LIGHT = (
-    *LIGHT,
-    "checkpoints",
-    "novelty",
-    "models",
-    "serving",
-    "cli",
-)  # where nothing needs torch at once
+# where nothing needs torch at once
+LIGHT = (*LIGHT, "checkpoints", "novelty", "models", "bulk", "serving", "cli")
 MOST_FILES = 16  # of a package
 
 

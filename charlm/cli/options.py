@@ -133,6 +133,13 @@ FEATURES = option(
 HEADER = option("The first line names the columns.", False, heading=INPUT)
 
 
+JOBS = option(
+    "Number of processes that share the file, each with one thread.  [default: this one alone]",
+    least=1,
+    heading=INPUT,
+)
+
+
 def file(told: str) -> Any:
     """The file that a command reads."""
     return option(told, None, "--file", "-f", metavar="FILE", heading=INPUT)

@@ -10,15 +10,16 @@ if TYPE_CHECKING:
     from charlm.inference.pairs.score import PairScore
     from charlm.inference.score import TextScore
 
-_SUMS = (
-    "total_log_prob",
-    "probability",
-    "tokens",
-    "oov_tokens",
-    "characters",
-    "perplexity_per_token",
-    "bits_per_character",
-)
+# Each with the type of its values.
+_SUMS: dict[str, type] = {
+    "total_log_prob": float,
+    "probability": str,
+    "tokens": int,
+    "oov_tokens": int,
+    "characters": int,
+    "perplexity_per_token": float,
+    "bits_per_character": float,
+}
 
 
 class Wanted(NamedTuple):
@@ -128,6 +129,17 @@ def sums_of(score: "TextScore | PairScore", unit: str) -> list[Any]:
         finite(score.perplexity),
         score.bits_per_character,
     ]
+
+
+def sums_types(unit: str, *, pseudo: bool = False) -> dict[str, type]:
+    """The names with the types of their values; a figure may be None, too.
+
+    ``pseudo`` figures have names of their own, and are no probabilities.
+    """
+    found = dict(zip(sums_names(unit), _SUMS.values(), strict=True))
+    if not pseudo:
+        return found
+    return {pseudo_name(name): kind for name, kind in found.items() if name != "probability"}
 
 
 def rank(log_probs: Sequence[float]) -> list[int]:

@@ -8,7 +8,7 @@ defines every figure.
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,10 @@ from charlm.engines.protocol import Ids, Reader, Scorer
 from charlm.inference.score import ended
 from charlm.inference.unknown import Unknown
 from charlm.text import corpus
+from charlm.text.portions import Mapped, Portion, in_portions, in_turn, in_whole_portions
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import Tokenizer
 
-# Sequences are scored some at a time: so many characters, more where that would be few sequences
-# (they are read side by side), but never more than a text may have that is scored whole.
-_CHARACTERS = 2**18
-_FEW = 64
-_MOST_CHARACTERS = 2**22
 _PART = 2**16  # characters of a text that are looked at for the words that hold an OOV
 
 
@@ -178,47 +174,72 @@ class Summary:
         return metrics.perplexity(total, count) if count > 0 else None
 
 
+class Summing:
+    """The summary of one portion of a text after another (text/portions.py).
+
+    What is carried over within a very long sequence is kept, so its parts have to come in their
+    order. engine_for gives the engine for so many tokens. Without ``unknown`` <UNK> is one symbol,
+    whatever it stands for.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        engine_for: Callable[[int], Reader | Scorer],
+        unknown: Unknown | None,
+    ) -> None:
+        self._tokenizer, self._engine_for, self._unknown = tokenizer, engine_for, unknown
+        self._long: tuple[int, _LongSequence] | None = None  # and its number
+
+    def __call__(self, portion: Portion) -> Summary:
+        """The summary of a portion; it depends on no other, but for the parts of a sequence."""
+        if self._unknown is not None:
+            self._unknown.forget()
+        if portion.part_of is not None:
+            return self._part(portion, portion.part_of)
+        return _of_texts(
+            portion.texts, self._tokenizer, self._engine_for(portion.size), self._unknown
+        )
+
+    def _part(self, portion: Portion, number: int) -> Summary:
+        """The summary of a part of a long sequence."""
+        if self._long is None or self._long[0] != number:
+            reader = cast(Reader, self._engine_for(portion.size))
+            self._long = number, _LongSequence(self._tokenizer, reader, self._unknown)
+        (text,) = portion.texts
+        found = self._long[1].read(text, ends=portion.ends)
+        if portion.ends:
+            self._long = None
+        return found
+
+
+def running(summaries: Iterable[Summary], nothing: Summary) -> Iterator[Summary]:
+    """The sums of all so far, again and again; of none that of ``nothing``."""
+    total = nothing
+    is_empty = True
+    for summary in summaries:
+        is_empty = False
+        total += summary
+        yield total
+    if is_empty:
+        yield total
+
+
 def summarise(
     pieces: Iterable[Piece],
     tokenizer: Tokenizer,
     engine_for: Callable[[int], Reader],
     *,
     unknown: Unknown | None = None,
+    mapped: Mapped = in_turn,
 ) -> Iterator[Summary]:
     """The summary of all sequences so far, again and again until the pieces end.
 
     Short sequences are scored side by side, a very long one a part at a time with the state
-    carried over, so memory does not grow. engine_for gives the engine for so many tokens. Without
-    ``unknown`` <UNK> is one symbol, whatever it stands for.
+    carried over, so memory does not grow. See Summing for the engine and for ``unknown``.
     """
-    total = Summary(spelling_log_prob=None if unknown is None else 0.0)
-    waiting: list[str] = []
-    parts: list[str] = []  # of a sequence that has not ended
-    long: _LongSequence | None = None
-    size = 0  # characters of both
-    for piece in pieces:
-        parts.append(piece.text)
-        size += len(piece.text)
-        if long is None and not piece.ends and size >= _MOST_CHARACTERS:
-            long = _LongSequence(tokenizer, engine_for(size), unknown)
-        if long is not None:
-            total += long.read("".join(parts), ends=piece.ends)
-            size -= sum(map(len, parts))
-            parts = []
-            long = None if piece.ends else long
-        elif piece.ends:
-            waiting.append("".join(parts))
-            parts = []
-        if size >= (_CHARACTERS if len(waiting) >= _FEW else _MOST_CHARACTERS):
-            total += _of_texts(waiting, tokenizer, engine_for(size), unknown)
-            size -= sum(map(len, waiting))
-            waiting = []
-        elif long is None:
-            continue
-        yield total
-    if waiting:
-        total += _of_texts(waiting, tokenizer, engine_for(size), unknown)
-    yield total
+    summing = Summing(tokenizer, engine_for, unknown)
+    return running(mapped(summing, in_portions(pieces)), nothing_yet(unknown))
 
 
 def summarise_whole(
@@ -227,31 +248,16 @@ def summarise_whole(
     scorer_for: Callable[[int], Scorer],
     *,
     unknown: Unknown | None,
+    mapped: Mapped = in_turn,
 ) -> Iterator[Summary]:
     """As ``summarise``, where tokens depend on what comes after: a sequence is kept as a whole."""
-    total = Summary(spelling_log_prob=None if unknown is None else 0.0)
-    for texts in wholes(pieces):
-        total += _of_texts(texts, tokenizer, scorer_for(sum(map(len, texts))), unknown)
-        yield total
-    yield total
+    summing = Summing(tokenizer, scorer_for, unknown)
+    return running(mapped(summing, in_whole_portions(pieces)), nothing_yet(unknown))
 
 
-def wholes(pieces: Iterable[Piece]) -> Iterator[list[str]]:
-    """Whole sequences, some 260,000 characters of them at a time."""
-    waiting: list[str] = []
-    parts: list[str] = []
-    size = 0
-    for piece in pieces:
-        parts.append(piece.text)
-        size += len(piece.text)
-        if piece.ends:
-            waiting.append("".join(parts))
-            parts = []
-        if waiting and size >= _CHARACTERS:
-            yield waiting
-            waiting, size = [], sum(map(len, parts))
-    if waiting:
-        yield waiting
+def nothing_yet(unknown: Unknown | None) -> Summary:
+    """The summary of no text, to which others are added."""
+    return Summary(spelling_log_prob=None if unknown is None else 0.0)
 
 
 class _LongSequence:

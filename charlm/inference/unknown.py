@@ -53,6 +53,9 @@ class Unknown(Protocol):
         ``known`` are the types of the vocabulary that have one: <UNK> stands for none of them.
         """
 
+    def forget(self) -> None:
+        """Forget what came before, if anything was remembered: rounding differs with it."""
+
 
 class UnknownCharacters:
     """Every scalar value that is not among the known characters is as likely as the next."""
@@ -66,6 +69,9 @@ class UnknownCharacters:
     def log_probs(self, unknown: Sequence[str]) -> NDArray[np.float64]:
         """The same share for each. A lone surrogate, which is no text, counts as U+FFFD."""
         return np.full(len(unknown), self.log_share)
+
+    def forget(self) -> None:
+        """Nothing is remembered."""
 
     def log_prob_begins(self, beginnings: Sequence[str], known: Sequence[str]) -> float:
         """A character has no beginning but itself."""
@@ -81,6 +87,9 @@ class NothingUnknown:
         if unknown:
             raise UsageError("at subword level nothing is unknown.")
         return np.empty(0)
+
+    def forget(self) -> None:
+        """Nothing is remembered."""
 
     def log_prob_begins(self, beginnings: Sequence[str], known: Sequence[str]) -> float:
         """Nothing begins so."""
@@ -127,6 +136,10 @@ class Speller:
             new = list(dict.fromkeys(unknown))
         self._memory.update(zip(new, self.spelled(new).tolist(), strict=True))
         return np.array([self._memory[kind] for kind in unknown]) - self._log_room
+
+    def forget(self) -> None:
+        """Forget the types that were spelled."""
+        self._memory.clear()
 
     def spelled(self, types: Sequence[str]) -> NDArray[np.float64]:
         """log P (M,) that the speller gives to types, known or not."""
@@ -254,6 +267,10 @@ class NamedOrSpelled:
         spelled = [kind for kind in unknown if kind != UNKNOWN_WORD]
         found[is_spelled] = self.speller.log_probs(spelled)
         return found
+
+    def forget(self) -> None:
+        """Forget the types that were spelled."""
+        self.speller.forget()
 
     def log_prob_begins(self, beginnings: Sequence[str], known: Sequence[str]) -> float:
         """0 if the name begins so, else the speller's."""

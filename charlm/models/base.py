@@ -31,6 +31,7 @@ from charlm.inference.stream import Fragment, fragments
 from charlm.inference.unknown import Unknown
 from charlm.models.arguments import each_text, one_text, several_texts
 from charlm.models.engine_choice import EngineChoice
+from charlm.text.portions import Mapped, in_turn
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.prompt import Prompt
@@ -66,6 +67,16 @@ class TextModel(ABC):
     @abstractmethod
     def is_small(self, tokens: int, prompt: str = "") -> bool:
         """Whether a job of so many tokens after a prompt is done without torch as soon as with."""
+
+    def forget(self) -> None:
+        """Forget what helps with texts that are alike: the spelling of words that came before.
+
+        Rounding differs with what is spelled together; after this, figures depend to the last
+        digit on what comes alone.
+        """
+        unknown = getattr(self, "unknown", None)
+        if unknown is not None:
+            unknown.forget()
 
     def normalise(self, text: str) -> str:
         """The text as far as the model tells it from others, in which it is looked up."""
@@ -132,8 +143,13 @@ class TextDistribution(TextModel):
         """log P (nats) that a text begins with this one, however it goes on."""
 
     @abstractmethod
-    def evaluate_pieces(self, pieces: Iterable[Piece]) -> Iterator[Summary]:
-        """Figures of sequences in pieces (text.streaming): those so far; the last is of all."""
+    def evaluate_pieces(
+        self, pieces: Iterable[Piece], *, mapped: Mapped = in_turn
+    ) -> Iterator[Summary]:
+        """Figures of sequences in pieces (text.streaming): those so far; the last is of all.
+
+        ``mapped`` has portions of them done, in this process or in several (text/portions.py).
+        """
 
     def evaluate(self, texts: Iterable[str]) -> Summary:
         """All figures of a text, given as its sequences: perplexities, bits per character.
@@ -284,11 +300,12 @@ class TokenDistribution(TextDistribution):
         return summary
 
     def evaluate_pieces(
-        self, pieces: Iterable[Piece], *, closed: bool = False
+        self, pieces: Iterable[Piece], *, closed: bool = False, mapped: Mapped = in_turn
     ) -> Iterator[Summary]:
         """The same of sequences in pieces: the figures so far, and so on; the last is of all."""
         unknown = None if closed else self.unknown
-        return summarise(pieces, self.tokenizer, self.engines.for_tokens, unknown=unknown)
+        engine_for = self.engines.for_tokens
+        return summarise(pieces, self.tokenizer, engine_for, unknown=unknown, mapped=mapped)
 
     def next_tokens(self, prefix: str = "", top: int | None = 20) -> NextTokens:
         """The types likeliest to come after a prefix, None for all, and how sure the model is.

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from charlm.checkpoints.language_model import Checkpoint
+from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.errors import FieldError, UsageError, must_be_one_of
 from charlm.inference.evaluate import summarise_whole
 from charlm.inference.fill import Fillings, fill
@@ -14,6 +15,7 @@ from charlm.models.base import TextModel, pieces_of
 from charlm.models.card import card
 from charlm.models.engine_choice import ClozeEngines
 from charlm.network_config import ClozeConfig
+from charlm.text.portions import Mapped, in_turn
 from charlm.text.streaming import Piece
 
 _UNKNOWN = ("resample", "keep")
@@ -96,7 +98,7 @@ class ClozeModel(TextModel):
         """
         one_text(context, "context")
         scores = score_distinct(
-            lambda tokens: self.engines.for_tokens(2 * tokens),  # each is read by two stacks
+            self._engine_for,
             self.tokenizer,
             several_texts(texts, "texts"),
             unknown=None if closed else self.unknown,
@@ -112,16 +114,22 @@ class ClozeModel(TextModel):
         return summary
 
     def pseudo_evaluate_pieces(
-        self, pieces: Iterable[Piece], *, closed: bool = False
+        self, pieces: Iterable[Piece], *, closed: bool = False, mapped: Mapped = in_turn
     ) -> Iterator[PseudoSummary]:
         """The same of sequences in pieces: the figures so far, and so on; the last is of all.
 
-        A sequence is held in memory as a whole.
+        A sequence is held in memory as a whole. ``mapped`` has portions of them done, in this
+        process or in several (text/portions.py).
         """
         summaries = summarise_whole(
             pieces,
             self.tokenizer,
-            lambda tokens: self.engines.for_tokens(2 * tokens),
+            self._engine_for,
             unknown=None if closed else self.unknown,
+            mapped=mapped,
         )
         return map(PseudoSummary, summaries)
+
+    def _engine_for(self, tokens: int) -> NumpyCloze:
+        """The engine for so many tokens, each of which is read by two stacks."""
+        return self.engines.for_tokens(2 * tokens)

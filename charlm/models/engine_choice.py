@@ -6,7 +6,7 @@ A job is small if NumPy is done with it before torch would have been imported.
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,14 @@ from charlm.engines.marginal import MarginalEngine
 from charlm.engines.mixture import MixtureEngine
 from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.engines.numpy_lm import NumpyEngine
+from charlm.engines.numpy_pairs import NumpyPairs
 from charlm.engines.protocol import Engine, Ids
 from charlm.errors import UsageError
 from charlm.network_config import CausalConfig, ClozeConfig
 
 if TYPE_CHECKING:
     from charlm.engines.torch_lm import TorchEngine
+    from charlm.engines.torch_pairs import TorchPairs
     from charlm.nn.causal import RecurrentLM
 
 # What a token costs: each weight is read and used once, and each layer takes a dozen calls. A
@@ -43,6 +45,9 @@ class EngineChoice(ABC, Generic[E]):
 
     def __init__(self) -> None:
         self._made: dict[str, E] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_made": {}}  # another process makes its own
 
     @abstractmethod
     def is_small(self, tokens: int, prompt: str = "") -> bool:
@@ -232,3 +237,25 @@ class MixedEngines(EngineChoice[Engine]):
     def make(self, kind: str) -> Engine:
         """Their engines of this kind, mixed."""
         return MixtureEngine([choice.of(kind) for choice in self._choices], self._weights)
+
+
+class PairEngines(EngineChoice["NumpyPairs | TorchPairs"]):
+    """What runs a translator: ``exact`` is in double precision."""
+
+    def __init__(self, checkpoint: PairsCheckpoint) -> None:
+        super().__init__()
+        self._checkpoint = checkpoint
+
+    def is_small(self, tokens: int, prompt: str = "") -> bool:
+        """Whether such a job is done without torch as soon as with."""
+        return is_small(self._checkpoint, tokens, prompt)
+
+    def make(self, kind: str) -> "NumpyPairs | TorchPairs":
+        """Encoder and decoder."""
+        config, weights = self._checkpoint.config, self._checkpoint.weights
+        if kind != "torch":
+            return NumpyPairs(config, weights, np.float64 if kind == "exact" else np.float32)
+        from charlm.engines.torch_pairs import TorchPairs
+        from charlm.nn.pairs import from_arrays
+
+        return TorchPairs(from_arrays(config, weights))

@@ -3,7 +3,7 @@
 import functools
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from charlm.engines.protocol import Reader
 from charlm.errors import TextError, UsageError
 from charlm.inference.alternate import TurnSampler, weights_after
 from charlm.inference.classify import log_posterior
-from charlm.inference.evaluate import Summary, summarise
+from charlm.inference.evaluate import Summary, Summing, nothing_yet, summarise
 from charlm.inference.labels import Labels
 from charlm.inference.sample import Sampler
 from charlm.inference.score import ended
@@ -27,6 +27,7 @@ from charlm.models.arguments import one_text, several_texts
 from charlm.models.base import TokenDistribution, pieces_of
 from charlm.models.card import card
 from charlm.models.engine_choice import CausalEngines
+from charlm.text.portions import Mapped, Portion, in_portions, in_turn
 from charlm.text.streaming import Piece
 from charlm.tokenizers.prompt import Prompt
 
@@ -158,11 +159,19 @@ class LanguageModel(TokenDistribution):
         return summary
 
     def evaluate_pieces(
-        self, pieces: Iterable[Piece], *, closed: bool = False, rate: float | None = None
+        self,
+        pieces: Iterable[Piece],
+        *,
+        closed: bool = False,
+        rate: float | None = None,
+        mapped: Mapped = in_turn,
     ) -> Iterator[Summary]:
-        """The same of sequences in pieces: the figures so far, and so on; the last is of all."""
+        """The same of sequences in pieces: the figures so far, and so on; the last is of all.
+
+        What learns as it reads does so in this process, whatever ``mapped`` is.
+        """
         if rate is None:
-            return super().evaluate_pieces(pieces, closed=closed)
+            return super().evaluate_pieces(pieces, closed=closed, mapped=mapped)
         if self.labels is not None:
             raise UsageError("a model with labels cannot learn as it reads: leave out the rate.")
         from charlm.engines.dynamic import DynamicEvaluator
@@ -173,15 +182,30 @@ class LanguageModel(TokenDistribution):
         unknown = None if closed else self.unknown
         return summarise(pieces, self.tokenizer, lambda _: learner, unknown=unknown)
 
-    def evaluate_labelled(self, found: "Iterable[Labelled]", *, closed: bool = False) -> Summary:
+    def evaluate_labelled(
+        self, found: "Iterable[Labelled]", *, closed: bool = False, mapped: Mapped = in_turn
+    ) -> Summary:
         """All figures of sequences, each given its own label. Raises TextError for no text."""
         texts: dict[str, list[str]] = {}
         for one in found:
             texts.setdefault(one.label, []).append(one.text)
         if not texts:
             raise TextError("there is no text in the files.")
-        parts = (self.with_label(one).evaluate(texts[one], closed=closed) for one in sorted(texts))
-        return functools.reduce(operator.add, parts)
+        unknown = None if closed else self.unknown
+        summing = {
+            label: Summing(self.tokenizer, self.with_label(label).engines.for_tokens, unknown)
+            for label in sorted(texts)
+        }
+        portions = [
+            _Labelled(label, portion)
+            for label in sorted(texts)
+            for portion in in_portions(map(Piece, texts[label]))
+        ]
+        totals = dict.fromkeys(summing, nothing_yet(unknown))
+        summaries = mapped(_OfLabels(summing), portions)
+        for (label, _), summary in zip(portions, summaries, strict=True):
+            totals[label] += summary
+        return functools.reduce(operator.add, totals.values())
 
     # Drawing
 
@@ -213,3 +237,26 @@ class LanguageModel(TokenDistribution):
         log_probs, _ = network.token_log_probs(ids)
         fitted = fit(self.partner, log_probs, self.partner.evidence(ids))
         return type(self)(self.checkpoint, engines=self.engines.with_partner(fitted))
+
+
+class _Labelled(NamedTuple):
+    """A portion of texts of one label."""
+
+    label: str
+    portion: Portion
+
+    @property
+    def part_of(self) -> tuple[str, int] | None:
+        """The long sequence that it is a part of."""
+        number = self.portion.part_of
+        return None if number is None else (self.label, number)
+
+
+class _OfLabels:
+    """The summary of a portion given its label."""
+
+    def __init__(self, summing: dict[str, Summing]) -> None:
+        self._summing = summing
+
+    def __call__(self, one: _Labelled) -> Summary:
+        return self._summing[one.label](one.portion)

@@ -24,13 +24,14 @@ from charlm.config import SamplingConfig
 from charlm.engines import mixture
 from charlm.errors import UsageError
 from charlm.inference.alternate import TurnSampler
-from charlm.inference.evaluate import Summary, wholes
+from charlm.inference.evaluate import Summary, running
 from charlm.inference.sample import united
 from charlm.inference.score import TextScore, ended
 from charlm.models.arguments import one_text, several_texts
 from charlm.models.base import TextDistribution, TextModel, TokenDistribution
 from charlm.models.engine_choice import MixedEngines
 from charlm.text import corpus
+from charlm.text.portions import Mapped, Portion, in_turn, in_whole_portions
 from charlm.text.streaming import Piece
 from charlm.tokenizers.word import UNKNOWN_WORD
 
@@ -109,6 +110,11 @@ class _Several(TextModel):
         """Whether a text is a sequence of a training text; None: in none of those known."""
         found = [model.stands_in_training(text) for model in self.models]
         return True if True in found else None if None in found else False
+
+    def forget(self) -> None:
+        """Forget what words were spelled."""
+        for model in self.models:
+            model.forget()
 
     def normalise(self, text: str) -> str:
         """The text as far as all of them tell it from others."""
@@ -189,18 +195,18 @@ class SequenceMixture(_Several, TextDistribution):
             for text, value in zip(texts, mixed, strict=True)
         ]
 
-    def evaluate_pieces(self, pieces: Iterable[Piece]) -> Iterator[Summary]:
+    def evaluate_pieces(
+        self, pieces: Iterable[Piece], *, mapped: Mapped = in_turn
+    ) -> Iterator[Summary]:
         """The figures so far, again and again. A sequence is held in memory as a whole."""
-        total = Summary(eos_log_prob=None, spelling_log_prob=0.0)
-        for texts in wholes(pieces):
-            total += self._summary(texts)
-            yield total
-        yield total
+        nothing = Summary(eos_log_prob=None, spelling_log_prob=0.0)
+        return running(mapped(self._summary, in_whole_portions(pieces)), nothing)
 
-    def _summary(self, texts: Sequence[str]) -> Summary:
-        scores = self.score_all(texts)
+    def _summary(self, portion: Portion) -> Summary:
+        self.forget()
+        scores = self.score_all(portion.texts)
         return Summary(
-            **corpus.count(texts)._asdict(),
+            **corpus.count(portion.texts)._asdict(),
             tokens=sum(score.num_tokens for score in scores),
             closed_log_prob=sum(score.total_log_prob for score in scores),
             eos_log_prob=None,

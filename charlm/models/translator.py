@@ -4,7 +4,7 @@ Small jobs are done by equations/pairs.py in single precision, before torch coul
 larger ones by nn/pairs.py. The figures agree.
 """
 
-import sys
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from charlm.checkpoints.pairs import PairsCheckpoint
 from charlm.config import SamplingConfig
-from charlm.engines.numpy_pairs import NumpyPairs
 from charlm.errors import FieldError, UsageError
 from charlm.inference.interval import RESAMPLES
 from charlm.inference.pairs.beam import Hypothesis, longest
@@ -33,16 +32,19 @@ from charlm.inference.sample import Sample, Sampler
 from charlm.models.arguments import Source, one_source, one_text, several_sources
 from charlm.models.base import sampling
 from charlm.models.card import card
-from charlm.models.engine_choice import is_small
+from charlm.models.engine_choice import PairEngines
+from charlm.text.portions import Mapped, in_turn
 from charlm.tokenizers.featured import FeaturedTokenizer
 from charlm.tokenizers.features import parted
 
 if TYPE_CHECKING:
+    from charlm.engines.numpy_pairs import NumpyPairs
     from charlm.engines.torch_pairs import TorchPairs
 
     Engine = NumpyPairs | TorchPairs
 
 _AT_ONCE = 256  # sources that are written for together
+_SCORED = 4096  # pairs that are scored in one go
 
 
 class Translation(NamedTuple):
@@ -55,6 +57,16 @@ class Translation(NamedTuple):
     log_prob: float
     score: float
     ended: bool
+
+
+class _Asked(NamedTuple):
+    """How targets are written (translate_all)."""
+
+    beam: int
+    n_best: int
+    max_tokens: int | None
+    length_penalty: float
+    copy: bool
 
 
 class Translator:
@@ -76,7 +88,7 @@ class Translator:
             if self.partner is None:
                 raise UsageError("this model has no n-grams: it was trained without `ngram`.")
             self.partner = self.partner.only()
-        self._engines: dict[str, Engine] = {}
+        self._engines = PairEngines(checkpoint)
 
     def ngram_only(self) -> "Translator":
         """Its joint n-grams without the network. Raises UsageError if there are none."""
@@ -133,37 +145,54 @@ class Translator:
         copy: bool = False,
     ) -> list[list[Translation]]:
         """The same of several sources, in their order; none depends on the others."""
-        for name, value, least in (("beam", beam, 1), ("max_tokens", max_tokens, 1)):
+        asked = _Asked(beam, n_best, max_tokens, length_penalty, copy)
+        return self._translated(several_sources(sources, "sources", self.line), asked, in_turn)
+
+    def _translated(
+        self, texts: list[str], asked: "_Asked", mapped: Mapped
+    ) -> list[list[Translation]]:
+        """The same of sources as lines, those of like length together."""
+        for name, value, least in (("beam", asked.beam, 1), ("max_tokens", asked.max_tokens, 1)):
             if value is not None and (type(value) is not int or value < least):
                 raise FieldError(name, f"must be {least} or more, got {value!r}.")
-        if copy:
+        if asked.copy:
             self._check_copying()
-        texts = several_sources(sources, "sources", self.line)
-        ids = [self._source(text) for text in texts]
-        order = sorted(range(len(ids)), key=lambda at: len(ids[at]))
-        found: list[list[Translation]] = [[] for _ in ids]
+        lengths = [len(self._source(text)) for text in texts]
+        order = sorted(range(len(texts)), key=lengths.__getitem__)
         is_needed = self.partner is None or self.partner.share < 1
-        engine = self._engine(sum(map(len, ids)) * 2 * beam if is_needed else 0)
-        for begin in range(0, len(order), _AT_ONCE):
-            part = order[begin : begin + _AT_ONCE]
-            rows = [ids[at] for at in part]
-            best = search(
-                engine,
-                self.partner,
-                rows,
-                beam=beam,
-                n_best=n_best,
-                max_tokens=max_tokens or longest(rows),
-                length_penalty=length_penalty,
-                unknown=copy,
-            )
-            told = self._told(engine, [texts[at] for at in part], best, copy=copy)
-            for at, several, named in zip(part, best, told, strict=True):
-                found[at] = [
-                    Translation(text, one.log_prob, one.score, one.ended)
-                    for text, one in zip(named, several, strict=True)
-                ]
+        size = sum(lengths) * 2 * asked.beam if is_needed else 0
+        parts = [order[begin : begin + _AT_ONCE] for begin in range(0, len(order), _AT_ONCE)]
+        portions = ([texts[at] for at in part] for part in parts)
+        written = mapped(functools.partial(self._written, asked=asked, size=size), portions)
+        found: list[list[Translation]] = [[] for _ in texts]
+        for part, several in zip(parts, written, strict=True):
+            for at, one in zip(part, several, strict=True):
+                found[at] = one
         return found
+
+    def _written(self, texts: list[str], *, asked: "_Asked", size: int) -> list[list[Translation]]:
+        """The same of sources that are written for together, of a job of so many tokens."""
+        engine = self._engines.for_tokens(size)
+        rows = [self._source(text) for text in texts]
+        best = search(
+            engine,
+            self.partner,
+            rows,
+            beam=asked.beam,
+            n_best=asked.n_best,
+            max_tokens=asked.max_tokens or longest(rows),
+            length_penalty=asked.length_penalty,
+            unknown=asked.copy,
+        )
+        return [
+            [
+                Translation(text, one.log_prob, one.score, one.ended)
+                for text, one in zip(named, several, strict=True)
+            ]
+            for several, named in zip(
+                best, self._told(engine, texts, best, copy=asked.copy), strict=True
+            )
+        ]
 
     def score(self, source: Source, target: str) -> PairScore:
         """log P of a target given its source, of each token, and where attention looked."""
@@ -172,10 +201,14 @@ class Translator:
 
     def score_all(self, pairs: Iterable[tuple[Source, str]]) -> list[PairScore]:
         """The same of several pairs, in their order; none depends on the others."""
-        there = self._pairs(pairs)
+        return self._scored(self._pairs(pairs))
+
+    def _scored(self, there: list[tuple[str, str]], size: int | None = None) -> list[PairScore]:
+        """The same of pairs that were checked, of a job of so many tokens; None: of theirs."""
         sources = [self._source(source) for source, _ in there]
         targets = [self._target(target) for _, target in there]
-        engine = self._engine(sum(map(len, sources)) + sum(map(len, targets)))
+        own = sum(map(len, sources)) + sum(map(len, targets))
+        engine = self._engines.for_tokens(own if size is None else size)
         found = engine.token_log_probs(sources, targets)
         if self.partner is not None:
             by_token = mixed_token_log_probs(self.partner, sources, targets, found[0])
@@ -195,21 +228,27 @@ class Translator:
         max_tokens: int | None = None,
         length_penalty: float = 0.0,
         bleu: bool = False,
+        mapped: Mapped = in_turn,
     ) -> PairSummary:
         """How well pairs are predicted, and how far from them is what is written.
 
         All targets of one source, with the same features, are its references. Symbols are the
         tokens of a target at word level, and its characters at the others. ``bleu`` asks for BLEU
         and chrF, for which sacrebleu has to be installed. Raises UsageError if it is not.
+        ``mapped`` has portions of pairs done, in this process or in several (text/portions.py).
         """
         if bleu:
             check_sentence_scores()
         there = self._pairs(pairs)
-        found = self.translate_all(
-            by_source(there), beam=beam, max_tokens=max_tokens, length_penalty=length_penalty
+        asked = _Asked(beam, 1, max_tokens, length_penalty, copy=False)
+        found = self._translated(list(by_source(there)), asked, mapped)
+        size = sum(
+            len(self._source(source)) + len(self._target(target)) for source, target in there
         )
+        portions = (there[begin : begin + _SCORED] for begin in range(0, len(there), _SCORED))
+        scored = mapped(functools.partial(self._scored, size=size), portions)
         return summarise(
-            self.score_all(there),
+            [score for several in scored for score in several],
             [best.text for best, *_ in found],
             level=self.checkpoint.tokenizer.level,
             sentences=bleu,
@@ -268,8 +307,8 @@ class Translator:
     def sampler(self, source: Source, n: int, config: SamplingConfig) -> Sampler:
         """What draws n targets of a source; the text does not depend on which engine does."""
         ids = self._source(self.line(source))
-        engine = self._engine(len(ids) + n * min(config.max_tokens, 3 * len(ids)))
-        given = GivenSource(engine, lambda: self._made("exact"), ids)
+        engine = self._engines.for_tokens(len(ids) + n * min(config.max_tokens, 3 * len(ids)))
+        given = GivenSource(engine, lambda: self._engines.of("exact"), ids)
         return Sampler(given, self.checkpoint.tokenizer)
 
     def symbols(self, target: str) -> list[str]:
@@ -368,24 +407,3 @@ class Translator:
                 )
             ),
         )
-
-    def kind_for(self, tokens: int) -> str:
-        """The kind of engine for a job of so many tokens."""
-        is_numpy = is_small(self.checkpoint, tokens) and "torch" not in sys.modules
-        return "numpy" if is_numpy else "torch"
-
-    def _engine(self, tokens: int) -> "Engine":
-        """What is done first with a job of so many tokens."""
-        kind = self.kind_for(tokens)
-        if kind not in self._engines:
-            self._engines[kind] = self._made(kind)
-        return self._engines[kind]
-
-    def _made(self, kind: str) -> Any:
-        config, weights = self.checkpoint.config, self.checkpoint.weights
-        if kind in ("numpy", "exact"):
-            return NumpyPairs(config, weights, np.float32 if kind == "numpy" else np.float64)
-        from charlm.engines.torch_pairs import TorchPairs
-        from charlm.nn.pairs import from_arrays
-
-        return TorchPairs(from_arrays(config, weights))

@@ -20,10 +20,10 @@ from charlm.checkpoints.step import save_step
 from charlm.cli.output.meter import Meter
 from charlm.cli.output.metrics_block import table
 from charlm.config import LEVELS, SPLITS
-from charlm.inference import evaluate
 from charlm.inference.evaluate import Summary
 from charlm.models import selfcheck
 from charlm.models.selfcheck import Check
+from charlm.text import portions
 from tests.support.cli import BEST, bad, good
 from tests.support.texts import TEXT
 
@@ -316,8 +316,8 @@ def test_small_files_need_no_torch(here: Path) -> None:
 def test_progress_is_plain_lines_in_a_pipe(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every few seconds a line on stderr says how far it is, and the figure so far."""
     monkeypatch.setattr("charlm.cli.output.meter._SECONDS", -1.0)
-    monkeypatch.setattr(evaluate, "_FEW", 2)
-    monkeypatch.setattr(evaluate, "_CHARACTERS", 30)
+    monkeypatch.setattr(portions, "_FEW", 2)
+    monkeypatch.setattr(portions, "_CHARACTERS", 30)
     said = good("evaluate", "corpus.txt", "--model", "char").err.splitlines()
     progress = [line for line in said if " characters, " in line]
     assert len(progress) > 10

@@ -273,7 +273,7 @@ def test_sentence_scores_are_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is missing is named with the way to get it; with it, what is all right has 100."""
     Path("right.tsv").write_text("ab\tA B A B A\n")
     monkeypatch.setattr(
-        Translator, "translate_all", lambda self, sources, **_: [[Right] for _ in sources]
+        Translator, "_translated", lambda self, sources, *_: [[Right] for _ in sources]
     )
     found = json.loads(good("evaluate", "-m", "one", "right.tsv", "--bleu", "--json").out)
     assert found["bleu"] == found["chrf"] == pytest.approx(100)

@@ -17,7 +17,7 @@ from charlm.inference import evaluate
 from charlm.inference.evaluate import Summary, summarise
 from charlm.inference.unknown import Unknown, unknown_of
 from charlm.models.load import load
-from charlm.text import corpus
+from charlm.text import corpus, portions
 from charlm.text.streaming import Piece
 from charlm.tokenizers import Tokenizer, train_tokenizer
 from charlm.tokenizers.word import WordTokenizer, count_types
@@ -143,9 +143,9 @@ def test_pieces_are_the_whole(
     model = MODELS[level]
     pieces = [piece for text in texts for piece in pieces_of(text, cuts)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "_CHARACTERS", 20)
-        patch.setattr(evaluate, "_FEW", 2)
-        patch.setattr(evaluate, "_MOST_CHARACTERS", most)
+        patch.setattr(portions, "_CHARACTERS", 20)
+        patch.setattr(portions, "_FEW", 2)
+        patch.setattr(portions, "_MOST_CHARACTERS", most)
         patch.setattr(evaluate, "_PART", part)
         found = model.summary(pieces)
     expected = model.by_hand(texts)

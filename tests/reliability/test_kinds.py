@@ -353,7 +353,6 @@ def test_what_is_said_of_a_text_is_its_own(
     def by(engine: str) -> None:
         monkeypatch.setattr(EngineChoice, "kind_for", lambda *_, **__: engine)
         monkeypatch.setattr(heads, "_FEW_TOKENS", 10**9 if engine == "numpy" else 0)
-        monkeypatch.setattr(Translator, "kind_for", lambda *_: engine)
 
     by("numpy")
     alone = [by_numpy([text])[0] for text in texts]

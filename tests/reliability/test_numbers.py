@@ -16,10 +16,10 @@ from charlm.config import LEVELS, SamplingConfig
 from charlm.engines import numpy_lm, torch_passes
 from charlm.engines.protocol import Engine, Ids
 from charlm.equations import language_model
-from charlm.inference import evaluate
 from charlm.inference.evaluate import summarise
 from charlm.inference.sample import BATCH_SIZE, Sampler
 from charlm.inference.score import score_texts
+from charlm.text import portions
 from charlm.text.streaming import Piece
 from charlm.tokenizers.base import EOS_ID, UNK_ID, Tokenizer
 from tests.support.matrix import Tally
@@ -178,7 +178,7 @@ def test_a_million_tokens_add_up(
 
     And twice the text takes no more memory.
     """
-    monkeypatch.setattr(evaluate, "_MOST_CHARACTERS", 2**17)  # what is longer is read in parts
+    monkeypatch.setattr(portions, "_MOST_CHARACTERS", 2**17)  # what is longer is read in parts
     for seed in range(tally.wanted(1)):
         peaks = []
         for part in (A_MILLION // 2, A_MILLION):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from charlm.bulk.mapped import in_processes
 from charlm.cli import options
 from charlm.cli.input.beginning import labelled_of, sequences_of
 from charlm.cli.input.declared import option
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from charlm.inference.evaluate import Summary
     from charlm.models.base import TextDistribution
     from charlm.models.cloze_model import ClozeModel
+    from charlm.text.portions import Mapped
     from charlm.text.streaming import Piece
 
 RULES: Rules = (
@@ -46,6 +48,8 @@ RULES: Rules = (
         ("--closed", "--dynamic", "--format kenlm", "--unit", "--labelled"),
         "it looks at all of the model, and prints no figures of texts",
     ),
+    Needs("--jobs", "FILES"),
+    Apart("--jobs", ("--check", "--dynamic"), "those are done by one process"),
     Apart("--dynamic", ("--format kenlm", "--labelled"), "there is no place for two figures"),
     OneOf("--beam", "--greedy"),
     Apart("--unit", "--format kenlm", "KenLM's four lines are in log10"),
@@ -76,6 +80,7 @@ def evaluate_cli(
     decoding: options.Decoding,
     models: options.Judged,
     closed: bool = options.CLOSED,
+    jobs: int | None = options.JOBS,
     unit: Unit = options.UNIT,
     json: bool = options.JSON_OBJECT,
     sides: options.Sides,
@@ -125,9 +130,17 @@ def evaluate_cli(
         )
         pairs = pairs_of(files, sides.places(header=header), decoding)
         say_loading()
-        evaluate_pairs(
-            translator(one), pairs, search, files=files, bleu=bleu, unit=unit, json=form == "json"
-        )
+        with in_processes(jobs) as mapped:
+            evaluate_pairs(
+                translator(one),
+                pairs,
+                search,
+                files=files,
+                bleu=bleu,
+                unit=unit,
+                json=form == "json",
+                mapped=mapped,
+            )
         return
     from charlm.models.cloze_model import ClozeModel
 
@@ -150,7 +163,9 @@ def evaluate_cli(
     if (source := known.source(header=header)) is not None:
         found, split = labelled_of(files, source, split if source.is_of_files else None, decoding)
         say_loading()
-        summary = language_model(loaded, _NO_LABELS).evaluate_labelled(found, closed=closed)
+        model = language_model(loaded, _NO_LABELS)
+        with in_processes(jobs) as mapped:
+            summary = model.evaluate_labelled(found, closed=closed, mapped=mapped)
     else:
         pieces = sequences_of(files, split, decoding)
         if dynamic:
@@ -161,7 +176,8 @@ def evaluate_cli(
                 raise UsageError(
                     "a model with labels cannot learn as it reads: leave out --dynamic."
                 )
-        summary, learning = _summaries(loaded, files, pieces, closed, rate)
+        with in_processes(jobs) as mapped:
+            summary, learning = _summaries(loaded, files, pieces, closed, rate, mapped)
     write(summary, learning, loaded, files=files, split_on=split, form=form, unit=unit, rate=rate)
 
 
@@ -171,6 +187,7 @@ def _summaries(
     pieces: "Iterable[Piece]",
     closed: bool,
     rate: float | None,
+    mapped: "Mapped",
 ) -> "tuple[Summary, Summary | None]":
     """The figures of all files, with a look at those so far while they are read.
 
@@ -192,10 +209,10 @@ def _summaries(
         say_loading()
     summaries: Iterator[tuple[Summary, Summary | None]]
     if isinstance(loaded, ClozeModel):
-        found_pseudo = loaded.pseudo_evaluate_pieces(watched(), closed=closed)
+        found_pseudo = loaded.pseudo_evaluate_pieces(watched(), closed=closed, mapped=mapped)
         summaries = ((one.sums, None) for one in found_pseudo)
     elif rate is None:
-        plain = evaluator(loaded, closed=closed)(watched())
+        plain = evaluator(loaded, closed=closed, mapped=mapped)(watched())
         summaries = zip(plain, itertools.repeat(None), strict=False)
     else:  # both take the same pieces before they tell their figures, so few are kept
         one, other = itertools.tee(watched())

@@ -3,14 +3,16 @@
 import contextlib
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from charlm.bulk.mapped import in_processes
 from charlm.cli import options
 from charlm.cli.input.beginning import dash_is_piped, piped
+from charlm.cli.input.buckets import Buckets, sort_texts
 from charlm.cli.input.declared import Options, option
-from charlm.cli.input.filter import Bounds, Shows, TextFilter
+from charlm.cli.input.filter import Bounds, Shows, TextFilter, lines_of
 from charlm.cli.input.model import (
     load_any,
     named_translator,
@@ -27,7 +29,7 @@ from charlm.cli.input.pairs import (
     only_of_texts,
     source_of,
 )
-from charlm.cli.input.records import batches, form_of
+from charlm.cli.input.records import batches_and_pauses, form_of
 from charlm.cli.input.text_file import Broken, TextFile, say_lines_are_texts
 from charlm.cli.output import nbest
 from charlm.cli.output.meter import through
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from charlm.text.pairs import PairPlaces
 
 _LINES = ("--jsonl", "--column", "--csv", "--nbest")
+_BUCKETS = ("--bucket", "--bounds")
 _BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits")
 RULES: Rules = (
     *options.MIXING,
@@ -61,6 +64,7 @@ RULES: Rules = (
     Apart(("--split-on", "--null"), _LINES, "there a text is a part of a line"),
     Apart("--on-error", ("--split-on paragraph", "--split-on file"), "that is about broken lines"),
     Apart("TEXTS", (*_LINES, *options.SIDES, "--on-error"), "that is about the lines of a file"),
+    Apart("TEXTS", "--jobs", "that is about the lines of a file"),
     Needs("--features", "--source"),
     Apart("--source", ("--file", *options.SIDES), "a file holds the sources of its pairs"),
     Apart(options.SIDES, ("--jsonl", "--column", "--nbest"), "there a line holds a text, no pair"),
@@ -73,6 +77,14 @@ RULES: Rules = (
     Needs("--prefix", ("--json", "--tsv", *_LINES, *options.SIDES)),
     Needs(("--weight", "--best"), "--nbest"),
     Needs("--invert", _BOUNDS),
+    Needs("--bucket-to", _BUCKETS),
+    Apart(_BUCKETS, ("TEXTS", "--source"), "that is about the texts of a file"),
+    Apart(_BUCKETS, (*_BOUNDS, "--nbest"), "each text goes into a file as it came"),
+    Apart(
+        _BUCKETS,
+        ("--json", "--tsv", "--per-token", "--words", "--heatmap", "--html", "--attention"),
+        "each text goes into a file as it came",
+    ),
     Apart("--nbest", _BOUNDS, "it ranks hypotheses and drops none"),
     Apart(("--json", "--tsv"), ("--jsonl", "--column"), "results go into the lines as they came"),
     Apart(
@@ -150,7 +162,9 @@ def score_cli(
     closed: bool = options.CLOSED,
     printed: Printed,
     bounds: Bounds,
+    buckets: Buckets,
     ranking: NBest,
+    jobs: int | None = options.JOBS,
 ) -> None:
     """Score texts: their probability, the end of each included.
 
@@ -164,6 +178,7 @@ def score_cli(
     charlm score --file sentences.txt --tsv
     charlm sample --n 200 -0 | charlm score -0
     charlm score --file sentences.txt --max-perplexity 50
+    charlm score --file sentences.txt --bucket 3
     charlm score --jsonl --field text --file records.jsonl
     charlm score --column 2 --file table.tsv
     charlm score --words --column sentence --file stimuli.csv
@@ -190,7 +205,9 @@ def score_cli(
             closed=closed,
         )
         places = sides.places(header=records.header)
-        asked = _Pairs(of, features, texts, file, places, records, decoding, printed, bounds)
+        asked = _Pairs(
+            of, features, texts, file, places, records, decoding, printed, bounds, buckets, jobs
+        )
         _score_pairs(translator(found), asked)
         return
     if printed.attention:
@@ -235,7 +252,13 @@ def score_cli(
             return
         if source.is_plain:
             say_lines_are_texts(loaded.checkpoint.split_on)
+        mapped = stack.enter_context(in_processes(jobs))
         csv, broken = records.csv or source.is_csv, Broken(records.on_error)
+        if buckets.are_set:
+            form = form_of(wanted.names(), records, csv=csv)
+            more: dict[str, Any] = {"on_error": records.on_error, "mapped": mapped}
+            sort_texts(job, source, form, buckets, loaded, **more)
+            return
         if ranking.n_best:
             hypotheses = nbest.form_of(
                 records.field if records.jsonl else None,
@@ -248,13 +271,14 @@ def score_cli(
             write_ranked = functools.partial(
                 job.write_ranked, form=hypotheses, weight=ranking.weight, best=ranking.best
             )
-            through(source.name, groups, write_ranked)
+            through(source.name, job.scored(groups, hypotheses, mapped), write_ranked, lines_of)
         else:
             form = form_of(wanted.names(), records, csv=csv)
             shows = printed.is_more or shaded or not bounds.are_set
             own = writer if shows and not in_records else None
             write = functools.partial(job.write, form=form, writer=own)
-            through(source.name, batches(source.records(form, broken)), write)
+            portions = batches_and_pauses(source.records(form, broken))
+            through(source.name, job.scored(portions, form, mapped), write, lines_of)
         job.say_counts(broken)
 
 
@@ -270,6 +294,8 @@ class _Pairs(NamedTuple):
     decoding: options.Decoding
     printed: Printed
     bounds: Bounds
+    buckets: Buckets
+    jobs: int | None
 
 
 def _score_pairs(loaded: "Translator", asked: _Pairs) -> None:
@@ -285,7 +311,9 @@ def _score_pairs(loaded: "Translator", asked: _Pairs) -> None:
         printed.attention,
         printed.prefix,
         in_rows=from_file and printed.per_token and not (shows or asked.places.is_field),
-        none=from_file and asked.bounds.are_set and not (shows or printed.per_token),
+        none=from_file
+        and (asked.bounds.are_set or asked.buckets.are_set)
+        and not (shows or printed.per_token),
     )
     job = PairFilter(loaded, wanted, asked.bounds)
     with contextlib.ExitStack() as stack:
@@ -317,8 +345,14 @@ def _score_pairs(loaded: "Translator", asked: _Pairs) -> None:
             )
             form = PairRows(asked.places, wanted.names(), csv=records.csv or file.is_csv)
             broken = Broken(records.on_error)
+            mapped = stack.enter_context(in_processes(asked.jobs))
+            if asked.buckets.are_set:
+                more: dict[str, Any] = {"on_error": records.on_error, "mapped": mapped}
+                sort_texts(job, file, form, asked.buckets, loaded, **more)
+                return
             write = functools.partial(job.write, form=form, writer=writer if shows else None)
-            through(file.name, batches(file.records(form, broken)), write)
+            portions = batches_and_pauses(file.records(form, broken))
+            through(file.name, job.scored(portions, form, mapped), write, lines_of)
             job.say_counts(broken)
     job.unseen.say()
 

@@ -1,12 +1,13 @@
 """Lines on their way through a model: scored, kept or dropped, and written as they came."""
 
+import collections
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from charlm.bulk.scoring import Scoring
 from charlm.cli.input.declared import Options, option
-from charlm.cli.input.model import token_model
 from charlm.cli.input.records import Form, Record
 from charlm.cli.input.text_file import Broken
 from charlm.cli.output import nbest
@@ -14,10 +15,12 @@ from charlm.cli.output.terminal import out_line, say
 from charlm.fields.scores import Wanted
 
 if TYPE_CHECKING:
+    from charlm.cli.output.bucket_files import BucketFiles
     from charlm.inference.pairs.score import PairScore
     from charlm.inference.score import TextScore
     from charlm.models.base import TextDistribution
     from charlm.models.cloze_model import ClozeModel
+    from charlm.text.portions import Mapped
 
 
 class Results(Protocol):
@@ -74,6 +77,18 @@ class Bounds(Options, heading="Filter"):
         return inside is not self.invert
 
 
+class Scored(NamedTuple):
+    """Records, and the scores of those among them that hold a text or a pair."""
+
+    records: list[Record]
+    scores: Any
+
+
+def lines_of(portion: Scored) -> list[Record]:
+    """The records of a portion."""
+    return portion.records
+
+
 class Filter(ABC):
     """One model, what is asked of it, and what has come through so far."""
 
@@ -84,17 +99,42 @@ class Filter(ABC):
         self._ending = "\n"  # of the line before
         self._texts = self._kept = self._left_out = self._ties = 0
 
+    @property
     @abstractmethod
-    def score_records(self, records: list[Record], form: Form) -> Sequence[Any]:
-        """The scores of records that hold something to be scored."""
+    def work(self) -> Callable[[Any], Sequence[Any]]:
+        """What scores texts or pairs, here or in another process."""
 
-    def write(self, batch: list[Record], *, form: Form, writer: Shows | None) -> None:
-        """Score a portion of records and write those that are to be kept.
+    @abstractmethod
+    def asked(self, records: list[Record], form: Form) -> list[Any]:
+        """The texts or pairs of records that hold something to be scored."""
+
+    def scored(
+        self, portions: Iterable[list[Record] | None], form: Form, mapped: "Mapped"
+    ) -> Iterator["Scored"]:
+        """Portions of records with the scores of those that hold something to be scored.
+
+        ``mapped`` has them done, in this process or in several (text/portions.py).
+        """
+        waiting: collections.deque[list[Record]] = collections.deque()
+
+        def asked() -> Iterator[list[Any] | None]:
+            for portion in portions:
+                if portion is None:
+                    yield None
+                    continue
+                waiting.append(portion)
+                yield self.asked([record for record in portion if record.text is not None], form)
+
+        for scores in mapped(self.work, asked()):
+            yield Scored(waiting.popleft(), scores)
+
+    def write(self, portion: "Scored", *, form: Form, writer: Shows | None) -> None:
+        """Write those records of a portion that are to be kept.
 
         Without a writer they go out as they came, the results in them.
         """
-        scores = iter(self.score_records([r for r in batch if r.text is not None], form))
-        for record in batch:
+        scores = iter(portion.scores)
+        for record in portion.records:
             self._ending = record.ending or self._ending
             if record.text is None:
                 if writer is not None:  # a header and an empty line have no place there
@@ -120,6 +160,29 @@ class Filter(ABC):
             else:
                 out_line(form.written(record, self._results.results(score)), record.ending)
 
+    def write_buckets(
+        self,
+        portion: "Scored",
+        *,
+        form: Form,
+        files: "BucketFiles",
+        bucket: Callable[[float], int],
+    ) -> None:
+        """Write the texts of a portion into the buckets of their perplexities, as they came.
+
+        A header goes into each; a broken line, which has no perplexity, into none.
+        """
+        scores = iter(portion.scores)
+        for record in portion.records:
+            if record.text is None:
+                if form.is_header(record):
+                    files.write_all(form.written(record, {}), record.ending or "\n")
+                self._left_out += record.problem is not None
+                continue
+            score = next(scores)
+            line = form.written(record, self._results.results(score))
+            files.write(bucket(score.perplexity), line, record.ending)
+
     def say_counts(self, broken: Broken) -> None:
         """What was dropped and what was broken, if there was any."""
         sys.stdout.flush()
@@ -144,49 +207,39 @@ class TextFilter(Filter):
         shaded: bool,
     ) -> None:
         super().__init__(wanted, bounds)
-        self._loaded, self._wanted = loaded, wanted
-        self._per_token = wanted.per_token or (shaded and not wanted.words)
-        self._context, self._closed = context, closed
+        self._wanted = wanted
+        per_token = wanted.per_token or (shaded and not wanted.words)
+        self._scoring = Scoring(loaded, context, per_token, wanted.words, closed)
 
     @property
     def is_open(self) -> bool:
         """Whether what is unknown is spelled, so that any two texts can be compared."""
-        return not self._closed and getattr(self._loaded, "unknown", self._loaded) is not None
+        loaded = self._scoring.loaded
+        return not self._scoring.closed and getattr(loaded, "unknown", loaded) is not None
 
-    def score(self, texts: list[str]) -> "list[TextScore]":
-        """The scores of texts."""
-        from charlm.models.cloze_model import ClozeModel
+    @property
+    def work(self) -> "Callable[[Any], list[TextScore]]":
+        """What scores texts."""
+        return self._scoring
 
-        more = {
-            "per_token": self._per_token,
-            "words": self._wanted.words,
-            "closed": self._closed,
-        }
-        if isinstance(self._loaded, ClozeModel):
-            found = self._loaded.pseudo_score_all(texts, context=self._context, **more)
-            return [one.sums for one in found]
-        if any(more.values()):
-            return token_model(self._loaded).score_all(texts, context=self._context, **more)
-        return self._loaded.score_all(texts, context=self._context)
-
-    def score_records(self, records: list[Record], form: Form) -> "list[TextScore]":
-        """The scores of their texts."""
+    def asked(self, records: list[Record], form: Form) -> list[str]:
+        """The texts of records."""
         del form
-        return self.score([record.text or "" for record in records])
+        return [record.text or "" for record in records]
 
     def kept(self, texts: list[str]) -> "list[TextScore]":
         """The scores of those texts that are to be kept."""
-        return [score for score in self.score(texts) if self._bounds.keep(score)]
+        return [score for score in self.work(texts) if self._bounds.keep(score)]
 
     def write_ranked(
-        self, group: list[Record], *, form: nbest.Hypotheses, weight: float, best: bool
+        self, portion: "Scored", *, form: nbest.Hypotheses, weight: float, best: bool
     ) -> None:
-        """Score a group of hypotheses and write them best first, or the best one alone."""
+        """Write a group of hypotheses best first, or the best one alone."""
+        group, scores = portion
         if group[0].text is None:
             for line in form.without_results(group[0]):
                 out_line(line, group[0].ending)
             return
-        scores = self.score([record.text or "" for record in group])
         ranked = list(nbest.ranked(group, scores, form, self._wanted, weight))
         for line in form.head():
             out_line(line, group[0].ending or "\n")

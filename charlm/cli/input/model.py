@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charlm.cli.input.beginning import documents_of
 from charlm.cli.options import Judged, Mixture, Model, PairsModel
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from charlm.models.cloze_model import ClozeModel
     from charlm.models.language_model import LanguageModel
     from charlm.models.translator import Translator
+    from charlm.text.portions import Mapped
     from charlm.text.streaming import Piece
 
 _BOTH_SIDES = (
@@ -147,6 +148,22 @@ def translator(asked: PairsModel) -> "Translator":
     return found
 
 
+def models_of(loaded: "TextModel | Translator") -> list[dict[str, Any]]:
+    """What tells the models of figures from others: run, step, label, and weight in a mixture."""
+    models = getattr(loaded, "models", (loaded,))
+    weights = getattr(loaded, "weights", (1.0,))
+    return [
+        {
+            "name": one.name,
+            "run_id": one.checkpoint.run_id,
+            "step": one.checkpoint.step,
+            "label": getattr(one, "label", None),
+            "weight": float(weight),
+        }
+        for one, weight in zip(models, weights, strict=True)
+    ]
+
+
 def token_model(loaded: "TextDistribution | ClozeModel", why: str = "") -> "TokenDistribution":
     """The same as what has probabilities of tokens. Raises UsageError, saying why, for others."""
     from charlm.models.base import TextDistribution, TokenDistribution
@@ -166,16 +183,17 @@ def language_model(loaded: "TextModel", why: str) -> "LanguageModel":
 
 
 def evaluator(
-    loaded: "TextDistribution", *, closed: bool
+    loaded: "TextDistribution", *, closed: bool, mapped: "Mapped | None" = None
 ) -> "Callable[[Iterable[Piece]], Iterator[Summary]]":
-    """What gives the figures of sequences in pieces."""
+    """What gives the figures of sequences in pieces, by ``mapped`` (text/portions.py)."""
     from charlm.models.base import TokenDistribution
 
+    by: dict[str, Any] = {} if mapped is None else {"mapped": mapped}
     if isinstance(loaded, TokenDistribution):
-        return functools.partial(loaded.evaluate_pieces, closed=closed)
+        return functools.partial(loaded.evaluate_pieces, closed=closed, **by)
     if closed:
         raise UsageError("of models of different vocabularies there is only the plain figure.")
-    return loaded.evaluate_pieces
+    return functools.partial(loaded.evaluate_pieces, **by)
 
 
 def together(ignores: Sequence[str]) -> str | None:

@@ -1,6 +1,6 @@
 """Rows of a table, or lines of JSON, that hold a source and its target."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,20 +70,24 @@ class PairFilter(Filter):
         self._loaded = loaded
         self.unseen = Unseen(loaded)
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> "list[PairScore]":
-        """The scores of pairs."""
+    @property
+    def work(self) -> "Callable[[list[Any]], list[PairScore]]":
+        """What scores pairs."""
+        return self._loaded.score_all
+
+    def asked(self, records: list[Record], form: Form) -> "list[Pair]":
+        """The pairs of records."""
+        assert isinstance(form, PairRows)
+        pairs = [form.pair(record) for record in records]
         for source, _ in pairs:
             self.unseen.add(source)
-        return self._loaded.score_all(pairs)
+        return pairs
 
     def kept(self, pairs: Sequence[tuple[str, str]]) -> "list[PairScore]":
         """The scores of those pairs that are to be kept."""
-        return [score for score in self.score(pairs) if self._bounds.keep(score)]
-
-    def score_records(self, records: list[Record], form: Form) -> "list[PairScore]":
-        """The scores of their pairs."""
-        assert isinstance(form, PairRows)
-        return self.score([form.pair(record) for record in records])
+        for source, _ in pairs:
+            self.unseen.add(source)
+        return [score for score in self.work(list(pairs)) if self._bounds.keep(score)]
 
 
 def pairs_of(files: Sequence[str], places: "PairPlaces", decoding: Decoding) -> "list[Pair]":

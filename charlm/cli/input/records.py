@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from charlm.bulk.scoring import MOST_CHARACTERS, MOST_TEXTS
 from charlm.cli.options import Records
 from charlm.cli.output.formats import cell
 from charlm.cli.output.terminal import number
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from charlm.text.streaming import Line
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BATCH_TEXTS = 4096
-_BATCH_CHARACTERS = 2**20
+_BATCH_TEXTS, _BATCH_CHARACTERS = MOST_TEXTS, MOST_CHARACTERS
 
 
 class Record(NamedTuple):
@@ -234,6 +234,11 @@ def read(lines: "Iterable[Line | None]", form: Form) -> Iterator[Record | None]:
 
 def batches(records: Iterable[Record | None]) -> Iterator[list[Record]]:
     """Records in portions that fit in memory; none waits for a line that is yet to come."""
+    return (batch for batch in batches_and_pauses(records) if batch is not None)
+
+
+def batches_and_pauses(records: Iterable[Record | None]) -> Iterator[list[Record] | None]:
+    """The same, and None where no more can be had for now."""
     batch: list[Record] = []
     characters = 0
     for record in records:
@@ -244,5 +249,7 @@ def batches(records: Iterable[Record | None]) -> Iterator[list[Record]]:
         if batch and (record is None or full):
             yield batch
             batch, characters = [], 0
+        if record is None:
+            yield None
     if batch:
         yield batch

@@ -51,6 +51,13 @@ class TextFile(NamedTuple):
         lines = texts_of(self.name, self.cut.parting or "line", self.decoding)
         return broken.sorted_out(read(_noticed(lines) if self.is_plain else lines, form))
 
+    def silent_records(self, form: Form) -> Iterator[Record]:
+        """The same, broken ones too, and nothing is said: of a file that is read once more."""
+        from charlm.text.streaming import stream_texts
+
+        lines = stream_texts(self.name, self.cut.parting or "line", **vars(self.decoding))
+        return (record for record in read(lines, form) if record is not None)
+
 
 class Broken:
     """Broken lines are kept, dropped or the end (``on_error``), and counted."""

@@ -4,13 +4,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from charlm.cli.output.terminal import bar_console, is_live, say
 from charlm.text.files import unpacked_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+T = TypeVar("T")
 
 _SECONDS = 5.0  # between plain lines
 
@@ -71,10 +73,22 @@ class Meter:
             say(f"{self._count:,} {self._noun}{note}")
 
 
-def through(file: str, portions: Iterable[Sequence[Any]], write: Callable[[Any], None]) -> None:
-    """Write what comes of each portion of a file's lines or records, before the next is read."""
-    with Meter(file) as meter:
+def through(
+    file: str,
+    portions: Iterable[T],
+    write: Callable[[T], None],
+    lines: Callable[[T], Sequence[Any]] | None = None,
+    *,
+    silent: bool = False,
+) -> None:
+    """Write what comes of each portion of a file's lines or records.
+
+    ``lines`` are those of a portion, where it is more than they are. Where nothing of it is seen
+    on stdout it is ``silent``.
+    """
+    with Meter(file, silent=silent) as meter:
         for portion in portions:
             write(portion)
             sys.stdout.flush()
-            meter.update(len(portion), portion[-1].end)
+            there: Any = portion if lines is None else lines(portion)
+            meter.update(len(there), there[-1].end)

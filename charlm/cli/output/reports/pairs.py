@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from charlm.inference.pairs.evaluate import PairSummary
     from charlm.models.translator import Translator
     from charlm.text.pairs import Pair
+    from charlm.text.portions import Mapped
 
 _COLUMNS = 80
 _MOST_NAMES = 30  # columns left for what stands beside names of files
@@ -27,6 +28,7 @@ def evaluate_pairs(
     bleu: bool,
     unit: str,
     json: bool,
+    mapped: "Mapped",
 ) -> None:
     """Print the figures of pairs."""
     found = loaded.evaluate(
@@ -35,6 +37,7 @@ def evaluate_pairs(
         max_tokens=search.max_tokens,
         length_penalty=search.length_penalty,
         bleu=bleu,
+        mapped=mapped,
     )
     if json:
         about = {"files": list(files), "model": str(loaded.checkpoint.path), "beam": search.width}
