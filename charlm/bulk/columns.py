@@ -94,7 +94,7 @@ def _pandas_type(kind: type, values: Sequence[Any]) -> str:
 
 
 def _with_arrow(batch: Any, added: Values) -> Any:
-    import pyarrow  # type: ignore[import-not-found, unused-ignore]  # is there: the batch is of it
+    import pyarrow  # is there: the batch is of it
 
     kinds = {int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}
     new = [pyarrow.array(values, type=kinds[kind]) for kind, values in added.values()]
