@@ -3,8 +3,8 @@
 python -m bench bulk [LINES [ROUNDS]] makes a text of so many lines of the bundled prose, trains two
 small models for a moment, and runs charlm score and evaluate on it in one process (as it is, and
 with one thread) and with --jobs, 1 and a process for each core; it checks that --jobs prints the
-same bytes, which are those of one thread. Beside other programs read CPU seconds: what is gained
-at most is the number of cores times their ratio.
+same bytes, which are those of one thread. The last column is how many cores other programs used
+meanwhile (Linux): with fewer than all at hand read CPU seconds, too.
 """
 
 import hashlib
@@ -29,12 +29,16 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Taken(NamedTuple):
-    """What a command took: wall and CPU seconds, the largest of its processes in MB; its output."""
+    """What a command took: wall and CPU seconds, the largest of its processes in MB; its output.
+
+    others are the cores that other programs used.
+    """
 
     wall: float
     cpu: float
     memory: float
     digest: str
+    others: float
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -56,7 +60,16 @@ def main(arguments: Sequence[str]) -> None:
             ):
                 rows += _rows(folder, name, command, cores, rounds)
     machine.table(
-        ("model", "command", "processes", "seconds", "x one", "CPU seconds", "largest, MB"),
+        (
+            "model",
+            "command",
+            "processes",
+            "seconds",
+            "x one",
+            "CPU seconds",
+            "largest, MB",
+            "others",
+        ),
         rows,
     )
 
@@ -86,7 +99,8 @@ def _rows(
         wall = statistics.median(each.wall for each in several)
         cpu = statistics.median(each.cpu for each in several)
         memory = max(each.memory for each in several)
-        figures = f"{wall:.1f}", f"{one / wall:.2f}", f"{cpu:.1f}", f"{memory:.0f}"
+        others = statistics.median(each.others for each in several)
+        figures = f"{wall:.1f}", f"{one / wall:.2f}", f"{cpu:.1f}", f"{memory:.0f}", f"{others:.2f}"
         rows.append((name, command[0], way, *figures))
         print(rows[-1], flush=True)
     return rows
@@ -94,7 +108,7 @@ def _rows(
 
 def _run(folder: str, *arguments: str, **environment: str) -> Taken:
     """Run charlm."""
-    begun = time.perf_counter()
+    begun, busy = time.perf_counter(), _busy()
     process = subprocess.Popen(
         [sys.executable, "-m", "charlm", *arguments],
         cwd=folder,
@@ -111,7 +125,18 @@ def _run(folder: str, *arguments: str, **environment: str) -> Taken:
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, arguments
     wall = time.perf_counter() - begun
-    return Taken(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, digest.hexdigest())
+    cpu = used.ru_utime + used.ru_stime
+    others = max(0.0, _busy() - busy - cpu) / wall
+    return Taken(wall, cpu, used.ru_maxrss / 1024, digest.hexdigest(), others)
+
+
+def _busy() -> float:
+    """Seconds that all cores have been busy since the system began; 0 where it does not tell."""
+    try:
+        user, nice, system, *_ = Path("/proc/stat").read_text().split("\n")[0].split()[1:]
+    except (OSError, ValueError):
+        return 0.0
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _write(path: Path, lines: int) -> None:

@@ -313,7 +313,8 @@ def _of_tokens(
     """What the tokens of texts tell: ids (N,) of each, and log P (N,) one text after another."""
     tokens = np.concatenate(ids)
     is_unknown = tokens == tokenizer.unk_id
-    oov_words, of_oov_words, spelling = 0, 0.0, 0.0
+    oov_words, of_oov_words = 0, 0.0
+    spelled: list[str] = []  # together, for alone each takes longer
     ends = np.cumsum([len(one) for one in ids])
     for index in np.unique(np.searchsorted(ends, np.flatnonzero(is_unknown), side="right")):
         span = slice(ends[index] - len(ids[index]), ends[index])
@@ -322,7 +323,7 @@ def _of_tokens(
             oov_words += number
             of_oov_words += log_prob
             if unknown is not None:
-                spelling += float(unknown.log_probs(tokenizer.unknown(part)).sum())
+                spelled += tokenizer.unknown(part)
     return Summary(
         tokens=len(tokens),
         oov_tokens=int(is_unknown.sum()),
@@ -331,7 +332,7 @@ def _of_tokens(
         eos_log_prob=float(log_probs[tokens == tokenizer.eos_id].sum()),
         oov_log_prob=float(log_probs[is_unknown].sum()),
         oov_words_log_prob=of_oov_words,
-        spelling_log_prob=None if unknown is None else spelling,
+        spelling_log_prob=None if unknown is None else float(unknown.log_probs(spelled).sum()),
     )
 
 
