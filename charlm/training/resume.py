@@ -11,6 +11,7 @@ from charlm.errors import CheckpointError, UsageError
 from charlm.training.device import device_of
 from charlm.training.pace import planning
 from charlm.training.pace.budget import fix_steps
+from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.request import AUTO, CONFIG_FIELDS, Request, Say
 from charlm.training.saving import restore, surroundings
 from charlm.training.state import TrainingState, is_done
@@ -45,6 +46,7 @@ def resumed(
     *,
     expected: str | None = None,
     given: TextsInMemory | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trainer:
     """The texts read again, compared with those of the run, and its state put back.
 
@@ -68,6 +70,7 @@ def resumed(
     refuse_changes(request, config, training, asked)
     again = {name: asked[name] for name in READ_AGAIN if asked.get(name)}
     device = device_of(asked.get("device", request.device))
+    ranks.check_device(device)
     request = dataclasses.replace(request, **again, device=device)
     if not request.corpus and given is None:
         raise UsageError(
@@ -90,7 +93,7 @@ def resumed(
         )
     material = task.prepare_again(request, texts, saved)
     training, ahead = planning.held(began, saved.step)
-    state = restore(task, run, config, training, request.device)
+    state = restore(task, run, config, training, request.device, ranks)
     planned = training
     budget = {name: asked[name] for name in BUDGETS if asked.get(name) is not None}
     if budget:
@@ -105,11 +108,13 @@ def resumed(
             say,
             done=state.step,
             passed=state.seconds,
+            ranks=ranks,
         )
     if "on_nan" in asked:  # no step so far depends on it
         training = dataclasses.replace(training, on_nan=asked["on_nan"])
     is_complete = task.is_complete(run, material)
-    go_on(run, state, training, saved.info, say, is_longer=bool(budget), is_complete=is_complete)
+    changes = _changes(saved.info, surroundings(state, training, ranks.size))
+    go_on(run, state, training, changes, say, is_longer=bool(budget), is_complete=is_complete)
     return Trainer(
         task=task,
         request=request,
@@ -118,6 +123,7 @@ def resumed(
         material=material,
         state=state,
         recorded=ahead if training == planned else (),
+        ranks=ranks,
     )
 
 
@@ -125,13 +131,15 @@ def go_on(
     run: Run,
     state: TrainingState,
     training: TrainingConfig,
-    saved: dict[str, Any],
+    changes: str,
     say: Say,
     *,
     is_longer: bool,
     is_complete: bool,
 ) -> None:
     """Note what has changed in run.json, and say where the run goes on.
+
+    ``changes`` are those of its surroundings, on which its last bits depend.
 
     Where it is_longer than it was to be, a patience that was spent begins anew. Raises UsageError
     if nothing is left to be done: is_complete says whether that is so once all steps are.
@@ -146,7 +154,7 @@ def go_on(
     if training != planning.held(run.asked(), state.step)[0]:
         run.extend(training.to_json())
     say(f"resuming at step {state.step:,} of {training.num_steps:,}")
-    if changes := _changes(saved, surroundings(state, training)):
+    if changes:
         say(f"warning: resumed run will not be bit-identical: {changes}")
 
 
@@ -174,6 +182,8 @@ def refuse_changes(
 def _changes(info: dict[str, Any], now: dict[str, Any]) -> str:
     """In what the surroundings of a saved step differ from those of today."""
     changes = []
+    alone = {"processes": 1}  # which is not noted
+    info, now = alone | info, alone | now
     for name, value in now.items():
         before = info.get(name)
         if isinstance(value, dict):

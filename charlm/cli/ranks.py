@@ -1,0 +1,36 @@
+"""One of several processes on the command line: which of them prints, and how they end."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from charlm.cli import errors
+from charlm.errors import CharlmError
+from charlm.training.ranks.launched import Launched
+
+if TYPE_CHECKING:
+    from charlm.training.ranks.ranks import Ranks
+
+
+@contextlib.contextmanager
+def joined(one_of: Launched | None) -> Iterator["Ranks"]:
+    """All processes of a training; this one alone where it is not one of several.
+
+    An error that several of them end with is told by one.
+    """
+    if one_of is None:
+        from charlm.training.ranks.ranks import ALONE
+
+        yield ALONE
+        return
+    from charlm.training.ranks.joined import JoinedRanks
+
+    ranks = JoinedRanks(one_of)
+    try:
+        yield ranks
+    except Exception as error:
+        errors.speaks = ranks.tells(error)
+        if not errors.speaks:
+            raise SystemExit(error.exit_code if isinstance(error, CharlmError) else 1) from None
+        raise
+    ranks.leave()
