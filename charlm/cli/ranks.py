@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from charlm.cli import errors
+from charlm.cli.errors import Interrupted
 from charlm.errors import CharlmError
 from charlm.training.ranks.launched import Launched
 
@@ -23,11 +24,15 @@ def joined(one_of: Launched | None) -> Iterator["Ranks"]:
 
         yield ALONE
         return
+    errors.speaks = True  # of what befalls it before it can ask the others
     from charlm.training.ranks.joined import JoinedRanks
 
     ranks = JoinedRanks(one_of)
     try:
         yield ranks
+    except Interrupted:
+        errors.speaks = ranks.is_first
+        raise
     except Exception as error:
         errors.speaks = ranks.tells(error)
         if not errors.speaks:

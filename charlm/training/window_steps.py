@@ -19,7 +19,6 @@ from charlm.nn.bidirectional import BidirectionalLM, Sides, read_sides, spans_of
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.network import Network, State, detach_state
 from charlm.nn.objectives import BothSides, NextToken, StepLoss, TokenObjective, WindowBatch
-from charlm.nn.shares import Share
 from charlm.nn.softmax import TypeSampler
 from charlm.nn.windows import Rows, Window, epoch_groups, num_windows, read_window
 from charlm.text.tokens import TokenizedText
@@ -27,14 +26,16 @@ from charlm.training.optimizer import copied, make_optimizer, moments, refusing,
 from charlm.training.ranks.ranks import Ranks
 from charlm.training.state import TrainingState
 
+_ALL = slice(0, None, 1)
+
 
 @dataclasses.dataclass(kw_only=True)
 class WindowState(TrainingState):
     """All that changes while training. ``average`` is the running mean of the weights, if any.
 
     epoch, group and window say which window of the text comes next; recurrent is the state
-    carried into it (None at the beginning of a group); where several processes train, of the rows
-    that are read here: ``dealt`` is (rank, size). logged_nats and logged_targets add up the
+    carried into it (None at the beginning of a group); where several processes train, of the
+    ``rows`` that are read here. logged_nats and logged_targets add up the
     losses since the last validation. partner are the parameters (P,) of the partner, once they
     have been fitted.
     """
@@ -45,7 +46,7 @@ class WindowState(TrainingState):
     group: int = 0
     window: int = 0
     recurrent: State | None = None
-    dealt: tuple[int, int] = (0, 1)
+    rows: slice = dataclasses.field(default_factory=lambda: _ALL)
     tokens: int = 0
     grad_norm: float | None = None
     logged_nats: float = 0.0
@@ -216,19 +217,19 @@ class WindowSteps:
 
     def deal(self, state: WindowState, several: Several) -> None:
         """Keep the carried state of the rows that are read here."""
-        state.dealt = rank, size = several.rank, several.size
+        state.rows = slice(several.rank, None, several.size)
         if state.recurrent is not None:
             state.recurrent = tuple(
-                tuple(tensor[rank::size] for tensor in layer) for layer in state.recurrent
+                tuple(tensor[state.rows] for tensor in layer) for layer in state.recurrent
             )
 
     def whole(self, state: WindowState, ranks: Ranks) -> WindowState:
         """With the carried state of all rows."""
-        if state.dealt == (0, 1) or not state.window:
+        if state.rows == _ALL or not state.window:
             return state
         here = state.recurrent or state.module.init_state(0)  # without rows there was no step
         gathered = tuple(tuple(ranks.gathered(tensor) for tensor in layer) for layer in here)
-        return dataclasses.replace(state, recurrent=gathered, dealt=(0, 1))
+        return dataclasses.replace(state, recurrent=gathered, rows=_ALL)
 
     def _check_place(
         self, state: WindowState, training: TrainingConfig, text: TokenizedText
@@ -240,7 +241,7 @@ class WindowSteps:
             sound = state.window < self.num_windows(group, training)
             if sound:
                 running = len(read_window(text, group, state.window, training.bptt_length).inputs)
-                here = Share(*state.dealt, running).number
+                here = len(range(running)[state.rows])
                 if state.recurrent is None:
                     sound = state.window == 0 or not here
                 else:
