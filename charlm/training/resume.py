@@ -113,8 +113,17 @@ def resumed(
     if "on_nan" in asked:  # no step so far depends on it
         training = dataclasses.replace(training, on_nan=asked["on_nan"])
     is_complete = task.is_complete(run, material)
-    changes = _changes(saved.info, surroundings(state, training, ranks.size))
-    go_on(run, state, training, changes, say, is_longer=bool(budget), is_complete=is_complete)
+    ranks.wait()  # until all have read what the first may change
+    go_on(
+        run,
+        state,
+        training,
+        saved.info,
+        say,
+        is_longer=bool(budget),
+        is_complete=is_complete,
+        processes=ranks.size,
+    )
     return Trainer(
         task=task,
         request=request,
@@ -131,15 +140,14 @@ def go_on(
     run: Run,
     state: TrainingState,
     training: TrainingConfig,
-    changes: str,
+    saved: dict[str, Any],
     say: Say,
     *,
     is_longer: bool,
     is_complete: bool,
+    processes: int = 1,
 ) -> None:
     """Note what has changed in run.json, and say where the run goes on.
-
-    ``changes`` are those of its surroundings, on which its last bits depend.
 
     Where it is_longer than it was to be, a patience that was spent begins anew. Raises UsageError
     if nothing is left to be done: is_complete says whether that is so once all steps are.
@@ -154,7 +162,7 @@ def go_on(
     if training != planning.held(run.asked(), state.step)[0]:
         run.extend(training.to_json())
     say(f"resuming at step {state.step:,} of {training.num_steps:,}")
-    if changes:
+    if changes := _changes(saved, surroundings(state, training, processes)):
         say(f"warning: resumed run will not be bit-identical: {changes}")
 
 

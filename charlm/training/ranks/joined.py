@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -14,6 +15,7 @@ from charlm.errors import CharlmError, UsageError
 from charlm.training.ranks.launched import Launched
 from charlm.training.ranks.together import Together
 
+_STARTING = datetime.timedelta(minutes=5)  # until all are there
 _PATIENCE = datetime.timedelta(minutes=30)  # with one that lives and does not answer
 
 
@@ -33,8 +35,9 @@ class JoinedRanks(Together):
         if self._has_gpu:
             torch.cuda.set_device(launched.local_rank)
         with _heard():
-            store, *_ = next(dist.rendezvous("env://", timeout=_PATIENCE))  # type: ignore[attr-defined]
+            store, *_ = next(dist.rendezvous("env://", timeout=_STARTING))  # type: ignore[attr-defined]
             self._store = PrefixStore("charlm", store)
+            self._meet()
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if self._has_gpu else "gloo",
                 store=PrefixStore("charlm-group", store),
@@ -42,6 +45,16 @@ class JoinedRanks(Together):
                 world_size=self.size,
                 timeout=_PATIENCE,
             )
+
+    def _meet(self) -> None:
+        """Wait for all to be there, so that a signal can end the waiting."""
+        self._store.set(f"here {self.rank}", "")
+        until = time.monotonic() + _STARTING.total_seconds()
+        for rank in range(self.size):
+            while not self._store.check([f"here {rank}"]):
+                if time.monotonic() > until:
+                    raise CharlmError(f"process {rank} of {self.size} did not start.")
+                time.sleep(0.01)
 
     def check_device(self, device: str) -> None:
         """Raise UsageError for a device that not each process has to itself."""
