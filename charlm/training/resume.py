@@ -77,6 +77,7 @@ def resumed(
             f"{run.path} was begun with texts in memory: go on with it from Python, and give them "
             "again: charlm.resume(run, texts=[...])."
         )
+    ranks.check_files((*request.corpus, *request.valid))
     texts = task.read(request, say, given)
     saved = task.load(run.last_step())
     if texts.fingerprint != began.get("fingerprint"):

@@ -76,7 +76,7 @@ class Trainer:
         level, device = request.level or task.default_level, device_of(request.device)
         request = dataclasses.replace(request, level=level, device=device)
         ranks.check_device(device)
-        ranks.check_files(request.corpus)
+        ranks.check_files((*request.corpus, *request.valid))
         texts = task.read(request, say, given)
         material = task.prepare(request, texts, say)
         told: list[str] = []
