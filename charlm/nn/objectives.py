@@ -77,7 +77,7 @@ class Shareable(Protocol):
 class Objective(nn.Module):
     """A network and what it is to learn. Calls take (batch, generator) and give a StepLoss."""
 
-    is_sparse = False  # whether gradients are those of a few rows of a matrix
+    few_rows: tuple[Tensor, ...] = ()  # matrices of which a step may read a few rows alone
 
     def __init__(self, model: nn.Module, *, precision: str) -> None:
         super().__init__()
@@ -98,9 +98,12 @@ class TokenObjective(Objective):
     ) -> None:
         super().__init__(model, precision=precision)
         self._types = types
-        self.is_sparse = types is not None
         # A window reads few of many embeddings: their gradient is made of those rows alone.
-        model.embedding.sparse = self.is_sparse
+        model.embedding.sparse = types is not None
+        if types is not None:
+            tied = model.config.tie_weights
+            softmax = () if tied else (model.softmax.weight,)
+            self.few_rows = (model.embedding.weight, *softmax)
 
     def loss(
         self, vectors: Tensor, targets: Tensor, generator: torch.Generator, number: int

@@ -57,7 +57,7 @@ def train_steps(
     """
     objective = steps.objective(state, config, material)
     batches = steps.batches(state, config, material)
-    sum_gradients = ranks.summing(state.module)
+    sum_gradients = ranks.summing(state.module, objective.few_rows)
     while state.step < config.num_steps:
         batch = next(batches)
         state.module.train()
@@ -68,8 +68,8 @@ def train_steps(
             made = objective(batch, generator)
         elif share.number:
             made = objective(batch.part(share), generator)
-        backward(state.module, made and made.loss, reuse=objective.is_sparse)
-        step_loss = sum_gradients(made)
+        touched = backward(state.module, made and made.loss, reuse=bool(objective.few_rows))
+        step_loss = sum_gradients(made, touched)
         loss, rate = float(step_loss.reported.detach()), rate_of(state, config, state.step)
         norm = descend(state, config, loss)
         finite = not state.skipped_in_a_row
@@ -80,24 +80,27 @@ def train_steps(
         )
 
 
-def backward(module: nn.Module, loss: Tensor | None, *, reuse: bool) -> None:
+def backward(module: nn.Module, loss: Tensor | None, *, reuse: bool) -> dict[Tensor, Tensor]:
     """The gradients of a loss, dense: those of a few rows are spread over the whole matrix.
 
-    With ``reuse`` that is done in the memory which the last step's gradient had. Without a loss
-    there are none.
+    With ``reuse`` that is done in the memory which the last step's gradient had. Returns which rows
+    they are. Without a loss there are no gradients.
     """
     parameters = list(module.parameters())
     buffers = [parameter.grad if reuse else None for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None
+    touched: dict[Tensor, Tensor] = {}
     if loss is None:
-        return
+        return touched
     loss.backward()  # type: ignore[no-untyped-call]
     for parameter, buffer in zip(parameters, buffers, strict=True):
         grad = parameter.grad
         if grad is not None and grad.is_sparse:
             dense = torch.zeros_like(parameter) if buffer is None else buffer.zero_()
-            parameter.grad = dense.index_add_(0, grad._indices()[0], grad._values())
+            touched[parameter] = grad._indices()[0]
+            parameter.grad = dense.index_add_(0, touched[parameter], grad._values())
+    return touched
 
 
 def carry_on(

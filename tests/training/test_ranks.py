@@ -12,7 +12,9 @@ from torch import Tensor
 from charlm.checkpoints.run import Run, Saved
 from charlm.checkpoints.tensors import parse_tensors
 from charlm.errors import UsageError
+from charlm.nn.objectives import StepLoss
 from charlm.training.loop import train_steps
+from charlm.training.ranks.gradients import GradientSum
 from charlm.training.ranks.launched import Launched, launched
 from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.ranks.watched_run import WatchedRun
@@ -120,15 +122,17 @@ def test_two_hundred_steps_of_two_are_those_of_one(folder: Path, dropout: float)
     trained(trainer, 2)[0].is_close_to(alone, 1e-6, 1e-5)
 
 
-def test_sampled_types_are_the_same_everywhere(folder: Path) -> None:
-    """The softmax of a step sums over one sample of types, whoever reads the rows: a gradient of
-    few rows of a matrix is summed like any other. A running mean of weights goes with it.
+@pytest.mark.parametrize("kind", ["plain", "cloze"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_sampled_types_are_the_same_everywhere(folder: Path, kind: str, tied: bool) -> None:
+    """The softmax of a step sums over one sample of types, whoever reads the rows. Of gradients of
+    few rows of a matrix these rows are summed. A running mean of weights goes with it.
     """
-    trainer = settled(folder, "plain", dropout=0.2)
+    trainer = settled(folder, kind, dropout=0.2, tie_weights=tied, batch_size=2)
     fields = {"frequent_types": 4, "sampled_types": 6, "average_decay": 0.9}
     trainer.training = dataclasses.replace(trainer.training, **fields)
     (alone,) = trained(trainer, 1)
-    trained(trainer, 2)[0].is_close_to(alone, 1e-6, 1e-5)
+    trained(trainer, 3)[0].is_close_to(alone, 1e-6, 1e-5)
 
 
 def test_a_part_without_rows_adds_nothing(folder: Path) -> None:
@@ -154,6 +158,25 @@ def test_a_gradient_that_is_not_finite_is_so_for_all(folder: Path) -> None:
     assert same(one.parameters[1], one.parameters[2])
     assert not same(one.parameters[2], one.parameters[3])
     assert all(map(same, one.parameters, two.parameters))
+
+
+def test_of_few_rows_few_are_sent(folder: Path) -> None:
+    """A message of a step has the size of the rows that are touched, not of all types."""
+    trainer = settled(folder, "plain", embedding=64)
+    state = trainer.state
+    sizes: list[int] = []
+
+    def note(tensor: Tensor) -> None:
+        sizes.append(tensor.numel())
+
+    matrix = state.module.embedding.weight
+    summing = GradientSum(state.module, (matrix,), note, note)
+    matrix.grad = torch.zeros_like(matrix)
+    made = StepLoss(torch.tensor(1.0), torch.tensor(1.0), 7)
+    assert summing(made, {matrix: torch.tensor([3, 1, 3])}).num_targets == 7
+    others = sum(each.numel() for each in state.module.parameters()) - matrix.numel()
+    number = len(list(state.module.parameters()))
+    assert sizes == [len(matrix), 2 * 64, others + number + 5]
 
 
 # Runs

@@ -5,8 +5,8 @@ steps. What is decided by a clock, by a signal or by the load of a machine is de
 the first says goes. This module is of one process alone, for which all of that is nothing.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from torch import Tensor, nn
 
@@ -26,6 +26,22 @@ class News:
 
     def refresh(self) -> None:
         """Hear of it: several processes know the same from one refreshing to the next."""
+
+
+class SumsGradients(Protocol):
+    """Sums the gradients of a module over all parts of a batch."""
+
+    def __call__(self, made: StepLoss | None, touched: Mapping[Tensor, Tensor]) -> StepLoss:
+        """What the whole batch made; None is what a part without rows made.
+
+        touched are the rows of few_rows that the gradients of this part are of.
+        """
+
+
+def _alone(made: StepLoss | None, touched: Mapping[Tensor, Tensor]) -> StepLoss:
+    del touched
+    assert made is not None
+    return made
 
 
 class Ranks(Several):
@@ -77,18 +93,13 @@ class Ranks(Several):
         """Give all processes the parameters of the first."""
         del module
 
-    def summing(self, module: nn.Module) -> Callable[[StepLoss | None], StepLoss]:
+    def summing(self, module: nn.Module, few_rows: Sequence[Tensor]) -> SumsGradients:
         """What sums the gradients of a module, and what a step made of its part, over all parts.
 
-        None stands for a part without rows.
+        few_rows are the matrices of which a step may touch some rows alone.
         """
-        del module
-
-        def alone(made: StepLoss | None) -> StepLoss:
-            assert made is not None
-            return made
-
-        return alone
+        del module, few_rows
+        return _alone
 
     def gathered(self, rows: Tensor) -> Tensor:
         """The rows (B, H) of all processes of which each holds its share (b, H)."""

@@ -7,7 +7,7 @@ same ones in the same order, so what decides whether one is sent has to be agree
 import contextlib
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from charlm.engines.torch_passes import Stopped
 from charlm.errors import UsageError
-from charlm.nn.objectives import StepLoss
 from charlm.nn.shares import Share
 from charlm.training.ranks.gradients import GradientSum
-from charlm.training.ranks.ranks import News, Ranks
+from charlm.training.ranks.ranks import News, Ranks, SumsGradients
 
 T = TypeVar("T")
 _BITS = {4: torch.int32, 8: torch.int64}  # of numbers of so many bytes
@@ -99,9 +98,9 @@ class Together(Ranks):
         for parameter in module.parameters():
             self.broadcast(parameter.detach())
 
-    def summing(self, module: nn.Module) -> Callable[[StepLoss | None], StepLoss]:
+    def summing(self, module: nn.Module, few_rows: Sequence[Tensor]) -> SumsGradients:
         """Sums gradients, and what a step made of its part."""
-        return GradientSum(module, self.sum)
+        return GradientSum(module, few_rows, self.sum, self.maximum)
 
     def gathered(self, rows: Tensor) -> Tensor:
         """The rows (B, H) of all processes of which each holds its share (b, H)."""
