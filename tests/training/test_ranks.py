@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from charlm.checkpoints import directory
 from charlm.checkpoints.run import Run, Saved
 from charlm.checkpoints.tensors import parse_tensors
 from charlm.errors import UsageError
 from charlm.nn.objectives import StepLoss
+from charlm.nn.shares import Share
 from charlm.training.loop import train_steps
 from charlm.training.ranks.gradients import GradientSum
 from charlm.training.ranks.launched import Launched, launched
@@ -20,13 +22,13 @@ from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.ranks.watched_run import WatchedRun
 from charlm.training.request import Request
 from charlm.training.resume import resumed
-from charlm.training.task import Event, Planned, Step, Validated
+from charlm.training.task import Event, Planned, RolledBack, Step, Validated
 from charlm.training.trainer import Trainer
 from tests.support.kinds import outcome, with_texts
 from tests.support.ranks import in_threads
 
 OF_KIND: dict[str, dict[str, Any]] = {
-    "plain": {"corpus": "corpus.txt", "split_on": "paragraph"},
+    "plain": {"corpus": "corpus.txt", "split_on": "paragraph", "bptt_length": 16},
     "labelled": {"corpus": "labelled.tsv", "label_from": "column:2"},
     "cloze": {"corpus": "corpus.txt", "split_on": "paragraph", "task": "cloze"},
     "classifier": {"corpus": "labelled.tsv", "label_from": "column:2", "task": "classifier"},
@@ -143,15 +145,18 @@ def test_a_part_without_rows_adds_nothing(folder: Path) -> None:
     several[4].is_close_to(alone, 1e-6, 1e-5)
 
 
+def spoil(state: Any, step: int) -> None:
+    """Let a gradient of one process be not finite in a step."""
+    state.module.softmax.bias.register_hook(
+        lambda gradient: gradient * float("nan") if state.step == step else gradient
+    )
+
+
 def test_a_gradient_that_is_not_finite_is_so_for_all(folder: Path) -> None:
     """One bad number in one part: no process takes the step, and all take those after it."""
     trainer = settled(folder, "plain", steps=6)
     states = [trainer.task.new_state(trainer.config, trainer.training, "cpu") for _ in range(2)]
-
-    def spoiled(gradient: Tensor) -> Tensor:
-        return gradient * float("nan") if states[1].step == 2 else gradient
-
-    states[1].module.softmax.bias.register_hook(spoiled)
+    spoil(states[1], 2)
     one, two = in_threads(2, lambda ranks: train(trainer, states[ranks.rank], ranks))
     assert [step.skipped for step in one.steps] == [n == 2 for n in range(6)]
     assert [step.skipped for step in two.steps] == [n == 2 for n in range(6)]
@@ -202,10 +207,18 @@ def fit(trainer: Trainer, run: Run, stop_at: int | None = None) -> Fitted:
     return Fitted(events, getattr(ranks, "messages", 0) - before)
 
 
-def begun(trainer: Trainer, path: Path, size: int, stop_at: int | None = None) -> list[Fitted]:
-    """A run of several processes, of which the last alone is told to stop."""
+def begun(
+    trainer: Trainer,
+    path: Path,
+    size: int,
+    stop_at: int | None = None,
+    spoiled: int | None = None,
+) -> list[Fitted]:
+    """A run of several processes; the last alone is told to stop, or has a gradient spoiled."""
     task = trainer.task
     states = [task.new_state(trainer.config, trainer.training, "cpu") for _ in range(size)]
+    if spoiled is not None:
+        spoil(states[-1], spoiled)
 
     def work(ranks: Ranks) -> Fitted:
         mine = dataclasses.replace(trainer, state=states[ranks.rank], ranks=ranks)
@@ -229,6 +242,12 @@ def gone_on_with(path: Path, size: int, told: list[str]) -> list[Fitted]:
     return [work(ALONE)] if size == 1 else in_threads(size, work)
 
 
+def arrays_of(run: Path, step: int, name: str) -> Any:
+    """The tensors of a file of a step."""
+    path = run / directory.step_name(step) / f"{name}.safetensors"
+    return parse_tensors(path, path.read_bytes())
+
+
 OPTIONS = {"steps": 24, "dropout": 0.2, "patience": 9}
 
 
@@ -250,6 +269,24 @@ def test_a_run_of_two_is_a_run_of_one(folder: Path, tmp_path: Path, kind: str) -
             assert mine.accuracy == pytest.approx(other.accuracy)
     logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("alone", "two")]
     assert [len(log.splitlines()) for log in logs] == [len(logs[0].splitlines())] * 2
+
+
+@pytest.mark.parametrize("kind", ["labelled", "tagger"])
+def test_all_go_back_together(folder: Path, tmp_path: Path, kind: str) -> None:
+    """A gradient of one that is not finite: with on_nan rollback both have the same step back."""
+    trainer = settled(folder, kind, **OPTIONS, on_nan="rollback")
+    (alone,) = begun(trainer, tmp_path / "alone", 1, spoiled=13)
+    one, two = begun(trainer, tmp_path / "two", 2, spoiled=13)
+    (back,) = (event for event in one.events if isinstance(event, RolledBack))
+    assert back.step == 14
+    assert back.to_step > 0
+    assert back in alone.events
+    assert [type(event) for event in one.events] == [type(event) for event in alone.events]
+    assert str(one.events) == str(two.events)  # NaN is not itself
+    for mine, other in zip(one.events, alone.events, strict=True):
+        if isinstance(mine, Step) and not mine.skipped:
+            assert isinstance(other, Step)
+            assert mine.loss == pytest.approx(other.loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", OF_KIND)
@@ -277,6 +314,7 @@ def test_whoever_is_told_to_stop_stops_all(folder: Path, tmp_path: Path) -> None
     trainer = settled(folder, "plain", **OPTIONS)
     begun(trainer, tmp_path / "whole", 3)
     stopped = begun(trainer, tmp_path / "stopped", 3, stop_at=10)
+    assert "recurrent.0.0" in arrays_of(tmp_path / "stopped", 10, "training")
     for one in stopped:
         assert max(each.step for each in one.events if isinstance(each, Step)) == 10
         assert [each.step for each in one.events if isinstance(each, Saved)][-1] == 10
@@ -299,11 +337,7 @@ def test_another_number_of_processes_goes_on_but_for_rounding(
     (line,) = [line for line in told if "bit-identical" in line]
     assert f"processes {before} there, {after} here" in line
     for name in ("model", "training"):
-        whole, mine = (
-            parse_tensors(path, path.read_bytes())
-            for run in ("whole", "stopped")
-            for path in tmp_path.glob(f"{run}/step-*24/{name}.safetensors")
-        )
+        whole, mine = (arrays_of(tmp_path / run, 24, name) for run in ("whole", "stopped"))
         assert whole.keys() == mine.keys()
         for key, array in whole.items():
             np.testing.assert_allclose(mine[key], array, rtol=1e-4, atol=1e-5)
@@ -330,6 +364,37 @@ def test_time_is_the_first_process_s(folder: Path, tmp_path: Path) -> None:
     assert plans[0] == plans[1]
     assert one.events == two.events
     assert [type(event) for event in one.events].count(Saved) > 0
+
+
+# What is agreed
+
+
+def test_what_the_first_says_goes() -> None:
+    """Its time and what it found, to the bit; to stop is what any of them wants."""
+    said = {"path": "ä/b", "figures": [0.1, float("inf"), -0.0, 2**53, None]}
+
+    def agree(ranks: Ranks) -> Any:
+        news = ranks.news(lambda: 7.0 + ranks.rank, lambda: ranks.rank == 1 and len(asked) > 0)
+        before = news.should_stop()
+        ranks.wait()
+        asked.append(ranks.rank)
+        news.refresh()
+        clock = ranks.clock(lambda: 5.0 + ranks.rank)
+        found = ranks.first(lambda: said if ranks.is_first else {})
+        return before, news.should_stop(), news.now(), clock(), found, ranks.largest(ranks.rank)
+
+    asked: list[int] = []
+    assert in_threads(3, agree) == [(False, True, 7.0, 5.0, said, 2)] * 3
+
+
+def test_shares_are_the_rows_once_each() -> None:
+    """Whatever their number; those that run longest are shared out evenly."""
+    for rows in range(7):
+        shares = [Share(rank, 3, rows) for rank in range(3)]
+        parts = [list(range(rows))[share.index] for share in shares]
+        assert sorted([*parts[0], *parts[1], *parts[2]]) == list(range(rows))
+        assert [share.number for share in shares] == list(map(len, parts))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 # How they are started
