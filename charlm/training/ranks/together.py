@@ -90,7 +90,7 @@ class Together(Ranks):
     # Steps
 
     def share(self, rows: int) -> Share | None:
-        """Every so manieth row."""
+        """Of n processes every n-th row."""
         return Share(self.rank, self.size, rows)
 
     def spread(self, module: nn.Module) -> None:
@@ -123,7 +123,7 @@ class Together(Ranks):
             stopped = True
         if self.largest(stopped):
             raise Stopped
-        for array in arrays:
+        for array in filter(len, arrays):
             self.sum(_bits(torch.from_numpy(array)))
 
 
