@@ -1,6 +1,6 @@
 """Figures of this machine, as ratios in one run.
 
-python -m bench [train|sample|score|startup|all], python -m bench growth,
+python -m bench [train|sample|score|startup|all], python -m bench growth, python -m bench ranks,
 python -m bench sample RUN [RUN ...] (see sample.py), python -m bench busy DIR (see busy.py),
 python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TEXT MODEL [MODEL ...]
 (see gaps.py), python -m bench classify DIR (see classify.py), python -m bench tag DIR (see tag.py),
@@ -23,6 +23,7 @@ from bench import (
     machine,
     mixing,
     quality,
+    ranks,
     sample,
     score,
     serve,
@@ -44,6 +45,7 @@ SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
     "growth": growth.main,
     "mixing": mixing.mixing,
     "quality": quality.main,
+    "ranks": ranks.main,
     "sample": sample.main,
     "serve": serve.main,
     "tag": tag.main,

@@ -43,6 +43,11 @@ class Command(NamedTuple):
         return any(name in self.line for name in NOT_BUNDLED) and "data/" not in self.line
 
     @property
+    def is_of_several(self) -> bool:
+        """Whether it starts several processes: tests/reliability/test_ranks.py does so."""
+        return self.line.startswith("torchrun ")
+
+    @property
     def is_whole(self) -> bool:
         """Whether all that is printed is shown."""
         kept = "--max-bits" in self.line  # as many lines as the model finds good
@@ -66,7 +71,7 @@ def commands(path: Path) -> list[Command]:
         lines = fenced.splitlines() if indented is None else textwrap.dedent(indented).splitlines()
         goes_on = text[: block.start()].rstrip().endswith("it prints:")
         for line in lines if not language else ():
-            if re.match(r"\$ |charlm ", line):
+            if re.match(r"\$ |charlm |torchrun ", line):
                 goes_on = True
                 found.append(Command(line.removeprefix("$ ").partition("  #")[0], ()))
             elif goes_on and line.strip():
@@ -207,7 +212,7 @@ def check_shown(command: Command, printed: list[str]) -> None:
 
 def follow(path: Path, folder: Path) -> int:
     """Follow a page from top to bottom in a directory; how many commands it has that can be run."""
-    found = [one for one in commands(path) if not one.needs_a_text]
+    found = [one for one in commands(path) if not one.needs_a_text and not one.is_of_several]
     if shutil.which("curl") is None:
         found = [one for one in found if not one.line.startswith("curl ")]
     with pytest.MonkeyPatch.context() as patch, Served() as served:
@@ -270,6 +275,7 @@ def test_every_command_that_is_shown_is_one(
     monkeypatch.chdir(tmp_path)
     for command in commands(path):
         for line in command.line.partition(" > ")[0].split(" | "):
+            line = re.sub(r"^torchrun .* -m charlm ", "charlm ", line)
             if line.startswith("charlm "):
                 ended = charlm(*shlex.split(line)[1:], "--help")
                 assert ended.code == 0, f"{line}: {ended.err}"

@@ -68,9 +68,11 @@ class Run:
         began.pop("plans", None)
         directory.write_json(self.path / "run.json", began)
 
-    def plan(self, changes: dict[str, Any]) -> None:
-        """Note in run.json a later plan, the fields that it changes of the training."""
+    def plan(self, training: dict[str, Any]) -> None:
+        """Note in run.json a later plan: the fields of the training that it changes."""
         began = self.asked()
+        before = began.get("training", {})
+        changes = {name: value for name, value in training.items() if before.get(name) != value}
         plans = [*began.get("plans", []), changes]
         directory.write_json(self.path / "run.json", {**began, "plans": plans})
 

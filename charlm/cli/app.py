@@ -133,6 +133,11 @@ class Commands(typer.core.TyperGroup):
         name, found, rest = super().resolve_command(ctx, args)
         if name != "train":  # which measures as it goes on how many threads suit it
             share_cores()
+        else:
+            from charlm.training.ranks.launched import launched
+
+            one_of = launched()
+            errors.speaks = one_of is None or one_of.rank == 0
         return name, found and subcommand(found.name), rest
 
 

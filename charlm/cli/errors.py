@@ -37,6 +37,7 @@ _NO_MEMORY = (
 )
 
 debug = False  # set once, by the callback of the command line
+speaks = True  # of several processes that train together the first
 
 
 class Interrupted(BaseException):
@@ -51,12 +52,14 @@ class Signals:
     """INT, TERM and HUP while held: the first is noted where that is asked, or raised.
 
     ``patient`` is true while the work in hand looks at ``received`` by itself; a second signal
-    ends it all the same.
+    ends it all the same, unless it is ``enduring``: one of several processes, which whoever started
+    them signals once more when another of them has ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, enduring: bool = False) -> None:
         self.received: int | None = None
         self.patient = False
+        self._enduring = enduring
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -75,9 +78,10 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first = self.received is None
-        self.received = number
-        if first and self.patient:
+        if self.patient and (first or self._enduring):
+            self.received = self.received or number
             return
+        self.received = number
         if amid_import(frame):
             end(number, frame)
         raise Interrupted(number)
@@ -240,5 +244,6 @@ def _complain(message: str, exit_code: int) -> NoReturn:
     if debug:
         say_lines(traceback.format_exc().rstrip())
     _flush(sys.stdout)  # on a terminal what came before stands before the complaint
-    say_lines(message)
+    if speaks:
+        say_lines(message)
     raise SystemExit(exit_code)

@@ -11,11 +11,14 @@ from charlm.cli.option_names import option_of
 from charlm.cli.options import model_option, name_option
 from charlm.cli.output import held_out
 from charlm.cli.output.terminal import out, say
+from charlm.cli.ranks import joined
 from charlm.errors import UsageError
+from charlm.training.ranks.launched import launched
 
 if TYPE_CHECKING:
     from charlm.checkpoints.run import Run
     from charlm.training.kinds import TaskName
+    from charlm.training.ranks.ranks import Ranks
     from charlm.training.trainer import Trainer
 
 
@@ -32,42 +35,68 @@ def train(
 ) -> None:
     """Train, showing progress, until the budget is spent or a signal comes.
 
-    asked are the fields of a Request that were named.
+    asked are the fields of a Request that were named. Of several processes, as torchrun starts
+    them, the first alone writes and prints.
     """
     begun = time.perf_counter()
+    one_of = launched()
+    if one_of is not None and one_of.rank:
+        say, quiet = _silent, True
     say("charlm: starting")  # something to look at while torch is being imported
-    with Signals() as signals:
+    with Signals(enduring=one_of is not None) as signals, joined(one_of) as ranks:
         from charlm.checkpoints import directory
-        from charlm.checkpoints.run import Run
         from charlm.training.request import LANGUAGE_MODEL, Request
         from charlm.training.trainer import Trainer
 
         signals.check()  # an import may swallow what a signal raises in it
+        if ranks.size > 1:
+            say(f"processes: {ranks.size}, each reads its share of the rows of every step")
         if resume:
-            with Run(directory.to_go_on_with(name, root)) as run:
-                trainer = _resumed(run, asked, task, say)
+            found = ranks.first(lambda: str(directory.to_go_on_with(name, root)))
+            with _open(Path(found), ranks) as run:
+                trainer = _resumed(run, asked, task, say, ranks)
                 signals.patient = True
                 _fit(run, trainer, signals, say, quiet, index=index and run.keeps_text)
             return
         request = Request(**asked, task=task or LANGUAGE_MODEL)
         if name is not None:
-            Run(root / directory.check_name(name)).check_new()
-        trainer = Trainer.settle(request, say, begun=begun)
+            _open(root / directory.check_name(name), ranks).check_new()
+        trainer = Trainer.settle(request, say, begun=begun, ranks=ranks)
         signals.patient = True  # from here on there is something to save, after a step at least
-        path = root / name if name is not None else directory.free(root, next(iter(request.corpus)))
-        with Run(path) as run:
-            trainer.begin(run, keeps_text=index)
+        path = root / name if name is not None else None
+        if path is None:
+            corpus = next(iter(request.corpus))
+            path = Path(ranks.first(lambda: str(directory.free(root, corpus))))
+        with _open(path, ranks) as run:
+            if ranks.is_first:
+                trainer.begin(run, keeps_text=index)
             _fit(run, trainer, signals, say, quiet, index=index)
 
 
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+def _open(path: Path, ranks: "Ranks") -> "Run":
+    """A run, of which one process is the writer."""
+    from charlm.checkpoints.run import Run
+    from charlm.training.ranks.watched_run import WatchedRun
+
+    return Run(path) if ranks.is_first else WatchedRun(path)
+
+
 def _resumed(
-    run: "Run", asked: dict[str, Any], task: str | None, say: Callable[[str], None]
+    run: "Run",
+    asked: dict[str, Any],
+    task: str | None,
+    say: Callable[[str], None],
+    ranks: "Ranks",
 ) -> "Trainer":
     """The run where it was left. Raises UsageError, in the words of options, if it is another."""
     from charlm.training.resume import ChangedError, resumed
 
     try:
-        trainer = resumed(run, asked, say, expected=task)
+        trainer = resumed(run, asked, say, expected=task, ranks=ranks)
     except ChangedError as error:
         told = "; ".join(
             f"{option_of(field)} is {'not given' if before is None else before} there, {now} here"
@@ -90,27 +119,34 @@ def _fit(
     from charlm.cli.output.training_progress import display_of, show
     from charlm.nn.network import num_parameters
 
-    if index:
+    ranks = trainer.ranks
+    if index and ranks.is_first:
         trainer.index(run, say)
-    if trainer.material.valid is None:
+    if trainer.material.valid is None and ranks.is_first:
         held_out.say_none(run, trainer.training, trainer.material.split_on, say)
     state = trainer.state
     number = num_parameters(state.module)
     say(f"run: {run.path}, {number:,} parameters; Ctrl-C saves and stops")
+    is_read = True
+    events = trainer.train(run, should_stop=lambda: signals.received is not None or not is_read)
     try:
-        events = trainer.train(run, should_stop=lambda: signals.received is not None)
         show(events, display_of(trainer), quiet=quiet)
     except BrokenPipeError:  # whoever read the progress has gone: as if told to stop
-        if state.step and not run.has(state.step):
-            trainer.save(run)
+        is_read = False
+        for _ in events:
+            pass
         raise
+    received = ranks.largest(signals.received or 0)
     signals.patient = False
-    if signals.received is not None:
+    if received:
         say(
             f"stopped at step {state.step:,} of {trainer.training.num_steps:,}, saved. "
             f"Go on with: charlm train --resume{name_option(run.path)}"
         )
-        raise SystemExit(128 + signals.received)
+        ranks.wait()  # where one ends torchrun ends the others
+        raise SystemExit(128 + received)
+    if not ranks.is_first:
+        return
     first, *others = _next(run.path, trainer)
     for line in (f"next: {first}", *(f"or: {other}" for other in others)):
         say(line)

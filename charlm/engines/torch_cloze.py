@@ -11,6 +11,7 @@ from torch import Tensor
 from charlm.engines import numpy_cloze
 from charlm.engines.numpy_cloze import NumpyCloze
 from charlm.engines.protocol import Details, Ids, empty_details
+from charlm.engines.several import ALONE, Several
 from charlm.engines.torch_passes import Stopped, target_log_probs
 from charlm.equations import language_model
 from charlm.nn.bidirectional import BidirectionalLM, Spans, read_sides, spans_of, with_context
@@ -88,12 +89,14 @@ def quick_pseudo_log_probs(
     *,
     most_tokens: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
+    several: Several = ALONE,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """log P (M,) in nats of targets given both sides, and which they are: for a run's progress.
 
     Long sequences are cut into pieces that are read side by side with some context on both sides.
     Of a text of more than most_tokens tokens (0 is no limit) about so many are read, in pieces
-    from all over it. Raises Stopped as soon as should_stop says so.
+    from all over it. Of ``several`` processes each reads some of the groups. Raises Stopped as soon
+    as should_stop says so.
     """
     device = model.embedding.weight.device
     softmax = Product(model.softmax_weight, model.softmax.bias)
@@ -102,16 +105,20 @@ def quick_pseudo_log_probs(
         number = max(1, round(most_tokens / text.num_tokens * len(rows.begin)))
         spread = (np.arange(number) + 0.5) * len(rows.begin) / number
         rows = rows.take(spread.astype(np.int64))
-    places, found = [], []
-    for group in group_rows(rows, tokens_per_window=_TOKENS, bptt_length=2 * _PIECE, rng=None):
-        if should_stop():
-            raise Stopped
-        sides = read_sides(text, with_context(group, text.starts, _REACH), padded=True)
-        features = model.features(model.joined(sides)[0])
-        (values,) = target_log_probs(features, softmax, sides.targets.to(device))
-        places.append(sides.places)
-        found.append(values.cpu().double().numpy())
-    return np.concatenate(places), np.concatenate(found)
+    groups = group_rows(rows, tokens_per_window=_TOKENS, bptt_length=2 * _PIECE, rng=None)
+    begins = np.cumsum([0, *(int(group.lengths.sum()) for group in groups)])
+    places, found = np.zeros(begins[-1], np.int64), np.zeros(begins[-1])
+    with several.filling(places, found):
+        for number in several.mine(range(len(groups))):
+            if should_stop():
+                raise Stopped
+            spans = with_context(groups[number], text.starts, _REACH)
+            sides = read_sides(text, spans, padded=True)
+            features = model.features(model.joined(sides)[0])
+            (values,) = target_log_probs(features, softmax, sides.targets.to(device))
+            places[begins[number] : begins[number + 1]] = sides.places
+            found[begins[number] : begins[number + 1]] = values.cpu().double().numpy()
+    return places, found
 
 
 class TorchCloze(NumpyCloze):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from charlm.engines.several import ALONE, Several
 from charlm.engines.torch_passes import Stopped
 from charlm.nn.network import State
 from charlm.nn.pair_batches import PairTexts, groups, read, read_sources
@@ -101,32 +102,35 @@ def read_log_probs(
     pairs: PairTexts,
     should_stop: Callable[[], bool] = lambda: False,
     shares: list[NDArray[np.float64]] | None = None,
+    several: Several = ALONE,
 ) -> NDArray[np.float64]:
     """log P (N,) of the tokens of all targets, in their order; shares are put into a list.
 
-    Raises Stopped if told to stop between two goes.
+    Of ``several`` processes each reads some of the groups. Raises Stopped if told to stop between
+    two goes.
     """
     was_training = model.training
     model.eval()
     device = model.softmax.bias.device
-    found = np.empty(pairs.targets.num_tokens)
+    found = np.zeros(pairs.targets.num_tokens)
     lengths = pairs.lengths
     try:
-        for index in groups(lengths, _READ_AT_ONCE):
-            if should_stop():
-                raise Stopped
-            batch = read(pairs, index)
-            memory, state = model.read(Sources(*(part.to(device) for part in batch.sources)))
-            hidden, _, looked = model.hidden(batch.inputs.to(device), memory, state)
-            log_probs = model.logits(hidden).double().log_softmax(2)  # (T, B, V)
-            wanted = batch.targets.clamp(min=0).to(device)
-            chosen = log_probs.gather(2, wanted.unsqueeze(2)).squeeze(2).cpu().numpy()
-            for column, at in enumerate(index):
-                begin, size = pairs.targets.starts[at], lengths[at, 1]
-                found[begin : begin + size] = chosen[:size, column]
-                if shares is not None and looked is not None:
-                    part = looked[column, :size, : lengths[at, 0]]
-                    shares[at] = part.double().cpu().numpy()
+        with several.filling(found):
+            for index in several.mine(groups(lengths, _READ_AT_ONCE)):
+                if should_stop():
+                    raise Stopped
+                batch = read(pairs, index)
+                memory, state = model.read(Sources(*(part.to(device) for part in batch.sources)))
+                hidden, _, looked = model.hidden(batch.inputs.to(device), memory, state)
+                log_probs = model.logits(hidden).double().log_softmax(2)  # (T, B, V)
+                wanted = batch.targets.clamp(min=0).to(device)
+                chosen = log_probs.gather(2, wanted.unsqueeze(2)).squeeze(2).cpu().numpy()
+                for column, at in enumerate(index):
+                    begin, size = pairs.targets.starts[at], lengths[at, 1]
+                    found[begin : begin + size] = chosen[:size, column]
+                    if shares is not None and looked is not None:
+                        part = looked[column, :size, : lengths[at, 0]]
+                        shares[at] = part.double().cpu().numpy()
     finally:
         model.train(was_training)
     return found

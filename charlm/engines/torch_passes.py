@@ -3,7 +3,7 @@
 Letters as in causal.py; N tokens in all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.engines.protocol import Details, Ids, Predictions, empty_details
+from charlm.engines.several import ALONE, Several
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.linear import Product
 from charlm.nn.network import State, flatten_targets, narrow_state
@@ -220,15 +221,16 @@ def quick_log_probs(
     segment_length: int,
     most_tokens: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
+    several: Several = ALONE,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """log P (M,) in nats of targets of a text, and which (M,) they are: for a run's progress.
 
     It is read as in training. Long sequences are cut into pieces that are read side by side, each
     after a warm-up on the window before it. Of a text of more than most_tokens tokens (0 is no
-    limit) about so many are read, in pieces from all over it. ``token_log_probs`` is exact. Raises
-    Stopped as soon as should_stop says so.
+    limit) about so many are read, in pieces from all over it. ``token_log_probs`` is exact. Of
+    ``several`` processes each reads some of the groups. Raises Stopped as soon as should_stop says
+    so.
     """
-    device = model.embedding.weight.device
     softmax = Product(model.softmax_weight, model.softmax.bias)
     rows = cut_rows(
         text.starts, segment_length=segment_length, batch_size=batch_size, warm_up=bptt_length
@@ -241,22 +243,38 @@ def quick_log_probs(
     groups = group_rows(
         rows, tokens_per_window=batch_size * bptt_length, bptt_length=bptt_length, rng=None
     )
-    places, found = [], []
-    for group in groups:
-        offset, state = 0, model.init_state(len(group.begin), labels_of(text, group))
-        for window in read_windows(text, group, bptt_length):
-            if should_stop():
-                raise Stopped
-            batch, width = window.inputs.shape
-            hidden, state = model.hidden(
-                window.inputs.to(device), narrow_state(state, batch), labels=window.labels
-            )
-            if window.num_targets:
-                vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
-                (values,) = target_log_probs(model.features(vectors), softmax, targets)
-                scored = (window.targets.t() != PADDING).numpy()  # (T, B)
-                at = group.begin[:batch] + offset + np.arange(width)[:, None]
-                places.append(at[scored])
-                found.append(values.cpu().double().numpy())
-            offset += width
-    return np.concatenate(places), np.concatenate(found)
+    numbers = [int((group.end - group.counted).sum()) for group in groups]
+    begins = np.cumsum([0, *numbers])
+    places, found = np.zeros(begins[-1], np.int64), np.zeros(begins[-1])
+    with several.filling(places, found):
+        for number in several.mine(range(len(groups))):
+            at = begins[number]
+            for where, values in _quickly(model, softmax, text, groups[number], bptt_length):
+                if should_stop():
+                    raise Stopped
+                places[at : at + len(where)] = where
+                found[at : at + len(where)] = values
+                at += len(where)
+    return places, found
+
+
+def _quickly(
+    model: RecurrentLM, softmax: Product, text: TokenizedText, group: Rows, bptt_length: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Of each window of a group the targets (n,), and log P (n,) of them."""
+    device = model.embedding.weight.device
+    offset, state = 0, model.init_state(len(group.begin), labels_of(text, group))
+    for window in read_windows(text, group, bptt_length):
+        batch, width = window.inputs.shape
+        hidden, state = model.hidden(
+            window.inputs.to(device), narrow_state(state, batch), labels=window.labels
+        )
+        vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
+        scored = (window.targets.t() != PADDING).numpy()  # (T, B)
+        at = group.begin[:batch] + offset + np.arange(width)[:, None]
+        values = np.empty(0)
+        if window.num_targets:
+            (column,) = target_log_probs(model.features(vectors), softmax, targets)
+            values = column.cpu().double().numpy()
+        yield at[scored], values
+        offset += width

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from charlm.equations.parameters import MISSING, Arrays
 from charlm.network_config import ClozeConfig
 from charlm.nn.network import Network, State, with_arrays
+from charlm.nn.shares import Share, share_of
 from charlm.nn.skeleton import without_numbers
 from charlm.nn.windows import Rows, group_rows
 from charlm.text.tokens import TokenizedText
@@ -68,6 +69,26 @@ class Sides(NamedTuple):
         """How many tokens are predicted."""
         return len(self.places)
 
+    def stand_in(self, share: Share) -> Tensor:
+        """Whether each target (M,) stands in one of some rows."""
+        return self.forward % share.rows % share.size == share.rank
+
+    def part(self, share: Share) -> "Sides":
+        """Some of the rows."""
+        own = self.stand_in(share)
+        kept = (self.forward[own], self.backward[own])
+        forward, backward = (
+            at // share.rows * share.number + at % share.rows // share.size for at in kept
+        )
+        return Sides(
+            inputs=self.inputs[share.index],
+            after=self.after[share.index],
+            targets=self.targets[own],
+            places=self.places[own.numpy()],
+            forward=forward,
+            backward=backward,
+        )
+
 
 class BidirectionalLM(Network[ClozeConfig]):
     """A network with a second stack, which reads from right to left; both share the embedding."""
@@ -106,27 +127,31 @@ class BidirectionalLM(Network[ClozeConfig]):
         both = (before.index_select(0, forward), after.index_select(0, backward))
         return torch.cat(both, 1), states
 
-    def hidden_and_targets(self, sides: Sides, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def hidden_and_targets(
+        self, sides: Sides, generator: torch.Generator, whole: Sides | None = None
+    ) -> tuple[Tensor, Tensor, int]:
         """What a step learns from: vectors (N, 2H), and the targets (N,) to be predicted from them.
 
         All targets once; one in four, drawn from ``generator``, once more over a gap. No gap
-        reaches the last token of a row, which may be an <EOS>.
+        reaches the last token of a row, which may be an <EOS>. Of a share of rows the ``whole``
+        tells where the gaps are; the third is the N of all rows.
         """
         before, after, _ = self._read(sides, generator, None)
         device, batch = before.device, len(sides.inputs)
         forward, backward = sides.forward.to(device), sides.backward.to(device)
-        most = backward // batch - 1  # tokens between a target and the last of its row
-        over = torch.nonzero(most > 0).squeeze(1)
-        mixed = torch.randperm(len(over), generator=generator, device=device)
-        over = over[mixed[: len(over) // _OVER_GAPS]]
-        drawn = torch.randint(MISSING, (len(over),), generator=generator, device=device)
-        missing = torch.minimum(drawn + 1, most[over])
+        over, missing = _draw_gaps(whole or sides, generator, device)
+        number = (whole or sides).num_targets + len(over)
+        share = share_of(generator)
+        if whole is not None and share is not None:
+            own = whole.stand_in(share).to(device)
+            mine = own[over]
+            over, missing = (own.cumsum(0) - 1)[over[mine]], missing[mine]
         beyond = after.index_select(0, backward[over] - batch * missing)
         beyond = beyond * self.gap_gates.index_select(0, missing - 1)
         left = before.index_select(0, torch.cat((forward, forward[over])))
         right = torch.cat((after.index_select(0, backward), beyond.to(after.dtype)))
         targets = sides.targets.to(device)
-        return torch.cat((left, right), 1), torch.cat((targets, targets[over]))
+        return torch.cat((left, right), 1), torch.cat((targets, targets[over])), number
 
     def _read(
         self, sides: Sides, generator: torch.Generator | None, states: tuple[State, State] | None
@@ -137,6 +162,19 @@ class BidirectionalLM(Network[ClozeConfig]):
         before, left = self.hidden(sides.inputs.to(device), left, generator)  # (T, B, H)
         after, right = self.hidden_after(sides.after.to(device), right, generator)
         return before.flatten(0, 1), after.flatten(0, 1), (left, right)
+
+
+def _draw_gaps(
+    sides: Sides, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Which targets (N,) are also predicted over a gap, and over how many tokens."""
+    # Tokens between a target and the last of its row.
+    most = sides.backward.to(device) // len(sides.inputs) - 1
+    over = torch.nonzero(most > 0).squeeze(1)
+    mixed = torch.randperm(len(over), generator=generator, device=device)
+    over = over[mixed[: len(over) // _OVER_GAPS]]
+    drawn = torch.randint(MISSING, (len(over),), generator=generator, device=device)
+    return over, torch.minimum(drawn + 1, most[over])
 
 
 def from_arrays(config: ClozeConfig, arrays: Arrays) -> BidirectionalLM:

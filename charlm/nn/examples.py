@@ -14,6 +14,7 @@ from torch import Tensor
 
 from charlm.config import LONGEST
 from charlm.nn.head import Batch, Words
+from charlm.nn.shares import Share
 from charlm.text.labelled import Labelled, LabelledTexts
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.word_letters import SpelledWords
@@ -172,6 +173,34 @@ class ExampleBatch(NamedTuple):
     live: Tensor | None  # (T, B) of a tagger: True where a token is
     weights: Tensor | None  # (B,), None where all count the same
     step: int  # that reads them, from 0
+    whole: "ExampleBatch | None" = None  # what this is a part of
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return len(self.batch.lengths)
+
+    @property
+    def num_targets(self) -> int:
+        """How many labels are predicted."""
+        return len(self.targets) if self.live is None else int(self.live.sum())
+
+    @property
+    def weight(self) -> float:
+        """How much all labels count together."""
+        return self.num_targets if self.weights is None else float(self.weights.sum())
+
+    @property
+    def num_neighbours(self) -> int:
+        """How many pairs of neighbours the texts have."""
+        return int((self.batch.lengths - 1).sum())
+
+    def part(self, share: Share) -> "ExampleBatch":
+        """Some of the texts."""
+        live = None if self.live is None else self.live[:, share.index]
+        weights = None if self.weights is None else self.weights[share.index]
+        targets = self.targets[..., share.index]
+        return ExampleBatch(self.batch.part(share), targets, live, weights, self.step, self)
 
 
 def read(examples: Examples, index: NDArray[np.int64], step: int) -> ExampleBatch:

@@ -21,6 +21,7 @@ from charlm.equations.parameters import Arrays
 from charlm.network_config import ClassifierConfig, HeadConfig, TaggerConfig
 from charlm.nn.cells import RecurrentLayer, make_layer
 from charlm.nn.neighbours import MOST_TYPES, Neighbours
+from charlm.nn.shares import Share, Taken, dropped
 from charlm.nn.skeleton import without_numbers
 
 
@@ -30,6 +31,18 @@ class Words(NamedTuple):
     letters: Tensor  # (N, W) ids
     lengths: Tensor  # (W,)
     places: Tensor  # (T, B): which of them stands where
+    taken: Taken | None = None  # which they are of those of the whole batch, if not all
+
+    def to(self, device: torch.device | str) -> "Words":
+        """The same on another device."""
+        letters, lengths = self.letters.to(device), self.lengths.to(device)
+        return Words(letters, lengths, self.places.to(device), self.taken)
+
+    def part(self, share: Share) -> "Words":
+        """The words of some of the texts."""
+        there, which = torch.unique(self.places[:, share.index], return_inverse=True)
+        letters, lengths = self.letters[:, there], self.lengths[there]
+        return Words(letters, lengths, which, Taken(there, len(self.lengths)))
 
 
 class Batch(NamedTuple):
@@ -41,8 +54,13 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device."""
-        words = None if self.words is None else Words(*(t.to(device) for t in self.words))
+        words = None if self.words is None else self.words.to(device)
         return Batch(self.ids.to(device), self.lengths.to(device), words)
+
+    def part(self, share: Share) -> "Batch":
+        """Some of the texts."""
+        words = None if self.words is None else self.words.part(share)
+        return Batch(self.ids[:, share.index], self.lengths[share.index], words)
 
 
 class BothWays(nn.Module):
@@ -174,12 +192,15 @@ class Head(nn.Module):
         loss: Tensor = self.neighbours(a, batch.ids, batch.lengths)
         return loss
 
-    def _dropout(self, x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-        """Dropout, over time with one mask for all steps (Gal & Ghahramani 2016)."""
-        if not self.training or rate == 0:
-            return x
-        keep = torch.empty(x.shape[-2:], device=x.device, dtype=x.dtype)
-        return x * keep.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+    def _dropout(
+        self,
+        x: Tensor,
+        rate: float,
+        generator: torch.Generator | None,
+        taken: Taken | None = None,
+    ) -> Tensor:
+        """Dropout of x (..., B, H), over time with one mask for all steps."""
+        return dropped(x, rate, generator, taken) if self.training and rate else x
 
 
 class ClassifierHead(Head):
@@ -212,7 +233,8 @@ class TaggerHead(Head):
         """Each word, and what its letters say of it: (T, B, E + 2H')."""
         words = batch.words
         assert words is not None
-        x = self._dropout(self.letters(words.letters), self.config.input_dropout, generator)
+        x = self.letters(words.letters)
+        x = self._dropout(x, self.config.input_dropout, generator, words.taken)
         a = self.letter_layer(x, turned(words.lengths, len(x)))  # (N, W, 2H')
         spelled = last_states(a, words.lengths)[words.places]
         return torch.cat((self.embedding(batch.ids), spelled), dim=2)

@@ -16,6 +16,7 @@ from charlm.equations.language_model import LayerWeights
 from charlm.equations.parameters import Arrays
 from charlm.network_config import CausalConfig, ClozeConfig
 from charlm.nn.cells import RecurrentLayer, make_layer
+from charlm.nn.shares import dropped
 
 # Of each layer the (B, H) tensors of its cell: (h, c) or (h,).
 State = tuple[tuple[Tensor, ...], ...]
@@ -132,15 +133,8 @@ class Network(nn.Module, Generic[C]):
         return F.linear(self.features(hidden), self.softmax_weight, self.softmax.bias)
 
     def _dropout(self, x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-        """Dropout with one mask for all steps of the window (Gal & Ghahramani 2016).
-
-        x: (T, B, H). The mask is (B, H): as cheap as it is stronger than one drawn anew for
-        every step.
-        """
-        if not self.training or rate == 0:
-            return x
-        keep = torch.empty(x.shape[1:], device=x.device, dtype=x.dtype)
-        return x * keep.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+        """Dropout of x (T, B, H), one mask (B, H) for all steps of the window."""
+        return dropped(x, rate, generator) if self.training and rate else x
 
 
 N = TypeVar("N", bound="Network[Any]")

@@ -4,7 +4,7 @@ They are called, not reached into, so that a wrapper of modules (one for several
 can stand around them. Letters as in causal.py and head.py; N targets.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from charlm.nn.neighbours import weight_at
 from charlm.nn.network import Network, State, flatten_targets, narrow_state
 from charlm.nn.pair_batches import PairBatch
 from charlm.nn.pairs import EncoderDecoder, Sources
+from charlm.nn.shares import Share, share_of
 from charlm.nn.softmax import TypeSampler, cross_entropy
 from charlm.nn.windows import PADDING, Window
 from charlm.tokenizers.base import EOS_ID, UNK_ID
@@ -29,7 +30,8 @@ class StepLoss(NamedTuple):
     """What an objective makes of a batch.
 
     loss () is minimised; reported () is the mean in nats per target that is logged; accuracy
-    the share of labels that were right. state is what the next batch begins with.
+    the share of labels that were right. state is what the next batch begins with. Of a part of a
+    batch each is what it adds to that of the whole, so they are summed over the parts.
     """
 
     loss: Tensor
@@ -42,19 +44,40 @@ class StepLoss(NamedTuple):
 class WindowBatch(NamedTuple):
     """What a step of a language model reads.
 
-    before is the state carried into a window, None where its rows begin; ends_group says that
-    nothing is carried out of it.
+    before is the state carried into a window, of the rows that are read here, None where its rows
+    begin; ends_group says that nothing is carried out of it.
     """
 
     window: Window | Sides
     before: State | None
     ends_group: bool
+    whole: Window | Sides | None = None  # what this window is a part of
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return len(self.window.inputs)
+
+    def part(self, share: Share) -> "WindowBatch":
+        """Some of the rows."""
+        return WindowBatch(self.window.part(share), self.before, self.ends_group, self.window)
+
+
+class Shareable(Protocol):
+    """What a step reads, whatever is trained: rows side by side that can be shared out."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many there are."""
+
+    def part(self, share: Share) -> Self:
+        """Some of them. What is random, and what a mean is over, is of all."""
 
 
 class Objective(nn.Module):
     """A network and what it is to learn. Calls take (batch, generator) and give a StepLoss."""
 
-    is_sparse = False  # whether gradients are those of a few rows of a matrix
+    few_rows: tuple[Tensor, ...] = ()  # matrices of which a step may read a few rows alone
 
     def __init__(self, model: nn.Module, *, precision: str) -> None:
         super().__init__()
@@ -75,12 +98,17 @@ class TokenObjective(Objective):
     ) -> None:
         super().__init__(model, precision=precision)
         self._types = types
-        self.is_sparse = types is not None
         # A window reads few of many embeddings: their gradient is made of those rows alone.
-        model.embedding.sparse = self.is_sparse
+        model.embedding.sparse = types is not None
+        if types is not None:
+            tied = model.config.tie_weights
+            softmax = () if tied else (model.softmax.weight,)
+            self.few_rows = (model.embedding.weight, *softmax)
 
-    def loss(self, vectors: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean nats per target () of vectors (N, H)."""
+    def loss(
+        self, vectors: Tensor, targets: Tensor, generator: torch.Generator, number: int
+    ) -> Tensor:
+        """Nats () of targets (n,), given vectors (n, H), divided by the number of all."""
         model = self.model
         features = model.features(vectors)
         if self._types is None:
@@ -89,7 +117,7 @@ class TokenObjective(Objective):
             drawn = self._types.draw(targets, generator)
             weight, bias = model.softmax_rows(drawn.ids)
             total = cross_entropy(features, weight, bias, drawn.targets, drawn.log_weights)
-        return total / len(targets)
+        return total / number
 
 
 class NextToken(TokenObjective):
@@ -99,7 +127,7 @@ class NextToken(TokenObjective):
 
     def forward(self, batch: WindowBatch, generator: torch.Generator) -> StepLoss:
         """Of the next window."""
-        window, before, _ = batch
+        window, before = batch.window, batch.before
         assert isinstance(window, Window)
         if before is None:
             before = self.model.init_state(len(window.inputs), window.labels)
@@ -112,7 +140,8 @@ class NextToken(TokenObjective):
                 window.labels,
             )
             vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
-            loss = self.loss(vectors, targets, generator)
+            number = (batch.whole or window).num_targets
+            loss = self.loss(vectors, targets, generator, number)
         return StepLoss(loss, loss, window.num_targets, state=after)
 
 
@@ -124,9 +153,12 @@ class BothSides(TokenObjective):
     def forward(self, batch: WindowBatch, generator: torch.Generator) -> StepLoss:
         """Of rows that are read whole."""
         assert isinstance(batch.window, Sides)
+        assert not isinstance(batch.whole, Window)
         with self.cast():
-            vectors, targets = self.model.hidden_and_targets(batch.window, generator)
-            loss = self.loss(vectors, targets, generator)
+            vectors, targets, number = self.model.hidden_and_targets(
+                batch.window, generator, batch.whole
+            )
+            loss = self.loss(vectors, targets, generator, number)
         return StepLoss(loss, loss, batch.window.num_targets)
 
 
@@ -168,11 +200,16 @@ class Labelling(Objective):
         weights = None if examples.weights is None else examples.weights.to(device)
         scores = scores + self._prior.shift
         loss = weighted_cross_entropy(scores, targets, weights, self._prior.spread)
-        if head.neighbours is not None:
-            beside = head.neighbours_loss(bottom, batch, generator)
-            loss = loss + weight_at(examples.step, self._num_steps) * beside
         reported = weighted_cross_entropy(scores.detach(), targets, weights)
         right = float((scores.detach().argmax(1) == targets).double().mean())
+        beside = weight_at(examples.step, self._num_steps)
+        if examples.whole is not None:
+            whole, share = examples.whole, examples.weight / examples.whole.weight
+            loss, reported = loss * share, reported * share
+            right *= len(targets) / whole.num_targets
+            beside *= examples.num_neighbours / max(1, whole.num_neighbours)
+        if head.neighbours is not None:
+            loss = loss + beside * head.neighbours_loss(bottom, batch, generator)
         return StepLoss(loss, reported, len(targets), right)
 
 
@@ -192,14 +229,20 @@ class Targets(Objective):
         log_probs = scores[live].float().log_softmax(1)  # (N, V)
         # Not smoothed: that made neither fewer errors nor truer probabilities (bench/RESULTS.md).
         loss = -log_probs.gather(1, targets[live].unsqueeze(1)).mean()
+        if batch.whole is not None:
+            loss = loss * (batch.num_targets / batch.whole.num_targets)
         return StepLoss(loss, loss, batch.num_targets)
 
 
 def with_unknown(batch: Batch, generator: torch.Generator) -> Batch:
     """A batch in which some tokens are <UNK>, never <EOS>; of a word the letters stay."""
-    chances = torch.empty(batch.ids.shape, device=batch.ids.device)
-    lost = chances.bernoulli_(UNKNOWN, generator=generator).bool() & (batch.ids != EOS_ID)
-    return batch._replace(ids=batch.ids.masked_fill(lost, UNK_ID))
+    share = share_of(generator)
+    number = batch.ids.shape[1] if share is None else share.rows
+    chances = torch.empty(len(batch.ids), number, device=batch.ids.device)
+    drawn = chances.bernoulli_(UNKNOWN, generator=generator).bool()
+    if share is not None:
+        drawn = drawn[:, share.index]
+    return batch._replace(ids=batch.ids.masked_fill(drawn & (batch.ids != EOS_ID), UNK_ID))
 
 
 def weighted_cross_entropy(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.nn.pairs import Sources
+from charlm.nn.shares import Share
 from charlm.nn.windows import PADDING
 from charlm.text.tokens import TokenizedText
 
@@ -33,11 +34,23 @@ class PairBatch(NamedTuple):
     sources: Sources
     inputs: Tensor  # (T, B): the zero vector's id, then the tokens before
     targets: Tensor  # (T, B), PADDING behind the end
+    whole: "PairBatch | None" = None  # what this is a part of
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return len(self.sources.lengths)
 
     @property
     def num_targets(self) -> int:
         """How many tokens are predicted."""
         return int((self.targets != PADDING).sum())
+
+    def part(self, share: Share) -> "PairBatch":
+        """Some of the pairs."""
+        sources = Sources(self.sources.ids[:, share.index], self.sources.lengths[share.index])
+        inputs, targets = self.inputs[:, share.index], self.targets[:, share.index]
+        return PairBatch(sources, inputs, targets, self)
 
 
 def groups(

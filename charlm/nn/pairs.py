@@ -19,6 +19,7 @@ from charlm.network_config import PairsConfig
 from charlm.nn.cells import make_layer
 from charlm.nn.head import BothWays, last_states, turned
 from charlm.nn.network import State
+from charlm.nn.shares import dropped
 from charlm.nn.skeleton import without_numbers
 
 
@@ -193,11 +194,8 @@ class EncoderDecoder(nn.Module):
         return self.logits(self.hidden(inputs, memory, state, generator)[0])
 
     def _dropout(self, x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-        """Dropout over time with one mask for all steps (Gal & Ghahramani 2016)."""
-        if not self.training or rate == 0:
-            return x
-        keep = torch.empty(x.shape[-2:], device=x.device, dtype=x.dtype)
-        return x * keep.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+        """Dropout of x (..., B, H), one mask for all steps."""
+        return dropped(x, rate, generator) if self.training and rate else x
 
 
 def from_arrays(config: PairsConfig, arrays: Arrays) -> EncoderDecoder:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charlm.nn.shares import Share
 from charlm.text.tokens import TokenizedText
 
 PADDING = -100  # the target of a position that does not count
@@ -47,6 +48,13 @@ class Window(NamedTuple):
     targets: Tensor  # (B, T), PADDING where nothing is to be predicted
     num_targets: int
     labels: Tensor | None = None  # (B,) of each row's sequence, where sequences have labels
+
+    def part(self, share: Share) -> "Window":
+        """Some of the rows."""
+        targets = self.targets[share.index]
+        labels = None if self.labels is None else self.labels[share.index]
+        number = int((targets != PADDING).sum())
+        return Window(self.inputs[share.index], targets, number, labels)
 
 
 def cut_rows(

@@ -11,10 +11,11 @@ from charlm.checkpoints.run import Run
 from charlm.config import TrainingConfig
 from charlm.engines.torch_passes import Stopped
 from charlm.errors import DivergedError
-from charlm.nn.objectives import Objective, StepLoss
+from charlm.nn.objectives import Objective, Shareable, StepLoss
 from charlm.training.optimizer import CURE, descend, rate_of, step_generator
+from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.saving import go_back, save
-from charlm.training.state import TrainingState, is_done, is_due
+from charlm.training.state import TrainingState, counters, is_done, is_due, set_counters
 from charlm.training.task import AnyTask, Event, Planned, RolledBack, Step, Validated
 from charlm.training.texts.material import Material
 
@@ -25,7 +26,7 @@ class Steps(Protocol):
     def objective(self, state: Any, training: TrainingConfig, material: Any) -> Objective:
         """What makes a StepLoss of a batch."""
 
-    def batches(self, state: Any, training: TrainingConfig, material: Any) -> Iterator[Any]:
+    def batches(self, state: Any, training: TrainingConfig, material: Any) -> Iterator[Shareable]:
         """The batch of the next step."""
 
     def advance(
@@ -45,25 +46,30 @@ def train_steps(
     config: TrainingConfig,
     material: Any,
     *,
-    sync_gradients: Callable[[nn.Module], None] = lambda _: None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Step]:
     """Train from where the state is to config.num_steps, one step at a time.
 
     ``steps`` is a task, or what gives a task its steps. Whenever a Step has been yielded the
-    state is whole and may be saved. ``sync_gradients`` is called with the
-    module between its gradients and their clipping: where several processes train, they agree
-    there. Raises DivergedError after 10 steps in a row whose gradient is not finite;
-    the weights are then those before them.
+    state is complete and may be saved. Of several processes, ``ranks``, each reads some rows of a
+    batch, and the gradients are summed before they are clipped. Raises DivergedError after 10 steps
+    in a row whose gradient is not finite; the weights are then those before them.
     """
     objective = steps.objective(state, config, material)
     batches = steps.batches(state, config, material)
+    sum_gradients = ranks.summing(state.module, objective.few_rows)
     while state.step < config.num_steps:
         batch = next(batches)
         state.module.train()
-        generator = step_generator(config.seed, state.step, state.device)
-        step_loss = objective(batch, generator)
-        backward(state.module, step_loss.loss, reuse=objective.is_sparse)
-        sync_gradients(state.module)
+        share = ranks.share(batch.num_rows)
+        generator = step_generator(config.seed, state.step, state.device, share)
+        made = None
+        if share is None:
+            made = objective(batch, generator)
+        elif share.number:
+            made = objective(batch.part(share), generator)
+        touched = backward(state.module, made and made.loss, reuse=bool(objective.few_rows))
+        step_loss = sum_gradients(made, touched)
         loss, rate = float(step_loss.reported.detach()), rate_of(state, config, state.step)
         norm = descend(state, config, loss)
         finite = not state.skipped_in_a_row
@@ -74,21 +80,27 @@ def train_steps(
         )
 
 
-def backward(module: nn.Module, loss: Tensor, *, reuse: bool) -> None:
+def backward(module: nn.Module, loss: Tensor | None, *, reuse: bool) -> dict[Tensor, Tensor]:
     """The gradients of a loss, dense: those of a few rows are spread over the whole matrix.
 
-    With ``reuse`` that is done in the memory which the last step's gradient had.
+    With ``reuse`` that is done in the memory which the last step's gradient had. Returns which rows
+    they are. Without a loss there are no gradients.
     """
     parameters = list(module.parameters())
     buffers = [parameter.grad if reuse else None for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None
+    touched: dict[Tensor, Tensor] = {}
+    if loss is None:
+        return touched
     loss.backward()  # type: ignore[no-untyped-call]
     for parameter, buffer in zip(parameters, buffers, strict=True):
         grad = parameter.grad
         if grad is not None and grad.is_sparse:
             dense = torch.zeros_like(parameter) if buffer is None else buffer.zero_()
-            parameter.grad = dense.index_add_(0, grad._indices()[0], grad._values())
+            touched[parameter] = grad._indices()[0]
+            parameter.grad = dense.index_add_(0, touched[parameter], grad._values())
+    return touched
 
 
 def carry_on(
@@ -102,6 +114,7 @@ def carry_on(
     should_stop: Callable[[], bool] = lambda: False,
     save_every_seconds: float = SAVE_EVERY_SECONDS,
     clock: Callable[[], float] = time.perf_counter,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Train to the end of the budget, validating and saving; yields what happens as it happens.
 
@@ -109,35 +122,41 @@ def carry_on(
     (which is then the first thing to be done by whoever goes on), or when patience is spent:
     config.patience validations in a row without a new best (0 is off). Where nothing is held out
     there is no best, and patience is never spent. ``plan`` is asked after each step for a config
-    that holds from there on.
+    that holds from there on. Of several processes, ``ranks``, all do and yield the same; to stop is
+    what any of them is told, and the time is that of the first.
     """
     if material.valid is None:
         state.forget_best()  # which older versions took from the loss of training
-    steps = train_steps(task, state, config, material)
-    begun, before, saved_at = clock(), state.seconds, clock()
+    steps = train_steps(task, state, config, material, ranks=ranks)
+    news = ranks.news(clock, should_stop)
+    begun, before, saved_at = news.now(), state.seconds, news.now()
     while not is_done(state, config):
         if not is_due(state, config):
             step = next(steps)
             task.note(state, step)
-            state.seconds = before + clock() - begun
+            news.refresh()
+            state.seconds = before + news.now() - begun
             went_back = _heed_nan(task, run, state, config, material) if step.skipped else None
             yield step
             if went_back is not None:
                 yield went_back
             if (planned := plan(state, config)) is not None:
-                config, steps = planned, train_steps(task, state, planned, material)
+                config = planned
+                steps = train_steps(task, state, config, material, ranks=ranks)
                 yield Planned(state.step, planned)
+                news.refresh()
         worth_saving = False
         if is_due(state, config):
             worth_saving = yield from _validate_and_log(
-                task, run, state, config, material, should_stop
+                task, run, state, config, material, should_stop, ranks
             )
-        if not worth_saving and (should_stop() or clock() - saved_at >= save_every_seconds):
-            worth_saving = not run.has(state.step)
+            news.refresh()
+        if not worth_saving and (news.should_stop() or news.now() - saved_at >= save_every_seconds):
+            worth_saving = not ranks.first(lambda: run.has(state.step))
         if worth_saving:
-            yield save(task, run, state, config, material)
-            saved_at = clock()
-        if should_stop():
+            yield save(task, run, state, config, material, ranks)
+            saved_at = news.now()
+        if news.should_stop():
             return
 
 
@@ -148,6 +167,7 @@ def _validate_and_log(
     config: TrainingConfig,
     material: Material,
     should_stop: Callable[[], bool],
+    ranks: Ranks,
 ) -> Generator[Validated, None, bool]:
     """Whether what came of a validation is to be saved.
 
@@ -159,9 +179,14 @@ def _validate_and_log(
         return time.perf_counter() - begun >= SECONDS_TO_VALIDATE and should_stop()
 
     try:
-        validated, line = task.validate(state, config, material, too_long)
+        validated, line = task.validate(state, config, material, too_long, ranks)
     except Stopped:
         return False
+    if ranks.size > 1:
+        # All have the same figures; lest rounding parts them, the first's decide.
+        found, now = ranks.first(lambda: (validated, counters(state)))
+        validated = None if found is None else Validated(*found)
+        set_counters(state, now)
     state.validated = state.step
     run.log({"step": state.step, "seconds": round(state.seconds, 3), **line})
     if validated is not None:

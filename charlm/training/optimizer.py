@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from charlm.config import TrainingConfig
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, DivergedError
+from charlm.nn.shares import Share, StepGenerator
 from charlm.training.state import TrainingState, counters
 
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
@@ -70,11 +71,18 @@ def rate_of(state: TrainingState, config: TrainingConfig, step: int) -> float:
     return learning_rate(step, config) * 0.5**state.rollbacks
 
 
-def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
-    """The random numbers of one step, dropout's and others', a function of (seed, step)."""
-    generator = torch.Generator(device)
+def step_generator(
+    seed: int, step: int, device: torch.device, share: Share | None = None
+) -> StepGenerator:
+    """The random numbers of one step, dropout's and others', a function of (seed, step).
+
+    They are those of all rows; ``share`` says which of these are read here.
+    """
+    generator = StepGenerator(device)
+    generator.share = share
     # An odd multiplier keeps neighbouring steps and seeds apart in 63 bits.
-    return generator.manual_seed((seed * 0x9E3779B97F4A7C15 + step) % 2**63)
+    generator.manual_seed((seed * 0x9E3779B97F4A7C15 + step) % 2**63)
+    return generator
 
 
 def descend(state: TrainingState, config: TrainingConfig, loss: float) -> float:

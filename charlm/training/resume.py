@@ -11,6 +11,7 @@ from charlm.errors import CheckpointError, UsageError
 from charlm.training.device import device_of
 from charlm.training.pace import planning
 from charlm.training.pace.budget import fix_steps
+from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.request import AUTO, CONFIG_FIELDS, Request, Say
 from charlm.training.saving import restore, surroundings
 from charlm.training.state import TrainingState, is_done
@@ -45,6 +46,7 @@ def resumed(
     *,
     expected: str | None = None,
     given: TextsInMemory | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trainer:
     """The texts read again, compared with those of the run, and its state put back.
 
@@ -68,12 +70,14 @@ def resumed(
     refuse_changes(request, config, training, asked)
     again = {name: asked[name] for name in READ_AGAIN if asked.get(name)}
     device = device_of(asked.get("device", request.device))
+    ranks.check_device(device)
     request = dataclasses.replace(request, **again, device=device)
     if not request.corpus and given is None:
         raise UsageError(
             f"{run.path} was begun with texts in memory: go on with it from Python, and give them "
             "again: charlm.resume(run, texts=[...])."
         )
+    ranks.check_files((*request.corpus, *request.valid))
     texts = task.read(request, say, given)
     saved = task.load(run.last_step())
     if texts.fingerprint != began.get("fingerprint"):
@@ -90,7 +94,7 @@ def resumed(
         )
     material = task.prepare_again(request, texts, saved)
     training, ahead = planning.held(began, saved.step)
-    state = restore(task, run, config, training, request.device)
+    state = restore(task, run, config, training, request.device, ranks)
     planned = training
     budget = {name: asked[name] for name in BUDGETS if asked.get(name) is not None}
     if budget:
@@ -105,11 +109,22 @@ def resumed(
             say,
             done=state.step,
             passed=state.seconds,
+            ranks=ranks,
         )
     if "on_nan" in asked:  # no step so far depends on it
         training = dataclasses.replace(training, on_nan=asked["on_nan"])
     is_complete = task.is_complete(run, material)
-    go_on(run, state, training, saved.info, say, is_longer=bool(budget), is_complete=is_complete)
+    ranks.wait()  # until all have read what the first may change
+    go_on(
+        run,
+        state,
+        training,
+        saved.info,
+        say,
+        is_longer=bool(budget),
+        is_complete=is_complete,
+        processes=ranks.size,
+    )
     return Trainer(
         task=task,
         request=request,
@@ -118,6 +133,7 @@ def resumed(
         material=material,
         state=state,
         recorded=ahead if training == planned else (),
+        ranks=ranks,
     )
 
 
@@ -130,6 +146,7 @@ def go_on(
     *,
     is_longer: bool,
     is_complete: bool,
+    processes: int = 1,
 ) -> None:
     """Note what has changed in run.json, and say where the run goes on.
 
@@ -146,7 +163,7 @@ def go_on(
     if training != planning.held(run.asked(), state.step)[0]:
         run.extend(training.to_json())
     say(f"resuming at step {state.step:,} of {training.num_steps:,}")
-    if changes := _changes(saved, surroundings(state, training)):
+    if changes := _changes(saved, surroundings(state, training, processes)):
         say(f"warning: resumed run will not be bit-identical: {changes}")
 
 
@@ -174,6 +191,8 @@ def refuse_changes(
 def _changes(info: dict[str, Any], now: dict[str, Any]) -> str:
     """In what the surroundings of a saved step differ from those of today."""
     changes = []
+    alone = {"processes": 1}  # which is not noted
+    info, now = alone | info, alone | now
     for name, value in now.items():
         before = info.get(name)
         if isinstance(value, dict):

@@ -13,18 +13,29 @@ from charlm.checkpoints.run import SMALL_FILES, Run, Saved
 from charlm.checkpoints.step import FORMAT
 from charlm.checkpoints.tensors import arrays_to_bytes
 from charlm.config import TrainingConfig
+from charlm.engines.several import Several
 from charlm.errors import CheckpointError
 from charlm.training import optimizer
 from charlm.training.optimizer import check_finite
+from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.state import TrainingState, counters, is_done
 from charlm.training.task import AnyTask, Config, Loaded
 from charlm.training.texts.material import Material
 
 
 def save(
-    task: AnyTask, run: Run, state: TrainingState, config: TrainingConfig, material: Material
+    task: AnyTask,
+    run: Run,
+    state: TrainingState,
+    config: TrainingConfig,
+    material: Material,
+    ranks: Ranks = ALONE,
 ) -> Saved:
-    """Save a step. Raises DivergedError, and saves nothing, if any number is not finite."""
+    """Save a step. Raises DivergedError, and saves nothing, if any number is not finite.
+
+    Of several processes, ``ranks``, all come to this together; the run of one alone is on disk.
+    """
+    state = task.whole(state, ranks)
     further = task.arrays(state)
     weights = task.weights(state)
     check_finite(state.step, (*weights.items(), *further.items()))
@@ -35,7 +46,7 @@ def save(
         **told,
         "training": config.to_json(),
         "text": material.about,
-        **surroundings(state, config),
+        **surroundings(state, config, ranks.size),
     }
     files = {
         "model.json": to_json(about),
@@ -48,7 +59,12 @@ def save(
 
 
 def restore(
-    task: AnyTask, run: Run, config: Config, training: TrainingConfig, device: str = "cpu"
+    task: AnyTask,
+    run: Run,
+    config: Config,
+    training: TrainingConfig,
+    device: str = "cpu",
+    several: Several = ALONE,
 ) -> TrainingState:
     """The state at the last step saved, exactly as it was. Raises CheckpointError."""
     saved: Loaded = task.load(run.last_step())
@@ -59,6 +75,7 @@ def restore(
     task.put_back(state, saved.weights, arrays, numbers)
     task.put_back_beside(state, saved)
     check_step(saved.path, saved.step, state.step)
+    task.deal(state, several)
     run.cut_metrics(state.step)
     run.point(state.step, **_pointers(state, training))
     return state
@@ -115,7 +132,9 @@ def check_room(task: AnyTask, run: Run, state: TrainingState, material: Material
     directory.check_room(run.path, 4 * numbers * task.copies(state) + others)
 
 
-def surroundings(state: TrainingState, config: TrainingConfig) -> dict[str, Any]:
+def surroundings(
+    state: TrainingState, config: TrainingConfig, processes: int = 1
+) -> dict[str, Any]:
     """What the last bits of a result depend on beside the run itself, as model.json has it."""
     kernels = torch.backends.cpu.get_cpu_capability()
     return {
@@ -123,4 +142,5 @@ def surroundings(state: TrainingState, config: TrainingConfig) -> dict[str, Any]
         "threads": config.threads or torch.get_num_threads(),
         "device": state.device.type,
         "processor": f"{platform.machine()} {kernels}",
+        **({"processes": processes} if processes > 1 else {}),
     }

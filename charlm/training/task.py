@@ -15,9 +15,11 @@ import torch
 
 from charlm.checkpoints.run import Run, Saved
 from charlm.config import Level, TrainingConfig
+from charlm.engines.several import ALONE, Several
 from charlm.equations.parameters import Arrays
 from charlm.nn.objectives import Objective, StepLoss
 from charlm.training.kinds import Kind, TaskName
+from charlm.training.ranks.ranks import Ranks
 from charlm.training.request import Request, Say
 from charlm.training.state import TrainingState
 from charlm.training.texts.material import Material
@@ -231,13 +233,28 @@ class Task(ABC, Generic[C, S, M, T, L]):
     def rewind(self, state: S) -> None:
         """Point at the first batch again."""
 
+    def deal(self, state: S, several: Several) -> None:
+        """Keep, of what belongs to the rows of a batch, that of the rows which are read here."""
+        del state, several
+
+    def whole(self, state: S, ranks: Ranks) -> S:
+        """A state with what belongs to all rows, for saving: all processes ask for it together."""
+        del ranks
+        return state
+
     @abstractmethod
     def validate(
-        self, state: S, training: TrainingConfig, material: M, should_stop: Callable[[], bool]
+        self,
+        state: S,
+        training: TrainingConfig,
+        material: M,
+        should_stop: Callable[[], bool],
+        several: Several = ALONE,
     ) -> tuple[Validated | None, dict[str, Any]]:
         """The figures now, best and patience brought up to date, and the line of the log.
 
-        None where there is no figure that is finite. Raises Stopped, nothing changed, if told to.
+        None where there is no figure that is finite. ``several`` processes share the reading.
+        Raises Stopped, nothing changed, if told to.
         """
 
     # Files

@@ -10,12 +10,14 @@ with Run(path) as run:
 
 import contextlib
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import torch
 
+import charlm
 from charlm import threads
 from charlm.checkpoints.run import Run, Saved
 from charlm.checkpoints.step import files_hash
@@ -25,6 +27,7 @@ from charlm.training import loop, saving
 from charlm.training.device import device_of
 from charlm.training.pace.budget import fix_steps, seconds_of
 from charlm.training.pace.planning import Planner, Plans
+from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.request import Request, Say
 from charlm.training.task import AnyTask, Config, Event, Planned
 from charlm.training.tasks import task_of
@@ -39,7 +42,9 @@ class Trainer:
     """Everything a training needs, nothing left to choose; the state changes, and so do plans.
 
     training is the plan in force; ``recorded`` are plans that were made after the step which the
-    run goes on from, and are followed before new ones are made.
+    run goes on from, and are followed before new ones are made. Of several processes, ``ranks``,
+    each has one of these; a method is called in all of them at the same time, but ``begin``,
+    ``index`` and ``finish``, which are affairs of the first.
     """
 
     task: AnyTask
@@ -49,6 +54,7 @@ class Trainer:
     material: Any
     state: Any
     recorded: Sequence[TrainingConfig] = ()
+    ranks: Ranks = ALONE
 
     @classmethod
     def settle(
@@ -58,6 +64,7 @@ class Trainer:
         given: TextsInMemory | None = None,
         *,
         begun: float | None = None,
+        ranks: Ranks = ALONE,
     ) -> Self:
         """Read the texts, learn what turns them into ids, choose sizes, fix the number of steps.
 
@@ -68,26 +75,33 @@ class Trainer:
         task = task_of(request)
         level, device = request.level or task.default_level, device_of(request.device)
         request = dataclasses.replace(request, level=level, device=device)
+        ranks.check_device(device)
+        ranks.check_files((*request.corpus, *request.valid))
         texts = task.read(request, say, given)
         material = task.prepare(request, texts, say)
         told: list[str] = []
-        sized = _for_its_share(task, request, told.append)
+        sized = _for_its_share(task, request, told.append, ranks)
         config, training, summary = task.choose(sized, material)
         spent = time.perf_counter() - begun
-        training = fix_steps(task, request, config, training, material, told.append, spent=spent)
+        training = fix_steps(
+            task, request, config, training, material, told.append, spent=spent, ranks=ranks
+        )
         if task.heeds_passes(request, material):
             passes = training.num_steps / task.steps_per_epoch(config, training, material)
             config, again, summary = task.choose(sized, material, passes)
             training = dataclasses.replace(training, weight_decay=again.weight_decay)
         for line in (f"model: {summary}", *told):
             say(line)
+        state = task.new_state(config, training, request.device)
+        task.deal(state, ranks)
         return cls(
             task=task,
             request=request,
             config=config,
             training=training,
             material=material,
-            state=task.new_state(config, training, request.device),
+            state=state,
+            ranks=ranks,
         )
 
     def begin(self, run: Run, *, keeps_text: bool = True) -> None:
@@ -123,10 +137,14 @@ class Trainer:
 
         ``planner`` plans the rest where the budget is time.
         """
-        saving.check_room(self.task, run, self.state, self.material)
+        ranks = self.ranks
+        if ranks.is_first:
+            saving.check_room(self.task, run, self.state, self.material)
+        ranks.check_same(self._what_it_is)
+        ranks.spread(self.state.module)
         if planner is None and self.training.plan is not None:
             planner = Planner.of(
-                self.task, self.request, self.config, self.training, self.material, clock
+                self.task, self.request, self.config, self.training, self.material, clock, ranks
             )
         events = loop.carry_on(
             self.task,
@@ -138,6 +156,7 @@ class Trainer:
             should_stop=should_stop,
             save_every_seconds=save_every_seconds,
             clock=clock,
+            ranks=ranks,
         )
         with _threads(self.training.threads):
             for event in events:
@@ -146,9 +165,22 @@ class Trainer:
                     torch.set_num_threads(self.training.threads)
                 yield event
 
+    @property
+    def _what_it_is(self) -> dict[str, str]:
+        """All that has to be the same in several processes."""
+        about = {
+            "text": self.material.about.get("fingerprint"),
+            "tokenizer": files_hash(self.task.reader_files(self.material)),
+            "model": self.config.to_json(),
+            "training": self.training.to_json(),
+            "step": self.state.step,
+            "version": (charlm.__version__, torch.__version__),
+        }
+        return {name: json.dumps(value) for name, value in about.items()}
+
     def save(self, run: Run) -> Saved:
         """Save the state as it is. Raises DivergedError if a number of it is not finite."""
-        return saving.save(self.task, run, self.state, self.training, self.material)
+        return saving.save(self.task, run, self.state, self.training, self.material, self.ranks)
 
     def index(self, run: Run, say: Say) -> None:
         """Write the index of the training text into the run, where there is none yet."""
@@ -176,15 +208,15 @@ class Trainer:
         return f"best validation {line}"
 
 
-def _for_its_share(task: AnyTask, request: Request, say: Say) -> Request:
+def _for_its_share(task: AnyTask, request: Request, say: Say, ranks: Ranks) -> Request:
     """The request, its time as much as is left of it where other programs are busy, too.
 
     A size that suits the time alone would be too large for what gets done in it.
     """
     seconds = seconds_of(task, request)
-    if seconds is None or request.device != "cpu" or not threads.neighbours():
+    if seconds is None or request.device != "cpu" or not ranks.first(threads.neighbours):
         return request
-    share = threads.fair_share()
+    share = ranks.first(threads.fair_share)
     if share > _PLAINLY_BUSY:
         return request
     say(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from charlm.config import TrainingConfig
+from charlm.engines.several import Several
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
 from charlm.network_config import CausalConfig, ClozeConfig, LanguageConfig
@@ -22,7 +23,10 @@ from charlm.nn.softmax import TypeSampler
 from charlm.nn.windows import Rows, Window, epoch_groups, num_windows, read_window
 from charlm.text.tokens import TokenizedText
 from charlm.training.optimizer import copied, make_optimizer, moments, refusing, restore_parameters
+from charlm.training.ranks.ranks import Ranks
 from charlm.training.state import TrainingState
+
+_ALL = slice(0, None, 1)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -30,7 +34,8 @@ class WindowState(TrainingState):
     """All that changes while training. ``average`` is the running mean of the weights, if any.
 
     epoch, group and window say which window of the text comes next; recurrent is the state
-    carried into it (None at the beginning of a group). logged_nats and logged_targets add up the
+    carried into it (None at the beginning of a group); where several processes train, of the
+    ``rows`` that are read here. logged_nats and logged_targets add up the
     losses since the last validation. partner are the parameters (P,) of the partner, once they
     have been fitted.
     """
@@ -41,6 +46,7 @@ class WindowState(TrainingState):
     group: int = 0
     window: int = 0
     recurrent: State | None = None
+    rows: slice = dataclasses.field(default_factory=lambda: _ALL)
     tokens: int = 0
     grad_norm: float | None = None
     logged_nats: float = 0.0
@@ -200,13 +206,30 @@ class WindowSteps:
         if batch.ends_group or not finite:  # what it carried cannot be trusted
             state.group, state.window, state.recurrent = state.group + 1, 0, None
         else:
-            assert step_loss.state is not None
-            state.window, state.recurrent = state.window + 1, detach_state(step_loss.state)
+            after = step_loss.state  # None where no row is read here
+            state.window += 1
+            state.recurrent = None if after is None else detach_state(after)
 
     def rewind(self, state: WindowState) -> None:
         """Point at the first window."""
         state.epoch = state.group = state.window = 0
         state.recurrent = None
+
+    def deal(self, state: WindowState, several: Several) -> None:
+        """Keep the carried state of the rows that are read here."""
+        state.rows = slice(several.rank, None, several.size)
+        if state.recurrent is not None:
+            state.recurrent = tuple(
+                tuple(tensor[state.rows] for tensor in layer) for layer in state.recurrent
+            )
+
+    def whole(self, state: WindowState, ranks: Ranks) -> WindowState:
+        """With the carried state of all rows."""
+        if state.rows == _ALL or not state.window:
+            return state
+        here = state.recurrent or state.module.init_state(0)  # without rows there was no step
+        gathered = tuple(tuple(ranks.gathered(tensor) for tensor in layer) for layer in here)
+        return dataclasses.replace(state, recurrent=gathered, rows=_ALL)
 
     def _check_place(
         self, state: WindowState, training: TrainingConfig, text: TokenizedText
@@ -216,11 +239,13 @@ class WindowSteps:
         if state.group < len(groups):
             group = groups[state.group]
             sound = state.window < self.num_windows(group, training)
-            if state.recurrent is None:
-                sound = sound and state.window == 0
-            elif sound:
+            if sound:
                 running = len(read_window(text, group, state.window, training.bptt_length).inputs)
-                sound = state.window > 0 and state.recurrent[0][0].shape[0] >= running
+                here = len(range(running)[state.rows])
+                if state.recurrent is None:
+                    sound = state.window == 0 or not here
+                else:
+                    sound = state.window > 0 and state.recurrent[0][0].shape[0] >= here
         else:
             sound = (state.group, state.window, state.recurrent) == (len(groups), 0, None)
         if not sound:

@@ -245,12 +245,13 @@ def test_lessons_are_all_targets_and_some_over_gaps() -> None:
     text = from_ids(sequences_of(40, 25, 1, 2, 60), VOCAB)
     rows = cut_rows(text.starts, segment_length=99, batch_size=1)
     sides = read_sides(text, spans_of(rows))
-    vectors, targets = model.hidden_and_targets(sides, torch.Generator().manual_seed(5))
-    again, _ = model.hidden_and_targets(sides, torch.Generator().manual_seed(5))
+    vectors, targets, all_of = model.hidden_and_targets(sides, torch.Generator().manual_seed(5))
+    again, _, _ = model.hidden_and_targets(sides, torch.Generator().manual_seed(5))
     torch.testing.assert_close(vectors, again, rtol=0, atol=0)
     number = sides.num_targets
     torch.testing.assert_close(vectors[:number], model.joined(sides)[0])
     assert targets[:number].tolist() == sides.targets.tolist()
+    assert all_of == len(targets)
     assert len(targets) - number == (number - sum(min(2, n) for n in (40, 25, 1, 2, 60))) // 4
     assert 1 not in targets[number:].tolist()
     seen = set()

@@ -86,6 +86,7 @@ class Forks:
         steps the loss is multiplied by the value; ``validate_seconds`` is how long a
         validation may take when told to stop. ``pace`` are seconds that steps take by turns, ten
         steps each: a machine that other programs use now and then; the run has PACED_SECONDS.
+        ``environment`` are variables that are set.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -205,6 +206,7 @@ def _be_charlm(job: dict[str, Any], folder: Path, end: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.chdir(job["at"])
+    os.environ.update(job.get("environment", {}))
     if not job.get("terminal"):
         os.setsid()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

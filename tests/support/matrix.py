@@ -60,6 +60,8 @@ ROWS: dict[str, Row] = {
     "T1": Row("P8", "odd corpora x levels or kinds x train, and use", 660),
     "T2": Row("P8", "round trips by property", 30_300),
     "S1": Row("P1 P4", "INT, TERM, HUP, INT INT in 6 phases", 144),
+    "M1": Row("P1 P4", "one of two processes killed with -9: the other ends; resumed", 6),
+    "M2": Row("P1 P4", "INT, TERM, HUP to one of two processes: both save once and stop", 12),
     "W1": Row(
         "P1", "rounds of 8 processes that start on one run: one runs, the others name it", 20
     ),

@@ -338,8 +338,8 @@ def test_what_is_not_finite_is_logged_as_null(
     """A skipped step, its loss NaN, its gradient infinite, leaves NaN out of all that is kept."""
     genuine = loop.train_steps
 
-    def broken(*args: Any) -> Iterator[Step]:
-        for step in genuine(*args):
+    def broken(*args: Any, **options: Any) -> Iterator[Step]:
+        for step in genuine(*args, **options):
             yield step._replace(loss=float("nan"), grad_norm=float("inf"), skipped=True)
 
     monkeypatch.setattr(loop, "train_steps", broken)

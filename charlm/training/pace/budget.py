@@ -10,6 +10,7 @@ from charlm.errors import FieldError
 from charlm.training.optimizer import progress
 from charlm.training.pace import measuring
 from charlm.training.pace.measuring import Way
+from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.request import Request, Say
 from charlm.training.task import AnyTask, Config
 from charlm.training.texts.material import Material
@@ -36,12 +37,13 @@ def fix_steps(
     done: int = 0,
     passed: float = 0.0,
     spent: float = 0.0,
+    ranks: Ranks = ALONE,
 ) -> TrainingConfig:
     """The config with precision, number of steps and validations fixed; of a time, with a plan.
 
     ``done`` are the steps that a run to be continued has behind it, and ``passed`` the seconds;
     time is added to them. ``spent`` seconds of the time are gone already, of which no more than
-    half of it counts.
+    half of it counts. Several processes, ``ranks``, measure together and get the same.
     """
     per_epoch = task.steps_per_epoch(config, training, material)
     precisions = task.precisions(config, request.device)
@@ -58,7 +60,7 @@ def fix_steps(
         trial = min(3.0, max(0.5, _CALIBRATION_SHARE * seconds))
         candidates = measuring.ways(precisions, request.device)
         way, targets = measuring.fastest(
-            task, config, training, material, candidates, trial, request.device
+            task, config, training, material, candidates, trial, request.device, ranks
         )
         training = dataclasses.replace(training, precision=way.precision, threads=way.threads)
         why = f"{targets:,.0f} {task.targets} per second for {seconds:g} s"
@@ -68,8 +70,16 @@ def fix_steps(
         if not done and rate * left > most:
             why = f"capped at {most / per_epoch:.0f} epochs; raise with `epochs`"
         training = _planned(
-            training, rate, left, most=10**12 if done else most, done=done, passed=passed
+            training,
+            rate,
+            left,
+            most=10**12 if done else most,
+            done=done,
+            passed=passed,
+            neighbours=ranks.first(threads.neighbours),
         )
+        if ranks.size > 1:
+            training = TrainingConfig.from_json(ranks.first(training.to_json))
         num_steps = training.num_steps
     epochs = num_steps / per_epoch
     validations, validate_tokens = task.validations(config, training, material, epochs)
@@ -86,7 +96,14 @@ def fix_steps(
 
 
 def _planned(
-    training: TrainingConfig, rate: float, left: float, *, most: int, done: int, passed: float
+    training: TrainingConfig,
+    rate: float,
+    left: float,
+    *,
+    most: int,
+    done: int,
+    passed: float,
+    neighbours: int,
 ) -> TrainingConfig:
     """The training with the steps that fit into the seconds that are left, and their plan."""
     num_steps = done + min(most, max(1, round(rate * left)))
@@ -97,7 +114,7 @@ def _planned(
         step=done,
         progress=progress(done, training),
         seconds=passed,
-        neighbours=threads.neighbours(),
+        neighbours=neighbours,
     )
     return dataclasses.replace(training, plan=plan)
 

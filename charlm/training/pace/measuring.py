@@ -9,6 +9,7 @@ import torch
 
 from charlm.config import TrainingConfig
 from charlm.training.loop import train_steps
+from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.task import AnyTask, Config
 from charlm.training.texts.material import Material
 
@@ -45,17 +46,21 @@ def fastest(
     candidates: list[Way],
     seconds: float,
     device: str = "cpu",
+    ranks: Ranks = ALONE,
 ) -> tuple[Way, float]:
     """The way that gets through most targets per second, and how many these are.
 
     A scratch model takes the same few steps again and again, each way in its turn: so a busy
-    moment hits all of them alike, and their medians are compared.
+    moment hits all of them alike, and their medians are compared. Several processes, ``ranks``,
+    try the same at the same time, by one clock.
     """
+    clock = ranks.clock(time.perf_counter)
+    candidates = [Way(*each) for each in ranks.first(lambda: candidates)]
     before = torch.get_num_threads()
     part = seconds / (_ROUNDS * len(candidates))
     kinds = dict.fromkeys(way.precision for way in candidates)
     scratch = {
-        precision: Scratch(task, config, training, material, device, precision)
+        precision: Scratch(task, config, training, material, device, precision, ranks)
         for precision in kinds
     }
 
@@ -65,11 +70,11 @@ def fastest(
 
     try:
         torch.set_num_threads(candidates[0].threads)
-        end = time.perf_counter() + seconds
+        end = clock() + seconds
         number = scratch[candidates[0].precision].steps_in(part)
         for way in candidates:  # for each shape that is new the kernels prepare something once
             turn(way)
-        return _best(turn, candidates, lambda: time.perf_counter() >= end)
+        return _best(turn, candidates, lambda: clock() >= end)
     finally:
         torch.set_num_threads(before)
 
@@ -102,17 +107,20 @@ class Scratch:
         material: Material,
         device: str,
         precision: str,
+        ranks: Ranks,
     ) -> None:
         fields = {"num_steps": 10**9, "precision": precision, "plan": None}
         training = TrainingConfig.from_json({**training.to_json(), **fields})
         self._task = task
         self._state: Any = task.new_state(config, training, device)
-        self._steps = train_steps(task, self._state, training, material)
+        task.deal(self._state, ranks)
+        self._steps = train_steps(task, self._state, training, material, ranks=ranks)
+        self._clock = ranks.clock(time.perf_counter)
 
     def steps_in(self, seconds: float) -> int:
         """How many steps are taken in so long, three at least."""
-        number, begun = 0, time.perf_counter()
-        while number < 3 or time.perf_counter() - begun < seconds:
+        number, begun = 0, self._clock()
+        while number < 3 or self._clock() - begun < seconds:
             next(self._steps)
             number += 1
         return number
@@ -124,12 +132,12 @@ class Scratch:
         """
         next(self._steps)
         self._task.rewind(self._state)
-        targets, begun = 0, time.perf_counter()
+        targets, begun = 0, self._clock()
         for _ in range(number):
             targets += next(self._steps).num_targets
-            if time.perf_counter() - begun > most_seconds:
+            if (passed := self._clock() - begun) > most_seconds:
                 break
-        return targets / (time.perf_counter() - begun)
+        return targets / passed
 
 
 def likely_precision(hidden_size: int, device: str) -> str:

@@ -17,6 +17,7 @@ from charlm.training.optimizer import progress
 from charlm.training.pace import measuring
 from charlm.training.pace.budget import most_steps, steps_per_second
 from charlm.training.pace.measuring import Way
+from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.request import Request
 from charlm.training.state import TrainingState
 from charlm.training.task import AnyTask, Config
@@ -56,8 +57,9 @@ class Planner:
         training: TrainingConfig,
         material: Material,
         clock: Callable[[], float],
+        ranks: Ranks = ALONE,
     ) -> "Planner":
-        """The planner of a training of a task."""
+        """The planner of a training of a task; that of several processes, ``ranks``, is one."""
         per_epoch = task.steps_per_epoch(config, training, material)
         asked = request.precision
         precisions = task.precisions(config, request.device) if asked is None else (asked,)
@@ -66,7 +68,7 @@ class Planner:
 
         def measure(training: TrainingConfig, seconds: float) -> tuple[Way, float]:
             way, targets = measuring.fastest(
-                task, config, training, material, candidates, seconds, request.device
+                task, config, training, material, candidates, seconds, request.device, ranks
             )
             return way, steps_per_second(task, material, targets, per_epoch)
 
@@ -78,8 +80,8 @@ class Planner:
             )[0],
             measure=measure,
             most_threads=max(way.threads for way in candidates),
-            neighbours=threads.neighbours,
-            clock=clock,
+            neighbours=lambda: ranks.first(threads.neighbours),
+            clock=ranks.clock(clock),
         )
 
     def is_due(self, state: TrainingState, training: TrainingConfig) -> bool:
@@ -162,7 +164,7 @@ class Plans:
         if self._planner is None or not self._planner.is_due(state, training):
             return None
         planned = self._planner.anew(state, training)
-        self._run.plan(_changes(self._run.asked().get("training", {}), planned))
+        self._run.plan(planned.to_json())
         return planned
 
 
@@ -184,8 +186,3 @@ def held(began: dict[str, Any], step: int) -> tuple[TrainingConfig, list[Trainin
         raise CheckpointError(f"run.json: {error}") from None
     behind = sum(begins <= step for begins in steps)
     return [training, *plans][behind], plans[behind:]
-
-
-def _changes(before: dict[str, Any], planned: TrainingConfig) -> dict[str, Any]:
-    """The fields of a plan that are others than those that a run began with."""
-    return {name: value for name, value in planned.to_json().items() if before.get(name) != value}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.checkpoints.run import Run
 from charlm.config import TrainingConfig
+from charlm.engines.several import Several
 from charlm.engines.torch_cloze import pseudo_log_probs, quick_pseudo_log_probs
 from charlm.network_config import ClozeConfig
 from charlm.nn.bidirectional import BidirectionalLM, from_arrays
@@ -36,12 +37,17 @@ class Bidirectional(WholeRowSteps, Causal):
         training: TrainingConfig,
         material: TextMaterial,
         should_stop: Callable[[], bool],
+        several: Several,
     ) -> float:
         """Mean nats per target, each given both sides."""
         del state, material
         assert isinstance(model, BidirectionalLM)
         _, log_probs = quick_pseudo_log_probs(
-            model, valid, most_tokens=training.validate_tokens, should_stop=should_stop
+            model,
+            valid,
+            most_tokens=training.validate_tokens,
+            should_stop=should_stop,
+            several=several,
         )
         return -float(log_probs.mean())
 

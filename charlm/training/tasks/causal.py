@@ -18,6 +18,7 @@ from charlm.checkpoints.tensors import arrays_to_bytes
 from charlm.config import TrainingConfig
 from charlm.counts import interpolation, ngram
 from charlm.counts.interpolation import Partner
+from charlm.engines.several import ALONE, Several
 from charlm.engines.torch_passes import quick_log_probs, token_log_probs
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
@@ -188,6 +189,7 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
         training: TrainingConfig,
         material: TextMaterial,
         should_stop: Callable[[], bool],
+        several: Several = ALONE,
     ) -> tuple[Validated | None, dict[str, Any]]:
         """The held-out loss now, the partner fitted first."""
         told = state.logged_nats / state.logged_targets if state.logged_targets else None
@@ -195,7 +197,7 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
         if material.valid is not None:
             with weights_for_use(state) as model:
                 loss = self.held_out_loss(
-                    model, material.valid, state, training, material, should_stop
+                    model, material.valid, state, training, material, should_stop, several
                 )
             validated = _judged(state, loss)
         state.logged_nats, state.logged_targets = 0.0, 0
@@ -217,6 +219,7 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
         training: TrainingConfig,
         material: TextMaterial,
         should_stop: Callable[[], bool],
+        several: Several,
     ) -> float:
         """Mean nats per target, of the mixture where there is a partner."""
         assert isinstance(model, RecurrentLM)
@@ -228,6 +231,7 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
             segment_length=training.segment_length,
             most_tokens=training.validate_tokens,
             should_stop=should_stop,
+            several=several,
         )
         partner, evidence = partner_now(state, material), material.evidence
         if partner is not None and evidence is not None and np.isfinite(log_probs).all():

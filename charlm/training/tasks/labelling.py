@@ -19,6 +19,7 @@ from charlm.checkpoints import directory
 from charlm.checkpoints.head import HeadCheckpoint, reader_files
 from charlm.checkpoints.run import Run
 from charlm.config import TrainingConfig
+from charlm.engines.several import ALONE, Several
 from charlm.engines.torch_labels import read_scores
 from charlm.equations.heads import fit_temperature, log_softmax
 from charlm.equations.parameters import Arrays
@@ -204,6 +205,7 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
         training: TrainingConfig,
         material: ExampleMaterial,
         should_stop: Callable[[], bool],
+        several: Several = ALONE,
     ) -> tuple[Validated | None, dict[str, Any]]:
         """The figures now, best, temperature and patience brought up to date.
 
@@ -215,7 +217,8 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
         told = state.logged_nats / state.logged_steps if state.logged_steps else None
         validated: Validated | None = Validated(state.step, None, is_best=False)
         if material.valid is not None:
-            found = self._held_out(state, material.valid, material.labels, should_stop)
+            scores = read_scores(state.module, material.valid, should_stop, several)
+            found = self._figures(scores, material.valid, material.labels)
             at_end = state.step >= training.num_steps
             validated = None if found is None else _judged(state, found, at_end=at_end)
             state.worse_in_a_row += found is None
@@ -231,15 +234,10 @@ class LabellingTask(Task[HeadConfig, HeadState, ExampleMaterial, ExampleTexts, H
         }
         return validated, line
 
-    def _held_out(
-        self,
-        state: HeadState,
-        valid: Examples,
-        names: Sequence[str],
-        should_stop: Callable[[], bool],
+    def _figures(
+        self, scores: NDArray[np.float32], valid: Examples, names: Sequence[str]
     ) -> Figures | None:
         """The figures of what is held out at the temperature that suits it; None if not finite."""
-        scores = read_scores(state.module, valid, should_stop)
         if not np.isfinite(scores).all():
             return None
         counts = None if valid.copies is None else valid.copies.counts

@@ -15,11 +15,11 @@ from charlm.checkpoints.run import Run
 from charlm.config import TrainingConfig
 from charlm.counts.ngram import check_order
 from charlm.counts.pair_partner import PairPartner
+from charlm.engines.several import ALONE, Several
 from charlm.engines.torch_pairs import TorchPairs, read_log_probs
 from charlm.equations.parameters import Arrays
 from charlm.errors import FieldError
 from charlm.inference.pairs.beam import search
-from charlm.inference.pairs.error_rates import error_rates
 from charlm.inference.pairs.mixed_search import with_weight
 from charlm.models.translator import Translator
 from charlm.network_config import PairsConfig
@@ -52,6 +52,7 @@ _VALIDATIONS = 20
 _FEWEST_STEPS = 300  # that a default budget asks for where there are few pairs
 _MOST_EPOCHS = 60.0
 _WRITTEN = 1000  # sources that a validation writes targets for, at most
+_WRITTEN_AT_ONCE = 250
 _WEIGHED = 200  # sources whose targets joint n-grams rank together with the network
 
 
@@ -227,18 +228,19 @@ class Pairs(Task[PairsConfig, PairsState, PairMaterial, PairSides, PairsCheckpoi
         training: TrainingConfig,
         material: PairMaterial,
         should_stop: Callable[[], bool],
+        several: Several = ALONE,
     ) -> tuple[Validated | None, dict[str, Any]]:
         """The figures now: the share of sources that are written right decides, then the loss."""
         told = state.logged_nats / state.logged_targets if state.logged_targets else None
         validated: Validated | None = Validated(state.step, None, is_best=False)
         if material.valid is not None:
-            nats = -read_log_probs(state.module, material.valid, should_stop)
+            nats = -read_log_probs(state.module, material.valid, should_stop, several=several)
             loss = float(nats.mean())
             if material.partner is not None and np.isfinite(loss):
                 network = -np.add.reduceat(nats, material.valid.targets.starts[:-1])
                 partner = material.partner.fitted(network, material.joint_log_probs)
                 state.partner = _with_weight(state.module, partner, material)
-            accuracy = _accuracy(state.module, material, _WRITTEN)
+            accuracy = _accuracy(state.module, material, _WRITTEN, several)
             validated = _judged(state, accuracy, loss) if np.isfinite(loss) else None
             state.worse_in_a_row += validated is None
         state.logged_nats, state.logged_targets = 0.0, 0
@@ -380,7 +382,7 @@ def _sizes(number: int, seconds: float) -> _Sizes:
     return _Sizes({"embedding_size": 64, **many}, 128, 2e-3)
 
 
-def _accuracy(module: EncoderDecoder, material: PairMaterial, most: int) -> float:
+def _accuracy(module: EncoderDecoder, material: PairMaterial, most: int, several: Several) -> float:
     """The share of the first held-out sources for which one of their targets is written."""
     targets: dict[str, list[str]] = {}
     for pair in _first(material, most):
@@ -392,15 +394,18 @@ def _accuracy(module: EncoderDecoder, material: PairMaterial, most: int) -> floa
     was_training = module.training
     module.eval()
     try:
-        written = []
-        for at in range(0, len(sources), 250):
-            ids = [readers.source.encode(s) for s in sources[at : at + 250]]
-            rows = [np.append(row, np.int32(readers.source.eos_id)) for row in ids]
-            found = search(TorchPairs(module), rows, beam=1, max_tokens=longest + 1)
-            written += [readers.target.decode(best.ids) for (best,) in found]
+        wrong = np.zeros(len(sources), np.int64)
+        with several.filling(wrong):
+            for at in several.mine(range(0, len(sources), _WRITTEN_AT_ONCE)):
+                some = sources[at : at + _WRITTEN_AT_ONCE]
+                ids = [readers.source.encode(s) for s in some]
+                rows = [np.append(row, np.int32(readers.source.eos_id)) for row in ids]
+                found = search(TorchPairs(module), rows, beam=1, max_tokens=longest + 1)
+                for place, ((best,), source) in enumerate(zip(found, some, strict=True), at):
+                    wrong[place] = readers.target.decode(best.ids) not in targets[source]
     finally:
         module.train(was_training)
-    return 1 - error_rates(written, [targets[s] for s in sources]).whole
+    return 1 - float(wrong.sum()) / len(sources)
 
 
 def _judged(state: PairsState, accuracy: float, loss: float) -> Validated:
