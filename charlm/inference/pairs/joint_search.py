@@ -109,9 +109,7 @@ def _targets(
         states, shares = layer.to[arcs[kept]], onward[kept]
     written = [tuple(x for x in target if x >= 0) for target in model.chunks.target.tolist()]
     origin, chunk = np.concatenate(origins).tolist(), np.concatenate(chunks).tolist()
-    targets: dict[int, dict[Target, float]] = {
-        row: defaultdict(float) for row in rows.tolist()
-    }
+    targets: dict[int, dict[Target, float]] = {row: defaultdict(float) for row in rows.tolist()}
     for row, beginning, share in np.concatenate(found, axis=1).T.tolist():
         one, parts = int(beginning), []
         while origin[one] >= 0:
