@@ -22,7 +22,8 @@ from charlm.text.tokens import from_ids, tokenize
 from charlm.tokenizers.base import NUM_SPECIALS, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain
-from charlm.tokenizers.word import UNKNOWN_WORD, WordTokenizer, count_types
+from charlm.tokenizers.word import WordTokenizer
+from charlm.tokenizers.word_chunks import UNKNOWN_WORD, count_types
 from charlm.training.loop import train_steps
 from charlm.training.request import Say
 from charlm.training.texts.sequences import Texts
