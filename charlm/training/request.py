@@ -82,7 +82,9 @@ class LabelOptions:
         "Column of the text, by number or name.", chosen="the other one of two"
     )
     text_field: str | None = option(
-        "Field of the text; doc.text is a field inside another.", chosen="text"
+        "Field of the text, of JSON Lines, or column of a Parquet file; doc.text is a field inside "
+        "another.",
+        chosen="text where labels are fields, else plain text",
     )
     header: bool = option("The first line names the columns.", False)
     token_column: str | None = option(

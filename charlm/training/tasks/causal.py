@@ -63,9 +63,8 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
 
     def check(self, request: Request) -> None:
         """Raise UsageError for what cannot be, before anything is read."""
-        beside = request.text_column or request.text_field or request.header
-        if request.label_from is None and beside:
-            raise UsageError("text_column, text_field and header go with label_from.")
+        if request.label_from is None and (request.text_column or request.header):
+            raise UsageError("text_column and header go with label_from.")
         _ = request.label_source
         if request.ngram is not None:
             ngram.check_order(request.ngram)

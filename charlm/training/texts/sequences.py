@@ -16,6 +16,7 @@ from charlm.text.corpus import (
 )
 from charlm.text.labelled import IN_MEMORY, Labelled, LabelSource, hold_out_labelled, read_labelled
 from charlm.text.overlap import overlap
+from charlm.text.passes import SequenceFiles
 from charlm.text.tables import first_lines, said_of
 from charlm.training.request import Request, Say
 from charlm.training.texts.memory import TextsInMemory
@@ -95,6 +96,8 @@ def read_texts(request: Request, say: Say, given: TextsInMemory | None = None) -
 
 def _read_files(request: Request, say: Say) -> tuple[list[str], list[str], str]:
     """The sequences of the files to train on and to validate on, and what they are split on."""
+    if request.text_field is not None:
+        return _read_field(request, request.text_field, say)
     options = {"encoding": request.encoding, "errors": request.errors}
     documents = read_documents(request.corpus, **options)
     held = read_documents(request.valid, **options) if request.valid else []
@@ -106,6 +109,20 @@ def _read_files(request: Request, say: Say) -> tuple[list[str], list[str], str]:
         [s for d in side for s in split_sequences(d.text, split_on)] for side in (documents, held)
     )
     return train, valid, split_on
+
+
+def _read_field(request: Request, field: str, say: Say) -> tuple[list[str], list[str], str]:
+    """The same of a field of JSON Lines, or a column of Parquet files: each is a sequence."""
+    options = {"field": field, "encoding": request.encoding, "errors": request.errors}
+    train, valid = (
+        [
+            text
+            for block in (SequenceFiles.below(paths, **options).blocks(say) if paths else ())
+            for text in block.texts
+        ]
+        for paths in (request.corpus, request.valid)
+    )
+    return train, valid, "paragraph" if any("\n" in text for text in train) else "line"
 
 
 def without_copies(request: Request, train: list[A], say: Say) -> list[A]:
