@@ -143,7 +143,10 @@ class NewFile:
     def write(self, data: "bytes | memoryview") -> None:
         """Put bytes at its end."""
         assert self._file is not None
-        left = memoryview(data).cast("B")
+        left = memoryview(data)
+        if not left.nbytes:
+            return
+        left = left.cast("B")
         self._digest.update(left)
         self._size += len(left)
         _check_regular(self._file)

@@ -10,12 +10,14 @@ from charlm.cli.errors import Signals
 from charlm.cli.option_names import option_of
 from charlm.cli.options import model_option, name_option
 from charlm.cli.output import held_out
+from charlm.cli.output.meter import PassMeter
 from charlm.cli.output.terminal import out, say
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.checkpoints.run import Run
     from charlm.training.kinds import TaskName
+    from charlm.training.texts.streamed.place import Watch
     from charlm.training.trainer import Trainer
 
 
@@ -40,34 +42,43 @@ def train(
         from charlm.checkpoints import directory
         from charlm.checkpoints.run import Run
         from charlm.training.request import LANGUAGE_MODEL, Request
+        from charlm.training.texts.streamed.place import Place, root_of, settled
         from charlm.training.trainer import Trainer
 
         signals.check()  # an import may swallow what a signal raises in it
         if resume:
             with Run(directory.to_go_on_with(name, root)) as run:
-                trainer = _resumed(run, asked, task, say)
+                with PassMeter(silent=quiet) as watch:
+                    trainer = _resumed(run, asked, task, say, watch)
                 signals.patient = True
                 _fit(run, trainer, signals, say, quiet, index=index and run.keeps_text)
             return
         request = Request(**asked, task=task or LANGUAGE_MODEL)
         if name is not None:
             Run(root / directory.check_name(name)).check_new()
-        trainer = Trainer.settle(request, say, begun=begun)
-        signals.patient = True  # from here on there is something to save, after a step at least
+        request = settled(request, say)
         path = root / name if name is not None else directory.free(root, next(iter(request.corpus)))
+        with PassMeter(silent=quiet) as watch:
+            place = Place(root=root_of(request, path), watch=watch)
+            trainer = Trainer.settle(request, say, begun=begun, place=place)
+        signals.patient = True  # from here on there is something to save, after a step at least
         with Run(path) as run:
             trainer.begin(run, keeps_text=index)
             _fit(run, trainer, signals, say, quiet, index=index)
 
 
 def _resumed(
-    run: "Run", asked: dict[str, Any], task: str | None, say: Callable[[str], None]
+    run: "Run",
+    asked: dict[str, Any],
+    task: str | None,
+    say: Callable[[str], None],
+    watch: "Watch",
 ) -> "Trainer":
     """The run where it was left. Raises UsageError, in the words of options, if it is another."""
     from charlm.training.resume import ChangedError, resumed
 
     try:
-        trainer = resumed(run, asked, say, expected=task)
+        trainer = resumed(run, asked, say, expected=task, watch=watch)
     except ChangedError as error:
         told = "; ".join(
             f"{option_of(field)} is {'not given' if before is None else before} there, {now} here"

@@ -30,6 +30,7 @@ from charlm.training.task import AnyTask, Config, Event, Planned
 from charlm.training.tasks import task_of
 from charlm.training.texts.material import TextMaterial
 from charlm.training.texts.memory import TextsInMemory
+from charlm.training.texts.streamed.place import Place
 
 _PLAINLY_BUSY = 0.75  # of the machine: less is left, and it is said
 
@@ -57,18 +58,23 @@ class Trainer:
         say: Say,
         given: TextsInMemory | None = None,
         *,
+        place: Place | None = None,
         begun: float | None = None,
     ) -> Self:
         """Read the texts, learn what turns them into ids, choose sizes, fix the number of steps.
 
-        Texts ``given`` in memory stand in place of the files that a request names. The time that
-        is asked for counts from ``begun``, by time.perf_counter(), or else from here.
+        Texts ``given`` in memory stand in place of the files that a request names; ``place`` is
+        where a text is kept that is too large for memory, where there is one. The time that
+        is asked for counts from ``begun``, by time.perf_counter(), or else from here; reading a
+        text in passes does not count.
         """
         begun = time.perf_counter() if begun is None else begun
         task = task_of(request)
         level, device = request.level or task.default_level, device_of(request.device)
         request = dataclasses.replace(request, level=level, device=device)
-        texts = task.read(request, say, given)
+        texts = read(task, request, say, given, place)
+        if request.store is not None:
+            begun = time.perf_counter()
         material = task.prepare(request, texts, say)
         told: list[str] = []
         sized = _for_its_share(task, request, told.append)
@@ -174,6 +180,16 @@ class Trainer:
         with _threads(self.training.threads):
             line: str = self.task.finish(run, self.material, say)
         return f"best validation {line}"
+
+
+def read(
+    task: AnyTask, request: Request, say: Say, given: TextsInMemory | None, place: Place | None
+) -> Any:
+    """The texts of a request: in memory, or, where it has a store, kept at a place."""
+    if request.store is None:
+        return task.read(request, say, given)
+    assert place is not None
+    return task.read_in_passes(request, place, say)
 
 
 def _for_its_share(task: AnyTask, request: Request, say: Say) -> Request:
