@@ -4,8 +4,11 @@ python -m bench [train|sample|score|startup|all], python -m bench growth,
 python -m bench sample RUN [RUN ...] (see sample.py), python -m bench busy DIR (see busy.py),
 python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TEXT MODEL [MODEL ...]
 (see gaps.py), python -m bench classify DIR (see classify.py), python -m bench tag DIR (see tag.py),
-python -m bench g2p [ROW ...] (see g2p.py), python -m bench words [SET ...] (see words.py), and
-python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py).
+python -m bench g2p [ROW ...] (see g2p.py), python -m bench words [SET ...] (see words.py),
+python -m bench counts DIR and
+python -m bench mixing RUN [RUN ...] (see mixing.py), and
+python -m bench stream DIR [MB ...] (see
+stream.py).
 """
 
 import sys
@@ -23,6 +26,7 @@ from bench import (
     sample,
     score,
     startup,
+    stream,
     tag,
     train,
     words,
@@ -40,6 +44,7 @@ SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
     "mixing": mixing.mixing,
     "quality": quality.main,
     "sample": sample.main,
+    "stream": stream.main,
     "tag": tag.main,
     "words": words.main,
 }

@@ -10,6 +10,7 @@ A store appears under its name only once it is whole. Several stand side by side
 damaged is refused.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeAlias
@@ -169,19 +170,25 @@ class Stores:
             make_directories(self.root, self._disk)
             self._lock.acquire()
         except OSError as error:
+            self._unmake()
             self.refuse(error)
         delete([p for p in directory.children(self.root) if p.name.startswith(TEMPORARY)])
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
-        if not any(path.name != ".lock" for path in directory.children(self.root)):
-            delete([self.root / ".lock"], self._disk)
+        self._unmake()
+
+    def _unmake(self) -> None:
+        """Remove the directories that were made for nothing."""
+        if any(path.name != ".lock" for path in directory.children(self.root)):
+            return
+        with contextlib.suppress(OSError):
+            self._disk.unlink(self.root / ".lock")
+        with contextlib.suppress(OSError):  # somebody else has put something there
             for path in self._made:
-                try:
+                if path.exists():
                     self._disk.rmdir(path)
-                except OSError:
-                    break  # somebody else has put something there
 
     def find(
         self, fits: Callable[[Mapping[str, Any]], bool], say: Callable[[str], None]

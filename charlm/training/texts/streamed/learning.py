@@ -30,6 +30,7 @@ from charlm.training.speller import rare_words, said_of_speller, trained_on
 from charlm.training.texts.streamed.sides import Part, limit, mixed
 
 SAMPLE = 32_000_000  # characters that subwords are learned from
+_SPELLED = 20_000  # unknown types that are spelled one by one: of more, a sample is
 _TOGETHER = 4096  # types that are written, and spelled, at a time
 _SALT = 1  # of the hashes that choose a sample, beside those that hold out
 
@@ -121,16 +122,24 @@ class _OfCounts(Learner):
         return tokenizer
 
     def spelled(self, side: str, tokenizer: Tokenizer, unknown: Unknown | None) -> Spelled:
-        """Each unknown type once, times its number."""
+        """Each unknown type once, times its number; of very many types every k-th token counts."""
         known = frozenset(self.types_of(tokenizer))
-        strange = (item for item in self.counts(side)() if item[0] not in known)
-        tokens, nats = 0, 0.0
-        while some := list(itertools.islice(strange, _TOGETHER)):
-            numbers = np.array([number for _, number in some])
-            tokens += int(numbers.sum())
-            if unknown is not None:
-                nats -= float(unknown.log_probs([kind for kind, _ in some]) @ numbers)
-        return Spelled(tokens, nats)
+        counts = self.counts(side)
+
+        def strange() -> Iterator[tuple[str, int]]:
+            return (item for item in counts() if item[0] not in known)
+
+        numbers = np.fromiter((number for _, number in strange()), dtype=np.int64)
+        tokens, nats = int(numbers.sum()), 0.0
+        if unknown is None or not tokens:
+            return Spelled(tokens, 0.0)
+        step = 1 if len(numbers) <= _SPELLED else -(-tokens // _SPELLED)
+        taken = np.diff(np.cumsum(numbers) // step, prepend=0)  # of each type, so many tokens
+        wanted = ((kind, n) for (kind, _), n in zip(strange(), taken.tolist(), strict=True) if n)
+        while some := list(itertools.islice(wanted, _TOGETHER)):
+            weights = np.array([number for _, number in some])
+            nats -= float(unknown.log_probs([kind for kind, _ in some]) @ weights)
+        return Spelled(tokens, nats * tokens / int(taken.sum()))
 
     def _folded(self) -> Callable[[str], str] | None:
         """What is done to a text before its types are counted."""

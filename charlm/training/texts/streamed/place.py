@@ -1,6 +1,7 @@
 """Where a text is kept that is read in passes, what is expected of it, and who watches."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -16,8 +17,11 @@ from charlm.training.texts.memory import TextsInMemory
 THRESHOLD = 50_000_000  # bytes of text: more are not held in memory
 IN_THE_RUN = ""  # as ``store``: the run's own directory
 _HELD_OUT = 2_000_000  # bytes that are held out where no other share is asked for
-# Bytes that counting n-grams may take, and what it takes for each token (bench/RESULTS.md).
-MOST_FOR_NGRAMS = 4_000_000_000
+# Bytes of memory that counting n-grams takes, for each token and for each of an n-gram's tokens;
+# and tokens in a byte of text (bench/RESULTS.md).
+_PER_TOKEN, _PER_ORDER = 60, 28
+_TOKENS = {"char": 1.0, "word": 0.2, "subword": 0.28}
+_MOST_OF_MEMORY = 0.5  # of the machine's goes into that
 
 
 class Watched(NamedTuple):
@@ -65,6 +69,7 @@ def settled(request: Request, say: Say, given: TextsInMemory | None = None) -> R
         say(f"text: held in memory, all of it: {reason}")
         return request
     files = files_of(request, request.corpus)
+    _check_ngrams(request, files.size())
     share = request.valid_share
     if not request.valid and share == Request(corpus=()).valid_share:
         share = min(share, _HELD_OUT / max(1, files.size()))
@@ -81,6 +86,30 @@ def files_of(request: Request, paths: tuple[str, ...], split_on: str = "line") -
         encoding=request.encoding,
         errors=request.errors,
     )
+
+
+def _check_ngrams(request: Request, size: int) -> None:
+    """Raise FieldError if counting n-grams of so many bytes of text takes too much memory."""
+    if request.ngram is None:
+        return
+    tokens = size * _TOKENS[request.level or "char"]
+    needed = tokens * (_PER_TOKEN + _PER_ORDER * request.ngram)
+    there = _memory()
+    if there is not None and needed > _MOST_OF_MEMORY * there:
+        raise FieldError(
+            "ngram",
+            f"cannot be {request.ngram} here: n-grams are counted in memory, and those of "
+            f"{size / 1e6:,.0f} MB of text take about {needed / 1e9:,.0f} GB, more than half of "
+            f"the {there / 1e9:,.0f} GB that this machine has. Leave it out, or give less text.",
+        )
+
+
+def _memory() -> int | None:
+    """Bytes of memory that the machine has; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _check(request: Request) -> None:

@@ -134,7 +134,7 @@ class _FileReader:
             self._length = 0
         else:
             whole, rest = self._divide(whole)
-            if len(rest) > MOST:
+            if not whole and len(rest) > MOST:
                 raise TextError(
                     f"a file has more than {MOST:,} characters without a space: it cannot be cut "
                     "into words. Train at another `level`."
