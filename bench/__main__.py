@@ -6,8 +6,9 @@ python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TE
 (see gaps.py), python -m bench classify DIR (see classify.py), python -m bench tag DIR (see tag.py),
 python -m bench bulk [LINES [ROUNDS]] (see bulk.py),
 python -m bench g2p [ROW ...] (see g2p.py), python -m bench serve (see serve.py),
-python -m bench words [SET ...] (see words.py), and
-python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py).
+python -m bench words [SET ...] (see words.py),
+python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py), and
+python -m bench stream DIR [MB ...] (see stream.py).
 """
 
 import sys
@@ -28,6 +29,7 @@ from bench import (
     score,
     serve,
     startup,
+    stream,
     tag,
     train,
     words,
@@ -48,6 +50,7 @@ SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
     "ranks": ranks.main,
     "sample": sample.main,
     "serve": serve.main,
+    "stream": stream.main,
     "tag": tag.main,
     "words": words.main,
 }

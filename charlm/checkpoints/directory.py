@@ -5,6 +5,7 @@
         metrics.jsonl        a line for each thing measured, appended
         pointers.json        which step is the latest and which the best, and whether it finished
         novelty.safetensors, novelty.json     the index of the training text (text_index.py)
+        tokens/              the ids of a training text larger than memory (token_store.py)
         step-NNNNNNNN/       a save (step.py)
 
 Readers take no lock: a run may be in training, or be deleted, while it is looked at.
@@ -39,6 +40,7 @@ from charlm.errors import CheckpointError, UsageError, did_you_mean
 
 COPIES = 3  # of a step, at most: the best, the last, and the one being written
 MOST_TRIES = 50  # at a run in which steps come and go while one is looked for
+TOKENS = "tokens"  # the directory of a run's own token store
 LANGUAGE_MODEL = "language model"
 # By kind, what uses a model of it.
 COMMANDS = {
@@ -141,13 +143,16 @@ def to_go_on_with(name: str | None, root: Path) -> Path:
 
 
 def free(root: Path, file: str) -> Path:
-    """A directory below root that no run has yet, named after a file; "-" is standard input."""
+    """A directory below root that no run has yet, named after a file; "-" is standard input.
+
+    One that holds tokens alone is that of a run which never began.
+    """
     stem = "stdin" if file == "-" else Path(file).name.split(".")[0]
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in stem)
     stem = stem.strip("-_")[:80] or "run"
     stem = f"run-{stem}" if stem.startswith("step-") else stem  # that is how steps are named
     path, number = root / stem, 2
-    while path.exists():
+    while path.exists() and {child.name for child in children(path)} != {TOKENS}:
         path, number = root / f"{stem}-{number}", number + 1
     return path
 

@@ -11,20 +11,22 @@ the k-th call or writes down what was done.
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import stat
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from charlm.checkpoints.files import NO_WAITING, PLAIN
+from charlm.checkpoints.files import NO_WAITING, PLAIN, Content, parts_of
 from charlm.checkpoints.manifest import (
     MANIFEST,
-    entry_of,
+    Entry,
+    check_files,
     manifest_bytes,
-    read_files,
     read_manifest,
 )
 from charlm.errors import CheckpointError
@@ -85,8 +87,92 @@ class Disk:
 DISK = Disk()
 
 
+class NewDirectory:
+    """A directory in the making: hold it with ``with``; it appears when it is kept, or never does.
+
+    Its files may grow side by side. Raises OSError if the disk refuses.
+    """
+
+    def __init__(self, target: Path, disk: Disk = DISK) -> None:
+        self._target, self._disk = target, disk
+        self._path = _temporary(target)
+        self._files: dict[str, NewFile] = {}
+
+    def __enter__(self) -> Self:
+        self._disk.mkdir(self._path)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for file in self._files.values():
+            file.close()
+        delete([self._path], self._disk)  # where it was kept there is nothing of that name
+
+    def file(self, name: str) -> "NewFile":
+        """A new file in it, to be written to."""
+        self._files[name] = NewFile(self._path / name, self._disk)
+        return self._files[name]
+
+    def keep(self, about: Mapping[str, Any]) -> None:
+        """Write the manifest, which says ``about`` too, read all of it back, and give it its name.
+
+        Raises CheckpointError if what was written reads back wrong.
+        """
+        for file in self._files.values():
+            file.finish()
+        entries = {name: file.entry for name, file in self._files.items()}
+        _write_new(self._path / MANIFEST, manifest_bytes(about, entries), self._disk)
+        _sync_directory(self._path, self._disk)
+        check_files(self._path, read_manifest(self._path)[1])
+        _put_in_place(self._path, self._target, self._disk)
+
+
+class NewFile:
+    """A file that grows, its size and SHA-256 known. Raises OSError if the disk refuses."""
+
+    def __init__(self, path: Path, disk: Disk = DISK) -> None:
+        self._file: int | None = disk.create(path)
+        self._disk = disk
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: "bytes | memoryview") -> None:
+        """Put bytes at its end."""
+        assert self._file is not None
+        left = memoryview(data)
+        if not left.nbytes:
+            return
+        left = left.cast("B")
+        self._digest.update(left)
+        self._size += len(left)
+        _check_regular(self._file)
+        while left:
+            left = left[self._disk.write(self._file, left) :]
+
+    def finish(self) -> None:
+        """Return once the disk holds it."""
+        if self._file is not None:
+            self._disk.fsync(self._file)
+            self.close()
+
+    def close(self) -> None:
+        """Write no more to it."""
+        if self._file is not None:
+            os.close(self._file)
+        self._file = None
+
+    @property
+    def entry(self) -> Entry:
+        """What a manifest says of it."""
+        return Entry(self._digest.hexdigest(), self._size)
+
+
 def save_directory(
-    target: Path, files: Mapping[str, bytes], about: Mapping[str, Any], disk: Disk = DISK
+    target: Path, files: Mapping[str, Content], about: Mapping[str, Any], disk: Disk = DISK
 ) -> None:
     """Make a directory of these files and a manifest, which says ``about`` too, appear at once.
 
@@ -94,19 +180,13 @@ def save_directory(
     name with ``.old`` behind it if the machine stops in that moment. Raises OSError if the disk
     refuses, CheckpointError if what was written reads back wrong; then nothing has changed.
     """
-    temporary = _temporary(target)
-    try:
-        disk.mkdir(temporary)
-        for name, data in files.items():
-            _write_new(temporary / name, data, disk)
-        entries = {name: entry_of(data) for name, data in files.items()}
-        _write_new(temporary / MANIFEST, manifest_bytes(about, entries), disk)
-        _sync_directory(temporary, disk)
-        read_files(temporary, read_manifest(temporary)[1], lambda name: len(files[name]))
-        _put_in_place(temporary, target, disk)
-    except BaseException:
-        delete([temporary], disk)
-        raise
+    with NewDirectory(target, disk) as new:
+        for name, content in files.items():
+            file = new.file(name)
+            for part in parts_of(content):
+                file.write(part)
+            file.finish()
+        new.keep(about)
 
 
 def replace_file(path: Path, data: bytes, disk: Disk = DISK) -> None:
@@ -224,14 +304,18 @@ def _write_new(path: Path, data: bytes, disk: Disk) -> None:
 
 def _write_and_sync(file: int, data: bytes, disk: Disk) -> None:
     try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
+        _check_regular(file)
         left = memoryview(data)
         while left:
             left = left[disk.write(file, left) :]
         disk.fsync(file)
     finally:
         os.close(file)
+
+
+def _check_regular(file: int) -> None:
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _sync_directory(path: Path, disk: Disk) -> None:

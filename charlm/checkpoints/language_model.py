@@ -10,7 +10,7 @@ known.safetensors      hashes of the training sequences
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +132,23 @@ def _described(path: Path, info: Mapping[str, Any]) -> tuple[LanguageConfig, str
     return config, info["split_on"]
 
 
-def load_speller(files: StepFiles) -> Speller | None:
+class HasFiles(Protocol):
+    """Files of a directory, each compared with its manifest when it is read: a step's, say."""
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The JSON object of a file."""
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """The arrays of a file."""
+
+
+def load_speller(files: HasFiles) -> Speller | None:
     """How the words that a word model does not know are spelled."""
     if "speller.json" not in files:
         return None

@@ -14,12 +14,16 @@ _PATIENCE = 1.0  # seconds in which the holder of a lock has to say who it is
 
 
 class Lock:
-    """Held by the one process that writes to a directory; the file tells which that is."""
+    """Held by the one process that writes to a directory; the file tells which that is.
 
-    def __init__(self, path: Path) -> None:
+    What that is ``doing`` there, and which ``other`` thing can be named, are said to the next one.
+    """
+
+    def __init__(self, path: Path, *, doing: str = "training in", other: str = "name") -> None:
         import filelock  # readers need none
 
         self._path = path
+        self._doing, self._other = doing, other
         self._timeout = filelock.Timeout
         self._lock = filelock.FileLock(path, timeout=0)
 
@@ -38,8 +42,8 @@ class Lock:
                     continue
             who = "another process" if holder is None else f"process {holder}"
             raise LockedError(
-                f"{who} is training in {self._path.parent}. Wait until it is done, or train under "
-                "another `name`."
+                f"{who} is {self._doing} {self._path.parent}. Wait until it is done, or train "
+                f"under another `{self._other}`."
             )
 
     def release(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charlm.checkpoints.files import read_file
+from charlm.checkpoints.files import Content, parts_of, read_blocks, read_file
 from charlm.checkpoints.json_objects import parse_json, to_json
 from charlm.errors import CheckpointError
 
@@ -22,9 +22,12 @@ class Entry(NamedTuple):
     size: int
 
 
-def entry_of(data: bytes) -> Entry:
+def entry_of(content: Content) -> Entry:
     """What a manifest says of a file that holds these bytes."""
-    return Entry(hashlib.sha256(data).hexdigest(), len(data))
+    digest = hashlib.sha256()
+    for part in parts_of(content):
+        digest.update(part)
+    return Entry(digest.hexdigest(), len(content))
 
 
 def read_manifest(path: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
@@ -63,12 +66,27 @@ def read_files(
     for name, entry in sorted(entries.items()):
         data = read_file(path / name, largest(name), entry.size)
         if entry.sha256 != hashlib.sha256(data).hexdigest():
-            raise CheckpointError(
-                f"{path / name} is damaged: it is not what was saved. Use another step or run."
-            )
+            raise _damaged(path / name)
         # What arrays are made of stays as it is, so that they need no memory of their own.
         files[name] = data if name.endswith(".safetensors") else bytes(data)  # type: ignore[assignment]
     return files
+
+
+def check_files(path: Path, entries: Mapping[str, Entry]) -> None:
+    """Raise CheckpointError unless the files of a directory are what its manifest tells.
+
+    They are read a block at a time, however large they are.
+    """
+    for name, entry in sorted(entries.items()):
+        digest = hashlib.sha256()
+        for block in read_blocks(path / name, entry.size, entry.size):
+            digest.update(block)
+        if entry.sha256 != digest.hexdigest():
+            raise _damaged(path / name)
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged: it is not what was saved. Use another step or run.")
 
 
 def manifest_bytes(about: Mapping[str, Any], entries: Mapping[str, Entry]) -> bytes:

@@ -31,6 +31,8 @@ def remove(run: Path, disk: Disk = DISK) -> None:
         raise CheckpointError(f"cannot delete {run}: {error.strerror}.") from None
     for left in directory.children(run.parent):  # this one, and what a crash left of others
         if left.name.startswith(TEMPORARY) and not left.is_symlink():
+            if not (left / directory.TOKENS).is_symlink():
+                delete(directory.children(left / directory.TOKENS), disk)
             delete(directory.children(left), disk)
             with contextlib.suppress(OSError):
                 disk.rmdir(left)
@@ -48,7 +50,14 @@ def check_removable(run: Path) -> None:
         raise CheckpointError(f"{run} is no run: it has neither a run.json nor a step.")
     for path in directory.children(run):
         of_step = directory.STANDING.fullmatch(path.name) or path.name.startswith(TEMPORARY)
-        if of_step and path.is_dir() and not path.is_symlink():
+        if path.name == directory.TOKENS and path.is_dir() and not path.is_symlink():
+            strange = [
+                child
+                for store in directory.children(path)
+                for child in directory.children(store)
+                if child.is_dir()
+            ]
+        elif of_step and path.is_dir() and not path.is_symlink():
             strange = [child for child in directory.children(path) if child.is_dir()]
         else:
             strange = [] if of_step or path.name in _FILES else [path]

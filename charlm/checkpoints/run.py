@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from charlm.checkpoints import directory
 from charlm.checkpoints.disk import delete
-from charlm.checkpoints.files import read_file
+from charlm.checkpoints.files import Content, read_file
 from charlm.checkpoints.lock import Lock
 from charlm.checkpoints.step import save_step
 from charlm.errors import CheckpointError, UsageError
@@ -101,7 +101,7 @@ class Run:
     def keep(
         self,
         step: int,
-        files: dict[str, bytes],
+        files: dict[str, Content],
         *,
         best: int | None,
         validated: int,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from charlm.checkpoints import directory
 from charlm.checkpoints.disk import DISK, Disk, make_directories, save_directory
+from charlm.checkpoints.files import Content
 from charlm.checkpoints.json_objects import check_parts, parse_json
 from charlm.checkpoints.manifest import MANIFEST, read_files, read_manifest
 from charlm.checkpoints.tensors import check_arrays, most_bytes, parse_tensors
@@ -149,7 +150,7 @@ class StepFiles:
 def save_step(
     run: Path,
     step: int,
-    files: Mapping[str, bytes],
+    files: Mapping[str, Content],
     *,
     run_id: str | None = None,
     disk: Disk = DISK,

@@ -4,6 +4,7 @@ No file is a pickle, and none is believed: what its header says is compared with
 are before an array is made of them.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.checkpoints.files import Parts
 from charlm.checkpoints.json_objects import parse_json
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
@@ -31,16 +33,40 @@ _DTYPES = {
     "U8": "<u1",
     "BOOL": "|b1",
 }
+_KINDS = {np.dtype(code): kind for kind, code in _DTYPES.items()}
+# In the order in which safetensors has them; it writes the last of them first.
+_RANK = {
+    kind: rank
+    for rank, kind in enumerate(
+        ("BOOL", "U8", "I8", "I16", "U16", "F16", "I32", "U32", "F32", "F64", "I64", "U64")
+    )
+}
 
 
 def arrays_to_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """The file of named arrays. Raises MemoryError where there is no memory to make it."""
-    import safetensors.numpy
+    return b"".join(array_parts(arrays))
 
-    # Where safetensors finds none it ends the whole process, so what its three copies take is
-    # asked for before: memory that is not written to costs nothing.
-    np.empty(3 * sum(array.nbytes for array in arrays.values()), np.uint8)
-    return safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+
+def array_parts(arrays: Mapping[str, NDArray[Any]]) -> Parts:
+    """The same file, its tensors where they lie: the arrays must not change before it is written.
+
+    It is, to the byte, what the library safetensors writes: wider types first, then by name.
+    """
+    order = sorted(arrays, key=lambda name: (-_RANK[_KINDS[arrays[name].dtype]], name))
+    header, at, parts = {}, 0, []
+    for name in order:
+        array = np.ascontiguousarray(arrays[name])
+        header[name] = {
+            "dtype": _KINDS[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
+        at += array.nbytes
+        parts.append(array.reshape(-1).view(np.uint8).data)
+    described = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    described += b" " * (-len(described) % 8)
+    return Parts((len(described).to_bytes(8, "little") + described, *parts))
 
 
 def parse_tensors(name: Path, data: bytes | bytearray) -> dict[str, NDArray[Any]]:

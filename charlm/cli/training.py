@@ -10,6 +10,7 @@ from charlm.cli.errors import Signals
 from charlm.cli.option_names import option_of
 from charlm.cli.options import model_option, name_option
 from charlm.cli.output import held_out
+from charlm.cli.output.meter import PassMeter
 from charlm.cli.output.terminal import out, say
 from charlm.cli.ranks import joined
 from charlm.errors import UsageError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from charlm.checkpoints.run import Run
     from charlm.training.kinds import TaskName
     from charlm.training.ranks.ranks import Ranks
+    from charlm.training.texts.streamed.place import Watch
     from charlm.training.trainer import Trainer
 
 
@@ -46,6 +48,7 @@ def train(
     with Signals(enduring=one_of is not None) as signals, joined(one_of) as ranks:
         from charlm.checkpoints import directory
         from charlm.training.request import LANGUAGE_MODEL, Request
+        from charlm.training.texts.streamed.place import Place, root_of, settled
         from charlm.training.trainer import Trainer
 
         signals.check()  # an import may swallow what a signal raises in it
@@ -54,19 +57,24 @@ def train(
         if resume:
             found = ranks.first(lambda: str(directory.to_go_on_with(name, root)))
             with _open(Path(found), ranks) as run:
-                trainer = _resumed(run, asked, task, say, ranks)
+                with PassMeter(silent=quiet) as watch:
+                    trainer = _resumed(run, asked, task, say, ranks, watch)
                 signals.patient = True
                 _fit(run, trainer, signals, say, quiet, index=index and run.keeps_text)
             return
         request = Request(**asked, task=task or LANGUAGE_MODEL)
         if name is not None:
             _open(root / directory.check_name(name), ranks).check_new()
-        trainer = Trainer.settle(request, say, begun=begun, ranks=ranks)
-        signals.patient = True  # from here on there is something to save, after a step at least
+        if ranks.size == 1:
+            request = settled(request, say)
         path = root / name if name is not None else None
         if path is None:
             corpus = next(iter(request.corpus))
             path = Path(ranks.first(lambda: str(directory.free(root, corpus))))
+        with PassMeter(silent=quiet) as watch:
+            place = Place(root=root_of(request, path), watch=watch)
+            trainer = Trainer.settle(request, say, begun=begun, place=place, ranks=ranks)
+        signals.patient = True  # from here on there is something to save, after a step at least
         with _open(path, ranks) as run:
             if ranks.is_first:
                 trainer.begin(run, keeps_text=index)
@@ -91,12 +99,13 @@ def _resumed(
     task: str | None,
     say: Callable[[str], None],
     ranks: "Ranks",
+    watch: "Watch",
 ) -> "Trainer":
     """The run where it was left. Raises UsageError, in the words of options, if it is another."""
     from charlm.training.resume import ChangedError, resumed
 
     try:
-        trainer = resumed(run, asked, say, expected=task, ranks=ranks)
+        trainer = resumed(run, asked, say, expected=task, ranks=ranks, watch=watch)
     except ChangedError as error:
         told = "; ".join(
             f"{option_of(field)} is {'not given' if before is None else before} there, {now} here"

@@ -164,8 +164,22 @@ def train(sequences: Sequence[Ids], vocab_size: int, order: int) -> NGram:
 
     Raises UsageError if the order is not 1 to 8 or there is no token.
     """
+    return _trained(*marked_stream(sequences, vocab_size), vocab_size, order)
+
+
+def train_text(ids: Ids, starts: NDArray[np.int64], vocab_size: int, order: int) -> NGram:
+    """The same of sequences one after another: ids (T,), and where each (S + 1,) begins."""
+    marked = np.insert(ids.astype(np.int64), starts[:-1], vocab_size)
+    lengths = np.diff(starts) + 1
+    depth = np.arange(len(marked)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return _trained(marked, depth, vocab_size, order)
+
+
+def _trained(
+    stream: NDArray[np.int64], depth: NDArray[np.int64], vocab_size: int, order: int
+) -> NGram:
+    """The model of a marked stream (T,)."""
     check_order(order)
-    stream, depth = marked_stream(sequences, vocab_size)
     if not (depth > 0).any():
         raise UsageError("there are no tokens to count.")
     size = vocab_size + 1

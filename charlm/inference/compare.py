@@ -20,7 +20,7 @@ from charlm.inference.interval import RESAMPLES, blocks, interval, together
 from charlm.inference.score import TextScore
 from charlm.text import corpus
 from charlm.tokenizers.base import CASE, FORMS, SPACING, Tokenizer
-from charlm.tokenizers.word import UNKNOWN_WORD
+from charlm.tokenizers.word_chunks import UNKNOWN_WORD
 
 if TYPE_CHECKING:
     from charlm.models.base import TokenDistribution

@@ -31,7 +31,7 @@ from charlm.text.corpus import sequence_hash
 from charlm.tokenizers.base import SPACING, UNK_ID, Tokenizer
 from charlm.tokenizers.normalizing import folded
 from charlm.tokenizers.prompt import Prompt
-from charlm.tokenizers.word import UNKNOWN_WORD
+from charlm.tokenizers.word_chunks import UNKNOWN_WORD
 
 BATCH_SIZE = 256
 MOST_ATTEMPTS = 100  # at a sequence that is not in the training text

@@ -31,7 +31,8 @@ from charlm.network_config import CausalConfig
 from charlm.tokenizers.base import NUM_SPECIALS, UNK_TEXT, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain
-from charlm.tokenizers.word import UNKNOWN_WORD, WordTokenizer
+from charlm.tokenizers.word import WordTokenizer
+from charlm.tokenizers.word_chunks import UNKNOWN_WORD
 
 NUM_SCALARS = 0x110000 - 0x800  # code points without the surrogates
 _REMEMBERED = 100_000  # spellings

@@ -33,7 +33,7 @@ from charlm.models.engine_choice import MixedEngines
 from charlm.text import corpus
 from charlm.text.portions import Mapped, Portion, in_turn, in_whole_portions
 from charlm.text.streaming import Piece
-from charlm.tokenizers.word import UNKNOWN_WORD
+from charlm.tokenizers.word_chunks import UNKNOWN_WORD
 
 if TYPE_CHECKING:
     from charlm.novelty.text_index import Index

@@ -32,7 +32,7 @@ FORMAT = 1
 _LARGEST = 2**30  # that is read
 _FILE, _ABOUT = "novelty.safetensors", "novelty.json"
 _HEADER = 1024  # bytes of a file that are no numbers, at most
-_HELD_OUT = 2**16  # characters of the held-out text that are looked at
+HELD_OUT = 2**16  # characters of the held-out text that are looked at
 _LAST_CODE_POINT = 0x10FFFF
 
 
@@ -172,7 +172,7 @@ def source_of(
     is cut.
     """
     characters = sum(map(len, sequences))
-    some = _beginning(held_out, _HELD_OUT)
+    some = _beginning(held_out, HELD_OUT)
     alphabet: set[str] = set()
     for text in sequences:
         alphabet.update(text)

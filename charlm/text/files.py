@@ -4,6 +4,7 @@ What they are is told by their first bytes, not by their names (formats.py).
 """
 
 import bz2
+import importlib
 import lzma
 import os
 import select
@@ -25,7 +26,7 @@ _PACKED_BLOCK = 2**16  # bytes that are read at a time of what is packed
 _MOST_MEMORY = 2**28  # bytes that unpacking xz may take; xz -9 takes a quarter of it
 # What unpacks to more than that is no text: zeros, made so as to fill a memory.
 _MOST_TIMES, _FREE = 500, 2**28
-_SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".lzma": "lzma"}
+_SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".lzma": "lzma", ".zst": "zstd"}
 
 
 class Source(NamedTuple):
@@ -81,7 +82,9 @@ def unpacked_size(path: Path) -> int | None:
 
 
 def opened(file: str | Path, note: Note) -> Source:
-    """The bytes of a file or of standard input (``-``), unpacked if they are gzip, bzip2 or xz.
+    """The bytes of a file or of standard input (``-``), unpacked if they are packed.
+
+    Packed is gzip, bzip2, xz or, where Python or the package zstandard can, zstd.
 
     Nothing is held but a block. Raises TextError, also while they are read, if they cannot be,
     are damaged, or are of a format that is no text.
@@ -200,11 +203,72 @@ class _Gzip:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
+class _Zstd:
+    """One frame of zstd, with the same methods."""
+
+    # Bytes that are unpacked at a time, the more of them the less comes of them: 4 can stand for
+    # 128 KiB, and nothing limits what a call gives.
+    _LEAST, _MOST, _MUCH = 2**7, 2**10, 2**18
+
+    def __init__(self) -> None:
+        self._inner, self._error = _zstd()
+        self._waiting = b""
+        self._slice = self._LEAST
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._waiting
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._inner.unused_data) + self._waiting
+
+    def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
+        waiting = memoryview(self._waiting + data)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while waiting and not self.eof and (size < max_length or max_length < 0):
+                part = self._inner.decompress(waiting[: self._slice])
+                waiting = waiting[self._slice :]
+                few = len(part) < self._MUCH
+                self._slice = min(self._MOST, 2 * self._slice) if few else self._LEAST
+                parts.append(part)
+                size += len(part)
+        except self._error as error:
+            raise OSError(str(error)) from None
+        self._waiting = bytes(waiting)
+        return b"".join(parts)
+
+
+def _zstd() -> tuple[Any, type[Exception]]:
+    """What unpacks a frame of zstd, and the error that it raises."""
+    try:
+        module = importlib.import_module("compression.zstd")  # Python 3.14 and later
+        return module.ZstdDecompressor(), module.ZstdError
+    except ImportError:
+        pass
+    try:
+        module = importlib.import_module("zstandard")
+    except ImportError:
+        raise TextError(
+            "to read zstd data the package zstandard is needed: pip install 'charlm[zstd]'. Or "
+            "unpack it first (zstd -d)."
+        ) from None
+    unpacker = module.ZstdDecompressor(max_window_size=_MOST_MEMORY)
+    return unpacker.decompressobj(), module.ZstdError
+
+
 _UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
     "gzip": _Gzip,
     "bzip2": bz2.BZ2Decompressor,
     "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _MOST_MEMORY),
     "lzma": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _MOST_MEMORY),
+    "zstd": _Zstd,
 }
 assert tuple(_UNPACKERS) == PACKED
 

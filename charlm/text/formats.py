@@ -23,7 +23,9 @@ _PACKED = (
     ("bzip2", b"BZh"),
     ("xz", b"\xfd7zXZ\0"),
     ("lzma", b"\x5d\0\0"),
+    ("zstd", b"\x28\xb5\x2f\xfd"),
 )
+PARQUET = "a Parquet file"
 PACKED = tuple(name for name, _ in _PACKED)  # what can be read as it is
 _BZIP2 = rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"  # its first block, or the end of an empty one
 
@@ -40,7 +42,6 @@ _ARCHIVES = (  # zip archives, by what stands in them near their beginning
     ("an OpenDocument file", b"application/vnd.oasis.opendocument", _AS_TEXT),
 )
 _KNOWN = (
-    ("zstd data", b"\x28\xb5\x2f\xfd", f"{_UNPACK} (zstd -d)"),
     ("lz4 data", b"\x04\x22\x4d\x18", f"{_UNPACK} (lz4 -d)"),
     ("compress data (.Z)", b"\x1f\x9d", f"{_UNPACK} (gzip -d)"),
     ("a 7z archive", b"7z\xbc\xaf\x27\x1c", f"{_UNPACK} (7z x)"),
@@ -58,7 +59,7 @@ _KNOWN = (
 )
 # Names that a text could begin with, too: only where bytes that no text has come soon.
 _KNOWN_IF_BINARY = (
-    ("a Parquet file", b"PAR1", _TABLE),
+    (PARQUET, b"PAR1", "Training alone reads it: give the column of the text (`text_field`)"),
     ("an Arrow file", b"ARROW1", _TABLE),
     ("an Avro file", b"Obj\x01", _TABLE),
     ("an ORC file", b"ORC", _TABLE),
@@ -88,7 +89,7 @@ _LONGEST = 16  # bytes of the names above
 
 
 def packed_as(head: bytes) -> str | None:
-    """What a text is packed with: gzip, bzip2, xz or lzma; None if it is not."""
+    """What a text is packed with: gzip, bzip2, xz, lzma or zstd; None if it is not."""
     for name, magic in _PACKED:
         if head.startswith(magic):
             return name if name != "bzip2" or re.match(_BZIP2, head) else None

@@ -176,17 +176,17 @@ def _read_sequences(
     before = 0
     for file in found:
         end = 0
-        blocks = _blocks_of(files.opened(file, note), encoding, errors, note)
+        blocks = text_blocks(files.opened(file, note), encoding, errors, note)
         for piece in _PIECES[split_on](blocks):
             end = piece.end
             yield piece._replace(end=before + end)
         before += end
 
 
-_Blocks: TypeAlias = Iterator[tuple[str, int]]  # texts, and the bytes up to the end of each
+Blocks: TypeAlias = Iterator[tuple[str, int]]  # texts, and the bytes up to the end of each
 
 
-def _blocks_of(source: Source, encoding: str, errors: str, note: Note) -> _Blocks:
+def text_blocks(source: Source, encoding: str, errors: str, note: Note) -> Blocks:
     """The text of a file in blocks, its lines ended by LF; a byte order mark is dropped."""
     said = False
 
@@ -200,7 +200,7 @@ def _blocks_of(source: Source, encoding: str, errors: str, note: Note) -> _Block
     return ended_by_lf(_decoded(source, encoding, errors, note), on_cr_alone)
 
 
-def _decoded(source: Source, encoding: str, errors: str, note: Note) -> _Blocks:
+def _decoded(source: Source, encoding: str, errors: str, note: Note) -> Blocks:
     name = source.name
     end, line, begun = 0, 1, False
     try:
@@ -229,7 +229,7 @@ def _decoded(source: Source, encoding: str, errors: str, note: Note) -> _Blocks:
         raise TextError(f"{name} is not {encoding}: {error}.") from None
 
 
-def _pieces_of_file(blocks: _Blocks) -> Iterator[Piece]:
+def _pieces_of_file(blocks: Blocks) -> Iterator[Piece]:
     """All of a file is one sequence."""
     held = Piece("", ends=False)
     for text, end in blocks:
@@ -241,12 +241,12 @@ def _pieces_of_file(blocks: _Blocks) -> Iterator[Piece]:
         yield held._replace(ends=True)
 
 
-def _pieces_of_lines(blocks: _Blocks) -> Iterator[Piece]:
+def _pieces_of_lines(blocks: Blocks) -> Iterator[Piece]:
     """Each line that is not blank is a sequence."""
     return (piece for piece in _lines(blocks) if piece.text)
 
 
-def _pieces_of_paragraphs(blocks: _Blocks) -> Iterator[Piece]:
+def _pieces_of_paragraphs(blocks: Blocks) -> Iterator[Piece]:
     """Each run of lines that are not blank is a sequence."""
     held: list[str] = []  # the lines of a paragraph that have not been given out
     size = end = 0
@@ -265,7 +265,7 @@ def _pieces_of_paragraphs(blocks: _Blocks) -> Iterator[Piece]:
         yield Piece("".join(held), True, end)
 
 
-def _lines(blocks: _Blocks) -> Iterator[Piece]:
+def _lines(blocks: Blocks) -> Iterator[Piece]:
     """Lines without their ends, long ones in pieces; a blank line is an empty piece."""
     held = ""  # the part of a line that has not been given out
     begun = False  # a part of it has

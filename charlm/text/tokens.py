@@ -4,12 +4,40 @@ Letters: N tokens in all, S sequences.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.tokenizers.base import Tokenizer
+
+
+class TrainingText(Protocol):
+    """A text as a training reads it: part by part, each held in memory.
+
+    An epoch reads all parts; they are numbered on from epoch to epoch.
+    """
+
+    @property
+    def num_tokens(self) -> int:
+        """Targets, <EOS> included."""
+
+    @property
+    def num_sequences(self) -> int:
+        """Sequences in all."""
+
+    @property
+    def num_parts(self) -> int:
+        """Parts of an epoch."""
+
+    def part(self, seed: int, number: int) -> "TokenizedText":
+        """The part of that number: a function of (seed, number)."""
+
+    def whole(self) -> "TokenizedText":
+        """All of it, in memory."""
+
+    def frequencies(self) -> NDArray[np.int64]:
+        """How often each type (V,) occurs."""
 
 
 class TokenizedText(NamedTuple):
@@ -20,17 +48,43 @@ class TokenizedText(NamedTuple):
     starts: (S + 1,) where each sequence begins in them, and N.
     vocab_size: the id that is read where a sequence begins, the zero vector x<1>.
     labels: (S,) the number of each sequence's label, where sequences have labels.
+    before: (S,) what is read in place of x<1> where a sequence goes on rather than begins; None
+        where all of them begin.
     """
 
     ids: NDArray[np.integer[Any]]
     starts: NDArray[np.int64]
     vocab_size: int
     labels: NDArray[np.int64] | None = None
+    before: NDArray[np.int64] | None = None
 
     @property
     def num_tokens(self) -> int:
         """Targets, <EOS> included."""
         return int(self.starts[-1])
+
+    @property
+    def num_sequences(self) -> int:
+        """Whole ones, or where some go on, pieces."""
+        return len(self.starts) - 1
+
+    @property
+    def num_parts(self) -> int:
+        """One: an epoch reads all of it in one go."""
+        return 1
+
+    def part(self, seed: int, number: int) -> "TokenizedText":
+        """All of it, whichever part is asked for."""
+        del seed, number
+        return self
+
+    def whole(self) -> "TokenizedText":
+        """All of it."""
+        return self
+
+    def frequencies(self) -> NDArray[np.int64]:
+        """How often each type (V,) occurs."""
+        return np.bincount(self.ids, minlength=self.vocab_size)
 
     def sequences(self) -> list[NDArray[np.integer[Any]]]:
         """The ids of each sequence, <EOS> included."""
@@ -42,9 +96,11 @@ class TokenizedText(NamedTuple):
 
     def inputs(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """What is read when those at places (...) are predicted: the tokens before them."""
-        begins = self.starts[np.searchsorted(self.starts, places, side="right") - 1] == places
+        sequences = np.searchsorted(self.starts, places, side="right") - 1
+        begins = self.starts[sequences] == places
         before = self.ids[np.maximum(places - 1, 0)].astype(np.int64)
-        return np.where(begins, self.vocab_size, before)
+        first = self.vocab_size if self.before is None else self.before[sequences]
+        return np.where(begins, first, before)
 
     def following(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """The tokens after those at places (...), or vocab_size where a sequence ends there."""

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-__all__ = ["Tokenizer", "tokenizer_from_files", "train_tokenizer"]
+    from charlm.tokenizers.vocabulary import HasItems
+
+__all__ = ["Tokenizer", "tokenizer_from_counts", "tokenizer_from_files", "train_tokenizer"]
 
 
 def train_tokenizer(
@@ -80,6 +82,45 @@ def train_tokenizer(
     from charlm.tokenizers.subword import SubwordTokenizer
 
     return SubwordTokenizer.train(texts, vocab_size=vocab_size, subword_model=subword_model)
+
+
+def tokenizer_from_counts(
+    counts: HasItems,
+    *,
+    level: str,
+    vocab_size: int | None = None,
+    min_count: int | None = None,
+    lowercase: bool = False,
+    pretokenized: bool = False,
+    normalize: str | None = None,
+) -> Tokenizer:
+    """The same from how often each type occurs, of words or characters.
+
+    They have been counted in lower case and in the normal form that are asked for.
+    """
+    _check_options(level, vocab_size, min_count, lowercase, pretokenized, "unigram")
+    tokenizer: Tokenizer
+    if level == "char":
+        from charlm.tokenizers.character import CharacterTokenizer
+
+        tokenizer = CharacterTokenizer.from_counts(
+            counts, vocab_size=vocab_size, min_count=min_count
+        )
+    else:
+        from charlm.tokenizers.word import WordTokenizer
+
+        tokenizer = WordTokenizer.from_counts(
+            counts,
+            vocab_size=vocab_size,
+            min_count=min_count,
+            lowercase=lowercase,
+            pretokenized=pretokenized,
+        )
+    if normalize is None:
+        return tokenizer
+    from charlm.tokenizers.normalizing import NormalizingTokenizer
+
+    return NormalizingTokenizer(tokenizer, normalize)
 
 
 def tokenizer_from_files(files: Mapping[str, bytes]) -> Tokenizer:

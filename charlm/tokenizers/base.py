@@ -81,7 +81,7 @@ class Tokenizer(Protocol):
         """What stands in the text wherever encode gives <UNK>, in order.
 
         A character at char level; at word level a type, the flag of its joins in front, or the
-        name of all unknown words (word.UNKNOWN_WORD); at subword level there is nothing unknown.
+        name of all unknown words (UNKNOWN_WORD); at subword level there is nothing unknown.
         """
 
     def is_unknown(self, kind: str) -> bool:

@@ -11,7 +11,7 @@ from charlm.tokenizers.base import EOS_ID, EOS_PIECE, NUM_SPECIALS, UNK_ID, UNK_
 from charlm.tokenizers.beginning import Beginning
 from charlm.tokenizers.files import HEADER_NAME, check_fields, write_header
 from charlm.tokenizers.ids import IdArray, Ids, checked_ids
-from charlm.tokenizers.vocabulary import Vocabulary
+from charlm.tokenizers.vocabulary import HasItems, Vocabulary
 
 _NUM_CODE_POINTS = 0x110000
 _BLOCK_CHARACTERS = 1 << 20  # texts are counted together in blocks of about this many characters
@@ -47,11 +47,18 @@ class CharacterTokenizer:
         min_count None is DEFAULT_MIN_COUNT, or 1 where no character occurs so often. Raises
         TextError if no character is left.
         """
-        counts = count_characters(texts)
+        return cls.from_counts(count_characters(texts), vocab_size=vocab_size, min_count=min_count)
+
+    @classmethod
+    def from_counts(
+        cls, counts: HasItems, *, vocab_size: int | None = None, min_count: int | None = None
+    ) -> Self:
+        """The same from how often each character occurs."""
         notes: tuple[str, ...] = ()
         if min_count is None:
-            min_count = DEFAULT_MIN_COUNT if max(counts.values(), default=0) > 1 else 1
-            once = sum(count < min_count for count in counts.values())
+            numbers = [count for _, count in counts.items()]
+            min_count = DEFAULT_MIN_COUNT if max(numbers, default=0) > 1 else 1
+            once = sum(count < min_count for count in numbers)
             if once:
                 note = (
                     f"{once} of the characters occur once and become <UNK>, so that the model "
@@ -60,6 +67,11 @@ class CharacterTokenizer:
                 notes = (note,)
         vocabulary = Vocabulary.from_counts(counts, vocab_size=vocab_size, min_count=min_count)
         return cls(vocabulary=vocabulary, notes=notes)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The characters of the vocabulary; character i has the id i + 2."""
+        return self._vocabulary.types
 
     def normalise(self, text: str) -> str:
         """The text itself: characters keep all of it."""
@@ -151,11 +163,27 @@ def code_points(text: str) -> NDArray[np.uint32]:
 
 def count_characters(texts: Iterable[str]) -> dict[str, int]:
     """How often each character occurs in the texts."""
-    totals = np.zeros(_NUM_CODE_POINTS, dtype=np.int64)
+    counter = CharacterCounter()
     for block in _blocks(texts):
-        counts = np.bincount(code_points(block))
-        totals[: len(counts)] += counts
-    return {chr(code): int(totals[code]) for code in np.flatnonzero(totals).tolist()}
+        counter.add(block)
+    return counter.counts()
+
+
+class CharacterCounter:
+    """Counts characters; memory does not grow with the text."""
+
+    def __init__(self) -> None:
+        self._totals = np.zeros(_NUM_CODE_POINTS, dtype=np.int64)
+
+    def add(self, text: str) -> None:
+        """Count those of a text."""
+        counts = np.bincount(code_points(text))
+        self._totals[: len(counts)] += counts
+
+    def counts(self) -> dict[str, int]:
+        """How often each has occurred, in the order of their code points."""
+        there = np.flatnonzero(self._totals)
+        return {chr(code): int(self._totals[code]) for code in there.tolist()}
 
 
 def _blocks(texts: Iterable[str]) -> Iterator[str]:

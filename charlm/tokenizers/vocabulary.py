@@ -1,11 +1,19 @@
 """Vocabulary: types <-> ids, with the two special tokens first."""
 
-from collections.abc import Iterable, Mapping
-from typing import Self
+import heapq
+from collections.abc import Collection, Iterable
+from typing import Protocol, Self
 
 from charlm.errors import CheckpointError, TextError
 from charlm.tokenizers.base import NUM_SPECIALS, UNK_ID
 from charlm.tokenizers.files import HEADER_NAME
+
+
+class HasItems(Protocol):
+    """What tells how often each type occurs, as often as it is asked: a dict does."""
+
+    def items(self) -> Iterable[tuple[str, int]]:
+        """Each type once, and its number."""
 
 
 class Vocabulary:
@@ -29,21 +37,34 @@ class Vocabulary:
 
     @classmethod
     def from_counts(
-        cls, counts: Mapping[str, int], *, vocab_size: int | None, min_count: int
+        cls,
+        counts: HasItems,
+        *,
+        vocab_size: int | None,
+        min_count: int,
+        without: Collection[str] = (),
     ) -> Self:
         """The most frequent types, equally frequent ones in the order of their code points.
 
         vocab_size limits the number of ids, specials included (None is off); types that occur
-        fewer than min_count times are left out. Raises TextError if no type is left.
+        fewer than min_count times are left out, and so are those ``without``. No more types are
+        held than are taken. Raises TextError if no type is left.
         """
-        frequent = (kind for kind, count in counts.items() if count >= min_count)
-        ranked = sorted(frequent, key=lambda kind: (-counts[kind], kind))
+        frequent = (
+            (-count, kind)
+            for kind, count in counts.items()
+            if count >= min_count and kind not in without
+        )
+        if vocab_size is None:
+            ranked = sorted(frequent)
+        else:
+            ranked = heapq.nsmallest(vocab_size - NUM_SPECIALS, frequent)
         if not ranked:
             raise TextError(
                 f"No token occurs {min_count} times in the training text: "
                 "give more text or a lower minimum count."
             )
-        return cls(ranked if vocab_size is None else ranked[: vocab_size - NUM_SPECIALS])
+        return cls(kind for _, kind in ranked)
 
     def to_json(self) -> list[str]:
         """The types in the order of their ids, specials left out."""

@@ -12,10 +12,8 @@ may be. How many spaces there were is then forgotten.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from operator import itemgetter
 from typing import Any, Self
 
 import numpy as np
@@ -35,16 +33,22 @@ from charlm.tokenizers.beginning import Beginning
 from charlm.tokenizers.files import HEADER_NAME, check_fields, write_header
 from charlm.tokenizers.ids import IdArray, Ids, checked_ids
 from charlm.tokenizers.spacing import note_on_spacing
-from charlm.tokenizers.vocabulary import Vocabulary
-from charlm.tokenizers.word_pattern import begins_with_word, find_chunks, token_pattern
+from charlm.tokenizers.vocabulary import HasItems, Vocabulary
+from charlm.tokenizers.word_chunks import (
+    JOIN_LEFT,
+    JOIN_RIGHT,
+    UNKNOWN_WORD,
+    BulkIds,
+    ChunkIds,
+    chunks,
+    count_types,
+    types_in,
+)
+from charlm.tokenizers.word_pattern import begins_with_word, find_chunks
 
 DEFAULT_MIN_COUNT = 2  # so that the model meets <UNK> while it learns
 DEFAULT_VOCAB_SIZE = 50_000
 JOINER = "￭"
-_JOIN_LEFT = 1
-_JOIN_RIGHT = 2
-
-UNKNOWN_WORD = "0<unk>"  # there: not a word, but the name of all that are unknown
 _TYPE = re.compile(r"0\s|[0-3]\S+")
 _TYPE_OF_CUT = re.compile(r"0(?:\n|\S+)")
 
@@ -74,10 +78,10 @@ class WordTokenizer:
         self._vocabulary = vocabulary
         self.lowercase = lowercase
         self.pretokenized = pretokenized
-        self._chunk_ids = _ChunkIds(vocabulary, pretokenized)
+        self._chunk_ids = ChunkIds(vocabulary.id_of, pretokenized)
         self._surfaces = (UNK_TEXT, "", *(kind[1:] for kind in vocabulary.types))
         # <EOS> and white space take no space on either side.
-        self._flags = (0, _JOIN_LEFT | _JOIN_RIGHT, *map(_spacing_flags, vocabulary.types))
+        self._flags = (0, JOIN_LEFT | JOIN_RIGHT, *map(_spacing_flags, vocabulary.types))
 
     @property
     def ignores(self) -> tuple[str, ...]:
@@ -107,16 +111,41 @@ class WordTokenizer:
         Raises TextError if no type is left.
         """
         counts = count_types(map(str.lower, texts) if lowercase else texts, pretokenized)
+        return cls.from_counts(
+            counts,
+            vocab_size=vocab_size,
+            min_count=min_count,
+            lowercase=lowercase,
+            pretokenized=pretokenized,
+        )
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: HasItems,
+        *,
+        vocab_size: int | None = None,
+        min_count: int | None = None,
+        lowercase: bool = False,
+        pretokenized: bool = False,
+    ) -> Self:
+        """The same from how often each type occurs, read several times; lower case already."""
         unspaced = note_on_spacing((kind[1:], number) for kind, number in counts.items())
         notes: tuple[str, ...] = () if unspaced is None else (unspaced,)
-        unknown = counts.pop(UNKNOWN_WORD, 0) if pretokenized else 0
+        named = {UNKNOWN_WORD} if pretokenized else set()
         if min_count is None:
-            min_count = 1 if unknown else DEFAULT_MIN_COUNT
-            if counts and max(counts.values()) < min_count:
+            numbers = [0, 0]  # the most that a type occurs, of words and of what names the unknown
+            for kind, number in counts.items():
+                numbers[kind in named] = max(numbers[kind in named], number)
+            min_count = 1 if numbers[True] else DEFAULT_MIN_COUNT
+            if 0 < numbers[False] < min_count:
                 notes += (f"min_count lowered from {min_count} to 1: no word occurs twice",)
                 min_count = 1
         vocabulary = Vocabulary.from_counts(
-            counts, vocab_size=vocab_size or DEFAULT_VOCAB_SIZE, min_count=min_count
+            counts,
+            vocab_size=vocab_size or DEFAULT_VOCAB_SIZE,
+            min_count=min_count,
+            without=named,
         )
         return cls(
             vocabulary=vocabulary, lowercase=lowercase, pretokenized=pretokenized, notes=notes
@@ -132,9 +161,13 @@ class WordTokenizer:
 
     def encode(self, text: str) -> IdArray:
         """The ids (N,) of the N tokens of a text."""
-        chunks = _chunks(text.lower() if self.lowercase else text, self.pretokenized)
-        ids = chain.from_iterable(map(self._chunk_ids.__getitem__, chunks))
+        found = chunks(text.lower() if self.lowercase else text, self.pretokenized)
+        ids = chain.from_iterable(map(self._chunk_ids.__getitem__, found))
         return np.fromiter(ids, dtype=np.int32)
+
+    def bulk(self) -> BulkIds:
+        """What gives the ids of many texts at once, lower case already."""
+        return BulkIds(self._vocabulary.id_of, self.pretokenized)
 
     def encode_with_offsets(self, text: str) -> tuple[IdArray, list[tuple[int, int]]]:
         """The ids (N,) of a text, and the range of each surface in it."""
@@ -152,8 +185,8 @@ class WordTokenizer:
 
     def unknown(self, text: str) -> list[str]:
         """The types that have no id, in order."""
-        chunks = _chunks(text.lower() if self.lowercase else text, self.pretokenized)
-        types = chain.from_iterable(map(self._chunk_ids.types, chunks))
+        found = chunks(text.lower() if self.lowercase else text, self.pretokenized)
+        types = chain.from_iterable(map(self._chunk_ids.types, found))
         return [kind for kind in types if self._vocabulary.id_of(kind) == UNK_ID]
 
     def is_unknown(self, kind: str) -> bool:
@@ -175,7 +208,7 @@ class WordTokenizer:
         <UNK> is taken for a word, as when it is decoded.
         """
         types = enumerate(self.types, NUM_SPECIALS)
-        opening = (i for i, kind in types if kind[1:].isspace() or not self._flags[i] & _JOIN_LEFT)
+        opening = (i for i, kind in types if kind[1:].isspace() or not self._flags[i] & JOIN_LEFT)
         return np.array([UNK_ID, EOS_ID, *opening], dtype=np.int32)
 
     def divide(self, text: str) -> tuple[str, str]:
@@ -203,7 +236,7 @@ class WordTokenizer:
             kinds = self._types_in(text[:-1])
             lone = self._vocabulary.id_of("0 ")
             types = enumerate(self._vocabulary.types, NUM_SPECIALS)
-            opening = (i for i, kind in types if not _spacing_flags(kind) & _JOIN_LEFT)
+            opening = (i for i, kind in types if not _spacing_flags(kind) & JOIN_LEFT)
             following = np.fromiter({UNK_ID, lone, *opening}, dtype=np.int32)
             return [Beginning(*self._known_of(kinds), following)]
         kinds = self._types_in(text)
@@ -215,8 +248,8 @@ class WordTokenizer:
 
     def _types_in(self, text: str) -> list[str]:
         """The types of a text, known or not."""
-        chunks = _chunks(text, self.pretokenized)
-        return list(chain.from_iterable(map(self._chunk_ids.types, chunks)))
+        found = chunks(text, self.pretokenized)
+        return list(chain.from_iterable(map(self._chunk_ids.types, found)))
 
     def _known_of(self, kinds: Sequence[str]) -> tuple[IdArray, tuple[str, ...]]:
         """The ids (N,) of types, and those that have none."""
@@ -228,17 +261,17 @@ class WordTokenizer:
         if self.pretokenized or len(kinds) < 2:
             return len(kinds) - 1
         both = kinds[-2][1:] + kinds[-1][1:]
-        touches = int(kinds[-1][0]) & _JOIN_LEFT
-        one = any(next(_types(both + more))[1:] == both + more for more in ("a", _DIGIT))
+        touches = int(kinds[-1][0]) & JOIN_LEFT
+        one = any(next(types_in(both + more))[1:] == both + more for more in ("a", _DIGIT))
         return len(kinds) - (2 if touches and one else 1)
 
     def _last_of(self, kinds: Sequence[str], at: int) -> Beginning:
         """That the last token begins as the types from ``at`` on do together."""
         begun = "".join(kind[1:] for kind in kinds[at:])
-        left = int(kinds[at][0]) & _JOIN_LEFT
+        left = int(kinds[at][0]) & JOIN_LEFT
         spellings = [f"{left}{begun}"]
         if not (self.pretokenized or begins_with_word(begun)):  # more text may join it on its right
-            spellings.append(f"{left | _JOIN_RIGHT}{begun}")
+            spellings.append(f"{left | JOIN_RIGHT}{begun}")
         found = {
             i: kind
             for i, kind in enumerate(self._vocabulary.types, NUM_SPECIALS)
@@ -302,73 +335,9 @@ class WordTokenizer:
             flags, surface = self._flags[i], self._surfaces[i]
             if i == UNK_ID and (kind := next(spelled, None)) is not None:
                 flags, surface = _spacing_flags(kind), kind[1:]
-            yield "" if after_join or flags & _JOIN_LEFT else " "
+            yield "" if after_join or flags & JOIN_LEFT else " "
             yield surface
-            after_join = bool(flags & _JOIN_RIGHT)
-
-
-class _ChunkIds(dict[str, list[int]]):
-    """A bounded memory of the ids of chunks: most of a text is chunks seen before."""
-
-    MAX_CHUNKS = 100_000
-    MAX_LENGTH = 50  # characters; a longer chunk hardly comes twice
-
-    def __init__(self, vocabulary: Vocabulary, pretokenized: bool) -> None:
-        super().__init__()
-        self._id_of = vocabulary.id_of
-        self.types = _whole if pretokenized else _types
-
-    def __missing__(self, chunk: str) -> list[int]:
-        ids = list(map(self._id_of, self.types(chunk)))
-        if len(chunk) <= self.MAX_LENGTH:
-            if len(self) >= self.MAX_CHUNKS:
-                self.clear()
-            self[chunk] = ids
-        return ids
-
-
-def count_types(texts: Iterable[str], pretokenized: bool = False) -> Counter[str]:
-    """How often each type occurs in the texts."""
-    chunk_counts: Counter[str] = Counter()
-    for text in texts:
-        chunk_counts.update(_chunks(text, pretokenized))
-    counts: Counter[str] = Counter()
-    for chunk, count in chunk_counts.items():
-        for kind in _whole(chunk) if pretokenized else _types(chunk):
-            counts[kind] += count
-    return counts
-
-
-def words_of(text: str) -> list[str]:
-    """The words, numbers and punctuation of a text, white space left out."""
-    kinds = (kind[1:] for chunk in _chunks(text, False) for kind in _types(chunk))
-    return [kind for kind in kinds if not kind.isspace()]
-
-
-def _chunks(text: str, pretokenized: bool) -> Iterator[str]:
-    """The text without its implicit spaces, cut where no token can touch another."""
-    return map(itemgetter(0), find_chunks(text, pretokenized))
-
-
-def _whole(chunk: str) -> Iterator[str]:
-    """The type of a chunk that is one token."""
-    yield f"0{chunk}"
-
-
-def _types(chunk: str) -> Iterator[str]:
-    """The types of a chunk: its tokens, with a joining flag for each pair that touches."""
-    surface, is_word, flag = "", False, 0
-    for match in token_pattern().finditer(chunk):
-        next_is_word = match.lastindex is not None
-        next_flag = 0
-        if surface:
-            if next_is_word and not is_word:
-                flag |= _JOIN_RIGHT
-            else:
-                next_flag = _JOIN_LEFT
-            yield f"{flag}{surface}"
-        surface, is_word, flag = match[0], next_is_word, next_flag
-    yield f"{flag}{surface}"
+            after_join = bool(flags & JOIN_RIGHT)
 
 
 def _is_yielded(kind: str) -> bool:
@@ -378,22 +347,22 @@ def _is_yielded(kind: str) -> bool:
     but for a stray mark, which an ideograph would take to itself and a number does not.
     """
     flag, surface = int(kind[0]), kind[1:]
-    right = _IDEOGRAPH if flag & _JOIN_RIGHT else ""
-    for left in (_IDEOGRAPH, _DIGIT) if flag & _JOIN_LEFT else ("",):
+    right = _IDEOGRAPH if flag & JOIN_RIGHT else ""
+    for left in (_IDEOGRAPH, _DIGIT) if flag & JOIN_LEFT else ("",):
         expected = [f"0{left}"] * bool(left) + [kind] + [f"0{right}"] * bool(right)
-        if list(_types(left + surface + right)) == expected:
+        if list(types_in(left + surface + right)) == expected:
             return True
     return False
 
 
 def _spacing_flags(kind: str) -> int:
     """The sides of a type on which no implicit space stands."""
-    return _JOIN_LEFT | _JOIN_RIGHT if kind[1:].isspace() else int(kind[0])
+    return JOIN_LEFT | JOIN_RIGHT if kind[1:].isspace() else int(kind[0])
 
 
 def _shown(kind: str) -> str:
     """A type as a person reads it."""
     flag = int(kind[0])
-    left = JOINER if flag & _JOIN_LEFT else ""
-    right = JOINER if flag & _JOIN_RIGHT else ""
+    left = JOINER if flag & JOIN_LEFT else ""
+    right = JOINER if flag & JOIN_RIGHT else ""
     return f"{left}{kind[1:]}{right}"

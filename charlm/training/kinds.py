@@ -39,6 +39,7 @@ _OF_PAIRS = frozenset(
     | {"swap", "target_level", "shared_vocabulary", "attention"}
 )
 _OF_LABELS = frozenset({"label_from", "text_column", "text_field", "header"})
+_OF_LARGE_TEXTS = frozenset({"store"})
 
 CAUSAL = Kind(
     name="language-model",
@@ -50,13 +51,13 @@ CLOZE = Kind(
     name="cloze",
     seconds=180.0,
     because="a bidirectional model reads both sides, and has no probability of a text",
-    lacks=_OF_TAGGERS | _OF_LABELS | _OF_PAIRS | {"ngram", "cache", "pooling"},
+    lacks=_OF_TAGGERS | _OF_LABELS | _OF_PAIRS | _OF_LARGE_TEXTS | {"ngram", "cache", "pooling"},
 )
 CLASSIFIER = Kind(
     name="classifier",
     seconds=120.0,
     because="a classifier predicts labels, not tokens",
-    lacks=_OF_TAGGERS | _OF_PAIRS | _OF_LANGUAGE_MODELS,
+    lacks=_OF_TAGGERS | _OF_PAIRS | _OF_LANGUAGE_MODELS | _OF_LARGE_TEXTS,
 )
 TAGGER = Kind(
     name="tagger",
@@ -65,6 +66,7 @@ TAGGER = Kind(
     lacks=_OF_LANGUAGE_MODELS
     | _OF_LABELS
     | _OF_PAIRS
+    | _OF_LARGE_TEXTS
     | {"split_on", "distinct", "lowercase", "pretokenized", "subword_model", "pooling"},
     levels=("word",),
 )
@@ -73,6 +75,7 @@ PAIRS = Kind(
     seconds=180.0,
     because="a translator reads a source and writes a target",
     lacks=_OF_TAGGERS
+    | _OF_LARGE_TEXTS
     | (_OF_LANGUAGE_MODELS - {"tie_weights", "ngram"})
     | (_OF_LABELS - {"header"})
     | {"split_on", "pooling"},

@@ -67,6 +67,10 @@ class TextOptions:
     errors: Literal["strict", "replace"] = option(
         "What to do with bytes that cannot be decoded.", "strict"
     )
+    store: str | None = option(
+        "Directory for the text as ids, so that the text need not fit in memory.",
+        chosen="in the run, for more than 50 MB of text",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,9 @@ class LabelOptions:
         "Column of the text, by number or name.", chosen="the other one of two"
     )
     text_field: str | None = option(
-        "Field of the text; doc.text is a field inside another.", chosen="text"
+        "Field of the text, of JSON Lines, or column of a Parquet file; doc.text is a field inside "
+        "another.",
+        chosen="text where labels are fields, else plain text",
     )
     header: bool = option("The first line names the columns.", False)
     token_column: str | None = option(
@@ -328,6 +334,8 @@ class Request(
         }
         for name in ("corpus", "valid"):
             values[name] = [p if p == "-" else str(Path(p).absolute()) for p in values[name]]
+        if self.store:
+            values["store"] = str(Path(self.store).absolute())
         return {**values, "model": self.model, "training": self.training}
 
     @classmethod

@@ -18,7 +18,8 @@ from charlm.training.state import TrainingState, is_done
 from charlm.training.task import Config
 from charlm.training.tasks import task_of
 from charlm.training.texts.memory import TextsInMemory
-from charlm.training.trainer import Trainer
+from charlm.training.texts.streamed.place import Place, Watch, root_of
+from charlm.training.trainer import Trainer, read
 
 READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
 BUDGETS = ("seconds", "epochs", "steps")
@@ -47,14 +48,15 @@ def resumed(
     expected: str | None = None,
     given: TextsInMemory | None = None,
     ranks: Ranks = ALONE,
+    watch: Watch = lambda _: None,
 ) -> Trainer:
     """The texts read again, compared with those of the run, and its state put back.
 
     ``asked`` are fields of a Request that were named anew: what is to be read again, a larger
     budget, device, on_nan; the others must be as they were. None and auto name nothing.
     ``expected`` is the task that the run is thought to be; a run that was begun with texts in
-    memory needs the same texts ``given``. Raises ChangedError, or UsageError where
-    the text is another or nothing is left to be done.
+    memory needs the same texts ``given``; ``watch`` sees a text being read in passes. Raises
+    ChangedError, or UsageError where the text is another or nothing is left to be done.
     """
     began = run.asked()
     request = Request.from_json(began.get("request"))
@@ -68,7 +70,7 @@ def resumed(
         raise CheckpointError(f"{run.path / 'run.json'}: {error}") from None
     asked = {name: value for name, value in asked.items() if value not in (None, AUTO)}
     refuse_changes(request, config, training, asked)
-    again = {name: asked[name] for name in READ_AGAIN if asked.get(name)}
+    again = {name: asked[name] for name in (*READ_AGAIN, "store") if asked.get(name)}
     device = device_of(asked.get("device", request.device))
     ranks.check_device(device)
     request = dataclasses.replace(request, **again, device=device)
@@ -78,7 +80,14 @@ def resumed(
             "again: charlm.resume(run, texts=[...])."
         )
     ranks.check_files((*request.corpus, *request.valid))
-    texts = task.read(request, say, given)
+    place = Place(
+        root=root_of(request, run.path),
+        watch=watch,
+        fingerprint=began.get("fingerprint"),
+        tokenizer=began.get("tokenizer"),
+        saved=lambda: task.load(run.last_step()),
+    )
+    texts = read(task, request, say, given, place, ranks)
     saved = task.load(run.last_step())
     if texts.fingerprint != began.get("fingerprint"):
         told = task.differences(saved, texts)
@@ -172,6 +181,8 @@ def refuse_changes(
 ) -> None:
     """Raise ChangedError if a field is asked for that the run was begun without or with another."""
     free = {*READ_AGAIN, *BUDGETS, "device", "on_nan"}
+    if request.store is not None:  # the ids may stand anywhere, if they are those of the text
+        free.add("store")
     began = {
         **training.to_json(),
         **config.to_json(),

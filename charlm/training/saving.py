@@ -8,10 +8,11 @@ import torch
 
 import charlm
 from charlm.checkpoints import directory
+from charlm.checkpoints.files import Content
 from charlm.checkpoints.json_objects import to_json
 from charlm.checkpoints.run import SMALL_FILES, Run, Saved
 from charlm.checkpoints.step import FORMAT
-from charlm.checkpoints.tensors import arrays_to_bytes
+from charlm.checkpoints.tensors import array_parts
 from charlm.config import TrainingConfig
 from charlm.engines.several import Several
 from charlm.errors import CheckpointError
@@ -48,14 +49,14 @@ def save(
         "text": material.about,
         **surroundings(state, config, ranks.size),
     }
-    files = {
+    contents: dict[str, Content] = {
         "model.json": to_json(about),
-        "model.safetensors": arrays_to_bytes(weights),
+        "model.safetensors": array_parts(weights),
         **files,
         "training.json": to_json(counters(state)),
-        "training.safetensors": arrays_to_bytes(further),
+        "training.safetensors": array_parts(further),
     }
-    return run.keep(state.step, files, **_pointers(state, config))
+    return run.keep(state.step, contents, **_pointers(state, config))
 
 
 def restore(

@@ -5,9 +5,12 @@ type counts the less the more often it occurs (Good & Turing's thought; Kneser &
 types and not tokens).
 """
 
+import contextlib
+import itertools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +22,18 @@ from charlm.network_config import CausalConfig
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.network import to_arrays
 from charlm.text.tokens import from_ids, tokenize
+from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import NUM_SPECIALS, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain
-from charlm.tokenizers.word import UNKNOWN_WORD, WordTokenizer, count_types
+from charlm.tokenizers.word import WordTokenizer
+from charlm.tokenizers.word_chunks import UNKNOWN_WORD, count_types
 from charlm.training.loop import train_steps
-from charlm.training.request import Say
-from charlm.training.texts.sequences import Texts
+from charlm.training.request import Request, Say
 from charlm.training.window_steps import OnlyText, WindowSteps
+
+if TYPE_CHECKING:
+    from charlm.training.texts.sequences import Texts
 
 _MOST_TYPES = 20_000
 _CHARACTERS = 600_000  # to be read in all: a few seconds
@@ -39,13 +46,29 @@ def train_speller(counts: Mapping[str, int], tokenizer: WordTokenizer, seed: int
 
     A function of its arguments; takes some seconds.
     """
+    return trained_on(rare_words(lambda: sorted(counts.items()), seed), tokenizer, seed)
+
+
+def rare_words(counts: Callable[[], Iterable[tuple[str, int]]], seed: int) -> list[str]:
+    """The words that a speller learns from; ``counts`` gives all types in order, several times.
+
+    No more are held than are taken, so there may be more types than memory.
+    """
     rng = np.random.default_rng((seed, 1))
-    kinds = sorted(counts)
-    chance = 1 / np.array([counts[kind] for kind in kinds])
-    rare = np.flatnonzero(rng.random(len(kinds)) < chance)
+    numbers, chosen = iter(counts()), []
+    at = 0
+    while some := [number for _, number in itertools.islice(numbers, _MOST_TYPES)]:
+        chosen.append(at + np.flatnonzero(rng.random(len(some)) < 1 / np.array(some)))
+        at += len(some)
+    rare = np.concatenate([np.empty(0, np.int64), *chosen])
     if len(rare) > _MOST_TYPES:
         rare = np.sort(rng.choice(rare, _MOST_TYPES, replace=False))
-    words = [kinds[i] for i in rare] or kinds
+    wanted = set(rare.tolist()) or range(_MOST_TYPES)
+    return [kind for i, (kind, _) in enumerate(counts()) if i in wanted]
+
+
+def trained_on(words: Sequence[str], tokenizer: WordTokenizer, seed: int) -> Speller:
+    """The speller of a word model that learns from these words, of one at least."""
     characters = CharacterTokenizer.train(words)
     text = tokenize(characters, words)
     shape = CausalConfig(
@@ -91,18 +114,41 @@ def _log_sum(log_probs: NDArray[np.float64]) -> float:
     return min(total, math.log1p(-1e-6))
 
 
-def speller_of(tokenizer: Tokenizer, texts: Texts, seed: int, say: Say) -> Speller | None:
-    """The speller of a word model, trained now; None at other levels."""
-    words = plain(tokenizer)
-    if not isinstance(words, WordTokenizer):
-        return None
+@contextlib.contextmanager
+def said_of_speller(say: Say) -> Iterator[None]:
+    """Say what has been trained, and how long it took."""
     begun = time.perf_counter()
-    counts = count_types(map(tokenizer.normalise, texts.train), words.pretokenized)
-    if words.pretokenized:
-        counts.pop(UNKNOWN_WORD, None)  # the name of all that is unknown is no word to spell
-    speller = train_speller(counts, words, seed)
+    yield
     say(
         "speller: a character model, trained on rare words, spells unknown words "
         f"({time.perf_counter() - begun:.0f} s)"
     )
-    return speller
+
+
+def learned(request: Request, texts: "Texts", say: Say) -> tuple[Tokenizer, Speller | None]:
+    """The tokenizer of texts in memory and, of words, its speller; learned now."""
+    tokenizer = train_tokenizer(
+        texts.train,
+        level=request.level or "char",
+        vocab_size=request.vocab_size,
+        min_count=request.min_count,
+        lowercase=request.lowercase,
+        pretokenized=request.pretokenized,
+        subword_model=request.subword_model,
+        normalize=request.normalize,
+    )
+    for note in tokenizer.notes:
+        say(note)
+    return tokenizer, speller_of(tokenizer, texts, request.seed, say)
+
+
+def speller_of(tokenizer: Tokenizer, texts: "Texts", seed: int, say: Say) -> Speller | None:
+    """The speller of a word model, trained now; None at other levels."""
+    words = plain(tokenizer)
+    if not isinstance(words, WordTokenizer):
+        return None
+    with said_of_speller(say):
+        counts = count_types(map(tokenizer.normalise, texts.train), words.pretokenized)
+        if words.pretokenized:
+            counts.pop(UNKNOWN_WORD, None)  # the name of all that is unknown is no word to spell
+        return train_speller(counts, words, seed)

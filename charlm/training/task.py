@@ -17,6 +17,7 @@ from charlm.checkpoints.run import Run, Saved
 from charlm.config import Level, TrainingConfig
 from charlm.engines.several import ALONE, Several
 from charlm.equations.parameters import Arrays
+from charlm.errors import UsageError
 from charlm.nn.objectives import Objective, StepLoss
 from charlm.training.kinds import Kind, TaskName
 from charlm.training.ranks.ranks import Ranks
@@ -24,6 +25,7 @@ from charlm.training.request import Request, Say
 from charlm.training.state import TrainingState
 from charlm.training.texts.material import Material
 from charlm.training.texts.memory import TextsInMemory
+from charlm.training.texts.streamed.place import Place
 
 
 class Step(NamedTuple):
@@ -154,6 +156,14 @@ class Task(ABC, Generic[C, S, M, T, L]):
 
         Texts ``given`` in memory stand in place of the files that a request names.
         """
+
+    def read_in_passes(self, request: Request, place: Place, say: Say) -> T:
+        """The same of a text that is not held in memory but kept at a place, as ids.
+
+        Raises UsageError of a kind of model that needs all of it at once.
+        """
+        del place, say
+        raise UsageError(f"a {request.task} has no store: leave that out.")
 
     @abstractmethod
     def prepare(self, request: Request, texts: T, say: Say) -> M:

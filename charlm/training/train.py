@@ -33,6 +33,7 @@ from charlm.training.request import CONFIG_FIELDS, LANGUAGE_MODEL, Device, Reque
 from charlm.training.resume import ChangedError, resumed
 from charlm.training.task import Event
 from charlm.training.texts.memory import Text, TextsInMemory
+from charlm.training.texts.streamed.place import Place, root_of, settled
 from charlm.training.trainer import Trainer
 
 OnEvent = Callable[[Event], None]
@@ -56,6 +57,7 @@ class TrainOptions(TypedDict, total=False):
     distinct: bool
     encoding: str
     errors: Literal["strict", "replace"]
+    store: str | Path | None
     label_from: str | None
     text_column: str | None
     text_field: str | None
@@ -155,6 +157,7 @@ def train(
     distinct: bool = False,
     encoding: str = "utf-8",
     errors: Literal["strict", "replace"] = "strict",
+    store: str | Path | None = None,
     label_from: str | None = None,
     text_column: str | None = None,
     text_field: str | None = None,
@@ -228,6 +231,7 @@ def train(
     """
     asked = {option: value for option, value in locals().items() if option in _FIELDS}
     asked |= {"corpus": tuple(map(str, corpus)), "valid": _paths(valid)}
+    asked["store"] = None if store is None else str(store)
     if labels is not None and task not in ("tagger", "translator"):
         asked["label_from"] = IN_MEMORY
     given = _in_memory(corpus, texts, labels, valid_texts, valid_labels)
@@ -238,11 +242,13 @@ def train(
         if kept is not None:
             Run(kept).check_new()
         say = say or _silent
-        trainer = Trainer.settle(request, say, given)
-    temporary = None
-    if kept is None:
-        temporary = TemporaryRun()
-        kept = temporary.path
+        request = settled(request, say, given)
+        temporary = None
+        if kept is None:
+            temporary = TemporaryRun()
+            kept = temporary.path
+        place = Place(root=root_of(request, kept))
+        trainer = Trainer.settle(request, say, given, place=place)
     with Run(kept) as run:
         trainer.begin(run, keeps_text=index)
         if index:
@@ -342,7 +348,7 @@ def _check_source(request: Request, given: TextsInMemory | None) -> None:
         if not request.corpus:
             raise UsageError('give a text to train on: train("corpus.txt") or train(texts=[...]).')
         return
-    of_files = ("valid", "split_on", "text_column", "text_field", "header", "token_column")
+    of_files = ("valid", "split_on", "store", "text_column", "text_field", "header", "token_column")
     for name in (*of_files, "tag_column"):
         if getattr(request, name):
             raise FieldError(name, "is about files, and the texts are in memory: leave it out.")

@@ -22,6 +22,7 @@ from charlm import threads
 from charlm.checkpoints.run import Run, Saved
 from charlm.checkpoints.step import files_hash
 from charlm.config import TrainingConfig
+from charlm.errors import FieldError
 from charlm.novelty import measure, text_index
 from charlm.training import loop, saving
 from charlm.training.device import device_of
@@ -33,6 +34,7 @@ from charlm.training.task import AnyTask, Config, Event, Planned
 from charlm.training.tasks import task_of
 from charlm.training.texts.material import TextMaterial
 from charlm.training.texts.memory import TextsInMemory
+from charlm.training.texts.streamed.place import Place
 
 _PLAINLY_BUSY = 0.75  # of the machine: less is left, and it is said
 
@@ -63,13 +65,16 @@ class Trainer:
         say: Say,
         given: TextsInMemory | None = None,
         *,
+        place: Place | None = None,
         begun: float | None = None,
         ranks: Ranks = ALONE,
     ) -> Self:
         """Read the texts, learn what turns them into ids, choose sizes, fix the number of steps.
 
-        Texts ``given`` in memory stand in place of the files that a request names. The time that
-        is asked for counts from ``begun``, by time.perf_counter(), or else from here.
+        Texts ``given`` in memory stand in place of the files that a request names; ``place`` is
+        where a text is kept that is too large for memory, where there is one. The time that
+        is asked for counts from ``begun``, by time.perf_counter(), or else from here; reading a
+        text in passes does not count.
         """
         begun = time.perf_counter() if begun is None else begun
         task = task_of(request)
@@ -77,7 +82,9 @@ class Trainer:
         request = dataclasses.replace(request, level=level, device=device)
         ranks.check_device(device)
         ranks.check_files((*request.corpus, *request.valid))
-        texts = task.read(request, say, given)
+        texts = read(task, request, say, given, place, ranks)
+        if request.store is not None:
+            begun = time.perf_counter()
         material = task.prepare(request, texts, say)
         told: list[str] = []
         sized = _for_its_share(task, request, told.append, ranks)
@@ -206,6 +213,26 @@ class Trainer:
         with _threads(self.training.threads):
             line: str = self.task.finish(run, self.material, say)
         return f"best validation {line}"
+
+
+def read(
+    task: AnyTask,
+    request: Request,
+    say: Say,
+    given: TextsInMemory | None,
+    place: Place | None,
+    ranks: Ranks = ALONE,
+) -> Any:
+    """The texts of a request: in memory, or, where it has a store, kept at a place.
+
+    Raises UsageError where several processes would have to share a store.
+    """
+    if request.store is None:
+        return task.read(request, say, given)
+    if ranks.size > 1:
+        raise FieldError("store", "is of one process: several hold their texts in memory.")
+    assert place is not None
+    return task.read_in_passes(request, place, say)
 
 
 def _for_its_share(task: AnyTask, request: Request, say: Say, ranks: Ranks) -> Request:

@@ -21,19 +21,21 @@ from charlm.nn.network import Network, State, detach_state
 from charlm.nn.objectives import BothSides, NextToken, StepLoss, TokenObjective, WindowBatch
 from charlm.nn.softmax import TypeSampler
 from charlm.nn.windows import Rows, Window, epoch_groups, num_windows, read_window
-from charlm.text.tokens import TokenizedText
+from charlm.text.tokens import TokenizedText, TrainingText
 from charlm.training.optimizer import copied, make_optimizer, moments, refusing, restore_parameters
 from charlm.training.ranks.ranks import Ranks
 from charlm.training.state import TrainingState
 
 _ALL = slice(0, None, 1)
+_COUNTED = 8  # parts of a text that tell how many steps an epoch has
 
 
 @dataclasses.dataclass(kw_only=True)
 class WindowState(TrainingState):
     """All that changes while training. ``average`` is the running mean of the weights, if any.
 
-    epoch, group and window say which window of the text comes next; recurrent is the state
+    epoch, group and window say which window of the text comes next, where of a text in parts
+    ``epoch`` counts the parts that have been read; recurrent is the state
     carried into it (None at the beginning of a group); where several processes train, of the
     ``rows`` that are read here. logged_nats and logged_targets add up the
     losses since the last validation. partner are the parameters (P,) of the partner, once they
@@ -100,14 +102,14 @@ class HasText(Protocol):
     """What steps are made of."""
 
     @property
-    def text(self) -> TokenizedText:
+    def text(self) -> TrainingText:
         """The text to train on."""
 
 
 class OnlyText(NamedTuple):
     """A text alone, to train on."""
 
-    text: TokenizedText
+    text: TrainingText
 
 
 class WindowSteps:
@@ -150,10 +152,17 @@ class WindowSteps:
     def steps_per_epoch(
         self, config: LanguageConfig, training: TrainingConfig, material: HasText
     ) -> int:
-        """How many steps read the text once."""
+        """How many steps read the text once; of a text in many parts as the first ones tell."""
         del config
-        groups = self.groups(material.text, training, 0)
-        return sum(self.num_windows(group, training) for group in groups)
+        steps = tokens = 0
+        for number in range(min(_COUNTED, material.text.num_parts)):
+            part = material.text.part(training.seed, number)
+            groups = self.groups(part, training, number)
+            steps += sum(self.num_windows(group, training) for group in groups)
+            tokens += part.num_tokens
+        if tokens < material.text.num_tokens:
+            return round(steps * material.text.num_tokens / tokens)
+        return steps
 
     def objective(
         self, state: WindowState, training: TrainingConfig, material: HasText
@@ -169,10 +178,11 @@ class WindowSteps:
 
         Raises CheckpointError if the state points at a place that the text does not have.
         """
-        text = material.text
+        text = material.text.part(training.seed, state.epoch)
         if (state.epoch, state.group, state.window, state.recurrent) != (0, 0, 0, None):
             self._check_place(state, training, text)
         while True:
+            text = material.text.part(training.seed, state.epoch)
             groups = self.groups(text, training, state.epoch)
             while state.group < len(groups):
                 group = groups[state.group]
@@ -295,7 +305,7 @@ class WholeRowSteps(WindowSteps):
 
 
 def type_sampler(
-    model: Network[Any], training: TrainingConfig, text: TokenizedText
+    model: Network[Any], training: TrainingConfig, text: TrainingText
 ) -> TypeSampler | None:
     """What draws the types of a step's softmax; None where it sums over all of them."""
     vocab_size = model.config.vocab_size
@@ -303,7 +313,7 @@ def type_sampler(
         return None
     if not training.sampled_types:
         return None
-    frequencies = torch.from_numpy(np.bincount(text.ids, minlength=vocab_size))
+    frequencies = torch.from_numpy(text.frequencies())
     return TypeSampler(
         frequencies.to(model.embedding.weight.device),
         training.frequent_types,

@@ -18,7 +18,8 @@ from charlm.inference.unknown import Speller, Unknown, unknown_of
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.beginning import Beginning
-from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.tokenizers.word import WordTokenizer
+from charlm.tokenizers.word_chunks import count_types
 from charlm.training.speller import train_speller
 from tests.support.tiny import LEVELS, TEXTS, engines_of, tokenizer_of
 

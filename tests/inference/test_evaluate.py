@@ -20,7 +20,8 @@ from charlm.models.load import load
 from charlm.text import corpus, portions
 from charlm.text.streaming import Piece
 from charlm.tokenizers import Tokenizer, train_tokenizer
-from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.tokenizers.word import WordTokenizer
+from charlm.tokenizers.word_chunks import count_types
 from charlm.training.speller import train_speller
 from tests.support.tiny import LEVELS, TEXTS, material_of, model_of, trained_run
 

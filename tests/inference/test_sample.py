@@ -23,7 +23,8 @@ from charlm.network_config import CausalConfig
 from charlm.nn.network import to_arrays
 from charlm.text.corpus import sequence_hashes
 from charlm.text.tokens import tokenize
-from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.tokenizers.word import WordTokenizer
+from charlm.tokenizers.word_chunks import count_types
 from charlm.training.speller import train_speller
 from tests.support.sampling import heard
 from tests.support.tiny import LEVELS, TEXTS, chi_square_p, model_of, tokenizer_of

@@ -35,7 +35,8 @@ from charlm.nn.network import to_arrays
 from charlm.text.tokens import tokenize
 from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
-from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.tokenizers.word import WordTokenizer
+from charlm.tokenizers.word_chunks import count_types
 from charlm.training.speller import train_speller
 from charlm.training.texts.material import TextMaterial
 from tests.support.cli import charlm as run_charlm

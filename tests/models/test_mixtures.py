@@ -26,7 +26,8 @@ from charlm.novelty import text_index
 from charlm.novelty.measure import index_of
 from charlm.novelty.text_index import source_of
 from charlm.text.corpus import sequence_hashes
-from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.tokenizers.word import WordTokenizer
+from charlm.tokenizers.word_chunks import count_types
 from charlm.training.speller import train_speller
 from charlm.training.task import Step
 from charlm.training.texts.material import TextMaterial

@@ -18,7 +18,8 @@ from charlm.models.load import load
 from charlm.models.mixtures import mix
 from charlm.models.selfcheck import Check, check_model, drawn_texts, some_texts
 from charlm.text.streaming import Piece
-from charlm.tokenizers.word import WordTokenizer, count_types
+from charlm.tokenizers.word import WordTokenizer
+from charlm.tokenizers.word_chunks import count_types
 from charlm.training.speller import train_speller
 from tests.support.tiny import LEVELS, TEXTS, material_of, trained_run
 

@@ -20,7 +20,7 @@ from charlm.models.load import load
 from charlm.tokenizers import tokenizer_from_files, train_tokenizer
 from charlm.tokenizers.base import NORMAL_FORMS, Tokenizer
 from charlm.tokenizers.normalizing import _begins, normal_form, plain
-from charlm.tokenizers.word import UNKNOWN_WORD
+from charlm.tokenizers.word_chunks import UNKNOWN_WORD
 from charlm.training import speller
 from tests.support.cli import charlm, complaint
 from tests.support.matrix import Tally

@@ -44,12 +44,14 @@ ROWS: dict[str, Row] = {
     ),
     "F5": Row("P3", "pickles under every name: never run", 12),
     "F6": Row("P3", "modules of the package without pickle, eval, exec, yaml and the like", 1),
+    "F7": Row("P2", "a token store damaged in any file: found out, and written anew", 28),
     "C1": Row("P1", "a saving process killed: the newest step is whole, and not older", 200),
     "C2": Row("P1", "full, failing and read-only disks at the k-th call: the old step loads", 500),
     "C4": Row("P1 P2", "states after a crash at any operation: the old or the new step loads", 480),
     "C5": Row(
         "P1 P4", "training killed with -9 at random and resumed, its steps or time given", 14
     ),
+    "C6": Row("P1 P2", "full, failing, dying disks while a token store is written: none half", 90),
     "D1": Row("P4", "stopped and resumed in a new process, 6 points of 16 runs, 3 of 4 kinds", 108),
     "D4": Row("P4", "corpus, labels, tokenizer, architecture, kind changed on --resume", 25),
     "N1": Row("P5", "NaN, infinity or 1e38 in a gradient", 60),

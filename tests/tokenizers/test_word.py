@@ -4,13 +4,15 @@ import random
 import tracemalloc
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.errors import TextError
 from charlm.tokenizers import tokenizer_from_files
-from charlm.tokenizers.word import DEFAULT_VOCAB_SIZE, WordTokenizer, _ChunkIds
+from charlm.tokenizers.word import DEFAULT_VOCAB_SIZE, WordTokenizer
+from charlm.tokenizers.word_chunks import ChunkIds, TypeCounter, count_types
 
 # Characters among which every rule of splitting meets every other.
 MIXED = st.text(
@@ -205,13 +207,13 @@ def test_the_vocabulary_is_capped():
 
 def test_the_cache_is_bounded(monkeypatch):
     """Chunks are forgotten when they are many or long; the ids stay right."""
-    monkeypatch.setattr(_ChunkIds, "MAX_CHUNKS", 10)
+    monkeypatch.setattr(ChunkIds, "MAX_CHUNKS", 10)
     text = " ".join(f"x{number}" for number in range(100)) + " " + "long" * 100
     tokenizer = learned(text)
     for _ in range(2):
         assert tokenizer.decode(tokenizer.encode(text)) == text
     assert len(tokenizer._chunk_ids) <= 10
-    assert max(map(len, tokenizer._chunk_ids)) <= _ChunkIds.MAX_LENGTH
+    assert max(map(len, tokenizer._chunk_ids)) <= ChunkIds.MAX_LENGTH
 
 
 @pytest.mark.slow
@@ -416,3 +418,23 @@ def test_any_text_without_spaces_is_asked_about() -> None:
     """Whatever its script: nobody's words have so many letters."""
     (note,) = WordTokenizer.train(["apearandanapplefellfromthetreebythewall"] * 3).notes
     assert note.startswith("words have 39 characters on average")
+
+
+@given(st.lists(any_text | st.text("ab. \n", max_size=20), max_size=90), st.booleans())
+def test_many_texts_at_once_are_each_by_itself(texts, pretokenized):
+    """Ids, and counts of types, are those of the texts one by one."""
+    if not any(text.strip() for text in texts):
+        texts = [*texts, "ab"]
+    some = [*texts[: len(texts) // 2], "b"]
+    tokenizer = WordTokenizer.train(some, pretokenized=pretokenized)
+    bulk = tokenizer.bulk()
+    counter = TypeCounter(pretokenized)
+    for some in (texts, texts[::-1], []):
+        ids, sizes = bulk.encode(some)
+        ends = np.cumsum(sizes).tolist()
+        assert len(ids) == sum(sizes)
+        for text, end, size in zip(some, ends, sizes.tolist(), strict=True):
+            assert ids[end - size : end].tolist() == tokenizer.encode(text).tolist()
+        counter.add(some)
+    assert counter.take() == count_types([*texts, *texts], pretokenized)
+    assert counter.take() == {}

@@ -12,6 +12,8 @@ from charlm.text.files import unpacked_size
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from charlm.training.texts.streamed.place import Watched
+
 T = TypeVar("T")
 
 _SECONDS = 5.0  # between plain lines
@@ -25,8 +27,11 @@ class Meter:
     is no bar a plain line every few seconds.
     """
 
-    def __init__(self, *files: str, noun: str = "lines", silent: bool = False) -> None:
+    def __init__(
+        self, *files: str, noun: str = "lines", silent: bool = False, size: int | None = None
+    ) -> None:
         self._files = [Path(file) for file in files]
+        self._size = size
         self._noun, self._silent = noun, silent
         self._count = 0
         self._said = time.monotonic()
@@ -35,6 +40,8 @@ class Meter:
     @property
     def size(self) -> int | None:
         """Bytes of all files, None where that is not known before they are read."""
+        if self._size is not None:
+            return self._size
         sizes = [unpacked_size(path) for path in self._files]
         known = [size for size in sizes if size is not None]
         return sum(known) if len(known) == len(sizes) else None
@@ -71,6 +78,42 @@ class Meter:
         elif self._silent and time.monotonic() - self._said > _SECONDS:
             self._said = time.monotonic()
             say(f"{self._count:,} {self._noun}{note}")
+
+
+class PassMeter:
+    """Meters of the passes over a text, one after the other: call it with how far one has come.
+
+    A ``silent`` one shows nothing.
+    """
+
+    def __init__(self, *, silent: bool) -> None:
+        self._silent = silent
+        self._meter: Meter | None = None
+        self._what = ""
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._meter is not None:
+            self._meter.__exit__()
+        self._meter = None
+
+    def __call__(self, watched: "Watched | None") -> None:
+        """Show it; None is that a pass is over."""
+        if self._silent or watched is None:
+            self.__exit__()
+            return
+        if self._meter is None or watched.what != self._what:
+            self.__exit__()
+            self._what, self._count = watched.what, 0
+            noun = f"sequences ({watched.what})"
+            self._meter = Meter(noun=noun, silent=True, size=watched.size).__enter__()
+        done = min(1.0, watched.end / max(1, watched.size))
+        note = f"{done:.0%}" if not is_live(sys.stderr) else ""
+        self._meter.update(watched.sequences - self._count, watched.end, note)
+        self._count = watched.sequences
 
 
 def through(

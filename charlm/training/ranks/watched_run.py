@@ -3,6 +3,7 @@
 from typing import Any
 
 from charlm.checkpoints import directory
+from charlm.checkpoints.files import Content
 from charlm.checkpoints.run import Run, Saved
 
 
@@ -29,7 +30,7 @@ class WatchedRun(Run):
     def plan(self, training: dict[str, Any]) -> None:
         """a later plan,"""
 
-    def keep(self, step: int, files: dict[str, bytes], **pointers: Any) -> Saved:
+    def keep(self, step: int, files: dict[str, Content], **pointers: Any) -> Saved:
         """writes the files of a step,"""
         del files, pointers
         return Saved(step, self.path / directory.step_name(step))

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ from charlm.network_config import CausalConfig, LanguageConfig
 from charlm.nn.causal import RecurrentLM, from_arrays
 from charlm.nn.network import Network, to_arrays
 from charlm.text.tokens import TokenizedText
-from charlm.tokenizers import train_tokenizer
 from charlm.training import calibration, kinds, recipe
 from charlm.training.optimizer import (
     check_finite,
@@ -35,12 +34,14 @@ from charlm.training.optimizer import (
 )
 from charlm.training.pace.measuring import likely_precision
 from charlm.training.request import Request, Say
-from charlm.training.speller import speller_of
+from charlm.training.speller import learned
 from charlm.training.state import set_counters
 from charlm.training.task import Step, Task, Validated
 from charlm.training.texts.material import TextMaterial, partner_of, text_material
 from charlm.training.texts.memory import TextsInMemory
 from charlm.training.texts.sequences import Texts, read_texts
+from charlm.training.texts.streamed.place import Place
+from charlm.training.texts.streamed.texts import StreamedTexts, read_streamed
 from charlm.training.window_steps import WindowState, WindowSteps, weights_for_use
 
 _CHEAPER_FORWARD = 0.35  # what a token costs in validation, against one in training
@@ -50,7 +51,12 @@ _FEWEST_VALIDATIONS = 8
 _FEW_TOKENS = 20_000  # what is held out is always read as a whole if it is no more
 
 
-class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts, Checkpoint]):
+LanguageTexts: TypeAlias = Texts | StreamedTexts
+
+
+class Causal(
+    WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, LanguageTexts, Checkpoint]
+):
     """P(y<t> given y<1..t-1>), of texts of a label where they have one."""
 
     declared = kinds.CAUSAL
@@ -64,38 +70,33 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
 
     def check(self, request: Request) -> None:
         """Raise UsageError for what cannot be, before anything is read."""
-        beside = request.text_column or request.text_field or request.header
-        if request.label_from is None and beside:
-            raise UsageError("text_column, text_field and header go with label_from.")
+        if request.label_from is None and (request.text_column or request.header):
+            raise UsageError("text_column and header go with label_from.")
         _ = request.label_source
         if request.ngram is not None:
             ngram.check_order(request.ngram)
         self.shape(**{"vocab_size": 3, **request.model})
 
-    def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> Texts:
+    def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> LanguageTexts:
         """The corpus, split."""
         return read_texts(request, say, given)
 
-    def prepare(self, request: Request, texts: Texts, say: Say) -> TextMaterial:
+    def read_in_passes(self, request: Request, place: Place, say: Say) -> LanguageTexts:
+        """The corpus, split, as ids in a store."""
+        return read_streamed(request, place, say)
+
+    def prepare(self, request: Request, texts: LanguageTexts, say: Say) -> TextMaterial:
         """Learn a tokenizer, of words a speller, count n-grams; and the texts as ids."""
         level = request.level or "char"
-        tokenizer = train_tokenizer(
-            texts.train,
-            level=level,
-            vocab_size=request.vocab_size,
-            min_count=request.min_count,
-            lowercase=request.lowercase,
-            pretokenized=request.pretokenized,
-            subword_model=request.subword_model,
-            normalize=request.normalize,
-        )
-        for note in tokenizer.notes:
-            say(note)
-        speller = speller_of(tokenizer, texts, request.seed, say)
-        material = text_material(texts, tokenizer, speller)
+        if isinstance(texts, StreamedTexts):
+            tokenizer, speller = texts.learned()
+            material = texts.material(tokenizer, speller)
+        else:
+            tokenizer, speller = learned(request, texts, say)
+            material = text_material(texts, tokenizer, speller)
         text = material.text
         material = dataclasses.replace(material, partner=partner_of(request, tokenizer, text, say))
-        unknown = int((text.ids == tokenizer.unk_id).sum())
+        unknown = int(text.frequencies()[tokenizer.unk_id])
         say(
             f"vocabulary: {tokenizer.vocab_size:,} types at {level} level; {text.num_tokens:,} "
             "tokens to train on"
@@ -103,9 +104,13 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
         )
         return material
 
-    def prepare_again(self, request: Request, texts: Texts, saved: Checkpoint) -> TextMaterial:
+    def prepare_again(
+        self, request: Request, texts: LanguageTexts, saved: Checkpoint
+    ) -> TextMaterial:
         """The texts as ids by a saved step's tokenizer."""
         del request
+        if isinstance(texts, StreamedTexts):
+            return texts.material(saved.tokenizer, saved.speller, saved.partner)
         if _counted(saved.labels) != _counted(texts.labels):
             raise CheckpointError(
                 f"{saved.path}: the labels are not those that {saved.path.parent} was begun with. "
@@ -125,7 +130,7 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
             level=material.tokenizer.level,
             vocab_size=material.tokenizer.vocab_size,
             num_tokens=material.text.num_tokens,
-            num_sequences=len(material.text.starts) - 1,
+            num_sequences=material.text.num_sequences,
             seconds=request.seconds or self.declared.seconds,
             kind=self.shape,
             model=shape,
@@ -152,7 +157,7 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
         """What the recipe says."""
         del request, steps_per_epoch
         text = material.text
-        mean_length = text.num_tokens / (len(text.starts) - 1)
+        mean_length = text.num_tokens / text.num_sequences
         return recipe.most_epochs(material.tokenizer.level, text.num_tokens, mean_length)
 
     def validations(
@@ -202,7 +207,7 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
             validated = _judged(state, loss)
         state.logged_nats, state.logged_targets = 0.0, 0
         line = {
-            "epoch": state.epoch,
+            "epoch": state.epoch // material.text.num_parts,
             "tokens": state.tokens,
             "train_loss_nats_per_token": told,
             "valid_loss_nats_per_token": validated.loss if validated else None,
@@ -317,7 +322,7 @@ class Causal(WindowSteps, Task[LanguageConfig, WindowState, TextMaterial, Texts,
             size += sum(array.nbytes for array in material.partner.to_arrays().values())
         return size
 
-    def differences(self, saved: Checkpoint, texts: Texts) -> str:
+    def differences(self, saved: Checkpoint, texts: LanguageTexts) -> str:
         """What is another in the texts than it was when a run was begun."""
         return texts.differences(saved.split_on, saved.labels, saved.info.get("text"))
 

@@ -21,7 +21,7 @@ from charlm.novelty.text_index import Source, source_of
 from charlm.text.conll import Sentence
 from charlm.text.corpus import count, sequence_hashes
 from charlm.text.labelled import LabelledTexts
-from charlm.text.tokens import TokenizedText, tokenize
+from charlm.text.tokens import TokenizedText, TrainingText, tokenize
 from charlm.tokenizers.base import Tokenizer
 from charlm.tokenizers.word_letters import SpelledWords
 from charlm.training.request import Request, Say
@@ -55,7 +55,7 @@ class TextMaterial(Material):
     speller: Speller | None = None
     partner: Partner | None = None
     labels: Labels | None = None
-    text: TokenizedText
+    text: TrainingText
     valid: TokenizedText | None
     known: NDArray[np.uint64] | None
     split_on: str
@@ -114,14 +114,15 @@ def _spelling_nats(
 
 
 def partner_of(
-    request: Request, tokenizer: Tokenizer, text: TokenizedText, say: Say
+    request: Request, tokenizer: Tokenizer, text: TrainingText, say: Say
 ) -> Partner | None:
     """What the network is to be mixed with, if that was asked for; its n-grams counted now."""
     if request.ngram is None and not request.cache:
         return None
     begun, counts, cache, what = time.perf_counter(), None, None, []
     if request.ngram is not None:
-        counts = ngram.train(text.sequences(), tokenizer.vocab_size, request.ngram)
+        whole = text.whole()
+        counts = ngram.train_text(whole.ids, whole.starts, tokenizer.vocab_size, request.ngram)
         number = sum(len(level.keys) for level in counts.levels)
         seconds = time.perf_counter() - begun
         what.append(f"{number:,} n-grams of up to {request.ngram} tokens ({seconds:.1f} s)")

@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import TypeVar
 
 from charlm.errors import TextError
 from charlm.inference.labels import Labels
 from charlm.text.corpus import (
+    Counts,
     choose_split,
     count,
     fingerprint,
@@ -16,6 +18,7 @@ from charlm.text.corpus import (
 )
 from charlm.text.labelled import IN_MEMORY, Labelled, LabelSource, hold_out_labelled, read_labelled
 from charlm.text.overlap import overlap
+from charlm.text.passes import SequenceFiles
 from charlm.text.tables import first_lines, said_of
 from charlm.training.request import Request, Say
 from charlm.training.texts.memory import TextsInMemory
@@ -49,22 +52,34 @@ class Texts:
 
     def differences(self, split_on: str, labels: Labels | None, about: object) -> str:
         """What is another than a saved step says: what sequences are, their labels, their sizes."""
-        changes = []
-        if split_on != self.split_on:
-            changes.append(f"a sequence is a {split_on} there, a {self.split_on} here")
-        for side, what in (("train", "to train on"), ("valid", "held out")):
-            there = about.get(side, {}) if isinstance(about, dict) else {}
-            here = count(getattr(self, side))
-            for name in ("sequences", "characters"):
-                before, now = there.get(name), getattr(here, name)
-                if type(before) is int and before != now:
-                    changes.append(f"{before:,} {name} {what} there, {now:,} here")
+        sizes = {side: count(getattr(self, side)) for side in ("train", "valid")}
+        changes = size_differences((split_on, about), (self.split_on, sizes))
         names = [found.names if found else () for found in (labels, self.labels)]
         for ours, theirs, where in ((*names, "there"), (*reversed(names), "here")):
             if lost := sorted(set(ours) - set(theirs)):
                 more = f" and {len(lost) - 5:,} more" if len(lost) > 5 else ""
                 changes.append(f"labels {', '.join(lost[:5])}{more} only {where}")
         return ", ".join(changes) or "as long, but not the same"
+
+
+def size_differences(
+    there: tuple[str, object], here: tuple[str, Mapping[str, Counts]]
+) -> list[str]:
+    """In what two texts differ: what a sequence is, and the sizes of both sides.
+
+    One is as a saved step tells it (about), the other as it was counted.
+    """
+    changes = []
+    (before_is, about), (now_is, sizes) = there, here
+    if before_is != now_is:
+        changes.append(f"a sequence is a {before_is} there, a {now_is} here")
+    for side, what in (("train", "to train on"), ("valid", "held out")):
+        told = about.get(side, {}) if isinstance(about, dict) else {}
+        for name in ("sequences", "characters"):
+            before, now = told.get(name), getattr(sizes[side], name)
+            if type(before) is int and before != now:
+                changes.append(f"{before:,} {name} {what} there, {now:,} here")
+    return changes
 
 
 def read_texts(request: Request, say: Say, given: TextsInMemory | None = None) -> Texts:
@@ -95,6 +110,8 @@ def read_texts(request: Request, say: Say, given: TextsInMemory | None = None) -
 
 def _read_files(request: Request, say: Say) -> tuple[list[str], list[str], str]:
     """The sequences of the files to train on and to validate on, and what they are split on."""
+    if request.text_field is not None:
+        return _read_field(request, request.text_field, say)
     options = {"encoding": request.encoding, "errors": request.errors}
     documents = read_documents(request.corpus, **options)
     held = read_documents(request.valid, **options) if request.valid else []
@@ -106,6 +123,20 @@ def _read_files(request: Request, say: Say) -> tuple[list[str], list[str], str]:
         [s for d in side for s in split_sequences(d.text, split_on)] for side in (documents, held)
     )
     return train, valid, split_on
+
+
+def _read_field(request: Request, field: str, say: Say) -> tuple[list[str], list[str], str]:
+    """The same of a field of JSON Lines, or a column of Parquet files: each is a sequence."""
+    options = {"field": field, "encoding": request.encoding, "errors": request.errors}
+    train, valid = (
+        [
+            text
+            for block in (SequenceFiles.below(paths, **options).blocks(say) if paths else ())
+            for text in block.texts
+        ]
+        for paths in (request.corpus, request.valid)
+    )
+    return train, valid, "paragraph" if any("\n" in text for text in train) else "line"
 
 
 def without_copies(request: Request, train: list[A], say: Say) -> list[A]:
@@ -204,17 +235,21 @@ def _read_labelled(
 def _say_text(
     request: Request, train: list[str], valid: list[str], split_on: str, say: Say
 ) -> None:
-    counts = count(train)
+    say_sizes(request, count(train), count(valid), split_on, say)
+    if request.valid and (note := overlap(train, valid, split_on).note()):
+        say(note)
+
+
+def say_sizes(request: Request, counts: Counts, held: Counts, split_on: str, say: Say) -> None:
+    """Say how large a text is, and what is held out of it."""
     chosen = "" if request.split_on else " (guessed from the text; set with `split_on`)"
     say(
         f"text: {counts.characters:,} characters in {counts.sequences:,} "
         f"{'sequence' if counts.sequences == 1 else 'sequences'}, one per {split_on}{chosen}; "
-        f"{count(valid).characters:,} more held out"
+        f"{held.characters:,} more held out"
     )
     if counts.characters < _FEW_CHARACTERS:
         say(
             f"only {counts.characters:,} characters: the model will do little more than repeat "
             f"them; give {_FEW_CHARACTERS:,} or more"
         )
-    if request.valid and (note := overlap(train, valid, split_on).note()):
-        say(note)

@@ -49,7 +49,7 @@ class TagWriter:
 
     def _write_raw(self, lines: "Sequence[Line]") -> None:
         """The words of each line, a blank line behind them."""
-        from charlm.tokenizers.word import words_of
+        from charlm.tokenizers.word_chunks import words_of
 
         found = [Sentence(tuple(words_of(line.text)), None) for line in lines]
         if self._json:

@@ -1,0 +1,1 @@
+"""Texts larger than memory: read in passes, kept as ids in a token store."""
