@@ -14,10 +14,10 @@ from charlm.cli.output.reports import tags
 from charlm.cli.output.terminal import out, out_json, say, say_loading
 from charlm.display.safe_text import safe_text
 from charlm.errors import TextError
+from charlm.inference.tag_scores import TagScores
 from charlm.text.conll import Places, Sentence, Table
 from charlm.text.files import name_of
 from charlm.text.sentences import numbered, portions, together
-from charlm.text.tag_scores import TagScores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

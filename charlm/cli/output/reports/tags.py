@@ -8,9 +8,9 @@ from charlm.display.safe_text import safe_text
 from charlm.text.conll import Sentence, Table, are_chunks, spans
 
 if TYPE_CHECKING:
+    from charlm.inference.tag_scores import TagScores
     from charlm.models.heads import Tagger
     from charlm.text.streaming import Line
-    from charlm.text.tag_scores import TagScores
 
 
 class TagWriter:
