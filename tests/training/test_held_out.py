@@ -319,7 +319,7 @@ def test_a_save_without_memory_is_an_error_and_no_end_of_the_process() -> None:
         "arrays = {'a': np.zeros(25_000_000, np.float32)}\n"
         "arrays_to_bytes({'a': np.zeros(9, np.float32)})\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (used + 150_000_000,) * 2)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000,) * 2)\n"
         "try:\n    arrays_to_bytes(arrays)\n"
         "except MemoryError:\n    print('told')\n"
     )
