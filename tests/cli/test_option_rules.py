@@ -26,7 +26,6 @@ NEED = {
         ("--pooling", "--classifier --task=classifier --resume"),
         ("--text-column", "--label-from=column:* --resume"),
         ("--header", "--label-from=column:* --pairs --task=translator --resume"),
-        ("--text-field", "--label-from=field:* --resume"),
         ("--token-column --tag-column", "--tagger --task=tagger --resume"),
         (
             "--source-column --target-column --source-field --target-field --swap",
@@ -134,7 +133,9 @@ CONTRADICT = {
         ("--bidirectional --task=cloze", "--token-column --tag-column"),
         ("--classifier --task=classifier --task=language-model", "--token-column --tag-column"),
         ("--task=language-model", "--pooling"),
-        ("--split-on", "--label-from=column:* --label-from=field:*"),
+        ("--split-on", "--label-from=column:* --label-from=field:* --text-field"),
+        ("--store", "--bidirectional --task=cloze --classifier --task=classifier"),
+        ("--store", "--tagger --task=tagger --pairs --task=translator"),
     ],
     "sample": [
         ("--weights", "--tune"),

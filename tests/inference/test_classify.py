@@ -327,7 +327,6 @@ def test_a_conditional_model_learns_folders(
         (("score", "x", "--label", "even"), 2, "It knows odd, vowels"),
         (("evaluate", "kinds", "--dynamic"), 2, "--dynamic"),
         (("train", "kinds/odd.txt", "--label-from", "file", "--steps", "1"), 3, "fewer than two"),
-        (("train", "kinds", "--text-field", "x", "--steps", "1"), 2, "--label-from"),
     ],
     ids=str,
 )
