@@ -61,12 +61,16 @@ class StoredIds(NamedTuple):
     def read(self, begin: int, end: int) -> _Ids:
         """The ids [begin, end), copied. Raises CheckpointError if they are no longer there."""
         offset = begin * self.dtype.itemsize
+        size = (end - begin) * self.dtype.itemsize
         try:
-            found: _Ids = np.fromfile(self.path, self.dtype, end - begin, offset=offset)
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
         except OSError as error:
             raise CheckpointError(f"cannot read {self.path}: {error.strerror}.") from None
-        if len(found) != end - begin:
+        if len(data) != size:
             raise CheckpointError(f"{self.path} is damaged: it is shorter than it was.")
+        found: _Ids = np.frombuffer(bytearray(data), self.dtype)
         return found
 
 
