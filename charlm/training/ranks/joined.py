@@ -17,6 +17,7 @@ from charlm.training.ranks.together import Together
 
 _STARTING = datetime.timedelta(minutes=5)  # until all are there
 _PATIENCE = datetime.timedelta(minutes=30)  # with one that lives and does not answer
+_ENDING = datetime.timedelta(seconds=5)  # with those that end with the same error
 
 
 class LostError(CharlmError):
@@ -76,7 +77,25 @@ class JoinedRanks(Together):
         self.largest(0)
 
     def tells(self, error: Exception) -> bool:
-        """Whether this process is the one to tell of an error that it ends with."""
+        """Whether this process is the one to tell of an error that it ends with.
+
+        The first one, whose the store is, stays until the others have asked, too.
+        """
+        lost = isinstance(error, LostError)
+        is_new = self._is_new(error)
+        with contextlib.suppress(RuntimeError):
+            if not self.is_first:
+                self._store.add("asked", 1)
+                return is_new
+            dist.destroy_process_group()  # whoever waits for a message waits in vain
+            until = time.monotonic() + _ENDING.total_seconds()
+            others = self.size - 1 - lost  # the one that is lost does not ask
+            while self._store.add("asked", 0) < others and time.monotonic() < until:
+                time.sleep(0.01)
+        return is_new
+
+    def _is_new(self, error: Exception) -> bool:
+        """Whether no process has told of it."""
         name = "lost" if isinstance(error, LostError) else "told"
         what = f"{name} {hashlib.sha256(str(error).encode()).hexdigest()}"
         try:
