@@ -194,21 +194,25 @@ def target_log_probs(
     The scores of all types are made for some positions at a time and kept for none.
     """
     portion = max(1, _LOGITS // softmax.num_outputs)
-    columns = []
-    for at in range(0, len(features), portion):
-        logits = softmax(features[at : at + portion])  # (M, V)
-        chosen = logits.gather(1, targets[at : at + portion, None])  # (M, 1)
+    number = len(features)
+    found = [features.new_empty(number)]  # made before: between large blocks they would pin memory
+    if details:
+        found += [targets.new_empty(number), features.new_empty(number)]
+        found += [] if openers is None else [features.new_empty(number)]
+    for at in range(0, number, portion):
+        span = slice(at, at + portion)
+        logits = softmax(features[span])  # (M, V)
+        chosen = logits.gather(1, targets[span, None])  # (M, 1)
         normaliser = logits.logsumexp(1, keepdim=True)
-        column = [(chosen - normaliser).squeeze(1)]
+        found[0][span] = (chosen - normaliser).squeeze(1)
         if details:
-            column.append((logits > chosen).sum(1).add_(1))
+            found[1][span] = (logits > chosen).sum(1).add_(1)
             if openers is not None:
                 together = logits[:, openers].logsumexp(1, keepdim=True)
-                column.append((together - normaliser).squeeze(1))
+                found[3][span] = (together - normaliser).squeeze(1)
             log_probs = logits.sub_(normaliser)
-            column.insert(2, -(log_probs.exp() * log_probs).sum(1))
-        columns.append(column)
-    return [torch.cat(parts) for parts in zip(*columns, strict=True)]
+            found[2][span] = -(log_probs.exp() * log_probs).sum(1)
+    return found
 
 
 @torch.inference_mode()
