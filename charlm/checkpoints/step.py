@@ -43,6 +43,7 @@ _LARGEST_OF = {
     "speller.json": 2**26,
     "speller.safetensors": 2**30,
     "ngram.safetensors": 2**32,
+    "counts.safetensors": 2**36,
     "known.safetensors": 2**32,
     "model.safetensors": 2**34,
     "training.safetensors": 2**36,

@@ -193,8 +193,9 @@ def from_arrays(vocab_size: int, arrays: Mapping[str, NDArray[Any]]) -> BackOff:
     for n in range(2, order + 1):
         keys.append(keys_from_arrays(n, arrays, len(keys[-1]), vocab_size))
     for n, known in enumerate(keys, start=1):
-        own, backoff = arrays[f"own.{n}"], arrays[f"backoff.{n}"]
-        if len(backoff) != len(known) or (backoff <= 0).any() or (n > 1 and len(own) != len(known)):
+        shares, weights = arrays[f"own.{n}"], arrays[f"backoff.{n}"]
+        whole = len(weights) == len(known) and (n == 1 or len(shares) == len(known))
+        if not whole or (weights <= 0).any():
             raise damaged(f"wrong n-grams of order {n}")
     own = [np.append(unigrams, 0.0), *(arrays[f"own.{n}"] for n in range(2, order + 1))]
     backoffs = [arrays[f"backoff.{n}"] for n in range(1, order + 1)]

@@ -151,7 +151,10 @@ class MixtureEngine(MixtureReader):
             if not all(np.array_equal(places, other) for other, _ in parts):
                 raise ValueError("engines of different kinds cannot be mixed")
             led = (log_probs for _, log_probs in parts)
-            yield places, mix([next(led) if at is None else at(places) for at in free], self._weights)
+            yield (
+                places,
+                mix([next(led) if at is None else at(places) for at in free], self._weights),
+            )
 
     def predictor(
         self, sequences: Sequence[Ids]

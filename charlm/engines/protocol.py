@@ -128,7 +128,7 @@ def predictor(
     None of an engine with a network, which reads them in an order of its own.
     """
     found = getattr(engine, "predictor", None)
-    return None if found is None else found(sequences)  # type: ignore[no-any-return]
+    return None if found is None else found(sequences)
 
 
 def empty_details(num_tokens: int, openers: Ids | None) -> Details:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charlm.checkpoints.language_model import Checkpoint
     from charlm.counts.interpolation import Partner
     from charlm.inference.labels import Labels
+    from charlm.network_config import CountsConfig, LanguageConfig
 
 RULES: Rules = (OneOf("NAME", "--model"),)
 _LABELS = 100  # of a classifier or tagger that are named
@@ -55,11 +56,11 @@ def info_cli(
 def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
     """What is known of a language model, or a cloze model."""
     from charlm.checkpoints import about
-    from charlm.network_config import ClozeConfig
+    from charlm.network_config import ClozeConfig, CountsConfig
     from charlm.novelty import text_index
 
     config, info = loaded.config, about.figures(loaded.info)
-    parameters = sum(array.size for array in loaded.weights.values())
+    parameters = loaded.num_parameters
     labels = loaded.labels
     if json:
         more = {} if labels is None else {"labels": labels.to_json()}
@@ -76,17 +77,16 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
         )
         return
     form = getattr(loaded.tokenizer, "form", None)
-    rows = {
+    rows: dict[str, object] = {
         "path": loaded.path,
         "step": f"{loaded.step:,}",
         "level": f"{loaded.tokenizer.level}, {config.vocab_size:,} types"
         f"{f', of text read as {form}' if form else ''}",
         "sequences": f"one per {loaded.split_on}",
-        "model": f"{config.num_layers} x {config.hidden_size} {config.cell}, embedding "
-        f"{config.embedding_size}, {config.output_layers} output layers, dropout "
-        f"{config.dropout:g}{', tied weights' if config.tie_weights else ''}",
-        "parameters": f"{parameters:,}",
+        "model": _shape(config),
     }
+    if not isinstance(config, CountsConfig):
+        rows["parameters"] = f"{parameters:,}"
     if loaded.tokenizer.ignores:
         rows["ignores"] = ", ".join(loaded.tokenizer.ignores)
     is_cloze = isinstance(config, ClozeConfig)
@@ -107,6 +107,19 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
     if labels is not None:
         for line in _labels(labels):
             out(f"{line}\n")
+
+
+def _shape(config: "LanguageConfig | CountsConfig") -> str:
+    """What a model is made of, in words."""
+    from charlm.network_config import CountsConfig
+
+    if isinstance(config, CountsConfig):
+        return f"{config.num_ngrams:,} n-grams of up to {config.order} tokens, no network"
+    return (
+        f"{config.num_layers} x {config.hidden_size} {config.cell}, embedding "
+        f"{config.embedding_size}, {config.output_layers} output layers, dropout "
+        f"{config.dropout:g}{', tied weights' if config.tie_weights else ''}"
+    )
 
 
 def _show_head(path: Path, *, json: bool) -> None:

@@ -89,8 +89,16 @@ class CountsEngine:
 
     def step(self, ids: Ids, state: list[Histories]) -> tuple[Logits, list[Histories]]:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
-        after = histories.extended(state[0], ids, self._model.order)
-        return self._log_rows(after).astype(np.float32), [after]
+        log_probs, after = self.exact_step(ids, state)
+        return log_probs.astype(np.float32), after
+
+    def exact_step(
+        self, ids: Ids, state: list[Histories] | None = None
+    ) -> tuple[Values, list[Histories]]:
+        """The same in double precision; None is where sequences begin."""
+        before = state[0] if state is not None else np.empty((len(ids), 0), dtype=np.int32)
+        after = histories.extended(before, ids, self._model.order)
+        return self._log_rows(after), [after]
 
     def select(self, state: list[Histories], rows: Ids) -> list[Histories]:
         """A state of these rows."""
@@ -123,4 +131,5 @@ class CountsArbiter:
 def log_rows(model: BackOff, contexts: Ids) -> Values:
     """log P (B, V) of what follows contexts (B, C)."""
     p, _ = model.rows(contexts)
-    return np.log(p, out=p)
+    log_p: Values = np.log(p, out=p)
+    return log_p
