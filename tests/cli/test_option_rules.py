@@ -221,6 +221,7 @@ CONTRADICT = {
         ("--json", "--tsv"),
     ],
     "info": [("NAME", "--model")],
+    "export": [("NAME", "--model")],
     "translate": [
         ("TEXTS", "--file --encoding --errors"),
         ("--json", "--tsv"),
@@ -272,6 +273,8 @@ FREE = {
     "--max-n --max-body --max-batch --max-queue --timeout --threads --log",
     "tokenize": "TEXT --model --json --target",
     "info": "--json",
+    "export": "--arpa",
+    "import": "--arpa --name",
     "list": "--json",
     "rm": "NAMES --yes",
     "help": "COMMAND",
@@ -394,7 +397,7 @@ def test_what_does_not_go_together_is_refused(
         command, kind, *pair = next(cases)
         terms = pair[:1] if kind == "need" else pair
         terms = terms[::-1] if number // len(ALL) % 2 else terms
-        beside = ["--runs", "x"] if number // len(ALL) % 3 == 1 and command != "info" else []
+        beside = ["--runs", "x"] if number // len(ALL) % 3 == 1 and command not in ("info", "export") else []
         ended = charlm(*command.split(), *beside, *needed(command, given(command, *terms)))
         said = ended.err
         assert ended.code == 2, (command, pair, said)

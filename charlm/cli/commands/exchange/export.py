@@ -16,7 +16,7 @@ from charlm.errors import UsageError
 if TYPE_CHECKING:
     from charlm.models.load import AnyModel
 
-RULES: Rules = (OneOf("NAME", "--model"), OneOf("--arpa"))
+RULES: Rules = (OneOf("NAME", "--model"),)
 
 
 def export_cli(
