@@ -48,6 +48,7 @@ def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
+            (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_bytes(data)
     except OSError as error:
         raise CharlmError(f"cannot write {directory}: {error.strerror or error}.") from None

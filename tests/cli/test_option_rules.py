@@ -220,8 +220,8 @@ CONTRADICT = {
         ("--split-on", "--null"),
         ("--json", "--tsv"),
     ],
-    "info": [("NAME", "--model")],
-    "export": [("NAME", "--model")],
+    "info": [("NAME", "--model"), ("--json", "--card")],
+    "export": [("NAME", "--model"), ("--arpa", "--onnx --hf"), ("--onnx", "--hf")],
     "translate": [
         ("TEXTS", "--file --encoding --errors"),
         ("--json", "--tsv"),
@@ -271,9 +271,9 @@ FREE = {
     "translate": "--n-best --max-tokens --length-penalty --copy --features --model",
     "serve": "--model --alone --host --port --allowed-hosts --cors --max-prompt --max-tokens "
     "--max-n --max-body --max-batch --max-queue --timeout --threads --log",
+    "export": "",
     "tokenize": "TEXT --model --json --target",
-    "info": "--json",
-    "export": "--arpa",
+    "info": "",
     "import": "--arpa --name",
     "list": "--json",
     "rm": "NAMES --yes",
@@ -397,7 +397,11 @@ def test_what_does_not_go_together_is_refused(
         command, kind, *pair = next(cases)
         terms = pair[:1] if kind == "need" else pair
         terms = terms[::-1] if number // len(ALL) % 2 else terms
-        beside = ["--runs", "x"] if number // len(ALL) % 3 == 1 and command not in ("info", "export") else []
+        beside = (
+            ["--runs", "x"]
+            if number // len(ALL) % 3 == 1 and command not in ("info", "export")
+            else []
+        )
         ended = charlm(*command.split(), *beside, *needed(command, given(command, *terms)))
         said = ended.err
         assert ended.code == 2, (command, pair, said)

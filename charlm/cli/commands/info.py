@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from charlm.cli import options
+from charlm.cli.input.declared import option
 from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.input.run_names import completed
 from charlm.cli.output.terminal import out, out_json
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from charlm.inference.labels import Labels
     from charlm.network_config import CountsConfig, LanguageConfig
 
-RULES: Rules = (OneOf("NAME", "--model"),)
+RULES: Rules = (OneOf("NAME", "--model"), OneOf("--json", "--card"))
 _LABELS = 100  # of a classifier or tagger that are named
 _WIDTH = 66  # columns beside the names of the rows
 
@@ -35,16 +36,24 @@ def info_cli(
     ),
     asked: options.Model,
     json: bool = options.JSON_OBJECT,
+    card: bool = option("Print a card for people who get the model, in Markdown.", False),
 ) -> None:
     """Describe a model and how it was trained.
 
     \b
     charlm info poems
+    charlm info poems --card
     """
     model, root = asked.model if name is None else name, asked.root
     from charlm.checkpoints import directory
     from charlm.checkpoints.language_model import Checkpoint
 
+    if card:
+        from charlm.exchange.hub.card import card as written
+        from charlm.models.load import load
+
+        out(written(load(model, root=root)))
+        return
     kind = directory.kind_of(path := directory.find_any(model, root))
     if kind != directory.LANGUAGE_MODEL:
         (_show_translator if kind == "translator" else _show_head)(path, json=json)
