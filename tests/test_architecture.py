@@ -24,7 +24,7 @@ ORDER = (
     ("novelty",),
     ("models",),
     ("bulk", "inspection", "training"),
-    ("serving",),
+    ("exchange", "serving"),
     ("cli",),
     ("__main__",),
 )
@@ -45,7 +45,7 @@ LIGHT = (
     "inference",
 )
 # where nothing needs torch at once
-LIGHT = (*LIGHT, "checkpoints", "novelty", "models", "bulk", "serving", "cli")
+LIGHT = (*LIGHT, "checkpoints", "novelty", "models", "bulk", "exchange", "serving", "cli")
 MOST_FILES = 16  # of a package
 
 
