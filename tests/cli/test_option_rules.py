@@ -131,6 +131,10 @@ CONTRADICT = {
             "--counts-only",
             "--learning-rate --weight-decay --max-grad-norm --patience --on-nan --device --store",
         ),
+        (
+            "--counts-only",
+            "--log-to",
+        ),
         ("--counts-only", "--label-from --bidirectional --task=cloze --pairs --task=translator"),
         (
             "--tagger --task=tagger",
@@ -303,6 +307,7 @@ VALUES = {
     "--on-error": "keep",
     "--unk": "keep",
     "--cell": "gru",
+    "--log-to": "tensorboard",
     "--precision": "fp32",
     "--device": "cpu",
     "--on-nan": "skip",
