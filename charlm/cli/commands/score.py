@@ -34,6 +34,7 @@ from charlm.cli.input.text_file import Broken, TextFile, say_lines_are_texts
 from charlm.cli.output import nbest
 from charlm.cli.output.meter import through
 from charlm.cli.output.pair_scores import PairWriter
+from charlm.cli.output.reports.tuned_weight import tuned_weight
 from charlm.cli.output.score_table import (
     HeatWriter,
     PageWriter,
@@ -42,7 +43,6 @@ from charlm.cli.output.score_table import (
     say_verdict,
 )
 from charlm.cli.output.terminal import say
-from charlm.cli.output.tuned_weight import tuned_weight
 from charlm.errors import UsageError
 from charlm.fields.pairs import PairWanted
 from charlm.fields.scores import Wanted, rank

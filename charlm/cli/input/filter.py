@@ -11,7 +11,8 @@ from charlm.bulk.scoring import Scoring
 from charlm.cli.input.declared import Options, option
 from charlm.cli.input.records import Columns, Form, Record
 from charlm.cli.input.text_file import Broken
-from charlm.cli.output import histogram, nbest
+from charlm.cli.output import nbest
+from charlm.cli.output.reports import histogram
 from charlm.cli.output.terminal import out_line, say, say_lines
 from charlm.errors import UsageError
 from charlm.fields.scores import Wanted
