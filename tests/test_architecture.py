@@ -12,7 +12,7 @@ PACKAGE = TESTS.parent / "charlm"
 
 # Each may import from those before it, and from itself.
 ORDER = (
-    ("errors", "metrics", "threads"),
+    ("errors", "memory", "metrics", "threads"),
     ("config", "display", "fields"),
     ("network_config",),
     ("tokenizers", "counts"),
@@ -31,6 +31,7 @@ ORDER = (
 FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
 LIGHT = (
     "errors",
+    "memory",
     "metrics",
     "threads",
     "config",
