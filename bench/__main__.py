@@ -7,8 +7,9 @@ python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TE
 python -m bench bulk [LINES [ROUNDS]] (see bulk.py),
 python -m bench g2p [ROW ...] (see g2p.py), python -m bench serve (see serve.py),
 python -m bench words [SET ...] (see words.py),
-python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py), and
-python -m bench stream DIR [MB ...] (see stream.py).
+python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py),
+python -m bench stream DIR [MB ...] (see stream.py), and
+python -m bench smoke [PYTHON ...] (see smoke.py).
 """
 
 import sys
@@ -28,6 +29,7 @@ from bench import (
     sample,
     score,
     serve,
+    smoke,
     startup,
     stream,
     tag,
@@ -50,6 +52,7 @@ SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
     "ranks": ranks.main,
     "sample": sample.main,
     "serve": serve.main,
+    "smoke": smoke.main,
     "stream": stream.main,
     "tag": tag.main,
     "words": words.main,
