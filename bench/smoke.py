@@ -10,6 +10,7 @@ run. Needs uv and build: pip install uv build.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -80,10 +81,10 @@ def row(case: Case, at: Path) -> tuple[str, ...]:
     print(f"… Python {' '.join(begun)}", flush=True)
     if _has_failed("uv", "venv", "--quiet", "--python", case.python, str(at / "venv")):
         return (*begun, "", "", "", "not run: there is no such Python here")
-    torch = has_cpu_torch(case, at)
+    torch = cpu_torch(case, at)
     try:
-        install(case, at, torch=torch)
-        told = json.loads(smoke(at, torch=torch).splitlines()[-1])
+        install(case, at, torch)
+        told = json.loads(smoke(at, torch=torch is not None).splitlines()[-1])
     except subprocess.CalledProcessError as error:
         said = " ".join(f"{error.stdout}{error.stderr}".split())[-_MOST_SAID:]
         return (*begun, "", "", "", f"failed: {said}")
@@ -92,18 +93,28 @@ def row(case: Case, at: Path) -> tuple[str, ...]:
     return (told["python"], *begun[1:], told.get("torch", "none"), told["numpy"], extras, verdict)
 
 
-def has_cpu_torch(case: Case, at: Path) -> bool:
-    """Whether uv finds a torch that brings nothing of NVIDIA's; only metadata are fetched."""
-    command = ("uv", "pip", "install", *_options(case, at), "--dry-run", *_torch())
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.returncode == 0 and "nvidia" not in done.stderr
+def cpu_torch(case: Case, at: Path) -> tuple[str, ...] | None:
+    """What to ask uv for, to have a torch that brings nothing of NVIDIA's; None where there is none.
+
+    The newest, or else the one of constraints.txt. Only metadata are fetched.
+    """
+    backend = () if os.environ.get("UV_FIND_LINKS") else ("--torch-backend", "cpu")
+    pinned = re.search(r"^torch==\S+$", (ROOT / "constraints.txt").read_text(), re.M)
+    assert pinned is not None
+    for torch in ("torch", pinned[0]):
+        asked = (*backend, torch)
+        command = ("uv", "pip", "install", *_options(case, at), "--dry-run", *asked)
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == 0 and "nvidia" not in done.stderr:
+            return asked
+    return None
 
 
-def install(case: Case, at: Path, *, torch: bool) -> None:
+def install(case: Case, at: Path, torch: Sequence[str] | None) -> None:
     """The package and what it needs; without torch, all but that."""
     options = _options(case, at)
-    if torch:
-        _run("uv", "pip", "install", *options, *_torch())
+    if torch is not None:
+        _run("uv", "pip", "install", *options, *torch)
         package = f"{case.package}[{EXTRAS}]" if case.extras else str(case.package)
         _run("uv", "pip", "install", *options, package)
         return
@@ -133,11 +144,6 @@ def size(path: Path) -> str:
 def _options(case: Case, at: Path) -> tuple[str, ...]:
     oldest = ("--constraint", str(OLDEST)) if case.oldest else ()
     return ("--no-progress", "--python", str(_python(at)), *oldest)
-
-
-def _torch() -> tuple[str, ...]:
-    here = os.environ.get("UV_FIND_LINKS")
-    return ("torch>=2.13",) if here else ("--torch-backend", "cpu", "torch>=2.13")
 
 
 def _python(at: Path) -> Path:

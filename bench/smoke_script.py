@@ -37,9 +37,8 @@ def answers(name: str) -> None:
     scores = json.loads(f"[{','.join(charlm('score', *model, '--json', PAIR, PEAR).splitlines())}]")
     assert sorted(one["rank"] for one in scores) == [1, 2], scores
     assert all(one["total_log_prob_nats"] < 0 for one in scores), scores
-    assert (
-        charlm("sample", *model, "--n", "2", "--seed", "1", "--max-tokens", "40").count("\n") == 2
-    )
+    drawn = charlm("sample", *model, "--n", "2", "--seed", "1", "--max-tokens", "40", "--json")
+    assert [type(json.loads(line)["text"]) for line in drawn.splitlines()] == [str, str], drawn
     held_out = Path("held-out.txt")
     held_out.write_text(f"{PEAR}\n{PAIR}\n")
     assert "perplexity" in charlm("evaluate", *model, str(held_out))
