@@ -120,6 +120,16 @@ class Engine(Reader, Scorer, Steps, Protocol):
         """Logits (V,) of the token after a sequence that begins with ids (T,)."""
 
 
+class RowEngine(Engine, Protocol):
+    """One that tells all of its distributions as it reads on, as a single network does."""
+
+    def rows_on(self, ids: Ids, state: Any = None) -> tuple[Logits, Any]:
+        """log P (T, V) of all types where the next ids (T,) stand, and the state after them.
+
+        A state is as that of ``read_on``.
+        """
+
+
 def empty_details(num_tokens: int, openers: Ids | None) -> Details:
     """Room for the details of so many tokens."""
     opening = None if openers is None else np.empty(num_tokens)
