@@ -3,6 +3,7 @@
 tokenizer.json   (and tokenizer.model of a subword model)
 speller.json, speller.safetensors   of a word model: what <UNK> can be
 partner.json, ngram.safetensors   what the network is mixed with, where it is
+adaptive.json, adaptive.safetensors   what goes on learning, where it does
 labels.json      of a conditional model: its labels, how many sequences had each
 known.safetensors      hashes of the training sequences
 """
@@ -19,6 +20,7 @@ from charlm.checkpoints import directory
 from charlm.checkpoints.step import StepFiles, numbers_in
 from charlm.checkpoints.tensors import arrays_to_bytes, check_arrays
 from charlm.config import HEADS, OTHERS, RUNS, SPLITS
+from charlm.counts.adaptive import Adaptive
 from charlm.counts.interpolation import Partner
 from charlm.equations.parameters import Arrays, shapes
 from charlm.errors import CheckpointError, UsageError
@@ -26,6 +28,7 @@ from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller
 from charlm.network_config import CausalConfig, LanguageConfig, language_config
 from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.letters import letters
 
 _MOST_ROWS = 65_536  # that are read side by side
 
@@ -49,6 +52,7 @@ class Checkpoint:
     split_on: str
     known: NDArray[np.uint64] | None
     info: dict[str, Any]
+    adaptive: Adaptive | None = None
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -61,14 +65,17 @@ class Checkpoint:
         config, split_on = _described(path, info)
         expected = shapes(config)
         files.check_size(expected)  # before anything that could take long
+        tokenizer = files.tokenizer(config.vocab_size)
+        partner = _partner(files, config.vocab_size)
         return cls(
             path=path,
             step=info["step"],
             run_id=files.run_id,
             config=config,
-            tokenizer=files.tokenizer(config.vocab_size),
+            tokenizer=tokenizer,
             speller=load_speller(files),
-            partner=_partner(files, config.vocab_size),
+            partner=partner,
+            adaptive=_adaptive(files, tokenizer, partner),
             labels=_labels(files, config),
             split_on=split_on,
             weights=files.weights(expected),
@@ -171,6 +178,26 @@ def _partner(files: StepFiles, vocab_size: int) -> Partner | None:
     described = files.json("partner.json")
     try:
         return Partner.from_json(described, arrays, vocab_size)
+    except CheckpointError as error:
+        raise CheckpointError(f"{files.path}: {error}") from None
+
+
+def _adaptive(files: StepFiles, tokenizer: Tokenizer, partner: Partner | None) -> Adaptive | None:
+    """What goes on learning, if anything."""
+    name = "adaptive.json"
+    if name not in files:
+        return None
+    if partner is None or partner.ngram is None:
+        raise CheckpointError(f"{files.path / name} needs n-grams, and there are none.")
+    arrays = files.arrays("adaptive.safetensors")
+    try:
+        return Adaptive.from_json(
+            files.json(name),
+            arrays,
+            letters=letters(tokenizer),
+            ngram=partner.ngram,
+            eos=tokenizer.eos_id,
+        )
     except CheckpointError as error:
         raise CheckpointError(f"{files.path}: {error}") from None
 

@@ -7,22 +7,25 @@ with it. Letters: N tokens, V types, C contexts, K inputs of the mixer.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.counts import mixer
-from charlm.counts.contexts import Contexts, Places
+from charlm.counts.contexts import CONTEXTS, OF_LEVEL, Contexts, Places
 from charlm.counts.memory import Matches, Stretch, stretch
 from charlm.counts.mixer import BLOCK, Choice, Rows, Weights
-from charlm.counts.ngram import NGram, marked_stream
-from charlm.counts.seen import Seen, seen
+from charlm.counts.ngram import NGram, marked_stream, small
+from charlm.counts.seen import CONFIDENCES, Seen, seen
+from charlm.errors import CheckpointError
 
 MOST_REMEMBERED = 4_000_000  # tokens of a training text
+ORDERS = {"char": 7, "word": 4, "subword": 5}  # of n-grams, where no other was asked for
 PORTION = 2_048  # tokens that are mixed at a time, at most
 _CELLS = 2**22  # the same times V
+_WEIGHTS = ("frozen", "learning")
 
 Ids = NDArray[np.integer[Any]]
 Values = NDArray[np.floating[Any]]
@@ -68,7 +71,7 @@ class Adaptive:
 
     remembered (M,) is the end of the training text, sequences that end in <EOS> (``eos``) one
     after another. frozen are the weights of what learns nothing, learning those that what learns
-    begins with.
+    begins with; is_fitted tells whether they were learned from text held out.
     """
 
     contexts: Contexts
@@ -77,18 +80,79 @@ class Adaptive:
     remembered: Ids
     frozen: Weights
     learning: Weights
+    is_fitted: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "memory"}
 
     @classmethod
-    def new(cls, contexts: Contexts, ngram: NGram, eos: int, text: Ids) -> Self:
-        """With equal weights, and as much of the end of a text as is remembered."""
+    def new(cls, level: str, letters: Ids, ngram: NGram, eos: int, text: Ids) -> Self:
+        """With equal weights, and as much of the end of a text (N,) as is remembered.
+
+        letters (V,) are those of contexts.Contexts, level is what a token is.
+        """
+        contexts = Contexts(OF_LEVEL[level], letters)
         inputs = len(contexts) + 2
         weights = mixer.equal_weights(inputs, Choice(contexts, ngram.vocab_size).rows)
         kept = np.array(text[-MOST_REMEMBERED:])
         return cls(contexts, ngram, eos, kept, weights, weights)
 
     def with_weights(self, *, frozen: Weights, learning: Weights) -> Self:
-        """The same with other weights."""
-        return dataclasses.replace(self, frozen=frozen, learning=learning)
+        """The same with weights that were learned."""
+        return dataclasses.replace(self, frozen=frozen, learning=learning, is_fitted=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is not in arrays."""
+        return {"contexts": list(self.contexts.names), "is_fitted": self.is_fitted}
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The training text as far as it is remembered, and the weights."""
+        arrays: dict[str, NDArray[Any]] = {"text": small(self.remembered.astype(np.int64))}
+        for name in _WEIGHTS:
+            arrays |= {f"{name}.{of}": table for of, table in getattr(self, name)._asdict().items()}
+        return arrays
+
+    @classmethod
+    def from_json(
+        cls,
+        values: object,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        letters: Ids,
+        ngram: NGram,
+        eos: int,
+    ) -> Self:
+        """What these wrote. Raises CheckpointError for anything else."""
+        if not isinstance(values, dict) or set(values) != {"contexts", "is_fitted"}:
+            raise _damaged("the wrong fields")
+        names, is_fitted = values["contexts"], values["is_fitted"]
+        known = isinstance(names, list) and all(type(one) is str for one in names)
+        if not known or not set(names) <= set(CONTEXTS) or len(set(names)) < len(names):
+            raise _damaged("contexts that this version of charlm does not know")
+        if type(is_fitted) is not bool:
+            raise _damaged("the wrong fields")
+        contexts = Contexts(names, letters)
+        shapes = {
+            "by_confidence": (CONFIDENCES, len(contexts) + 2),
+            "by_place": (Choice(contexts, ngram.vocab_size).rows, len(contexts) + 2),
+        }
+        if set(arrays) != {"text", *(f"{name}.{of}" for name in _WEIGHTS for of in shapes)}:
+            raise _damaged("the wrong arrays")
+        text = arrays["text"]
+        whole = text.ndim == 1 and text.dtype.kind in "iu" and len(text) <= MOST_REMEMBERED
+        if not whole or not ((text >= 0) & (text < ngram.vocab_size)).all():
+            raise _damaged("a wrong text")
+        weights = []
+        for name in _WEIGHTS:
+            tables = [arrays[f"{name}.{of}"] for of in shapes]
+            for table, shape in zip(tables, shapes.values(), strict=True):
+                if table.shape != shape or table.dtype != np.float64:
+                    raise _damaged("weights of another shape")
+                if not (np.abs(table) <= mixer.LARGEST_WEIGHT).all():
+                    raise _damaged("weights that cannot be")
+            weights.append(Weights(*tables))
+        frozen, learning = weights
+        return cls(contexts, ngram, eos, text, frozen, learning, is_fitted)
 
     @property
     def vocab_size(self) -> int:
@@ -152,3 +216,7 @@ class Adaptive:
         histories = np.where(within, text.stream[np.maximum(text.at[:, None] - back, 0)], -1)
         rows, _ = self.ngram.rows(histories, dtype)
         return np.asarray(np.log(rows, out=rows))
+
+
+def _damaged(what: str) -> CheckpointError:
+    return CheckpointError(f"the adaptive mixture is damaged: it has {what}.")

@@ -94,10 +94,11 @@ class Contexts:
         Each sequence has a mark in front, the id V. since (N,) is how many tokens ago it stood;
         of a stream that begins within a sequence it is REACH or more.
         """
-        since = np.minimum(since, REACH)
-        limit = at - since
+        since = np.minimum(since, REACH).astype(np.int64)
+        at = at.astype(np.int64)
+        limit: NDArray[np.int64] = at - since
         letters = self._letters[stream]
-        begins = _word_begins(letters, at, limit)
+        begins = _word_begins(letters, at.astype(np.int64), limit)
         of_tokens, of_letters = _Hashes(stream), _Hashes(np.maximum(letters, 1))
         keys = np.empty((len(self), len(at)), dtype=np.uint64)
         for number, context in enumerate(self._contexts, start=1):
@@ -108,8 +109,8 @@ class Contexts:
                 begin = np.where(there, at - first, limit)
                 key += of_tokens.between(begin, np.maximum(at - last, begin))
             for begin_of, end_of in context.words:
-                end = at if end_of == NOW else begins[end_of]
-                key = scrambled(key) + of_letters.between(begins[begin_of], end)
+                end = at.astype(np.int64) if end_of == NOW else begins[end_of]
+                key = np.add(scrambled(key), of_letters.between(begins[begin_of], end))
             key = (scrambled(key) >> np.uint64(PLACE_BITS)) << np.uint64(PLACE_BITS)
             keys[number - 1] = key
             if context.tokens is not None:

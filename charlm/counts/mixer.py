@@ -31,7 +31,7 @@ RATE = 3e-4
 BLOCK = 16
 _TOKENS = 1024  # rows for the token before: types share them if they are more
 _LONGEST_WORD = 9
-_LARGEST_WEIGHT = 100.0
+LARGEST_WEIGHT = 100.0
 
 Rows = Sequence[NDArray[np.floating[Any]]]  # K - C of them, each (N, V)
 
@@ -149,5 +149,5 @@ def learned(weights: Weights, steps: Sequence[Step], rate: float = RATE) -> Weig
     cells = chosen[:, :, None] * inputs + columns
     np.add.at(by_place.reshape(-1), cells, np.broadcast_to(slope[:, None], cells.shape))
     for table in (by_confidence, by_place):
-        np.clip(table, -_LARGEST_WEIGHT, _LARGEST_WEIGHT, out=table)
+        np.clip(table, -LARGEST_WEIGHT, LARGEST_WEIGHT, out=table)
     return Weights(by_confidence, by_place)

@@ -225,11 +225,11 @@ def to_arrays(model: NGram) -> dict[str, NDArray[Any]]:
     size = model.vocab_size + 1
     arrays: dict[str, NDArray[Any]] = {}
     for n, (keys, counts) in enumerate(model.levels, start=1):
-        arrays[f"counts.{n}"] = _small(counts)
+        arrays[f"counts.{n}"] = small(counts)
         if n > 1:
             contexts = len(model.levels[n - 2].keys)
-            arrays[f"tokens.{n}"] = _small(keys % size)
-            arrays[f"sizes.{n}"] = _small(np.bincount(keys // size, minlength=contexts))
+            arrays[f"tokens.{n}"] = small(keys % size)
+            arrays[f"sizes.{n}"] = small(np.bincount(keys // size, minlength=contexts))
     return arrays
 
 
@@ -265,7 +265,7 @@ def _damaged(what: str) -> CheckpointError:
     return CheckpointError(f"the n-gram model is damaged: it has {what}.")
 
 
-def _small(values: NDArray[np.int64]) -> NDArray[Any]:
+def small(values: NDArray[np.int64]) -> NDArray[Any]:
     """The same numbers, none negative, in the fewest bytes."""
     return values.astype(
         next(kind for kind in _KINDS if values.max(initial=0) <= np.iinfo(kind).max)

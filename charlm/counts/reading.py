@@ -160,7 +160,7 @@ def _read(
         keys = np.concatenate((reading.recent, places.keys), axis=1)
         tokens = np.concatenate((reading.recent_tokens, ids))
         one = np.zeros(len(tokens), dtype=np.int64)
-        own = matches_within(keys, tokens, one, len(reading.recent_tokens))
+        own = matches_within(keys, np.asarray(tokens, np.int64), one, len(reading.recent_tokens))
     found = matches(reading.stretches, places.keys, own)
     evidence = adaptive.evidence(text, places, found, networks)
     log_q, reading = _blocks(reading, evidence, ids)

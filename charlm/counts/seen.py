@@ -91,6 +91,7 @@ def _counted(
     if size <= _FEW_CELLS:
         counts = np.bincount(cells, weights, minlength=size)
         found = np.flatnonzero(counts)
-        return found, counts[found]
+        return np.asarray(found, np.int64), np.asarray(counts[found], np.float64)
     found, which = np.unique(cells, return_inverse=True)
-    return found, np.bincount(which, weights, minlength=len(found))
+    counts = np.bincount(which, weights, minlength=len(found))
+    return found, np.asarray(counts, np.float64)

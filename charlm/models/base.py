@@ -237,6 +237,11 @@ class TokenDistribution(TextDistribution):
     engines: EngineChoice[Engine]
     unknown: Unknown | None
 
+    @property
+    def reads_in_order(self) -> bool:
+        """Whether what a text is given depends on those read before it."""
+        return False
+
     def is_small(self, tokens: int, prompt: str = "") -> bool:
         """Whether a job of so many tokens after a prompt is done without torch as soon as with."""
         return self.engines.is_small(tokens, prompt)
@@ -283,6 +288,7 @@ class TokenDistribution(TextDistribution):
             context=context,
             per_token=per_token,
             words=words,
+            repeats=self.reads_in_order,
         )
 
     def log_prob_begins(self, text: str) -> float:

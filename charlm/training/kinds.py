@@ -31,7 +31,7 @@ class Kind:
 
 _OF_TAGGERS = frozenset({"token_column", "tag_column"})
 _OF_LANGUAGE_MODELS = frozenset(
-    {"ngram", "cache", "normalize", "tie_weights", "bptt_length", "index"}
+    {"ngram", "cache", "adaptive", "normalize", "tie_weights", "bptt_length", "index"}
 )
 _OF_PAIRS = frozenset(
     {"source_column", "target_column", "features_column"}
@@ -51,7 +51,11 @@ CLOZE = Kind(
     name="cloze",
     seconds=180.0,
     because="a bidirectional model reads both sides, and has no probability of a text",
-    lacks=_OF_TAGGERS | _OF_LABELS | _OF_PAIRS | _OF_LARGE_TEXTS | {"ngram", "cache", "pooling"},
+    lacks=_OF_TAGGERS
+    | _OF_LABELS
+    | _OF_PAIRS
+    | _OF_LARGE_TEXTS
+    | {"ngram", "cache", "adaptive", "pooling"},
 )
 CLASSIFIER = Kind(
     name="classifier",

@@ -176,6 +176,9 @@ class MixtureOptions:
         chosen="none",
     )
     cache: bool = option("Mix in a cache of the sequence's own earlier tokens.", False)
+    adaptive: bool = option(
+        "Also keep the training text as a memory of contexts, for --adapt; counts n-grams.", False
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

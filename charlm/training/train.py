@@ -92,6 +92,7 @@ class TrainOptions(TypedDict, total=False):
     pooling: Pooling | None
     ngram: int | None
     cache: bool
+    adaptive: bool
     seconds: float | None
     epochs: float | None
     steps: int | None
@@ -192,6 +193,7 @@ def train(
     pooling: Pooling | None = None,
     ngram: int | None = None,
     cache: bool = False,
+    adaptive: bool = False,
     seconds: float | None = None,
     epochs: float | None = None,
     steps: int | None = None,

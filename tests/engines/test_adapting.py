@@ -1,13 +1,11 @@
 """Laws of the adaptive mixture: it is what its definition says, in every way to a figure."""
 
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from charlm.counts import ngram
 from charlm.counts.adaptive import Adaptive
-from charlm.counts.contexts import OF_LEVEL, Contexts
 from charlm.counts.mixer import Weights
 from charlm.engines.adapting.engine import AdaptiveEngine
 from charlm.engines.adapting.stream import AdaptiveStream
@@ -43,8 +41,8 @@ SEQUENCES = drawn([50, 0, 1, 16, 15, 33, 120], seed=0)
 def adaptive_of(level: str = "char", *, random: bool = True) -> Adaptive:
     """Of a few sequences; its weights random, or equal."""
     counts = ngram.train(TRAINING, V, 4)
-    contexts = Contexts(OF_LEVEL[level], np.array(LETTERS))
-    adaptive = Adaptive.new(contexts, counts, EOS, np.concatenate(TRAINING))
+    text = np.concatenate(TRAINING)
+    adaptive = Adaptive.new(level, np.array(LETTERS), counts, EOS, text)
     if not random:
         return adaptive
     rng = np.random.default_rng(1)

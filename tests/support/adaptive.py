@@ -22,7 +22,12 @@ class SlowReader:
     """
 
     def __init__(
-        self, adaptive: Adaptive, letters: Sequence[int], networks: Sequence[Network], *, learns: bool
+        self,
+        adaptive: Adaptive,
+        letters: Sequence[int],
+        networks: Sequence[Network],
+        *,
+        learns: bool,
     ) -> None:
         self.adaptive, self.letters, self.networks = adaptive, [*letters, 0], networks
         self.learns, self.V = learns, adaptive.vocab_size

@@ -44,7 +44,7 @@ class AdaptiveDecoder:
         if len(ids) > 1:
             begun = self._engine.read_on(ids[1:])[1].reading
         logits, inner = self._decoder.step(ids[-1:], self._decoder.read(ids[:-1]))
-        return [inner, [self._row(begun, log_softmax(logits))]]
+        return [inner, [Row(begun, reading.expect(self._adaptive, begun, [log_softmax(logits)]))]]
 
     def read_all(self, sequences: Sequence[Ids]) -> list[list[Any]]:
         """The state of each of several such rows."""
@@ -55,14 +55,16 @@ class AdaptiveDecoder:
         inner, before = state
         logits, inner = self._decoder.step(ids, inner)
         network = log_softmax(logits)
-        rows = []
+        rows: list[Row] = []
+        mixed: list[Logits] = []
         for at, (row, token) in enumerate(zip(before, ids.tolist(), strict=True)):
             begun = row.reading
             if row.expected is not None:
                 begun = reading.after(begun, row.expected, token)
-            rows.append(self._row(begun, network[at : at + 1]))
-        mixed: Logits = np.concatenate([row.expected.log_q for row in rows])
-        return mixed, [inner, rows]
+            expected = reading.expect(self._adaptive, begun, [network[at : at + 1]])
+            rows.append(Row(begun, expected))
+            mixed.append(expected.log_q)
+        return np.concatenate(mixed), [inner, rows]
 
     def select(self, state: list[Any], rows: Ids) -> list[Any]:
         """A state of these rows."""
@@ -73,9 +75,6 @@ class AdaptiveDecoder:
         self._decoder.restart(state[0], rows, start[0])
         for row in rows:
             state[1][row] = start[1][0]
-
-    def _row(self, begun: Reading, network: npt.NDArray[Any]) -> Row:
-        return Row(begun, reading.expect(self._adaptive, begun, [network]))
 
 
 class Settled(NamedTuple):

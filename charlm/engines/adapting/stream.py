@@ -10,10 +10,23 @@ from charlm.counts import reading
 from charlm.counts.adaptive import Adaptive
 from charlm.counts.mixer import Weights, shared
 from charlm.engines.adapting.engine import grouped, rows_of
-from charlm.engines.protocol import Details, Ids, Predictions, RowEngine, score_predictions
+from charlm.engines.protocol import (
+    Arbiter,
+    Decoder,
+    Details,
+    Ids,
+    Logits,
+    Predictions,
+    RowEngine,
+    score_predictions,
+)
+from charlm.errors import UsageError
+from charlm.network_config import CausalConfig
 
 if TYPE_CHECKING:
     from charlm.engines.dynamic import DynamicEvaluator
+
+_READS = "what learns over a whole file only reads it: take adapt sequence for what comes next."
 
 
 class AdaptiveStream:
@@ -38,6 +51,11 @@ class AdaptiveStream:
         if dynamic is not None:
             begun = begun._replace(weights=shared(begun.weights))
         self._reading = begun
+
+    @property
+    def config(self) -> CausalConfig:
+        """The shape of the network."""
+        return self._network.config
 
     @property
     def weights(self) -> Weights:
@@ -79,6 +97,19 @@ class AdaptiveStream:
         for span, rows, after in self._on(ids, state):  # noqa: B007 - the last is returned
             log_probs[span] = rows[np.arange(len(rows)), ids[span]]
         return log_probs, after
+
+    def next_logits(self, ids: Ids) -> Logits:
+        """It only reads: raises UsageError."""
+        del ids
+        raise UsageError(_READS)
+
+    def decoder(self) -> Decoder:
+        """It only reads: raises UsageError."""
+        raise UsageError(_READS)
+
+    def arbiter(self) -> Arbiter:
+        """It only reads: raises UsageError."""
+        raise UsageError(_READS)
 
     def _on(self, ids: Ids, state: Any) -> Iterator[tuple[slice, npt.NDArray[Any], Any]]:
         """log P (n, V) at the next ids (T,) of a sequence, and the network's state after them."""
