@@ -21,6 +21,7 @@ from charlm.checkpoints.step import StepFiles, numbers_in
 from charlm.checkpoints.tensors import arrays_to_bytes, check_arrays
 from charlm.config import HEADS, OTHERS, RUNS, SPLITS
 from charlm.counts.adaptive import Adaptive
+from charlm.counts.contexts import letters_of
 from charlm.counts.interpolation import Partner
 from charlm.equations.parameters import Arrays, shapes
 from charlm.errors import CheckpointError, UsageError
@@ -28,7 +29,6 @@ from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller
 from charlm.network_config import CausalConfig, LanguageConfig, language_config
 from charlm.tokenizers.base import Tokenizer
-from charlm.tokenizers.letters import letters
 
 _MOST_ROWS = 65_536  # that are read side by side
 
@@ -190,11 +190,12 @@ def _adaptive(files: StepFiles, tokenizer: Tokenizer, partner: Partner | None) -
     if partner is None or partner.ngram is None:
         raise CheckpointError(f"{files.path / name} needs n-grams, and there are none.")
     arrays = files.arrays("adaptive.safetensors")
+    pieces = tokenizer.pieces(np.arange(tokenizer.vocab_size))
     try:
         return Adaptive.from_json(
             files.json(name),
             arrays,
-            letters=letters(tokenizer),
+            letters=letters_of(tokenizer.level, pieces),
             ngram=partner.ngram,
             eos=tokenizer.eos_id,
         )

@@ -58,6 +58,21 @@ OF_LEVEL: dict[str, tuple[str, ...]] = {
 }
 
 
+_WITHIN_WORDS = "'’"
+
+
+def letters_of(level: str, pieces: Sequence[str]) -> NDArray[np.int64]:
+    """Of types (V,) in a readable form a number above 0 for a letter, one for small and large.
+
+    Types at word and subword level are no letters: all are 0.
+    """
+    found = np.zeros(len(pieces), dtype=np.int64)
+    for number, piece in enumerate(pieces):
+        if level == "char" and len(piece) == 1 and (piece.isalpha() or piece in _WITHIN_WORDS):
+            found[number] = ord(piece.lower()[0])
+    return found
+
+
 class Places(NamedTuple):
     """Where tokens are asked about: keys (C, N), and how far into its word each place is (N,)."""
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.checkpoints.language_model import Checkpoint
-from charlm.config import UNKNOWN, SamplingConfig
+from charlm.config import UNKNOWN, Adapt, SamplingConfig
 from charlm.engines.protocol import Engine
 from charlm.errors import FieldError, UsageError, must_be_one_of
 from charlm.inference.alternate import TurnSampler
@@ -238,9 +238,14 @@ class TokenDistribution(TextDistribution):
     unknown: Unknown | None
 
     @property
+    def adapt(self) -> Adapt:
+        """What it learns as it reads, if anything: see LanguageModel.adapting."""
+        return self.engines.adapt
+
+    @property
     def reads_in_order(self) -> bool:
         """Whether what a text is given depends on those read before it."""
-        return False
+        return self.adapt == "file"
 
     def is_small(self, tokens: int, prompt: str = "") -> bool:
         """Whether a job of so many tokens after a prompt is done without torch as soon as with."""

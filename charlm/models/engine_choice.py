@@ -44,6 +44,8 @@ E = TypeVar("E")
 class EngineChoice(ABC, Generic[E]):
     """The engines of one model, by their kind: ``numpy`` or ``torch``."""
 
+    adapt: Adapt = "off"
+
     def __init__(self) -> None:
         self._made: dict[str, E] = {}
 
@@ -113,8 +115,6 @@ class CausalEngines(EngineChoice[Engine]):
     ``partner`` are the counts that the network is mixed with; ``label`` is that of the texts.
     Raises UsageError for a network that reads both sides, and so has no next token.
     """
-
-    adapt: Adapt = "off"
 
     def __init__(
         self,

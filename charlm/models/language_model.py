@@ -146,16 +146,6 @@ class LanguageModel(TokenDistribution):
 
     # Learning while reading
 
-    @property
-    def adapt(self) -> Adapt:
-        """What it learns as it reads: see ``adapting``."""
-        return self.engines.adapt
-
-    @property
-    def reads_in_order(self) -> bool:
-        """Whether what a text is given depends on those read before it."""
-        return self.adapt == "file"
-
     def adapting(self, adapt: Adapt = "sequence", *, rate: float | None = None) -> Self:
         """The same model mixed with contexts of its training text, by weights that were learned.
 

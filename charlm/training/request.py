@@ -177,7 +177,7 @@ class MixtureOptions:
     )
     cache: bool = option("Mix in a cache of the sequence's own earlier tokens.", False)
     adaptive: bool = option(
-        "Also keep the training text as a memory of contexts, for --adapt; counts n-grams.", False
+        "Also keep the training text, to adapt with as it reads; counts n-grams, too.", False
     )
 
 

@@ -103,7 +103,7 @@ CONTRADICT = {
         ),
         (
             "--pairs --task=translator",
-            "--cache --normalize --bptt-length --no-index --label-from",
+            "--cache --adaptive --normalize --bptt-length --no-index --label-from",
         ),
         (
             "--pairs --task=translator",
@@ -116,7 +116,7 @@ CONTRADICT = {
         ("--min-count", "--level=subword"),
         (
             "--classifier --task=classifier --tagger --task=tagger",
-            "--ngram --cache --normalize --tie-weights --bptt-length --no-index",
+            "--ngram --cache --adaptive --normalize --tie-weights --bptt-length --no-index",
         ),
         (
             "--tagger --task=tagger",
@@ -128,7 +128,7 @@ CONTRADICT = {
         ),
         (
             "--bidirectional --task=cloze",
-            "--ngram --cache --pooling --label-from --text-column --text-field --header",
+            "--ngram --cache --adaptive --pooling --label-from --text-column --text-field --header",
         ),
         ("--bidirectional --task=cloze", "--token-column --tag-column"),
         ("--classifier --task=classifier --task=language-model", "--token-column --tag-column"),
@@ -139,12 +139,14 @@ CONTRADICT = {
     ],
     "sample": [
         ("--weights", "--tune"),
+        ("--adapt", "--alone --weights --tune --label"),
         ("--prompt", "--prompt-file"),
         ("--json", "--null"),
         ("--stream", "--json --novel --batch-size"),
     ],
     "score": [
         ("--weights", "--tune"),
+        ("--adapt", "--alone --weights --tune --label"),
         ("--alone", "--ngram-only"),
         (
             "TEXTS",
@@ -171,14 +173,18 @@ CONTRADICT = {
         ("--per-token --words", "--nbest"),
         ("--min-perplexity", "--max-perplexity"),
         ("--min-bits", "--max-bits"),
+        ("--jobs", "--adapt=file"),
     ],
     "evaluate": [
         ("--weights", "--tune"),
+        ("--adapt", "--alone --weights --tune --label"),
         ("--alone", "--ngram-only"),
         ("--json", "--format=table --format=kenlm"),
         ("--check", "--closed --dynamic --format=kenlm --unit --labelled"),
         ("--jobs", "--check --dynamic"),
-        ("--dynamic", "--format=kenlm --labelled"),
+        ("--dynamic --adapt", "--format=kenlm --labelled"),
+        ("--adapt", "--jobs --check"),
+        ("--dynamic", "--adapt=frozen --adapt=sequence"),
         ("--unit", "--format=kenlm"),
         ("--labelled", "--label"),
         ("--beam", "--greedy"),
@@ -217,6 +223,7 @@ CONTRADICT = {
     "tag": [("--raw", "--evaluate --token-column --tag-column")],
     "next": [
         ("--weights", "--tune"),
+        ("--adapt", "--alone --weights --tune --label"),
         ("PREFIX", "--file"),
         ("--top", "--all"),
         ("--json", "--tsv"),
@@ -244,9 +251,8 @@ FREE = {
     "--hidden --embedding --output-layers --dropout "
     "--input-dropout --batch-size --learning-rate --weight-decay --max-grad-norm --encoding "
     "--seed --quiet",
-    "sample": "--alone --label --n --max-tokens --temperature --top-k --top-p --stop --report "
-    "--seed --unk",
-    "score": "--label --context --closed",
+    "sample": "--n --max-tokens --temperature --top-k --top-p --stop --report --seed --unk",
+    "score": "--context --closed",
     "evaluate": f"{FIELDS} --max-tokens --length-penalty --bleu",
     "compare": "ONE OTHER FILES --errors --closed --show --fail-above --resamples --seed "
     f"--encoding --json {FIELDS} --max-tokens --length-penalty",
@@ -254,7 +260,7 @@ FREE = {
     "novelty": "FILES --model --against --prompt --ngrams --word-ngrams --fail-above "
     "--encoding --errors",
     "fill": "--top --model --unk --unit",
-    "next": "--alone --label --unit",
+    "next": "--unit",
     "tag": "FILE --errors --model --json --encoding",
     "translate": "--n-best --max-tokens --length-penalty --copy --features --model",
     "serve": "--model --alone --host --port --allowed-hosts --cors --max-prompt --max-tokens "
@@ -301,6 +307,7 @@ VALUES = {
     "--max-bits": "2",
     "--state": "h",
     "--beyond": "cut",
+    "--adapt": "frozen",
 }
 
 

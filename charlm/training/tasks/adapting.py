@@ -13,6 +13,7 @@ from charlm.checkpoints.language_model import Checkpoint
 from charlm.checkpoints.step import replace_file
 from charlm.checkpoints.tensors import arrays_to_bytes
 from charlm.counts.adaptive import Adaptive
+from charlm.counts.contexts import letters_of
 from charlm.counts.interpolation import Partner
 from charlm.engines.adapting.fitting import fit
 from charlm.engines.torch_lm import TorchEngine
@@ -20,7 +21,6 @@ from charlm.network_config import CausalConfig
 from charlm.nn.causal import from_arrays
 from charlm.text.tokens import TokenizedText, TrainingText
 from charlm.tokenizers.base import Tokenizer
-from charlm.tokenizers.letters import letters
 from charlm.training.request import Request, Say
 
 JSON, ARRAYS = "adaptive.json", "adaptive.safetensors"
@@ -41,8 +41,9 @@ def adaptive_of(
         return None
     assert partner is not None
     assert partner.ngram is not None
+    letters = letters_of(tokenizer.level, tokenizer.pieces(np.arange(tokenizer.vocab_size)))
     ids = text.whole().ids
-    found = Adaptive.new(tokenizer.level, letters(tokenizer), partner.ngram, tokenizer.eos_id, ids)
+    found = Adaptive.new(tokenizer.level, letters, partner.ngram, tokenizer.eos_id, ids)
     say(
         f"adaptive: {len(found.contexts)} contexts, looked up in the last "
         f"{len(found.remembered):,} tokens"
