@@ -158,14 +158,23 @@ class LanguageModel(TokenDistribution):
 
         >>> lm.adapting("frozen").score("The apple and pear salad")        # doctest: +SKIP
         """
-        networks = self.engines.networks
         if adapt == self.adapt == "off" and rate is None:
             return self
+        if adapt in self._of_adapt and rate is None:
+            return self._of_adapt[adapt]
+        networks = self.engines.networks
         if adapt == "off" and rate is None:
             engines = CausalEngines(self.checkpoint, self.checkpoint.partner, networks=networks)
         else:
             engines = AdaptingEngines(self.checkpoint, adapt, networks, rate)
-        return type(self)(self.checkpoint, engines=engines)
+        found = type(self)(self.checkpoint, engines=engines)
+        if adapt != "file":  # which learns, and so is another each time
+            self._of_adapt[adapt] = found
+        return found
+
+    @functools.cached_property
+    def _of_adapt(self) -> dict[Adapt, Self]:
+        return {}
 
     def evaluate(
         self, texts: Iterable[str], *, closed: bool = False, rate: float | None = None

@@ -254,7 +254,7 @@ FREE = {
     "sample": "--n --max-tokens --temperature --top-k --top-p --stop --report --seed --unk",
     "score": "--context --closed",
     "evaluate": f"{FIELDS} --max-tokens --length-penalty --bleu",
-    "compare": "ONE OTHER FILES --errors --closed --show --fail-above --resamples --seed "
+    "compare": "ONE OTHER FILES --errors --closed --adapt --show --fail-above --resamples --seed "
     f"--encoding --json {FIELDS} --max-tokens --length-penalty",
     "classify": "--model --alone",
     "novelty": "FILES --model --against --prompt --ngrams --word-ngrams --fail-above "
