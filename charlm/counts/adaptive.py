@@ -99,7 +99,10 @@ class Adaptive:
 
     def with_weights(self, *, frozen: Weights, learning: Weights) -> Self:
         """The same with weights that were learned."""
-        return dataclasses.replace(self, frozen=frozen, learning=learning, is_fitted=True)
+        found = dataclasses.replace(self, frozen=frozen, learning=learning, is_fitted=True)
+        if "memory" in vars(self):
+            vars(found)["memory"] = self.memory  # which takes a while, and is the same
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """What is not in arrays."""
