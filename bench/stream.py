@@ -40,20 +40,23 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
     sizes = [float(size) for size in arguments[1:] or _SIZES]
-    rows, evaluated = [], []
-    for size in sizes:
-        text = folder / f"{size:g}.txt"
+    texts = {size: folder / f"{size:g}.txt" for size in sizes}
+    for size, text in texts.items():
         if not text.exists():
             prose.write(text, size)
+    print(f"passes and {_STEPS} steps, word level, {_TYPES:,} types\n")
+    rows = []
+    for size, text in texts.items():
         rows.append(_trained(folder, text, size))
         print(rows[-1], flush=True)
-        evaluated.append(_evaluated(folder, text, size))
-        print(evaluated[-1], flush=True)
-    print(f"\npasses and {_STEPS} steps, word level, {_TYPES:,} types\n")
     head = ("pass 1, s/MB", "pass 2, s/MB", "seconds to the first step", "seconds of steps")
     machine.table(("MB", *head, "peak MB", "loss"), rows)
     print("\nevaluating the whole text (5,000 types, 32 units, closed vocabulary)\n")
-    machine.table(("MB", "s/MB", "peak MB"), evaluated)
+    rows = []
+    for size, text in texts.items():
+        rows.append(_evaluated(folder, text, size))
+        print(rows[-1], flush=True)
+    machine.table(("MB", "s/MB", "peak MB"), rows)
 
 
 def _trained(folder: Path, text: Path, size: float) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.counts import mixer
+from charlm.counts.backoff import marked_stream, small
 from charlm.counts.contexts import CONTEXTS, OF_LEVEL, Contexts, Places
 from charlm.counts.memory import Matches, Stretch, stretch
 from charlm.counts.mixer import BLOCK, Choice, Rows, Weights
-from charlm.counts.ngram import NGram, marked_stream, small
+from charlm.counts.ngram import NGram
 from charlm.counts.seen import CONFIDENCES, Seen, seen
 from charlm.errors import CheckpointError
 

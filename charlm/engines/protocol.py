@@ -5,13 +5,13 @@ most small jobs do. What stands beside a network or mixes several is an engine, 
 rows, V vocabulary, N tokens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from charlm.network_config import CausalConfig
+from charlm.network_config import CausalConfig, TextConfig
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 Logits: TypeAlias = npt.NDArray[np.float32]
@@ -102,7 +102,7 @@ class Engine(Reader, Scorer, Steps, Protocol):
     """A trained model that can be run."""
 
     @property
-    def config(self) -> CausalConfig:
+    def config(self) -> TextConfig:
         """The shape of the network, of several that of the first."""
 
     def token_log_probs(
@@ -123,11 +123,26 @@ class Engine(Reader, Scorer, Steps, Protocol):
 class RowEngine(Engine, Protocol):
     """One that tells all of its distributions as it reads on, as a single network does."""
 
+    @property
+    def config(self) -> CausalConfig:
+        """The shape of the network."""
+
     def rows_on(self, ids: Ids, state: Any = None) -> tuple[Logits, Any]:
         """log P (T, V) of all types where the next ids (T,) stand, and the state after them.
 
         A state is as that of ``read_on``.
         """
+
+
+def predictor(
+    engine: Engine, sequences: Sequence[Ids]
+) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]] | None:
+    """What gives log P (M, V) at any tokens (M,) of sequences, in any order.
+
+    None of an engine with a network, which reads them in an order of its own.
+    """
+    found = getattr(engine, "predictor", None)
+    return None if found is None else found(sequences)
 
 
 def empty_details(num_tokens: int, openers: Ids | None) -> Details:

@@ -62,7 +62,7 @@ class TextModel(ABC):
     @property
     def num_parameters(self) -> int:
         """How many numbers the model has learned."""
-        return sum(array.size for array in self.checkpoint.weights.values())
+        return self.checkpoint.num_parameters
 
     @abstractmethod
     def is_small(self, tokens: int, prompt: str = "") -> bool:
