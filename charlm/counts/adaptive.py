@@ -98,6 +98,11 @@ class Adaptive:
         kept = np.array(text[-MOST_REMEMBERED:])
         return cls(contexts, ngram, eos, kept, weights, weights)
 
+    @property
+    def equal_weights(self) -> Weights:
+        """Those of which nothing is known."""
+        return mixer.equal_weights(len(self.contexts) + 2, self.choice.rows)
+
     def with_weights(self, *, frozen: Weights, learning: Weights) -> Self:
         """The same with weights that were learned."""
         found = dataclasses.replace(self, frozen=frozen, learning=learning, is_fitted=True)
