@@ -86,7 +86,7 @@ def matches(stretches: Sequence[Stretch], keys: Keys, own: Matches | None = None
         place = (one.sorted[slot[query] - rank] & _LOW).astype(np.int64)
         parts.append(Matches(query, taken[query] + rank, one.tokens[place]))
         taken += number
-    return parts[0] if len(parts) == 1 else Matches(*map(np.concatenate, zip(*parts, strict=True)))
+    return joined(parts)
 
 
 def matches_within(keys: Keys, tokens: Ids, sequence: NDArray[np.int64], first: int) -> Matches:
@@ -116,6 +116,11 @@ def matches_of_last(keys: Keys, tokens: Ids, last: Keys) -> Matches:
     near = rank < MOST_MATCHES
     token = tokens[len(tokens) - 1 - back[near]].astype(np.int32)
     return Matches(query[near], rank[near], token)
+
+
+def joined(parts: Sequence[Matches]) -> Matches:
+    """All matches of several, one or more."""
+    return parts[0] if len(parts) == 1 else Matches(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def same_key(one: Keys, other: Keys) -> NDArray[np.bool_]:

@@ -15,8 +15,10 @@ from charlm.counts import mixer
 from charlm.counts.adaptive import PORTION, Adaptive, Evidence, Ids, Text, Values
 from charlm.counts.contexts import REACH, Keys
 from charlm.counts.memory import (
+    Matches,
     Stretch,
     grown,
+    joined,
     matches,
     matches_of_last,
     matches_within,
@@ -131,16 +133,44 @@ def frozen(
             yield some, evidence.mixed(adaptive.frozen)
 
 
-def expect(adaptive: Adaptive, reading: Reading, networks: Rows) -> Expected:
-    """What comes next, from rows (1, V) of log P of what stands beside the counts."""
-    end = np.array([len(reading.tail)])
-    places = adaptive.contexts.places(reading.tail, end, end)
-    own = None
-    if reading.remembers:
-        own = matches_of_last(reading.recent, reading.recent_tokens, places.keys[:, 0])
-    found = matches(reading.stretches, places.keys, own)
-    evidence = adaptive.evidence(Text(reading.tail, end, end), places, found, networks)
-    return Expected(places.keys, evidence, evidence.mixed(reading.weights))
+def expect(adaptive: Adaptive, readings: Sequence[Reading], networks: Rows) -> list[Expected]:
+    """What comes next at the end of each of some readings.
+
+    networks are rows (B, V) of log P of what stands beside the counts, a row for each.
+    """
+    tails = [reading.tail for reading in readings]
+    since = np.array([len(tail) for tail in tails])
+    text = Text(np.concatenate(tails), np.cumsum(since), since)
+    places = adaptive.contexts.places(text.stream, text.since, text.at)
+    evidence = adaptive.evidence(text, places, _matches_of(readings, places.keys), networks)
+    weights = np.concatenate(
+        [
+            reading.weights.at(evidence.confidence[row : row + 1], evidence.chosen[row : row + 1])
+            for row, reading in enumerate(readings)
+        ]
+    )
+    log_q = mixer.mixed(weights, evidence.inputs, evidence.seen)
+    return [
+        Expected(places.keys[:, row : row + 1], evidence.part(row, row + 1), log_q[row : row + 1])
+        for row in range(len(readings))
+    ]
+
+
+def _matches_of(readings: Sequence[Reading], keys: Keys) -> Matches:
+    """The matches of keys (C, B), each in the memory of its reading; most have that of training."""
+    shared, found = readings[0].stretches, []
+    alike = all(reading.stretches is shared for reading in readings)
+    for row, reading in enumerate(readings):
+        if not alike:
+            one = _matches_of([reading], keys[:, row : row + 1])
+        elif reading.remembers:
+            one = matches_of_last(reading.recent, reading.recent_tokens, keys[:, row])
+        else:
+            continue
+        found.append(one._replace(query=one.query + row * len(keys)))
+    if not alike:
+        return joined(found)
+    return matches(shared, keys, joined(found) if found else None)
 
 
 def after(reading: Reading, expected: Expected, token: int) -> Reading:

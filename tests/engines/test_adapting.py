@@ -186,6 +186,21 @@ def test_a_score_depends_on_its_text_alone(learns: bool) -> None:
         np.testing.assert_allclose(one, two, atol=1e-6)
 
 
+def test_rows_of_a_decoder_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is what it would be alone, also where what they remember is sorted in at its own time."""
+    monkeypatch.setattr("charlm.counts.reading._RECENT", 7)
+    decoder = AdaptiveEngine(NUMPY, adaptive_of(), learns=True).decoder()
+    one, other = np.array([V, *SEQUENCES[6][:40]]), np.array([V, *SEQUENCES[0][:12]])
+    both = decoder.select(decoder.read(one[:30]), np.array([0, 0]))
+    decoder.restart(both, np.array([1]), decoder.read(other[:3]))
+    states = [decoder.read(one[:30]), decoder.read(other[:3])]
+    for tokens in zip(one[30:39], other[3:12], strict=True):
+        found, both = decoder.step(np.array(tokens), both)
+        for row, token in enumerate(tokens):
+            alone, states[row] = decoder.step(np.array([token]), states[row])
+            np.testing.assert_allclose(found[row], alone[0], atol=1e-5)
+
+
 def test_long_texts_are_read_in_portions_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small portions, and what is recent sorted in often, change nothing."""
     sequences = drawn([300, 40], seed=3)

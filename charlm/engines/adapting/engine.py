@@ -85,7 +85,7 @@ class AdaptiveEngine:
         _, state = self.read_on(ids)
         network = log_softmax(self._network.next_logits(ids)[None])
         begun = self._begin() if state is None else state.reading
-        logits: Logits = reading.expect(self._adaptive, begun, [network]).log_q[0]
+        logits: Logits = reading.expect(self._adaptive, [begun], [network])[0].log_q[0]
         return logits
 
     def decoder(self) -> AdaptiveDecoder:

@@ -44,7 +44,7 @@ class AdaptiveDecoder:
         if len(ids) > 1:
             begun = self._engine.read_on(ids[1:])[1].reading
         logits, inner = self._decoder.step(ids[-1:], self._decoder.read(ids[:-1]))
-        return [inner, [Row(begun, reading.expect(self._adaptive, begun, [log_softmax(logits)]))]]
+        return [inner, self._rows([begun], log_softmax(logits))]
 
     def read_all(self, sequences: Sequence[Ids]) -> list[list[Any]]:
         """The state of each of several such rows."""
@@ -54,17 +54,12 @@ class AdaptiveDecoder:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
         inner, before = state
         logits, inner = self._decoder.step(ids, inner)
-        network = log_softmax(logits)
-        rows: list[Row] = []
-        mixed: list[Logits] = []
-        for at, (row, token) in enumerate(zip(before, ids.tolist(), strict=True)):
-            begun = row.reading
-            if row.expected is not None:
-                begun = reading.after(begun, row.expected, token)
-            expected = reading.expect(self._adaptive, begun, [network[at : at + 1]])
-            rows.append(Row(begun, expected))
-            mixed.append(expected.log_q)
-        return np.concatenate(mixed), [inner, rows]
+        begun = [
+            row.reading if row.expected is None else reading.after(row.reading, row.expected, token)
+            for row, token in zip(before, ids.tolist(), strict=True)
+        ]
+        rows = self._rows(begun, log_softmax(logits))
+        return np.concatenate([row.expected.log_q for row in rows if row.expected]), [inner, rows]
 
     def select(self, state: list[Any], rows: Ids) -> list[Any]:
         """A state of these rows."""
@@ -75,6 +70,10 @@ class AdaptiveDecoder:
         self._decoder.restart(state[0], rows, start[0])
         for row in rows:
             state[1][row] = start[1][0]
+
+    def _rows(self, readings: list[Reading], network: Logits) -> list[Row]:
+        """Readings, and what is expected at their ends, by the network's log P (B, V)."""
+        return list(map(Row, readings, reading.expect(self._adaptive, readings, [network])))
 
 
 class Settled(NamedTuple):
@@ -99,7 +98,7 @@ class AdaptiveArbiter:
                 begun = reading.after(begun, row.expected, token)
             inner = self._arbiter.read(np.array([token]), inner)
             network = self._arbiter.log_probs([inner])
-            row = Row(begun, reading.expect(self._adaptive, begun, [network]))
+            row = Row(begun, reading.expect(self._adaptive, [begun], [network])[0])
         return Settled(inner, row)
 
     def log_probs(self, states: Sequence[Settled]) -> npt.NDArray[np.float64]:
