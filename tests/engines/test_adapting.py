@@ -187,7 +187,7 @@ def test_a_score_depends_on_its_text_alone(learns: bool) -> None:
 
 
 def test_rows_of_a_decoder_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is what it would be alone, also where what they remember is sorted in at its own time."""
+    """Each is what it would be alone, also where memories are sorted in at times of their own."""
     monkeypatch.setattr("charlm.counts.reading._RECENT", 7)
     decoder = AdaptiveEngine(NUMPY, adaptive_of(), learns=True).decoder()
     one, other = np.array([V, *SEQUENCES[6][:40]]), np.array([V, *SEQUENCES[0][:12]])
