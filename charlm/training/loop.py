@@ -14,6 +14,7 @@ from charlm.errors import DivergedError
 from charlm.nn.objectives import Objective, Shareable, StepLoss
 from charlm.training.optimizer import CURE, descend, rate_of, step_generator
 from charlm.training.ranks.ranks import ALONE, Ranks
+from charlm.training.rows import coalesced
 from charlm.training.saving import go_back, save
 from charlm.training.state import TrainingState, counters, is_done, is_due, set_counters
 from charlm.training.task import AnyTask, Event, Planned, RolledBack, Step, Validated
@@ -57,7 +58,7 @@ def train_steps(
     """
     objective = steps.objective(state, config, material)
     batches = steps.batches(state, config, material)
-    sum_gradients = ranks.summing(state.module, objective.few_rows)
+    sum_gradients = ranks.summing(state.module, objective.few_rows, row_wise=objective.row_wise)
     while state.step < config.num_steps:
         batch = next(batches)
         state.module.train()
@@ -68,7 +69,12 @@ def train_steps(
             made = objective(batch, generator)
         elif share.number:
             made = objective(batch.part(share), generator)
-        touched = backward(state.module, made and made.loss, reuse=bool(objective.few_rows))
+        touched = backward(
+            state.module,
+            made and made.loss,
+            reuse=bool(objective.few_rows),
+            row_wise=objective.row_wise,
+        )
         step_loss = sum_gradients(made, touched)
         loss, rate = float(step_loss.reported.detach()), rate_of(state, config, state.step)
         norm = descend(state, config, loss)
@@ -80,14 +86,17 @@ def train_steps(
         )
 
 
-def backward(module: nn.Module, loss: Tensor | None, *, reuse: bool) -> dict[Tensor, Tensor]:
+def backward(
+    module: nn.Module, loss: Tensor | None, *, reuse: bool, row_wise: bool = False
+) -> dict[Tensor, Tensor]:
     """The gradients of a loss, dense: those of a few rows are spread over the whole matrix.
 
-    With ``reuse`` that is done in the memory which the last step's gradient had. Returns which rows
-    they are. Without a loss there are no gradients.
+    With ``reuse`` that is done in the memory which the last step's gradient had; where it is
+    row_wise they stay sparse, each row once. Returns which rows they are. Without a loss there are
+    no gradients.
     """
     parameters = list(module.parameters())
-    buffers = [parameter.grad if reuse else None for parameter in parameters]
+    buffers = [parameter.grad if reuse and not row_wise else None for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None
     touched: dict[Tensor, Tensor] = {}
@@ -96,7 +105,10 @@ def backward(module: nn.Module, loss: Tensor | None, *, reuse: bool) -> dict[Ten
     loss.backward()  # type: ignore[no-untyped-call]
     for parameter, buffer in zip(parameters, buffers, strict=True):
         grad = parameter.grad
-        if grad is not None and grad.is_sparse:
+        if grad is not None and grad.is_sparse and row_wise:
+            parameter.grad = coalesced(grad)
+            touched[parameter] = parameter.grad._indices()[0]
+        elif grad is not None and grad.is_sparse:
             dense = torch.zeros_like(parameter) if buffer is None else buffer.zero_()
             touched[parameter] = grad._indices()[0]
             parameter.grad = dense.index_add_(0, touched[parameter], grad._values())

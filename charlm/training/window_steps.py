@@ -169,7 +169,9 @@ class WindowSteps:
     ) -> TokenObjective:
         """-log P of the tokens of a window."""
         types = type_sampler(state.module, training, material.text)
-        return NextToken(state.module, precision=training.precision, types=types)
+        return NextToken(
+            state.module, precision=training.precision, types=types, row_wise=training.row_wise
+        )
 
     def batches(
         self, state: WindowState, training: TrainingConfig, material: HasText
@@ -294,7 +296,9 @@ class WholeRowSteps(WindowSteps):
     ) -> TokenObjective:
         """-log P of the tokens of whole rows."""
         types = type_sampler(state.module, training, material.text)
-        return BothSides(state.module, precision=training.precision, types=types)
+        return BothSides(
+            state.module, precision=training.precision, types=types, row_wise=training.row_wise
+        )
 
     def read_window(
         self, text: TokenizedText, group: Rows, window: int, training: TrainingConfig
@@ -318,6 +322,7 @@ def type_sampler(
         frequencies.to(model.embedding.weight.device),
         training.frequent_types,
         training.sampled_types,
+        few=training.row_wise,
     )
 
 
