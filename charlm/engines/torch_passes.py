@@ -262,7 +262,11 @@ def quick_log_probs(
 
 
 def _quickly(
-    model: RecurrentLM, softmax: Product | Blocks, text: TokenizedText, group: Rows, bptt_length: int
+    model: RecurrentLM,
+    softmax: Product | Blocks,
+    text: TokenizedText,
+    group: Rows,
+    bptt_length: int,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Of each window of a group the targets (n,), and log P (n,) of them."""
     device = model.embedding.weight.device

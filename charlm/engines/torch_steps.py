@@ -20,7 +20,7 @@ from torch import Tensor
 from charlm.engines.protocol import Ids, Logits
 from charlm.engines.torch_passes import read, read_all
 from charlm.equations.language_model import NUM_STATES, LayerWeights
-from charlm.nn.blocks import MANY_TYPES, Blocks
+from charlm.nn.blocks import softmax_with
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.linear import Product
 from charlm.nn.network import State
@@ -58,11 +58,11 @@ class _Table:
     Of many types, of which a text has few, they are made when they are read.
     """
 
-    def __init__(self, embedding: Tensor, weight: Tensor, bias: Tensor) -> None:
-        self._made = None
+    def __init__(self, model: RecurrentLM, weight: Tensor, bias: Tensor) -> None:
+        embedding = model.embedding.weight
         self._embedding, self._weight, self._bias = embedding, weight, bias
-        if len(embedding) <= MANY_TYPES:
-            self._made = F.linear(embedding, weight, bias)
+        is_large = model.config.has_many_types
+        self._made = None if is_large else F.linear(embedding, weight, bias)
 
     def __getitem__(self, ids: Tensor) -> Tensor:
         """The rows of these ids (B,)."""
@@ -84,19 +84,18 @@ class TorchDecoder:
         # The embedding of a token is only ever read through the first layer's input matrix.
         # A conditional model's is one of its parts until a label is given.
         read = stack[0].weight_ih[:, : self.config.embedding_size]
-        self._table = _Table(model.embedding.weight, read, _bias(stack[0], cell))
+        self._table = _Table(model, read, _bias(stack[0], cell))
         self._output = tuple(Product(weight, bias) for weight, bias in model.output_weights())
         softmax, self._projection = model.softmax_weight, None
         if model.projection is not None:
             # Two products without a nonlinearity between are one, if that reads no more weights.
             first = model.projection.weight  # (E, D)
-            is_many = len(softmax) >= MANY_TYPES
-            if not is_many and len(softmax) * first.shape[1] <= softmax.numel() + first.numel():
+            folded = len(softmax) * first.shape[1]
+            if not self.config.has_many_types and folded <= softmax.numel() + first.numel():
                 softmax = softmax @ first
             else:
                 self._projection = Product(first)
-        of_types = Blocks if len(softmax) >= MANY_TYPES else Product
-        self._softmax = of_types(softmax, model.softmax.bias)
+        self._softmax = softmax_with(self.config, softmax, model.softmax.bias)
         self._num_scores = softmax.numel()  # weights
         self._num_others = sum(weight.numel() for weight, _ in model.output_weights())
         self._num_others += sum(weights.weight_hh.numel() for weights in stack)
@@ -110,7 +109,7 @@ class TorchDecoder:
         given._model, given.config = model, model.config
         lowest = model.layer_weights()[0]
         bias = _bias(lowest, model.config.cell)
-        given._table = _Table(model.embedding.weight, lowest.weight_ih, bias)
+        given._table = _Table(model, lowest.weight_ih, bias)
         return given
 
     def init_state(self, batch_size: int) -> State:

@@ -1,7 +1,8 @@
 """Scores of very many types, a block of types at a time: no (N, V) matrix, no copy of the weights.
 
-What a softmax needs of all scores is the log of a sum, and that can run: where a larger score comes,
-the sum so far is scaled down. Letters: N positions, D the width that the softmax reads, V types.
+What a softmax needs of all scores is the log of a sum, and that can run: where a larger score
+comes, the sum so far is scaled down. Letters: N positions, D the width that the softmax reads, V
+types.
 """
 
 from typing import Any
@@ -10,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from charlm.network_config import LanguageConfig
 from charlm.nn.linear import Product
 from charlm.nn.network import Network
 
-MANY_TYPES = 200_000  # from here on
 _BLOCK = 8192  # types
 _PORTION = 256  # positions: their scores of a block stay in the cache
 _WORTH_PACKING = 64  # positions: for fewer the weights are used where they lie
@@ -67,9 +68,7 @@ class Blocks:
 class _Sums:
     """Running sums over types, of exp(score - largest), for each position."""
 
-    def __init__(
-        self, chosen: Tensor, targets: Tensor, details: bool, mask: Tensor | None
-    ) -> None:
+    def __init__(self, chosen: Tensor, targets: Tensor, details: bool, mask: Tensor | None) -> None:
         self._chosen, self._targets, self._details, self._mask = chosen, targets, details, mask
         self._largest = chosen.clone()
         self._norm = torch.zeros_like(chosen)
@@ -118,5 +117,9 @@ class _Sums:
 
 def softmax_of(model: Network[Any]) -> Product | Blocks:
     """What makes the scores of a network: of many types in blocks."""
-    kind = Blocks if model.config.vocab_size >= MANY_TYPES else Product
-    return kind(model.softmax_weight, model.softmax.bias)
+    return softmax_with(model.config, model.softmax_weight, model.softmax.bias)
+
+
+def softmax_with(config: LanguageConfig, weight: Tensor, bias: Tensor) -> Product | Blocks:
+    """The same with weight (V, D) and bias (V,) in the place of its own."""
+    return Blocks(weight, bias) if config.has_many_types else Product(weight, bias)

@@ -151,7 +151,8 @@ def to_arrays(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
 
 def own(array: npt.NDArray[np.float32]) -> Tensor:
     """A tensor of an array: a copy, or, of an array so large that two would be a burden, itself."""
-    return torch.from_numpy(array if array.size >= _LARGE and array.flags.writeable else array.copy())
+    is_shared = array.size >= _LARGE and array.flags.writeable
+    return torch.from_numpy(array if is_shared else array.copy())
 
 
 def with_arrays(model: N, arrays: Arrays) -> N:

@@ -55,8 +55,9 @@ class TypeSampler:
         self._drawn[ids] = True
         others = torch.unique(targets[~self._drawn[targets]])
         self._drawn[ids] = False
+        head = torch.zeros(len(self._head), device=device)
         not_drawn = torch.full((len(others),), float("-inf"), device=device)
-        log_weights = torch.cat((torch.zeros(len(self._head), device=device), log_weights, not_drawn))
+        log_weights = torch.cat((head, log_weights, not_drawn))
         ids = torch.cat((ids, others))
         self._place[ids] = torch.arange(len(ids), device=device)
         return Sample(ids, log_weights, self._place[targets])
@@ -88,8 +89,7 @@ class _TakeNumbers(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """Of these numbers alone."""
         (ids,) = ctx.saved_tensors
-        with torch.sparse.check_sparse_tensor_invariants(enable=False):
-            return torch.sparse_coo_tensor(ids[None], grad, ctx.size), None
+        return torch.sparse_coo_tensor(ids[None], grad, ctx.size, check_invariants=False), None
 
 
 def take_numbers(vector: Tensor, ids: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from charlm.errors import DivergedError
 from charlm.nn.objectives import Objective, Shareable, StepLoss
 from charlm.training.optimizer import CURE, descend, rate_of, step_generator
 from charlm.training.ranks.ranks import ALONE, Ranks
-from charlm.training.rows import coalesced
 from charlm.training.saving import go_back, save
 from charlm.training.state import TrainingState, counters, is_done, is_due, set_counters
 from charlm.training.task import AnyTask, Event, Planned, RolledBack, Step, Validated
@@ -106,7 +105,7 @@ def backward(
     for parameter, buffer in zip(parameters, buffers, strict=True):
         grad = parameter.grad
         if grad is not None and grad.is_sparse and row_wise:
-            parameter.grad = coalesced(grad)
+            parameter.grad = grad.coalesce()
             touched[parameter] = parameter.grad._indices()[0]
         elif grad is not None and grad.is_sparse:
             dense = torch.zeros_like(parameter) if buffer is None else buffer.zero_()

@@ -19,7 +19,7 @@ _TAKEN, _DECAY = "taken", "decay"  # steps (V,) of each row; what is still to be
 
 
 class RowAdamW(torch.optim.AdamW):
-    """AdamW of ``groups``, and of matrices (V, ...) whose gradients are sparse and coalesced.
+    """AdamW of ``groups``, and of matrices (V, ...) whose gradients are sparse, each row once.
 
     matrices says of each its weight decay; rate and betas are those of the groups.
     """
@@ -50,7 +50,10 @@ class RowAdamW(torch.optim.AdamW):
             if int(kept["step"]) % DECAY_EVERY == 0:
                 matrix.mul_(kept[_DECAY])
                 kept[_DECAY].fill_(1)
-        rows, gradient = matrix.grad._indices()[0], matrix.grad._values()
+        if (gradient := matrix.grad).is_sparse:
+            rows, gradient = gradient._indices()[0], gradient._values()
+        else:
+            rows = torch.arange(len(matrix), device=matrix.device)
         mean = kept["exp_avg"].index_select(0, rows).lerp_(gradient, 1 - beta1)
         square = kept["exp_avg_sq"].index_select(0, rows).mul_(beta2)
         square.addcmul_(gradient, gradient, value=1 - beta2)
@@ -80,7 +83,7 @@ def blank(matrix: Tensor) -> dict[str, Tensor]:
 
 
 def clip(parameters: Sequence[Tensor], most: float) -> Tensor:
-    """Scale gradients, dense or coalesced, so that their norm is at most so much; what it was ()."""
+    """Scale gradients, dense or coalesced, to a norm of at most so much; the norm that it was."""
     gradients = []
     for parameter in parameters:
         if (grad := parameter.grad) is not None:
@@ -92,13 +95,8 @@ def clip(parameters: Sequence[Tensor], most: float) -> Tensor:
     return norm
 
 
-def coalesced(grad: Tensor) -> Tensor:
-    """A sparse gradient with each row once, summed, the rows in order."""
-    with torch.sparse.check_sparse_tensor_invariants(enable=False):
-        return grad.coalesce()
-
-
 def gradient_of(matrix: Tensor, rows: Tensor, values: Tensor) -> Tensor:
     """The sparse gradient of a matrix whose rows (n,), in order, have these values (n, ...)."""
-    with torch.sparse.check_sparse_tensor_invariants(enable=False):
-        return torch.sparse_coo_tensor(rows[None], values, matrix.shape, is_coalesced=True)
+    return torch.sparse_coo_tensor(
+        rows[None], values, matrix.shape, is_coalesced=True, check_invariants=False
+    )

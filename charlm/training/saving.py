@@ -105,6 +105,7 @@ def go_back(
     saved: Loaded | None = None
     if not step:
         first = task.new_state(state.module.config, config, state.device)
+        task.start(first, config, material)
         weights, arrays, numbers = task.weights(first), task.arrays(first), counters(first)
     else:
         saved = task.load(run.path / directory.step_name(step))

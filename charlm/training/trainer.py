@@ -100,6 +100,7 @@ class Trainer:
         for line in (f"model: {summary}", *told):
             say(line)
         state = task.new_state(config, training, request.device)
+        task.start(state, training, material)
         task.deal(state, ranks)
         return cls(
             task=task,

@@ -129,6 +129,18 @@ class WindowSteps:
         optimizer = make_optimizer(module.named_parameters(), training)
         return WindowState(module=module, optimizer=optimizer, average=average)
 
+    def start(self, state: WindowState, training: TrainingConfig, material: HasText) -> None:
+        """Where a step reads few of the types, their biases begin at the logs of their shares.
+
+        A rare type is met too seldom to learn how rare it is. One that never occurs counts half.
+        """
+        if not training.row_wise:
+            return
+        bias = state.module.softmax.bias
+        counts = torch.from_numpy(material.text.frequencies()).double().clamp_(min=0.5)
+        with torch.no_grad():
+            bias.copy_((counts / counts.sum()).log_())
+
     def module(self, config: LanguageConfig) -> Network[Any]:
         """The network, its weights drawn from torch's generator."""
         assert isinstance(config, CausalConfig)
