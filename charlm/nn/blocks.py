@@ -45,7 +45,7 @@ class Blocks:
         where there are some.
         """
         chosen = (features * self._weight[targets]).sum(1).add_(self._bias[targets])
-        sums = _Sums(chosen, targets, details, self._mask(openers if details else None))
+        sums = _Sums(chosen, targets, details, openers if details else None)
         for begin in range(0, self.num_outputs, _BLOCK):
             span = slice(begin, begin + _BLOCK)
             weight, bias = self._weight[span], self._bias[span]
@@ -56,28 +56,28 @@ class Blocks:
                 sums.add(slice(at, at + _PORTION), begin, scores)
         return sums.columns()
 
-    def _mask(self, ids: Tensor | None) -> Tensor | None:
-        """1 at these types, 0 at others: (V,)."""
-        if ids is None:
-            return None
-        mask = torch.zeros_like(self._bias)
-        mask[ids] = 1
-        return mask
-
 
 class _Sums:
     """Running sums over types, of exp(score - largest), for each position."""
 
-    def __init__(self, chosen: Tensor, targets: Tensor, details: bool, mask: Tensor | None) -> None:
-        self._chosen, self._targets, self._details, self._mask = chosen, targets, details, mask
+    def __init__(
+        self, chosen: Tensor, targets: Tensor, details: bool, openers: Tensor | None
+    ) -> None:
+        self._chosen, self._targets, self._details = chosen, targets, details
+        self._openers = openers
         self._largest = chosen.clone()
         self._norm = torch.zeros_like(chosen)
         self._weighted = torch.zeros_like(chosen)  # of exp(…) (score - largest)
-        self._masked = torch.zeros_like(chosen)
+        self._together = torch.full_like(chosen, -torch.inf)  # log of the sum of the openers
         self._above = torch.zeros_like(targets)
 
     def add(self, rows: slice, begin: int, scores: Tensor) -> None:
         """Take in the scores (n, block) of the types from ``begin`` on, and overwrite them."""
+        if self._openers is not None:
+            end = begin + scores.shape[1]
+            here = self._openers[(self._openers >= begin) & (self._openers < end)] - begin
+            some = scores[:, here].logsumexp(1)
+            self._together[rows] = torch.logaddexp(self._together[rows], some)
         before = self._largest[rows]
         largest = torch.maximum(before, scores.amax(1))
         shrunk = (before - largest).exp()
@@ -89,9 +89,6 @@ class _Sums:
         powers = scores.exp() if self._details else scores.exp_()
         self._norm[rows] = self._norm[rows] * shrunk + powers.sum(1)
         self._largest[rows] = largest
-        if self._mask is not None:
-            some = powers @ self._mask[begin : begin + scores.shape[1]]
-            self._masked[rows] = self._masked[rows] * shrunk + some
         if self._details:
             self._weighted[rows] += powers.mul_(scores).sum(1)
 
@@ -105,13 +102,13 @@ class _Sums:
         return above - (is_here & (own_score > chosen).squeeze(1)).long()
 
     def columns(self) -> list[Tensor]:
-        """What they come to: log P, and rank, entropy and log P of the masked types if asked."""
+        """What they come to: log P, and rank, entropy and log P of the openers if asked."""
         log_norm = self._norm.log()
         found = [self._chosen - self._largest - log_norm]
         if self._details:
             found += [self._above + 1, log_norm - self._weighted / self._norm]
-        if self._mask is not None:
-            found.append(self._masked.log() - log_norm)
+        if self._openers is not None:
+            found.append(self._together - self._largest - log_norm)
         return found
 
 
