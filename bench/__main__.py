@@ -7,8 +7,9 @@ python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TE
 python -m bench bulk [LINES [ROUNDS]] (see bulk.py),
 python -m bench g2p [ROW ...] (see g2p.py), python -m bench serve (see serve.py),
 python -m bench words [SET ...] (see words.py),
-python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py), and
-python -m bench stream DIR [MB ...] (see stream.py).
+python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py),
+python -m bench stream DIR [MB ...] (see stream.py), and
+python -m bench types DIR [TOKENS [STEPS]] (see types.py).
 """
 
 import sys
@@ -32,6 +33,7 @@ from bench import (
     stream,
     tag,
     train,
+    types,
     words,
 )
 
@@ -52,6 +54,7 @@ SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
     "serve": serve.main,
     "stream": stream.main,
     "tag": tag.main,
+    "types": types.main,
     "words": words.main,
 }
 

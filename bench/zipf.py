@@ -128,7 +128,9 @@ def _portions(number: int) -> Iterator[int]:
         yield min(_LINES, number - begin)
 
 
-def _put(put: Callable[[str], object], words: NDArray[np.object_], lengths: NDArray[np.integer]) -> int:
+def _put(
+    put: Callable[[str], object], words: NDArray[np.object_], lengths: NDArray[np.integer]
+) -> int:
     """Write words (N,) as lines of these lengths; how many tokens they are, <EOS> included."""
     words = words.copy()
     words[np.cumsum(lengths) - 1] += "\n"

@@ -3,8 +3,6 @@
 Letters as in blocks.py: N positions, D the width that the softmax reads, V types.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -33,13 +31,12 @@ SHAPES = [
 
 
 @pytest.fixture
-def few_are_many(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within it, ten types are very many, and a block has four."""
     monkeypatch.setattr(network_config, "MANY_TYPES", 10)
     monkeypatch.setattr(sample, "MANY_TYPES", 10)
     monkeypatch.setattr(blocks, "_BLOCK", 4)
     monkeypatch.setattr(blocks, "_PORTION", 3)
-    yield
 
 
 def problem(positions: int, types: int, scale: float = 1.0) -> tuple[Tensor, ...]:
@@ -77,9 +74,7 @@ def test_types_of_one_score_share_a_rank() -> None:
     """The rank of a target is one more than there are types of a higher score."""
     weight, bias = torch.zeros(9, WIDTH), torch.tensor([1.0, 2, 3, 3, 3, 2, 0, 0, 5])
     targets = torch.arange(9)
-    _, rank, _ = Blocks(weight, bias).target_log_probs(
-        torch.zeros(9, WIDTH), targets, details=True
-    )
+    _, rank, _ = Blocks(weight, bias).target_log_probs(torch.zeros(9, WIDTH), targets, details=True)
     assert rank.tolist() == [7, 5, 2, 2, 2, 5, 8, 8, 1]
 
 
