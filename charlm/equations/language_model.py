@@ -286,16 +286,13 @@ def predict(weights: ModelWeights, a: Array) -> Array:
         a = relu(a @ weight.T + bias)  # (..., D)
     if weights.projection is not None:
         a = a @ weights.projection.T
-    return log_softmax(product(a, weights.softmax_weight) + weights.softmax_bias)
+    if weights.softmax_weight.dtype != a.dtype:
+        return log_softmax(_in_blocks(a, weights.softmax_weight) + weights.softmax_bias)
+    return log_softmax(a @ weights.softmax_weight.T + weights.softmax_bias)
 
 
-def product(a: Array, weight: Array) -> Array:
-    """a W^T: (..., D), (V, D) -> (..., V).
-
-    Where W is in single precision and a in double, W is made double a block at a time.
-    """
-    if weight.dtype == a.dtype:
-        return a @ weight.T
+def _in_blocks(a: Array, weight: Array) -> Array:
+    """a W^T: (..., D), (V, D) -> (..., V), W made of the dtype of a, a block at a time."""
     found = np.empty((*a.shape[:-1], len(weight)), a.dtype)
     for begin in range(0, len(weight), _BLOCK):
         span = slice(begin, begin + _BLOCK)

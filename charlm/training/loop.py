@@ -1,5 +1,6 @@
 """The loop of every training: steps, validations and saves in their turn, until all is done."""
 
+import functools
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
@@ -36,6 +37,7 @@ class Steps(Protocol):
 
 
 SAVE_EVERY_SECONDS = 60.0
+_TIMES = 10  # what a save takes passes before the next, unless that is the best step
 SECONDS_TO_VALIDATE = 1.0  # that a validation may still take when told to stop
 MOST_ROLLBACKS = 5  # each halves the learning rate
 
@@ -141,6 +143,7 @@ def carry_on(
     steps = train_steps(task, state, config, material, ranks=ranks)
     news = ranks.news(clock, should_stop)
     begun, before, saved_at = news.now(), state.seconds, news.now()
+    pause = save_every_seconds
     while not is_done(state, config):
         if not is_due(state, config):
             step = next(steps)
@@ -162,10 +165,14 @@ def carry_on(
                 task, run, state, config, material, should_stop, ranks
             )
             news.refresh()
-        if not worth_saving and (news.should_stop() or news.now() - saved_at >= save_every_seconds):
+        if not worth_saving and (news.should_stop() or news.now() - saved_at >= pause):
             worth_saving = not ranks.first(lambda: run.has(state.step))
         if worth_saving:
-            yield save(task, run, state, config, material, ranks)
+            saving_at = time.perf_counter()
+            saved = save(task, run, state, config, material, ranks)
+            taken = ranks.first(functools.partial(float, time.perf_counter() - saving_at))
+            pause = max(save_every_seconds, _TIMES * taken)
+            yield saved
             saved_at = news.now()
         if news.should_stop():
             return

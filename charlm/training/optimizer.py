@@ -105,8 +105,10 @@ def descend(state: TrainingState, config: TrainingConfig, loss: float) -> float:
     If that or the loss is not finite nothing is changed but the number of such steps in a row.
     Raises DivergedError at the tenth of them.
     """
-    clip = rows.clip if config.row_wise else nn.utils.clip_grad_norm_
-    norm = float(clip(list(state.module.parameters()), config.max_grad_norm))
+    if config.row_wise:
+        norm = float(rows.clip(list(state.module.parameters()), config.max_grad_norm))
+    else:
+        norm = float(nn.utils.clip_grad_norm_(state.module.parameters(), config.max_grad_norm))
     if math.isfinite(loss) and math.isfinite(norm):
         for group in state.optimizer.param_groups:
             group["lr"] = rate_of(state, config, state.step)

@@ -103,7 +103,7 @@ def resumed(
         )
     material = task.prepare_again(request, texts, saved)
     training, ahead = planning.held(began, saved.step)
-    state = restore(task, run, config, training, request.device, ranks)
+    state = restore(task, run, config, training, request.device, ranks, saved)
     planned = training
     budget = {name: asked[name] for name in BUDGETS if asked.get(name) is not None}
     if budget:

@@ -66,9 +66,13 @@ def restore(
     training: TrainingConfig,
     device: str = "cpu",
     several: Several = ALONE,
+    saved: Loaded | None = None,
 ) -> TrainingState:
-    """The state at the last step saved, exactly as it was. Raises CheckpointError."""
-    saved: Loaded = task.load(run.last_step())
+    """The state at the last step saved, exactly as it was. Raises CheckpointError.
+
+    ``saved`` is that step where it has been loaded already.
+    """
+    saved = task.load(run.last_step()) if saved is None else saved
     model = saved.info.get("model")
     run.check_own(saved.path, saved.run_id, task.shape.from_json(model).to_json(), config.to_json())
     numbers, arrays = saved.load_training()
