@@ -47,18 +47,17 @@ def make_optimizer(
             of_types[parameter] = 0.0 if spared else config.weight_decay
         else:
             (others if spared else matrices).append(parameter)
-    groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    settings: dict[str, Any] = {
-        "lr": config.learning_rate,
-        "betas": (config.beta1, config.beta2),
-        "fused": True,
-    }
     if config.row_wise:
-        return RowAdamW(groups, of_types, **settings)
-    return torch.optim.AdamW(groups, **settings)
+        return RowAdamW(matrices, others, of_types, config)
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        fused=True,
+    )
 
 
 def progress(step: int, config: TrainingConfig) -> float:
@@ -164,7 +163,7 @@ def restore_parameters(state: TrainingState, weights: Arrays, arrays: Arrays) ->
 
 def _kept(optimizer: torch.optim.AdamW, parameter: nn.Parameter) -> dict[str, Tensor]:
     """What an optimizer keeps of a parameter beside its steps, as it is to begin with."""
-    if isinstance(optimizer, RowAdamW) and parameter in optimizer.matrices:
+    if isinstance(optimizer, RowAdamW) and parameter in optimizer.of_types:
         first = rows.blank(parameter.detach())
         return {key: tensor for key, tensor in first.items() if key != "step"}
     return {key: torch.zeros_like(parameter) for key in _MOMENTS}

@@ -13,28 +13,40 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from charlm.config import TrainingConfig
+
 DECAY_EVERY = 64  # steps: to go over a whole matrix takes about as long as a step
 MATRICES = ("embedding.weight", "softmax.weight", "softmax.bias")  # a row for each type
 _TAKEN, _DECAY = "taken", "decay"  # steps (V,) of each row; what is still to be multiplied (1,)
 
 
 class RowAdamW(torch.optim.AdamW):
-    """AdamW of ``groups``, and of matrices (V, ...) whose gradients are sparse, each row once.
+    """AdamW, and of matrices (V, ...) whose gradients are sparse, each row once, an AdamW of rows.
 
-    matrices says of each its weight decay; rate and betas are those of the groups.
+    Weight decay is for ``matrices``, not for ``others``; of_types says what it is of each that has
+    a row for each type.
     """
 
     def __init__(
-        self, groups: Sequence[dict[str, Any]], matrices: Mapping[nn.Parameter, float], **rest: Any
+        self,
+        matrices: Sequence[Tensor],
+        others: Sequence[Tensor],
+        of_types: Mapping[nn.Parameter, float],
+        config: TrainingConfig,
     ) -> None:
-        super().__init__(groups, **rest)
-        self.matrices = matrices
+        groups = [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        betas = (config.beta1, config.beta2)
+        super().__init__(groups, lr=config.learning_rate, betas=betas, fused=True)
+        self.of_types = of_types
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Go a step with everything that has a gradient."""
         super().step(closure)
-        for matrix, weight_decay in self.matrices.items():
+        for matrix, weight_decay in self.of_types.items():
             if matrix.grad is not None:
                 self._step_rows(matrix, weight_decay)
 

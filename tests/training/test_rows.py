@@ -35,8 +35,8 @@ def matrix_of(*shape: int) -> nn.Parameter:
 
 def row_wise(matrix: nn.Parameter, weight_decay: float = 0.0) -> RowAdamW:
     """An optimizer of a matrix, and of a number that is none of it."""
-    other = [{"params": [nn.Parameter(torch.ones(1))], "weight_decay": 0.0}]
-    return RowAdamW(other, {matrix: weight_decay}, lr=RATE, betas=BETAS)
+    config = config_of(learning_rate=RATE, beta1=BETAS[0], beta2=BETAS[1])
+    return RowAdamW([], [nn.Parameter(torch.ones(1))], {matrix: weight_decay}, config)
 
 
 def sparse(gradient: Tensor) -> Tensor:
