@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench import machine, zipf
+from bench import machine, prose, zipf
 from bench.stream import Ran, run
 from charlm.config import TrainingConfig
 from charlm.engines.torch_passes import token_log_probs
@@ -240,9 +240,9 @@ def through_the_command_line(folder: Path, tokens: int, steps: int) -> None:
     rows.append(_row("score --tsv, 20,000 tokens", run("score", *model, "--file", test, "--tsv")))
     drawn = ("-n", 64, "--max-tokens", 20, "--seed", 1)
     rows.append(_row("sample -n 64, 20 tokens at most", run("sample", *model, *drawn)))
-    rows.append(_row("next", run("next", *model, "ba be")))
+    rows.append(_row("next", run("next", *model, f"{prose.word(9)} {prose.word(99)}")))
     rows.append(_row("info", run("info", "types", "--runs", runs)))
-    more = run("train", "--resume", "types", "--runs", runs, "--steps", steps + 20)
+    more = run("train", "--resume", *kept, "--no-index", "--steps", steps + 20)
     rows.append(_row("train --resume, 20 steps more", more))
     print()
     machine.table(("command", "seconds", "peak MB"), rows)

@@ -1,6 +1,6 @@
 """The loop of every training: steps, validations and saves in their turn, until all is done."""
 
-import functools
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
@@ -37,7 +37,8 @@ class Steps(Protocol):
 
 
 SAVE_EVERY_SECONDS = 60.0
-_TIMES = 10  # what a save takes passes before the next, unless that is the best step
+_LONG = 6.0  # seconds of a save, after which ten times as long passes before the next,
+_TIMES = 10  # unless that is the best step
 SECONDS_TO_VALIDATE = 1.0  # that a validation may still take when told to stop
 MOST_ROLLBACKS = 5  # each halves the learning rate
 
@@ -143,13 +144,16 @@ def carry_on(
     steps = train_steps(task, state, config, material, ranks=ranks)
     news = ranks.news(clock, should_stop)
     begun, before, saved_at = news.now(), state.seconds, news.now()
-    pause = save_every_seconds
+    pause, saving_at = save_every_seconds, math.inf
     while not is_done(state, config):
         if not is_due(state, config):
             step = next(steps)
             task.note(state, step)
             news.refresh()
             state.seconds = before + news.now() - begun
+            taken, saving_at = news.now() - saving_at, math.inf  # with the step after it
+            if taken > _LONG:
+                pause = max(pause, _TIMES * taken)
             went_back = _heed_nan(task, run, state, config, material) if step.skipped else None
             yield step
             if went_back is not None:
@@ -168,11 +172,8 @@ def carry_on(
         if not worth_saving and (news.should_stop() or news.now() - saved_at >= pause):
             worth_saving = not ranks.first(lambda: run.has(state.step))
         if worth_saving:
-            saving_at = time.perf_counter()
-            saved = save(task, run, state, config, material, ranks)
-            taken = ranks.first(functools.partial(float, time.perf_counter() - saving_at))
-            pause = max(save_every_seconds, _TIMES * taken)
-            yield saved
+            saving_at = news.now()
+            yield save(task, run, state, config, material, ranks)
             saved_at = news.now()
         if news.should_stop():
             return

@@ -8,9 +8,9 @@ from charlm.checkpoints.run import Run
 from charlm.checkpoints.step import files_hash
 from charlm.config import TrainingConfig
 from charlm.errors import CheckpointError, UsageError
-from charlm.training.device import device_of
 from charlm.training.pace import planning
 from charlm.training.pace.budget import fix_steps
+from charlm.training.pace.device import device_of
 from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.request import AUTO, CONFIG_FIELDS, Request, Say
 from charlm.training.saving import restore, surroundings

@@ -25,8 +25,8 @@ from charlm.config import TrainingConfig
 from charlm.errors import FieldError
 from charlm.novelty import measure, text_index
 from charlm.training import loop, saving
-from charlm.training.device import device_of
 from charlm.training.pace.budget import fix_steps, seconds_of
+from charlm.training.pace.device import device_of
 from charlm.training.pace.planning import Planner, Plans
 from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.request import Request, Say

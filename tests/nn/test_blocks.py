@@ -19,7 +19,7 @@ from charlm.nn import blocks
 from charlm.nn.blocks import Blocks
 from charlm.nn.linear import Product
 from charlm.nn.network import to_arrays
-from tests.nn.test_softmax import LargestTensor
+from tests.support.made import LargestTensor
 from tests.support.tiny import TEXTS, model_of, tokenizer_of
 
 WIDTH = 6

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from charlm.config import TrainingConfig
 from charlm.errors import FieldError
@@ -22,6 +21,7 @@ from charlm.training.recipe import choose
 from charlm.training.rows import DECAY_EVERY, RowAdamW
 from charlm.training.tasks import TASKS
 from charlm.training.window_steps import OnlyText
+from tests.support.made import LargestMemory
 from tests.support.trainers import new_state, train_steps
 
 ROWS, WIDTH = 6, 3
@@ -162,28 +162,6 @@ def noting(known: set[int]) -> Callable[..., Any]:
     return noted
 
 
-class Made(TorchDispatchMode):
-    """Within it, the bytes of the largest tensor that is made, not counting ``known`` memory."""
-
-    def __init__(self, known: set[int]) -> None:
-        super().__init__()
-        self.known, self.largest = known, 0
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Call the operator and look at what it gave."""
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else (out,):
-            if not isinstance(tensor, Tensor):
-                continue
-            for part in (tensor._indices(), tensor._values()) if tensor.is_sparse else (tensor,):
-                storage = part.untyped_storage()
-                if storage.data_ptr() not in self.known:
-                    self.largest = max(self.largest, storage.nbytes())
-        return out
-
-
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_step_makes_nothing_that_grows_with_the_types(tied: bool) -> None:
     """The largest tensor that a step makes is as large whether there are 10,000 types or 40,000."""
@@ -201,9 +179,9 @@ def test_a_step_makes_nothing_that_grows_with_the_types(tied: bool) -> None:
         known = {each.untyped_storage().data_ptr() for each in (*parameters, *kept)}
         with mock.patch.object(TypeSampler, "draw", noting(known)):
             next(steps)
-        with Made(known) as made:
+        with LargestMemory(known) as made:
             assert not next(steps).skipped
-        largest.append(made.largest)
+        largest.append(made.bytes)
     assert largest[0] == largest[1] > 0
 
 
