@@ -1,8 +1,10 @@
 """Laws of row-wise steps: AdamW where every row is met, an AdamW of each row where it is not."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import charlm
 from charlm.config import TrainingConfig
 from charlm.errors import FieldError
 from charlm.network_config import MANY_TYPES, CausalConfig
@@ -284,3 +287,49 @@ def test_a_config_of_before_is_not_row_wise() -> None:
     assert TrainingConfig.from_json(config_of().to_json()) == dataclasses.replace(
         plain, row_wise=True
     )
+
+
+# From one end to the other
+
+
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within it, ten types are very many, and a hundred tokens much."""
+    monkeypatch.setattr("charlm.network_config.MANY_TYPES", 10)
+    monkeypatch.setattr("charlm.training.recipe.MANY_TYPES", 10)
+    monkeypatch.setattr("charlm.training.recipe._MANY_TYPES", 10)
+    monkeypatch.setattr("charlm.training.recipe._MUCH", 100)
+    monkeypatch.setattr("charlm.training.tasks.causal._PRODUCTS", 1)
+    monkeypatch.setattr("charlm.training.tasks.causal._FEWEST_TOKENS", 30)
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_a_run_of_many_types_says_what_it_looked_at(tmp_path: Path) -> None:
+    """It is row-wise, scores a part of what is held out, and learns."""
+    texts = [f"{a} {b} {c}" for a in "abcd" for b in "efgh" for c in "ijklm"]
+    options: dict[str, Any] = {"level": "word", "min_count": 1, "hidden": 8, "embedding": 8}
+    options |= {"texts": texts, "valid_texts": texts[::2], "root": tmp_path, "index": False}
+    said: list[str] = []
+    whole = charlm.train(**options, steps=60, name="whole", say=said.append)
+    asked = json.loads((tmp_path / "whole" / "run.json").read_text())["training"]
+    assert asked["row_wise"] is True
+    assert 30 <= asked["validate_tokens"] < 160
+    (line,) = [each for each in said if each.startswith("held out:")]
+    assert line == (
+        "held out: 28 of 160 tokens from all over are scored, each among 15 types; "
+        "charlm evaluate scores all"
+    )
+    assert whole.score("a e i").total_log_prob > whole.score("a a a").total_log_prob
+
+
+def test_some_of_a_text_is_from_all_over_it() -> None:
+    """Whole sequences, no more tokens than asked for, and where they stand."""
+    text = from_ids([np.full(4, number, dtype=np.int32) for number in range(2, 52)], 60)
+    places, some = text.some(40)
+    assert some.num_tokens == len(places) == 40
+    np.testing.assert_array_equal(text.ids[places], some.ids)
+    assert [len(set(each.tolist())) for each in some.sequences()] == [1] * 10
+    assert np.diff([each[0] for each in some.sequences()]).tolist() == [5] * 9
+    assert text.some(200)[1] is text
+    whole = from_ids([np.arange(2, 52, dtype=np.int32)], 60)
+    np.testing.assert_array_equal(whole.some(7)[1].ids, np.arange(2, 9))
