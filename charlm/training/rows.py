@@ -80,11 +80,7 @@ class RowAdamW(torch.optim.AdamW):
 
 
 def blank(matrix: Tensor) -> dict[str, Tensor]:
-    """What is kept of a matrix (V, ...) before its first step.
-
-    Memory for it is taken by the rows that come to be read: the system gives pages when they are
-    first written.
-    """
+    """What is kept of a matrix (V, ...) before its first step."""
     return {
         "step": torch.tensor(0.0),
         "exp_avg": torch.zeros_like(matrix),
