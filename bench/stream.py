@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,20 +41,23 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
     sizes = [float(size) for size in arguments[1:] or _SIZES]
-    rows, evaluated = [], []
-    for size in sizes:
-        text = folder / f"{size:g}.txt"
+    texts = {size: folder / f"{size:g}.txt" for size in sizes}
+    for size, text in texts.items():
         if not text.exists():
             prose.write(text, size)
+    print(f"passes and {_STEPS} steps, word level, {_TYPES:,} types\n")
+    rows = []
+    for size, text in texts.items():
         rows.append(_trained(folder, text, size))
         print(rows[-1], flush=True)
-        evaluated.append(_evaluated(folder, text, size))
-        print(evaluated[-1], flush=True)
-    print(f"\npasses and {_STEPS} steps, word level, {_TYPES:,} types\n")
     head = ("pass 1, s/MB", "pass 2, s/MB", "seconds to the first step", "seconds of steps")
     machine.table(("MB", *head, "peak MB", "loss"), rows)
     print("\nevaluating the whole text (5,000 types, 32 units, closed vocabulary)\n")
-    machine.table(("MB", "s/MB", "peak MB"), evaluated)
+    rows = []
+    for size, text in texts.items():
+        rows.append(_evaluated(folder, text, size))
+        print(rows[-1], flush=True)
+    machine.table(("MB", "s/MB", "peak MB"), rows)
 
 
 def _trained(folder: Path, text: Path, size: float) -> tuple[str, ...]:
@@ -86,20 +90,20 @@ def _evaluated(folder: Path, text: Path, size: float) -> tuple[str, ...]:
 def run(*command: object) -> Ran:
     """A command of charlm in a process of its own."""
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "charlm", *map(str, command)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    peak, status = 0.0, Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
-        peak = max(peak, int(found[1]) / 1024 if found else 0.0)
-        time.sleep(_POLL)
-    seconds = time.perf_counter() - begun
-    assert process.stdout is not None
-    said = process.stdout.read()
+    with tempfile.TemporaryFile("w+") as told:  # a pipe that nobody reads would fill up
+        process = subprocess.Popen(
+            [sys.executable, "-m", "charlm", *map(str, command)],
+            stdout=told,
+            stderr=subprocess.STDOUT,
+        )
+        peak, status = 0.0, Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
+            peak = max(peak, int(found[1]) / 1024 if found else 0.0)
+            time.sleep(_POLL)
+        seconds = time.perf_counter() - begun
+        told.seek(0)
+        said = told.read()
     if process.returncode:
         raise SystemExit(f"{said}\ncharlm {' '.join(map(str, command))} has failed")
     return Ran(said, seconds, peak)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charlm.checkpoints.run import Saved
     from charlm.config import SamplingConfig, TrainingConfig
     from charlm.errors import (
+        ChangedError,
         CharlmError,
         CheckpointError,
         DivergedError,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
         TaggerConfig,
     )
     from charlm.novelty.measure import Novelty
-    from charlm.training.resume import ChangedError
     from charlm.training.task import Event, Planned, RolledBack, Step, Validated
     from charlm.training.train import resume, train
 
@@ -92,10 +92,9 @@ _FOUND_IN = {
         "TaggerConfig",
     ),
     "errors": (
-        *("CharlmError", "CheckpointError", "DivergedError", "FieldError"),
+        *("ChangedError", "CharlmError", "CheckpointError", "DivergedError", "FieldError"),
         *("LockedError", "TextError", "UsageError"),
     ),
-    "training.resume": ("ChangedError",),
 }
 _MODULE_OF = {name: module for module, names in _FOUND_IN.items() for name in names}
 

@@ -2,7 +2,8 @@
 
     CharlmError            1   anything charlm refuses or cannot do
     ├── UsageError         2   an option or argument that makes no sense
-    │   └── FieldError     2   a field of a config or request, by its name
+    │   ├── FieldError     2   a field of a config or request, by its name
+    │   └── ChangedError   2   a run is gone on with, and asked for what it was not begun with
     ├── TextError          3   text that cannot be read, decoded or used
     ├── CheckpointError    4   a checkpoint that is missing, damaged or of another kind
     ├── DivergedError      5   training produced numbers that are not finite
@@ -12,6 +13,7 @@ A message is one or two sentences: what was wrong, what was got, what to do.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class CharlmError(Exception):
@@ -38,6 +40,21 @@ class FieldError(UsageError):
 
     def __reduce__(self) -> tuple[type["FieldError"], tuple[str, str]]:
         return type(self), (self.field, self.what)  # on its way from another process
+
+
+class ChangedError(UsageError):
+    """A field is asked for that a run was begun without, or with another value.
+
+    ``changes`` are (field, before, now).
+    """
+
+    def __init__(self, changes: list[tuple[str, Any, Any]]) -> None:
+        self.changes = changes
+        told = "; ".join(
+            f"{name} is {'not given' if before is None else before} there, {now} here"
+            for name, before, now in changes
+        )
+        super().__init__(f"a run goes on as it was begun: {told}.")
 
 
 class TextError(CharlmError):

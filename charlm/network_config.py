@@ -185,14 +185,37 @@ class PairsConfig(NetworkConfig):
         return self.source_vocab_size - (self.vocab_size if self.shared_vocabulary else 0)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CountsConfig(Checked):
+    """The shape of a model of counts alone, which has no network.
+
+    vocab_size counts every type, <UNK> and <EOS> included; order is that of the longest n-gram,
+    num_ngrams how many there are of all orders.
+    """
+
+    CONSTANTS: ClassVar[Mapping[str, Any]] = {"counts": True}
+
+    vocab_size: int
+    order: int
+    num_ngrams: int
+
+    def __post_init__(self) -> None:
+        self._check("vocab_size", int, 3, 10_000_000)
+        self._check("order", int, 1, 16)
+        self._check("num_ngrams", int, 1, 2**40)
+
+
 LanguageConfig: TypeAlias = CausalConfig | ClozeConfig
+TextConfig: TypeAlias = CausalConfig | CountsConfig  # of what reads from left to right
 HeadConfig: TypeAlias = ClassifierConfig | TaggerConfig
 
 
-def language_config(values: object) -> LanguageConfig:
+def language_config(values: object) -> LanguageConfig | CountsConfig:
     """The shape of a language model from JSON. Raises UsageError."""
-    reads_both = isinstance(values, dict) and values.get("bidirectional") is True
-    return (ClozeConfig if reads_both else CausalConfig).from_json(values)
+    told = values if isinstance(values, dict) else {}
+    if told.get("counts") is True:
+        return CountsConfig.from_json(values)
+    return (ClozeConfig if told.get("bidirectional") is True else CausalConfig).from_json(values)
 
 
 def head_config(values: object) -> HeadConfig:

@@ -12,7 +12,7 @@ PACKAGE = TESTS.parent / "charlm"
 
 # Each may import from those before it, and from itself.
 ORDER = (
-    ("errors", "metrics", "threads"),
+    ("errors", "memory", "metrics", "threads"),
     ("config", "display", "fields"),
     ("network_config",),
     ("tokenizers", "counts"),
@@ -24,13 +24,14 @@ ORDER = (
     ("novelty",),
     ("models",),
     ("bulk", "inspection", "training"),
-    ("serving",),
+    ("exchange", "serving"),
     ("cli",),
     ("__main__",),
 )
 FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
 LIGHT = (
     "errors",
+    "memory",
     "metrics",
     "threads",
     "config",
@@ -44,7 +45,7 @@ LIGHT = (
     "inference",
 )
 # where nothing needs torch at once
-LIGHT = (*LIGHT, "checkpoints", "novelty", "models", "bulk", "serving", "cli")
+LIGHT = (*LIGHT, "checkpoints", "novelty", "models", "bulk", "exchange", "serving", "cli")
 MOST_FILES = 16  # of a package
 
 

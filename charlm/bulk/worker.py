@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from charlm.memory import give_back
+
 
 def serve(connection: Connection, modules: Sequence[str]) -> None:
     """Work until the other end is closed, then end at once, whatever is being done.
@@ -35,6 +37,7 @@ def serve(connection: Connection, modules: Sequence[str]) -> None:
         number, found = _opened(tasks.get())
         if number is not None:
             answers.put(answer(number, work, found))
+            give_back()
         else:
             work = found
 

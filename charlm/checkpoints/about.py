@@ -9,7 +9,7 @@ from charlm.checkpoints.step import StepFiles
 from charlm.config import HEADS
 from charlm.equations import heads, pairs, parameters
 from charlm.errors import CheckpointError, UsageError
-from charlm.network_config import PairsConfig, head_config, language_config
+from charlm.network_config import CountsConfig, PairsConfig, head_config, language_config
 
 
 def held_out(info: dict[str, Any], name: str) -> Any:
@@ -50,7 +50,11 @@ def summary(run: Path) -> dict[str, Any]:
         files = StepFiles(best)
         info = figures(files.json("model.json"))
         if kind == directory.LANGUAGE_MODEL:
-            shapes = parameters.shapes(language_config(info.get("model")))
+            config = language_config(info.get("model"))
+            if isinstance(config, CountsConfig):
+                shapes: dict[str, tuple[int, ...]] = {"counts": (config.num_ngrams,)}
+            else:
+                shapes = parameters.shapes(config)
         elif kind == "translator":
             shapes = pairs.shapes(PairsConfig.from_json(info.get("model")))
         else:

@@ -3,6 +3,7 @@
 tokenizer.json   (and tokenizer.model of a subword model)
 speller.json, speller.safetensors   of a word model: what <UNK> can be
 partner.json, ngram.safetensors   what the network is mixed with, where it is
+counts.safetensors   of a model of counts alone, which has no model.safetensors
 labels.json      of a conditional model: its labels, how many sequences had each
 known.safetensors      hashes of the training sequences
 """
@@ -19,14 +20,18 @@ from charlm.checkpoints import directory
 from charlm.checkpoints.step import StepFiles, numbers_in
 from charlm.checkpoints.tensors import arrays_to_bytes, check_arrays
 from charlm.config import HEADS, OTHERS, RUNS, SPLITS
+from charlm.counts import backoff, ngram
+from charlm.counts.backoff import BackOff
 from charlm.counts.interpolation import Partner
+from charlm.counts.ngram import NGram
 from charlm.equations.parameters import Arrays, shapes
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller
-from charlm.network_config import CausalConfig, LanguageConfig, language_config
+from charlm.network_config import CausalConfig, CountsConfig, LanguageConfig, language_config
 from charlm.tokenizers.base import Tokenizer
 
+_NO_TRAINING = "there is nothing to go on with. Train a new one."
 _MOST_ROWS = 65_536  # that are read side by side
 
 
@@ -40,8 +45,9 @@ class Checkpoint:
     path: Path
     step: int
     run_id: str | None
-    config: LanguageConfig
+    config: LanguageConfig | CountsConfig
     weights: Arrays
+    counts: BackOff | None = None
     tokenizer: Tokenizer
     speller: Speller | None
     partner: Partner | None
@@ -49,6 +55,13 @@ class Checkpoint:
     split_on: str
     known: NDArray[np.uint64] | None
     info: dict[str, Any]
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers were learned; of a model of counts alone, how many n-grams it has."""
+        if self.counts is not None:
+            return self.counts.num_ngrams
+        return sum(array.size for array in self.weights.values())
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -59,8 +72,10 @@ class Checkpoint:
         files = StepFiles(path)
         info = files.info()
         config, split_on = _described(path, info)
-        expected = shapes(config)
-        files.check_size(expected)  # before anything that could take long
+        is_counted = isinstance(config, CountsConfig)
+        expected = {} if isinstance(config, CountsConfig) else shapes(config)
+        if not is_counted:
+            files.check_size(expected)  # before anything that could take long
         return cls(
             path=path,
             step=info["step"],
@@ -71,7 +86,8 @@ class Checkpoint:
             partner=_partner(files, config.vocab_size),
             labels=_labels(files, config),
             split_on=split_on,
-            weights=files.weights(expected),
+            weights={} if is_counted else files.weights(expected),
+            counts=_counts(files, config) if isinstance(config, CountsConfig) else None,
             known=_known(files),
             info=info,
         )
@@ -95,6 +111,8 @@ class Checkpoint:
 
     def load_training(self) -> tuple[dict[str, Any], Arrays]:
         """The counters and arrays that going on needs, from its files. Raises CheckpointError."""
+        if isinstance(self.config, CountsConfig):
+            raise CheckpointError(f"{self.path.parent} is a model of counts alone: {_NO_TRAINING}")
         # The weights' two moments and their average, and the state that is carried.
         carried = 2 * self.config.num_layers * self.config.hidden_size * _MOST_ROWS
         return StepFiles(self.path).training(3 * numbers_in(shapes(self.config)) + carried)
@@ -114,7 +132,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _described(path: Path, info: Mapping[str, Any]) -> tuple[LanguageConfig, str]:
+def _described(path: Path, info: Mapping[str, Any]) -> tuple[LanguageConfig | CountsConfig, str]:
     """The shape of a model, and what its sequences are, as model.json tells them."""
     if (kind := info.get("kind")) in OTHERS:
         tells = "labels" if kind in HEADS else "targets of sources"
@@ -158,8 +176,34 @@ def load_speller(files: HasFiles) -> Speller | None:
         speller = Speller.from_json(described, arrays)
     except CheckpointError as error:
         raise CheckpointError(f"{files.path / 'speller.json'}: {error}") from None
-    check_arrays(files.path / name, speller.weights, shapes(speller.config))
+    if isinstance(speller.config, CausalConfig):
+        check_arrays(files.path / name, speller.weights, shapes(speller.config))
     return speller
+
+
+def load_counts(vocab_size: int, arrays: Mapping[str, NDArray[Any]]) -> BackOff:
+    """A model of counts from its arrays, whichever way it was made. Raises CheckpointError."""
+    read = backoff.from_arrays if "own.1" in arrays else ngram.from_arrays
+    return read(vocab_size, arrays)
+
+
+def counts_to_bytes(model: BackOff) -> bytes:
+    """The file of a model of counts."""
+    if isinstance(model, NGram):
+        return arrays_to_bytes(ngram.to_arrays(model))
+    return arrays_to_bytes(backoff.to_arrays(model))
+
+
+def _counts(files: StepFiles, config: CountsConfig) -> BackOff:
+    """The n-grams of a model that has no network."""
+    name = "counts.safetensors"
+    try:
+        counts = load_counts(config.vocab_size, files.arrays(name))
+    except CheckpointError as error:
+        raise CheckpointError(f"{files.path / name}: {error}") from None
+    if (counts.order, counts.num_ngrams) != (config.order, config.num_ngrams):
+        raise CheckpointError(f"{files.path / name} does not hold what model.json describes.")
+    return counts
 
 
 def _partner(files: StepFiles, vocab_size: int) -> Partner | None:
@@ -175,7 +219,7 @@ def _partner(files: StepFiles, vocab_size: int) -> Partner | None:
         raise CheckpointError(f"{files.path}: {error}") from None
 
 
-def _labels(files: StepFiles, config: LanguageConfig) -> Labels | None:
+def _labels(files: StepFiles, config: LanguageConfig | CountsConfig) -> Labels | None:
     """The labels of a conditional model."""
     name = files.path / "labels.json"
     number = config.num_labels if isinstance(config, CausalConfig) else 0

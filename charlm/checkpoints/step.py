@@ -12,8 +12,9 @@ no code, path or pattern is taken from one.
 
 import hashlib
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from charlm.checkpoints import directory
 from charlm.checkpoints.disk import DISK, Disk, make_directories, save_directory
 from charlm.checkpoints.files import Content
 from charlm.checkpoints.json_objects import check_parts, parse_json
-from charlm.checkpoints.manifest import MANIFEST, read_files, read_manifest
+from charlm.checkpoints.manifest import MANIFEST, Entry, read_files, read_manifest
 from charlm.checkpoints.tensors import check_arrays, most_bytes, parse_tensors
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
@@ -31,6 +32,7 @@ from charlm.tokenizers import tokenizer_from_files
 from charlm.tokenizers.base import Tokenizer
 
 FORMAT = 1
+WEIGHTS = "model.safetensors"
 _LARGEST = 2**22  # bytes of a file, where _LARGEST_OF does not say otherwise
 _LARGEST_OF = {
     "training.json": 2**16,
@@ -43,6 +45,7 @@ _LARGEST_OF = {
     "speller.json": 2**26,
     "speller.safetensors": 2**30,
     "ngram.safetensors": 2**32,
+    "counts.safetensors": 2**36,
     "known.safetensors": 2**32,
     "model.safetensors": 2**34,
     "training.safetensors": 2**36,
@@ -73,10 +76,25 @@ class StepFiles:
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
     def read(self, *names: str) -> dict[str, bytes]:
         """Those of the named files that there are."""
         there = {name: self._entries[name] for name in names if name in self}
-        return read_files(self.path, there, lambda name: _LARGEST_OF.get(name, _LARGEST))
+        apart = {name: there.pop(name) for name in self._in_run() & there.keys()}
+        return {**self._read_in(self.path, there), **self._read_in(self.path.parent, apart)}
+
+    def _in_run(self) -> set[str]:
+        """What stands in the directory of the run: the weights of a model that is shared.
+
+        The layout of the Hugging Face hub has them beside the card.
+        """
+        own, of_run = self.path / WEIGHTS, self.path.parent / WEIGHTS
+        return {WEIGHTS} if of_run.is_file() and not os.path.lexists(own) else set()
+
+    def _read_in(self, path: Path, entries: Mapping[str, Entry]) -> dict[str, bytes]:
+        return read_files(path, entries, lambda name: _LARGEST_OF.get(name, _LARGEST))
 
     def read_all(self) -> dict[str, bytes]:
         """All of them."""
@@ -106,7 +124,7 @@ class StepFiles:
 
     def check_size(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuse a file of weights whose size is not that of weights of these shapes."""
-        name, numbers = "model.safetensors", numbers_in(shapes)
+        name, numbers = WEIGHTS, numbers_in(shapes)
         if name in self and not 4 * numbers + 8 <= self._entries[name].size <= most_bytes(numbers):
             raise CheckpointError(
                 f"{self.path / name} has {self._entries[name].size:,} bytes, and model.json "
@@ -116,7 +134,7 @@ class StepFiles:
     def weights(self, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
         """The weights, finite and of these shapes."""
         self.check_size(shapes)
-        name = "model.safetensors"
+        name = WEIGHTS
         return check_arrays(self.path / name, self.arrays(name), shapes)
 
     def tokenizer(self, vocab_size: int | None = None, prefix: str = "") -> Tokenizer:

@@ -32,6 +32,8 @@ COMMANDS = {
     "tag": "Tag each token.",
     "translate": "Write the likeliest target for each source.",
     "serve": "Serve models over HTTP, as OpenAI's completions and more.",
+    "export": "Write a model in a form that other programs read.",
+    "import": "Make a model of what another program has made.",
     "tokenize": "Show the tokens and ids of a text.",
     "inspect": "See what happens inside a model.",
     "curves": "Plot how trainings went.",
@@ -48,7 +50,11 @@ VIEWS = {
     "inspect pairs": "Measure how often the good text of two is the likelier one.",
     "inspect embedding": "List the types that are nearest to one.",
 }
-_STANDS_IN = {"curves": "inspect.curves"}
+_STANDS_IN = {
+    "curves": "inspect.curves",
+    "export": "exchange.export",
+    "import": "exchange.take_in",
+}
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _GROUP: dict[str, Any] = {

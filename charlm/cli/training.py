@@ -13,7 +13,7 @@ from charlm.cli.output import held_out
 from charlm.cli.output.meter import PassMeter
 from charlm.cli.output.terminal import out, say
 from charlm.cli.ranks import joined
-from charlm.errors import UsageError
+from charlm.errors import ChangedError, UsageError
 from charlm.training.ranks.launched import launched
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ def train(
     asked are the fields of a Request that were named. Of several processes, as torchrun starts
     them, the first alone writes and prints.
     """
+    if asked.get("counts_only"):
+        _count(asked, root=root, name=name, index=index, say=say)
+        return
     begun = time.perf_counter()
     one_of = launched()
     if one_of is not None and one_of.rank:
@@ -81,6 +84,37 @@ def train(
             _fit(run, trainer, signals, say, quiet, index=index)
 
 
+def _count(
+    asked: dict[str, Any],
+    *,
+    root: Path,
+    name: str | None,
+    index: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Count n-grams alone: it takes seconds, so there is nothing to go on with after a signal."""
+    from charlm.checkpoints import directory
+    from charlm.checkpoints.run import Run
+    from charlm.training.counted.alone import count
+    from charlm.training.request import Request
+
+    request = Request(**asked)
+    path = directory.free(root, request.corpus[0])
+    if name is not None:
+        path = root / directory.check_name(name)
+        Run(path).check_new()
+    found = count(request, say)
+    with Run(path) as run:
+        found.save(run, say, keeps_text=index)
+        how = held_out.ways(run, found.material.split_on)
+    model = model_option(path)
+    say(f"run: {path}, {found.counts.num_ngrams:,} n-grams")
+    say(f"next: charlm sample{model} --n 20")
+    say(f'or: charlm score{model} "a sentence"')
+    none = f"validation loss: none, nothing was held out; {how} holds some out"
+    out(f"{found.verdict or none}\n")
+
+
 def _silent(_: str) -> None:
     """Say nothing."""
 
@@ -102,7 +136,7 @@ def _resumed(
     watch: "Watch",
 ) -> "Trainer":
     """The run where it was left. Raises UsageError, in the words of options, if it is another."""
-    from charlm.training.resume import ChangedError, resumed
+    from charlm.training.resume import resumed
 
     try:
         trainer = resumed(run, asked, say, expected=task, ranks=ranks, watch=watch)

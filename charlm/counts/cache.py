@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.counts.ngram import marked_stream
+from charlm.counts.backoff import marked_stream
 
 Ids = NDArray[np.integer[Any]]
 

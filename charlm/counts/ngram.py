@@ -10,9 +10,7 @@ D1, D2 or D3 for counts of 1, 2 and more. Below the unigrams stands the uniform 
 all types. A sequence begins after one mark, whose id is vocab_size; an n-gram that begins with the
 mark has nothing on its left and keeps its occurrences.
 
-An n-gram is known by the index of its first n-1 tokens in the table before and its last token,
-as one number; each table is sorted, so all n-grams of one context lie side by side. Letters: T
-tokens, V types, G n-grams of one order.
+How they are looked up is backoff.py's. Letters: T tokens, V types, G n-grams of one order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +19,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import CheckpointError, UsageError
+from charlm.counts.backoff import (
+    BackOff,
+    Ids,
+    damaged,
+    keys_from_arrays,
+    keys_to_arrays,
+    marked_stream,
+    small,
+    tables_of,
+)
+from charlm.errors import UsageError
 
 HIGHEST_ORDER = 8
 _FALLBACK = (0.5, 1.0, 1.5)  # where there are too few n-grams to estimate a discount from
-_NOWHERE = -1
-_KINDS = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
-
-Ids = NDArray[np.integer[Any]]
 
 
 class Level(NamedTuple):
@@ -38,125 +42,30 @@ class Level(NamedTuple):
     counts: NDArray[np.int64]
 
 
-class Look(NamedTuple):
-    """What the model makes of N tokens: log P (nats), and how many tokens before each it knew."""
-
-    log_probs: NDArray[np.float64]  # (N,)
-    matched: NDArray[np.int8]  # (N,), 0 to order - 1
-
-
-class Table(NamedTuple):
-    """The n-grams of one order, as they are looked up.
-
-    own (G,) is what the discounted count gives of p(w | h); backoff (G,) is γ of the n-gram as a
-    context, 1 where nothing was seen after it.
-    """
-
-    keys: NDArray[np.int64]
-    own: NDArray[np.float64]
-    backoff: NDArray[np.float64]
-
-
-class NGram:
-    """p(w | the tokens before), for tokens and for whole distributions.
+class NGram(BackOff):
+    """The model of counts.
 
     It is all in the counts of its levels, of orders 1, 2, …; whatever they are, every
     distribution adds up to 1.
     """
 
     def __init__(self, vocab_size: int, levels: Sequence[Level]) -> None:
-        self.vocab_size = vocab_size
         self.levels = tuple(levels)
         size = vocab_size + 1
-        tables: list[Table] = []
+        own: list[NDArray[np.float64]] = []
+        backoffs: list[NDArray[np.float64]] = []
         for n, (keys, counts) in enumerate(self.levels, start=1):
             contexts = keys // size if n > 1 else np.zeros(len(keys), dtype=np.int64)
-            own, backoff = _discounted(counts, contexts, len(tables[-1].keys) if n > 1 else 1)
-            if n == 1:
-                # (V,) p(w), backed off to the uniform distribution
-                self.unigrams = (own + backoff[0] / vocab_size)[:vocab_size]
+            number = len(self.levels[n - 2].keys) if n > 1 else 1
+            shares, backoff = _discounted(counts, contexts, number)
+            own.append(shares)
+            if n == 1:  # backed off to the uniform distribution
+                unigrams = (shares + backoff[0] / vocab_size)[:vocab_size]
             else:
-                tables[-1] = tables[-1]._replace(backoff=backoff)
-            tables.append(Table(keys, own, np.ones(len(keys))))
-        self.tables = tuple(tables)
-
-    @property
-    def order(self) -> int:
-        """The longest n-gram: what a token depends on, itself included."""
-        return len(self.levels)
-
-    def token_log_probs(self, sequences: Sequence[Ids]) -> NDArray[np.float64]:
-        """log P (N,) in nats of each token of sequences that end in <EOS>, one after another."""
-        stream, depth = marked_stream(sequences, self.vocab_size)
-        return self._look(stream, depth).log_probs
-
-    def look(self, sequences: Sequence[Ids]) -> Look:
-        """The same, and how much of what stands before each token is known."""
-        return self._look(*marked_stream(sequences, self.vocab_size))
-
-    def look_on(self, before: Ids, ids: Ids) -> Look:
-        """The same of ids (T,) that go on where ``before`` ends, whose beginning is the mark."""
-        stream = np.concatenate((before, ids)).astype(np.int64)
-        found = self._look(stream, np.arange(len(stream)))
-        own = slice(len(stream) - 1 - len(ids), None)
-        return Look(found.log_probs[own], found.matched[own])
-
-    def _look(self, stream: NDArray[np.int64], depth: NDArray[np.int64]) -> Look:
-        """At each place of a stream that is no mark; depth counts the tokens since one."""
-        within = depth > 0
-        p = np.ones(len(stream))
-        p[within] = self.unigrams[stream[within]]
-        matched = np.zeros(len(stream), dtype=np.int8)
-        before = stream.copy()  # (T,) the index of the (n-1)-gram that ends at each place
-        for order, table in enumerate(self.tables[1:], start=2):
-            places = np.flatnonzero(depth >= order - 1)
-            contexts = before[places - 1]
-            places, contexts = places[contexts >= 0], contexts[contexts >= 0]
-            backoff = self.tables[order - 2].backoff[contexts]
-            p[places] *= backoff
-            matched[places[backoff < 1]] = order - 1
-            found = _find(table.keys, contexts * (self.vocab_size + 1) + stream[places])
-            hit = found >= 0
-            p[places[hit]] += table.own[found[hit]]
-            before = np.full(len(stream), _NOWHERE)
-            before[places] = found
-        return Look(np.log(p[within]), matched[within])
-
-    def rows(
-        self, contexts: Ids, dtype: type[np.floating[Any]] = np.float64
-    ) -> tuple[NDArray[Any], NDArray[np.int8]]:
-        """P (B, V) of what follows contexts (B, C), and how many of their tokens were known (B,).
-
-        A context ends at the right; left of a mark, with which its sequence begins, stands -1.
-        """
-        batch, vocab_size = len(contexts), self.vocab_size
-        context = contexts[:, max(0, contexts.shape[1] - self.order + 1) :].astype(np.int64)
-        p = np.repeat(self.unigrams.astype(dtype)[None], batch, axis=0)
-        matched = np.zeros(batch, dtype=np.int8)
-        for length in range(1, context.shape[1] + 1):
-            index = self._index(context[:, -length:])
-            rows = np.flatnonzero(index >= 0)
-            backoff = self.tables[length - 1].backoff[index[rows]]
-            rows, backoff = rows[backoff < 1], backoff[backoff < 1]
-            p[rows] *= backoff[:, None].astype(dtype)
-            matched[rows] = length
-            table = self.tables[length]
-            first = index[rows] * (vocab_size + 1)
-            begin = np.searchsorted(table.keys, first)
-            number = np.searchsorted(table.keys, first + vocab_size + 1) - begin
-            found = np.repeat(begin - np.cumsum(number) + number, number) + np.arange(number.sum())
-            types = table.keys[found] - np.repeat(first, number)
-            p[np.repeat(rows, number), types] += table.own[found].astype(dtype)
-        return p, matched
-
-    def _index(self, grams: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where n-grams (B, n) stand in the table of their order, or -1."""
-        index = grams[:, 0]
-        for n, token in enumerate(grams.T[1:], start=2):
-            known = np.where(index >= 0, index, 0) * (self.vocab_size + 1) + token
-            found = _find(self.tables[n - 1].keys, known)
-            index = np.where(index >= 0, found, _NOWHERE)
-        return index
+                backoffs.append(backoff)
+        backoffs.append(np.ones(len(self.levels[-1].keys)))
+        keys_of_all = [level.keys for level in self.levels]
+        super().__init__(vocab_size, unigrams, tables_of(vocab_size, keys_of_all, own, backoffs))
 
 
 def train(sequences: Sequence[Ids], vocab_size: int, order: int) -> NGram:
@@ -192,7 +101,7 @@ def _trained(
         keys, firsts, inverse, occurrences = np.unique(
             numbers, return_index=True, return_inverse=True, return_counts=True
         )
-        index = np.full(len(stream), _NOWHERE, dtype=np.int64)
+        index = np.full(len(stream), -1, dtype=np.int64)
         index[places] = inverse
         of_place.append(index)
         found.append((keys, places[firsts], occurrences))
@@ -222,14 +131,11 @@ def to_arrays(model: NGram) -> dict[str, NDArray[Any]]:
     Of order n, ``tokens.n`` (G,) are the last tokens, ``sizes.n`` how many of them each (n-1)-gram
     has, ``counts.n`` (G,) the counts; of order 1 the counts (V + 1,) alone.
     """
-    size = model.vocab_size + 1
     arrays: dict[str, NDArray[Any]] = {}
     for n, (keys, counts) in enumerate(model.levels, start=1):
-        arrays[f"counts.{n}"] = _small(counts)
+        arrays[f"counts.{n}"] = small(counts)
         if n > 1:
-            contexts = len(model.levels[n - 2].keys)
-            arrays[f"tokens.{n}"] = _small(keys % size)
-            arrays[f"sizes.{n}"] = _small(np.bincount(keys // size, minlength=contexts))
+            arrays |= keys_to_arrays(n, keys, len(model.levels[n - 2].keys), model.vocab_size)
     return arrays
 
 
@@ -240,36 +146,22 @@ def from_arrays(vocab_size: int, arrays: Mapping[str, NDArray[Any]]) -> NGram:
         f"{kind}.{n}" for n in range(2, order + 1) for kind in ("counts", "tokens", "sizes")
     }
     if set(arrays) != names or not 1 <= order <= HIGHEST_ORDER:
-        raise _damaged("the wrong arrays")
-    for name, array in arrays.items():
-        if array.ndim != 1 or array.dtype not in _KINDS:
-            raise _damaged(f"a wrong kind of {name}")
+        raise damaged("the wrong arrays")
+    for n in range(1, order + 1):
+        array = arrays[f"counts.{n}"]
+        if array.ndim != 1 or array.dtype.kind != "u":
+            raise damaged(f"a wrong kind of counts.{n}")
     counts = arrays["counts.1"].astype(np.int64)
     if len(counts) != vocab_size + 1 or counts[vocab_size] != 0 or not counts.any():
-        raise _damaged("the wrong number of types")
+        raise damaged("the wrong number of types")
     levels = [Level(np.arange(vocab_size + 1), counts)]
     for n in range(2, order + 1):
-        sizes, tokens = (arrays[f"{kind}.{n}"].astype(np.int64) for kind in ("sizes", "tokens"))
+        keys = keys_from_arrays(n, arrays, len(levels[-1].keys), vocab_size)
         counts = arrays[f"counts.{n}"].astype(np.int64)
-        whole = len(sizes) == len(levels[-1].keys) and sizes.sum() == len(tokens) == len(counts)
-        if not whole or not (tokens < vocab_size).all() or not (counts > 0).all():
-            raise _damaged(f"wrong n-grams of order {n}")
-        keys = np.repeat(np.arange(len(sizes)), sizes) * (vocab_size + 1) + tokens
-        if not (np.diff(keys) > 0).all():
-            raise _damaged(f"n-grams of order {n} out of order")
+        if len(counts) != len(keys) or not (counts > 0).all():
+            raise damaged(f"wrong n-grams of order {n}")
         levels.append(Level(keys, counts))
     return NGram(vocab_size, levels)
-
-
-def _damaged(what: str) -> CheckpointError:
-    return CheckpointError(f"the n-gram model is damaged: it has {what}.")
-
-
-def _small(values: NDArray[np.int64]) -> NDArray[Any]:
-    """The same numbers, none negative, in the fewest bytes."""
-    return values.astype(
-        next(kind for kind in _KINDS if values.max(initial=0) <= np.iinfo(kind).max)
-    )
 
 
 def _unigrams(
@@ -309,26 +201,3 @@ def _discounts(counts: NDArray[np.int64]) -> tuple[float, float, float]:
     y = n1 / (n1 + 2 * n2)
     found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
     return found if all(0 < d <= k for k, d in enumerate(found, start=1)) else _FALLBACK
-
-
-def marked_stream(
-    sequences: Sequence[Ids], vocab_size: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All sequences, a mark before each (T,), and how far from its mark each token is (T,).
-
-    The mark is the id vocab_size.
-    """
-    mark = np.array([vocab_size])
-    parts = [part for ids in sequences for part in (mark, np.asarray(ids, dtype=np.int64))]
-    lengths = np.array([len(ids) + 1 for ids in sequences], dtype=np.int64)
-    stream = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return stream, np.arange(len(stream)) - starts
-
-
-def _find(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each number stands in sorted keys, or -1."""
-    if not len(keys):
-        return np.full(len(wanted), _NOWHERE)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[at] == wanted, at, _NOWHERE)

@@ -1,19 +1,18 @@
 """A network with its partner (counts/interpolation.py), as one engine.
 
-What the partner needs to know of a sequence is the tokens it begins with or its last ones: a
-history (B, L), which ends at the right with the token just read and has the mark of its sequence
-(the id vocab_size), left of it -1, or ``reach`` tokens. Letters as in protocol.py.
+What the partner needs to know of a sequence is the tokens it begins with or its last ones: its
+history (counted/histories.py). Letters as in protocol.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from charlm.counts.interpolation import Partner
-from charlm.counts.ngram import marked_stream
+from charlm.engines.counted import histories
+from charlm.engines.counted.histories import Before, Histories
 from charlm.engines.protocol import (
     Arbiter,
     Decoder,
@@ -23,13 +22,11 @@ from charlm.engines.protocol import (
     Logits,
     Predictions,
     Reader,
+    predictor,
     score_predictions,
 )
 from charlm.equations.language_model import log_softmax
-from charlm.network_config import CausalConfig
-
-_NOTHING = -1  # stands left of the mark
-_TOKENS = 2**21  # of histories that are looked through at a time
+from charlm.network_config import TextConfig
 
 
 class Read(NamedTuple):
@@ -75,7 +72,7 @@ class PartneredEngine(PartneredReader):
         self._engine = engine
 
     @property
-    def config(self) -> CausalConfig:
+    def config(self) -> TextConfig:
         """The shape of the network."""
         return self._engine.config
 
@@ -89,22 +86,29 @@ class PartneredEngine(PartneredReader):
 
     def predictions(self, sequences: Sequence[Ids]) -> Predictions:
         """log P (M, V) at some of the tokens after others."""
-        vocab_size, reach = self.config.vocab_size, self.partner.reach
-        stream, depth = marked_stream(sequences, vocab_size)
-        spots = np.flatnonzero(depth > 0)  # (N,) where each token stands in the stream
-        padded = np.concatenate((np.full(reach, _NOTHING), stream))
-        windows = sliding_window_view(padded, reach)  # window i ends before place i
-        left = np.arange(reach, 0, -1)  # how far back each column is
-        portion = max(1, _TOKENS // reach)
+        before = Before(sequences, self.config.vocab_size, self.partner.reach)
         for places, log_probs in self._engine.predictions(sequences):
-            mixed = np.empty_like(log_probs)
-            for first in range(0, len(places), portion):
-                part = slice(first, first + portion)
-                spot = spots[places[part]]
-                within = left <= depth[spot][:, None]
-                histories = np.where(within, windows[spot], _NOTHING)
-                mixed[part] = self.partner.rows(log_probs[part], histories)
-            yield places, mixed
+            yield places, self._mixed(log_probs, before, places)
+
+    def predictor(
+        self, sequences: Sequence[Ids]
+    ) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]] | None:
+        """What gives log P (M, V) at any tokens (M,), in any order, if the engine can tell."""
+        at = predictor(self._engine, sequences)
+        if at is None:
+            return None
+        before = Before(sequences, self.config.vocab_size, self.partner.reach)
+        return lambda places: self._mixed(at(places), before, places)
+
+    def _mixed(
+        self, log_probs: npt.NDArray[Any], before: Before, places: npt.NDArray[np.int64]
+    ) -> npt.NDArray[Any]:
+        """log P (M, V) of both at places (M,), from that of the network."""
+        mixed = np.empty_like(log_probs)
+        for first in range(0, len(places), before.portion):
+            part = slice(first, first + before.portion)
+            mixed[part] = self.partner.rows(log_probs[part], before.at(places[part]))
+        return mixed
 
     def next_logits(self, ids: Ids) -> Logits:
         """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""
@@ -138,35 +142,27 @@ class PartneredDecoder:
         states = self._decoder.read_all(sequences)
         return [[state, self._history(ids)] for state, ids in zip(states, sequences, strict=True)]
 
-    def _history(self, ids: Ids) -> npt.NDArray[np.int32]:
+    def _history(self, ids: Ids) -> Histories:
         """The last ids (1, N) that counts look at."""
-        return np.asarray(ids, dtype=np.int32)[None, -self._partner.reach :]
+        return histories.begun(ids, self._partner.reach)
 
     def step(self, ids: Ids, state: list[Any]) -> tuple[Logits, list[Any]]:
         """Log-probabilities (B, V) of the token after ids (B,), and the new state."""
-        inner, histories = state
+        inner, before = state
         logits, inner = self._decoder.step(ids, inner)
-        histories = np.column_stack((histories, ids)).astype(np.int32, copy=False)
-        histories = histories[:, -self._partner.reach :]
-        mixed: Logits = self._partner.rows(log_softmax(logits), histories)
-        return mixed, [inner, histories]
+        before = histories.extended(before, ids, self._partner.reach)
+        mixed: Logits = self._partner.rows(log_softmax(logits), before)
+        return mixed, [inner, before]
 
     def select(self, state: list[Any], rows: Ids) -> list[Any]:
         """A state of these rows."""
-        inner, histories = state
-        return [self._decoder.select(inner, rows), histories[rows]]
+        inner, before = state
+        return [self._decoder.select(inner, rows), before[rows]]
 
     def restart(self, state: list[Any], rows: Ids, start: list[Any]) -> None:
         """Set these rows to the one row of ``start``."""
         self._decoder.restart(state[0], rows, start[0])
-        width = start[1].shape[1]
-        lacking = width - state[1].shape[1]
-        if lacking > 0:
-            nothing = np.full((len(state[1]), lacking), _NOTHING, dtype=np.int32)
-            state[1] = np.concatenate((nothing, state[1]), axis=1)
-        state[1][rows] = _NOTHING
-        if width:
-            state[1][rows, -width:] = start[1][0]
+        state[1] = histories.restarted(state[1], rows, start[1])
 
 
 class PartneredArbiter:
@@ -184,9 +180,6 @@ class PartneredArbiter:
 
     def log_probs(self, states: Sequence[Read]) -> npt.NDArray[np.float64]:
         """log P (B, V) of what comes after states."""
-        width = max(len(state.before) for state in states)
-        histories = np.full((len(states), width), _NOTHING)
-        for row, state in enumerate(states):
-            histories[row, width - len(state.before) :] = state.before
+        before = histories.side_by_side([state.before for state in states])
         log_probs = self._arbiter.log_probs([state.state for state in states])
-        return self._partner.rows(log_probs, histories).astype(np.float64, copy=False)
+        return self._partner.rows(log_probs, before).astype(np.float64, copy=False)

@@ -26,7 +26,7 @@ from charlm.engines.protocol import (
     score_predictions,
 )
 from charlm.equations.language_model import log_softmax
-from charlm.network_config import CausalConfig
+from charlm.network_config import TextConfig
 
 Values = npt.NDArray[np.float64]
 
@@ -70,7 +70,7 @@ class MarginalEngine:
         self._log_prior = log_prior
 
     @property
-    def config(self) -> CausalConfig:
+    def config(self) -> TextConfig:
         """The shape of the network given a label."""
         return self._engines[0].config
 

@@ -5,7 +5,7 @@ numbers that add up to 1, is a distribution. Letters as in protocol.py; K models
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,12 @@ from charlm.engines.protocol import (
     Logits,
     Predictions,
     Reader,
+    predictor,
     score_predictions,
 )
 from charlm.equations.language_model import log_softmax
 from charlm.errors import UsageError
-from charlm.network_config import CausalConfig
+from charlm.network_config import TextConfig
 
 Values = npt.NDArray[np.float64]
 
@@ -121,7 +122,7 @@ class MixtureEngine(MixtureReader):
         self._engines = tuple(engines)
 
     @property
-    def config(self) -> CausalConfig:
+    def config(self) -> TextConfig:
         """The shape of the first network."""
         return self._engines[0].config
 
@@ -135,12 +136,34 @@ class MixtureEngine(MixtureReader):
 
     def predictions(self, sequences: Sequence[Ids]) -> Predictions:
         """log P (M, V) at some of the tokens after others."""
-        portions = [engine.predictions(sequences) for engine in self._engines]
-        for parts in zip(*portions, strict=True):
+        free = [predictor(engine, sequences) for engine in self._engines]
+        if all(at is not None for at in free):  # counts alone: in the order of the first
+            leading = [self._engines[0].predictions(sequences)]
+            free[0] = None
+        else:
+            leading = [
+                engine.predictions(sequences)
+                for engine, at in zip(self._engines, free, strict=True)
+                if at is None
+            ]
+        for parts in zip(*leading, strict=True):
             places = parts[0][0]
             if not all(np.array_equal(places, other) for other, _ in parts):
                 raise ValueError("engines of different kinds cannot be mixed")
-            yield places, mix([log_probs for _, log_probs in parts], self._weights)
+            led = (log_probs for _, log_probs in parts)
+            yield (
+                places,
+                mix([next(led) if at is None else at(places) for at in free], self._weights),
+            )
+
+    def predictor(
+        self, sequences: Sequence[Ids]
+    ) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]] | None:
+        """What gives log P (M, V) at any tokens (M,), in any order, if all of them can tell."""
+        found = [at for engine in self._engines if (at := predictor(engine, sequences)) is not None]
+        if len(found) < len(self._engines):
+            return None
+        return lambda places: mix([at(places) for at in found], self._weights)
 
     def next_logits(self, ids: Ids) -> Logits:
         """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""

@@ -5,13 +5,13 @@ most small jobs do. What stands beside a network or mixes several is an engine, 
 rows, V vocabulary, N tokens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from charlm.network_config import CausalConfig
+from charlm.network_config import TextConfig
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 Logits: TypeAlias = npt.NDArray[np.float32]
@@ -102,7 +102,7 @@ class Engine(Reader, Scorer, Steps, Protocol):
     """A trained model that can be run."""
 
     @property
-    def config(self) -> CausalConfig:
+    def config(self) -> TextConfig:
         """The shape of the network, of several that of the first."""
 
     def token_log_probs(
@@ -118,6 +118,17 @@ class Engine(Reader, Scorer, Steps, Protocol):
 
     def next_logits(self, ids: Ids) -> Logits:
         """Logits (V,) of the token after a sequence that begins with ids (T,)."""
+
+
+def predictor(
+    engine: Engine, sequences: Sequence[Ids]
+) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]] | None:
+    """What gives log P (M, V) at any tokens (M,) of sequences, in any order.
+
+    None of an engine with a network, which reads them in an order of its own.
+    """
+    found = getattr(engine, "predictor", None)
+    return None if found is None else found(sequences)
 
 
 def empty_details(num_tokens: int, openers: Ids | None) -> Details:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from charlm.engines.protocol import Details, Ids, Predictions, empty_details
 from charlm.engines.several import ALONE, Several
+from charlm.memory import give_back
 from charlm.nn.blocks import Blocks, softmax_of
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.linear import Product
@@ -61,6 +62,7 @@ def token_log_probs(
                 for kept, value in zip(more, values[1:], strict=False):
                     kept[at] = value  # type: ignore[index]
             offset += width
+        give_back()
     return log_probs, more
 
 
@@ -197,21 +199,35 @@ def target_log_probs(
     if isinstance(softmax, Blocks):
         return softmax.target_log_probs(features, targets, details=details, openers=openers)
     portion = max(1, _LOGITS // softmax.num_outputs)
-    columns = []
-    for at in range(0, len(features), portion):
-        logits = softmax(features[at : at + portion])  # (M, V)
-        chosen = logits.gather(1, targets[at : at + portion, None])  # (M, 1)
+    number = len(features)
+    found = [features.new_empty(number)]  # made before: between large blocks they would pin memory
+    if details:
+        found += [targets.new_empty(number), features.new_empty(number)]
+        found += [] if openers is None else [features.new_empty(number)]
+    for at in range(0, number, portion):
+        span = slice(at, at + portion)
+        logits = softmax(features[span])  # (M, V)
+        chosen = logits.gather(1, targets[span, None])  # (M, 1)
+        if not details:
+            found[0][span] = (chosen - _log_sums(logits)).squeeze(1)
+            del logits  # before there are others: two at a time leave holes that nothing fills
+            continue
         normaliser = logits.logsumexp(1, keepdim=True)
-        column = [(chosen - normaliser).squeeze(1)]
-        if details:
-            column.append((logits > chosen).sum(1).add_(1))
-            if openers is not None:
-                together = logits[:, openers].logsumexp(1, keepdim=True)
-                column.append((together - normaliser).squeeze(1))
-            log_probs = logits.sub_(normaliser)
-            column.insert(2, -(log_probs.exp() * log_probs).sum(1))
-        columns.append(column)
-    return [torch.cat(parts) for parts in zip(*columns, strict=True)]
+        found[0][span] = (chosen - normaliser).squeeze(1)
+        found[1][span] = (logits > chosen).sum(1).add_(1)
+        if openers is not None:
+            together = logits[:, openers].logsumexp(1, keepdim=True)
+            found[3][span] = (together - normaliser).squeeze(1)
+        log_probs = logits.sub_(normaliser)
+        found[2][span] = -(log_probs.exp() * log_probs).sum(1)
+        del logits, log_probs
+    return found
+
+
+def _log_sums(logits: Tensor) -> Tensor:
+    """The logarithm of the sum of exponentials of each row (M, 1), made in their place."""
+    largest = logits.amax(1, keepdim=True)
+    return logits.sub_(largest).exp_().sum(1, keepdim=True).log_().add_(largest)
 
 
 @torch.inference_mode()

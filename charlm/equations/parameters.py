@@ -78,13 +78,18 @@ def layer_names(
 
 
 def model_weights(
-    config: LanguageConfig, arrays: Arrays, dtype: type[np.floating] = np.float64
+    config: LanguageConfig,
+    arrays: Arrays,
+    dtype: type[np.floating] = np.float64,
+    *,
+    folded: bool = False,
 ) -> ModelWeights:
     """The parameters as equations/language_model.py reads them, in single or double precision.
 
     A projection before the softmax is multiplied into it: two products without a nonlinearity
-    between them are one. Of many types it is not, and their matrices stay in single precision,
-    which loses nothing: they are made double where they are read.
+    between them are one. Of many types it is not, unless it is to be ``folded``, and their
+    matrices stay in single precision, which loses nothing: they are made double where they are
+    read.
     """
     of_types = np.float32 if config.has_many_types else dtype
 
@@ -110,7 +115,7 @@ def model_weights(
     if not config.tie_weights:
         softmax = np.asarray(arrays["softmax.weight"], dtype=of_types)
     projection = array("projection.weight") if "projection.weight" in arrays else None
-    if projection is not None and not config.has_many_types:
+    if projection is not None and (folded or not config.has_many_types):
         softmax, projection = softmax @ projection, None
     return ModelWeights(
         embedding=embedding,

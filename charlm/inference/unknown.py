@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
+from charlm.counts import ngram
+from charlm.engines.counted.engine import CountsEngine
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.equations import language_model
-from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.drawing.draw import draw, num_stages
-from charlm.network_config import CausalConfig
+from charlm.network_config import ClozeConfig, CountsConfig, TextConfig, language_config
 from charlm.tokenizers.base import NUM_SPECIALS, UNK_TEXT, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain
@@ -108,8 +109,8 @@ class Speller:
     def __init__(
         self,
         *,
-        config: CausalConfig,
-        weights: Arrays,
+        config: TextConfig,
+        weights: Mapping[str, NDArray[Any]],
         tokenizer: CharacterTokenizer,
         log_known: float,
     ) -> None:
@@ -122,12 +123,31 @@ class Speller:
         self._memory: dict[str, float] = {}
 
     @functools.cached_property
-    def _engine(self) -> NumpyEngine:
+    def engine(self) -> NumpyEngine | CountsEngine:
+        """What runs the character model."""
+        if isinstance(self.config, CountsConfig):
+            counts = ngram.from_arrays(self.config.vocab_size, self.weights)
+            return CountsEngine(self.config, counts)
         return NumpyEngine(self.config, self.weights)
 
     @functools.cached_property
     def _reference(self) -> language_model.ModelWeights:
-        return self._engine.reference()
+        assert isinstance(self.engine, NumpyEngine)
+        return self.engine.reference()
+
+    def _read(self, inputs: NDArray[np.int64], state: Any) -> tuple[NDArray[np.float64], Any]:
+        """log P (B, V) in double precision of what comes after inputs (B,), and the new state."""
+        if isinstance(self.engine, CountsEngine):
+            return self.engine.exact_step(inputs, state)
+        cell, weights = self.engine.config.cell, self._reference
+        top, state = language_model.hidden(cell, weights, inputs[:, None], state)
+        return language_model.predict(weights, top[:, -1]).astype(np.float64, copy=False), state
+
+    def _select(self, state: Any, rows: NDArray[np.int64]) -> Any:
+        """A state of these rows."""
+        if isinstance(self.engine, CountsEngine):
+            return self.engine.select(state, rows)
+        return tuple(tuple(array[rows] for array in layer) for layer in state)
 
     def log_probs(self, unknown: Sequence[str]) -> NDArray[np.float64]:
         """log P (M,) of types that are not in the vocabulary, given that it is one of those."""
@@ -148,7 +168,7 @@ class Speller:
             return np.empty(0)
         eos = np.array([self.tokenizer.eos_id], dtype=np.int32)
         ids = [np.concatenate((self.tokenizer.encode(kind), eos)) for kind in types]
-        log_probs, _ = self._engine.token_log_probs(ids)
+        log_probs, _ = self.engine.token_log_probs(ids)
         share = self._characters.log_share
         log_probs = np.where(np.concatenate(ids) == self.tokenizer.unk_id, share, 0.0) + log_probs
         starts = np.cumsum([0, *map(len, ids[:-1])])
@@ -159,7 +179,7 @@ class Speller:
         ids = [self.tokenizer.encode(one) for one in beginnings]
         share = self._characters.log_share
         begun = [
-            self._engine.read_on(one)[0].sum() + share * (one == self.tokenizer.unk_id).sum()
+            self.engine.read_on(one)[0].sum() + share * (one == self.tokenizer.unk_id).sum()
             for one in ids
         ]
         left = float(np.exp(begun).sum() - np.exp(self.spelled(known)).sum())
@@ -208,10 +228,7 @@ class Speller:
         rows = np.arange(len(streams))  # those that go on
         inputs, state = np.full(len(rows), self.config.vocab_size), None
         for _ in range(_MOST_CHARACTERS + 1):
-            top, state = language_model.hidden(
-                self.config.cell, self._reference, inputs[:, None], state
-            )
-            log_probs = language_model.predict(self._reference, top[:, -1])  # (B, V)
+            log_probs, state = self._read(inputs, state)  # (B, V)
             if may_end is not None:
                 log_probs[[not may_end(texts[row]) for row in rows.tolist()], eos] = _NEVER
             stages = range(num_stages(log_probs.shape[1]))
@@ -225,7 +242,7 @@ class Speller:
             if not len(kept):
                 break
             rows, inputs = rows[kept], inputs[kept]
-            state = tuple(tuple(array[kept] for array in layer) for layer in state)
+            state = self._select(state, kept)
         return drawn
 
     def to_json(self) -> dict[str, Any]:
@@ -238,15 +255,17 @@ class Speller:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], weights: Arrays) -> Self:
+    def from_json(cls, values: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]) -> Self:
         """The speller that to_json described. Raises CheckpointError for anything else."""
         log_known = values.get("log_known_nats")
         if type(log_known) is not float or not log_known < 0:
             raise CheckpointError("speller.json does not say what the known words weigh.")
         try:
-            config = CausalConfig.from_json(values.get("model"))
+            config = language_config(values.get("model"))
         except UsageError as error:
             raise CheckpointError(f"speller.json: {error}") from None
+        if isinstance(config, ClozeConfig):
+            raise CheckpointError("speller.json describes no model that reads from left to right.")
         tokenizer = CharacterTokenizer.from_fields({"types": values.get("characters")})
         if tokenizer.vocab_size != config.vocab_size:
             raise CheckpointError(

@@ -110,6 +110,11 @@ def _rows(path: Path) -> list[dict[str, object]]:
     """The lines of metrics.jsonl; one that is still being written is left out."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} is not there: nothing was measured of a training. (A model of counts alone "
+            "is counted at once.)"
+        ) from None
     except (OSError, UnicodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from None
     rows = []

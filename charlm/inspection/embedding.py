@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import UsageError
 from charlm.inspection.views import embedding as views
+from charlm.models.engine_choice import check_network
 from charlm.models.language_model import LanguageModel
 from charlm.tokenizers.base import NUM_SPECIALS
 
@@ -107,5 +108,6 @@ def plane(lm: LanguageModel, ids: Sequence[int]) -> Map:
 
 
 def _vectors(lm: LanguageModel) -> NDArray[np.float64]:
-    """The embedding (V, E)."""
+    """The embedding (V, E). Raises UsageError for a model of counts alone."""
+    check_network(lm.checkpoint)
     return lm.checkpoint.weights["embedding.weight"][:-1].astype(np.float64)

@@ -41,7 +41,7 @@ def gates(lm: LanguageModel, text: str) -> GatesOfText:
     found = lm.activations(text)
     if not found.gates:
         raise UsageError(
-            f"a plain RNN ({lm.config.cell}) has no gates. Its states are there: see its units."
+            f"a plain RNN ({lm.shape.cell}) has no gates. Its states are there: see its units."
         )
     return GatesOfText(
         found,

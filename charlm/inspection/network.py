@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from charlm.engines.protocol import Engine
 from charlm.errors import TextError, UsageError
 from charlm.inference.score import ended
+from charlm.models.engine_choice import check_network
 from charlm.models.language_model import LanguageModel
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ _MARGINAL = "this model is one network for each label: choose one of them, with 
 
 
 def network_of(lm: LanguageModel, tokens: int) -> Engine:
-    """Its network alone, by the engine for so many tokens. Raises UsageError without a label."""
+    """Its network alone, by the engine for so many tokens.
+
+    Raises UsageError without a label, or without a network.
+    """
+    check_network(lm.checkpoint)
     if lm.is_marginal:
         raise UsageError(_MARGINAL)
     return lm.engines.network(lm.engines.kind_for(tokens))
@@ -28,6 +33,7 @@ def network_of(lm: LanguageModel, tokens: int) -> Engine:
 
 def module_of(lm: LanguageModel) -> "RecurrentLM":
     """The same as a torch module."""
+    check_network(lm.checkpoint)
     if lm.is_marginal:
         raise UsageError(_MARGINAL)
     engine: TorchEngine = lm.engines.network("torch")  # type: ignore[assignment]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from charlm.network_config import CountsConfig
+
 if TYPE_CHECKING:
     from charlm.checkpoints.head import HeadCheckpoint
     from charlm.checkpoints.language_model import Checkpoint
@@ -17,12 +19,19 @@ def card(
 
     config = checkpoint.config
     level = checkpoint.tokenizer.level if checkpoint.tokenizer is not None else "word"
-    parameters = sum(array.size for array in checkpoint.weights.values())
+    inside: dict[str, str]
+    if isinstance(config, CountsConfig):
+        inside = {"counts": f"{config.num_ngrams:,} n-grams of up to {config.order} tokens"}
+    else:
+        parameters = sum(array.size for array in checkpoint.weights.values())
+        inside = {
+            "network": f"{config.num_layers}-layer {config.cell}, {config.hidden_size:,} units",
+            "parameters": f"{parameters:,}",
+        }
     rows = {
         "run": f"{checkpoint.path.parent.name} (step {checkpoint.step:,})",
         "vocabulary": f"{config.vocab_size:,} types at {level} level",
-        "network": f"{config.num_layers}-layer {config.cell}, {config.hidden_size:,} units",
-        "parameters": f"{parameters:,}",
+        **inside,
         **_held_out(checkpoint.info),
         **{name.replace("_", " "): value for name, value in more.items()},
     }

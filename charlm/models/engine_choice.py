@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.checkpoints.pairs import PairsCheckpoint
 from charlm.counts.interpolation import Partner
+from charlm.engines.counted.engine import CountsEngine
 from charlm.engines.interpolated import PartneredEngine
 from charlm.engines.marginal import MarginalEngine
 from charlm.engines.mixture import MixtureEngine
@@ -22,7 +23,7 @@ from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.numpy_pairs import NumpyPairs
 from charlm.engines.protocol import Engine, Ids
 from charlm.errors import UsageError
-from charlm.network_config import CausalConfig, ClozeConfig
+from charlm.network_config import CausalConfig, ClozeConfig, CountsConfig
 
 if TYPE_CHECKING:
     from charlm.engines.torch_lm import TorchEngine
@@ -74,6 +75,8 @@ class EngineChoice(ABC, Generic[E]):
 
 def is_small(checkpoint: Checkpoint | PairsCheckpoint, tokens: int, prompt: str = "") -> bool:
     """Whether NumPy is done with so many tokens of one network before torch is imported."""
+    if isinstance(checkpoint.config, CountsConfig):  # which torch would not help
+        return True
     weights = checkpoint.weights
     every = sum(array.size for array in weights.values())
     of_layers = sum(weights[name].size for name in weights if name.startswith("layers."))
@@ -83,8 +86,14 @@ def is_small(checkpoint: Checkpoint | PairsCheckpoint, tokens: int, prompt: str 
     return seconds < _SMALL_SECONDS
 
 
-class Networks(EngineChoice["NumpyEngine | TorchEngine"]):
-    """The network of a checkpoint by itself."""
+def check_network(checkpoint: Checkpoint) -> None:
+    """Raise UsageError for a model of counts alone: there is nothing inside it to look at."""
+    if isinstance(checkpoint.config, CountsConfig):
+        raise UsageError(f"{checkpoint.path.parent.name} is a model of counts: it has no network.")
+
+
+class Networks(EngineChoice["NumpyEngine | TorchEngine | CountsEngine"]):
+    """The network of a checkpoint by itself; of a model of counts alone, the counts."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
@@ -94,9 +103,12 @@ class Networks(EngineChoice["NumpyEngine | TorchEngine"]):
         """Whether such a job is done without torch as soon as with."""
         return is_small(self._checkpoint, tokens, prompt)
 
-    def make(self, kind: str) -> "NumpyEngine | TorchEngine":
+    def make(self, kind: str) -> "NumpyEngine | TorchEngine | CountsEngine":
         """The network, its weights shared with the checkpoint."""
         config, weights = self._checkpoint.config, self._checkpoint.weights
+        if isinstance(config, CountsConfig):
+            assert self._checkpoint.counts is not None
+            return CountsEngine(config, self._checkpoint.counts)
         assert isinstance(config, CausalConfig)
         if kind == "numpy":
             return NumpyEngine(config, weights)
@@ -121,7 +133,7 @@ class CausalEngines(EngineChoice[Engine]):
         networks: Networks | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(checkpoint.config, CausalConfig):
+        if isinstance(checkpoint.config, ClozeConfig):
             raise UsageError("this model reads both sides of each token: it is a ClozeModel.")
         self._checkpoint, self._networks = checkpoint, networks or Networks(checkpoint)
         self.partner, self.label = partner, label
@@ -145,7 +157,8 @@ class CausalEngines(EngineChoice[Engine]):
 
     @property
     def module(self) -> "RecurrentLM":
-        """The network as a torch module, in evaluation mode."""
+        """The network as a torch module, in evaluation mode. Raises UsageError without one."""
+        check_network(self._checkpoint)
         module: RecurrentLM = self._networks.of("torch").model  # type: ignore[union-attr]
         return module
 
@@ -163,6 +176,7 @@ class CausalEngines(EngineChoice[Engine]):
         labels = self._checkpoint.labels
         if labels is None or self.label is None:
             return network
+        assert not isinstance(network, CountsEngine)
         return network.with_label(labels.index(self.label))
 
     def make(self, kind: str) -> Engine:

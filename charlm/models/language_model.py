@@ -26,7 +26,8 @@ from charlm.models.activations import Activations, activations
 from charlm.models.arguments import one_text, several_texts
 from charlm.models.base import TokenDistribution, pieces_of
 from charlm.models.card import card
-from charlm.models.engine_choice import CausalEngines
+from charlm.models.engine_choice import CausalEngines, check_network
+from charlm.network_config import CausalConfig
 from charlm.text.portions import Mapped, Portion, in_portions, in_turn
 from charlm.text.streaming import Piece
 from charlm.tokenizers.prompt import Prompt
@@ -68,13 +69,20 @@ class LanguageModel(TokenDistribution):
         return card("LanguageModel", self.checkpoint, **more)
 
     @property
+    def shape(self) -> CausalConfig:
+        """The shape of its network. Raises UsageError for a model of counts alone."""
+        check_network(self.checkpoint)
+        assert isinstance(self.config, CausalConfig)
+        return self.config
+
+    @property
     def model(self) -> "RecurrentLM":
-        """The network as a torch module, in evaluation mode."""
+        """The network as a torch module, in evaluation mode. Raises UsageError without one."""
         return self.engines.module
 
     @property
     def partner(self) -> Partner | None:
-        """What the network is mixed with: n-grams, a cache; None if it is alone."""
+        """What the network, or a model of counts, is mixed with; None if it is alone."""
         return self.engines.partner
 
     def activations(self, text: str) -> Activations:
@@ -86,11 +94,12 @@ class LanguageModel(TokenDistribution):
         >>> lm.activations("The cat").states["h"]                      # doctest: +SKIP
         """
         one_text(text, "text")
+        check_network(self.checkpoint)
         if self.is_marginal:
             raise UsageError("this model is one network for each label: choose one, with_label.")
         network = self.engines.network("numpy")
         assert isinstance(network, NumpyEngine)
-        return activations(self.config.cell, network.weights, self.tokenizer, text)
+        return activations(network.config.cell, network.weights, self.tokenizer, text)
 
     # Labels
 

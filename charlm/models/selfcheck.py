@@ -11,7 +11,6 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import Engine, Ids
 from charlm.errors import TextError
 from charlm.inference.unknown import NamedOrSpelled, Speller
@@ -176,7 +175,7 @@ def _spelling(
     found = dict.fromkeys(kind for text in texts for kind in tokenizer.unknown(text))
     kinds = [kind for kind in found if tokenizer.is_unknown(kind)]
     kinds += _invented(tokenizer, rng)
-    engine = NumpyEngine(speller.config, speller.weights)
+    engine = speller.engine
     eos = np.array([EOS_ID], dtype=np.int32)
     words = [kinds[i] for i in rng.permutation(len(kinds))[: 4 * _ROWS]]
     rows = [np.append(speller.tokenizer.encode(kind), eos)[:_TOKENS] for kind in words]

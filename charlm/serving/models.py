@@ -20,6 +20,7 @@ from charlm.models.heads import Classifier, Tagger
 from charlm.models.language_model import LanguageModel
 from charlm.models.load import AnyModel, load
 from charlm.models.translator import Translator
+from charlm.network_config import CountsConfig
 from charlm.novelty import text_index
 from charlm.serving.jobs import Call, Draw
 from charlm.serving.problems import RequestError
@@ -122,9 +123,7 @@ class Served:
             "owned_by": "charlm",
             "kind": self.kind,
             "step": self.step,
-            "cell": config.cell,
-            "num_layers": config.num_layers,
-            "hidden_size": config.hidden_size,
+            **_shape(config),
             "has_index": text_index.stands(self.model.checkpoint.path.parent),
         }
         if isinstance(self.model, Translator):
@@ -182,6 +181,13 @@ def load_models(names: Sequence[str], root: Path = RUNS, *, alone: bool = False)
     Raises CheckpointError for one that is not there, is damaged or belongs to nothing served.
     """
     return [load(name, alone=alone, root=root) for name in names or (None,)]
+
+
+def _shape(config: Any) -> dict[str, Any]:
+    """What is told of a network, or of counts."""
+    of_network = ("cell", "num_layers", "hidden_size")
+    names = ("order", "num_ngrams") if isinstance(config, CountsConfig) else of_network
+    return {name: getattr(config, name) for name in names}
 
 
 def unsuited(served: Served, why: str) -> RequestError:

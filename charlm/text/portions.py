@@ -8,6 +8,7 @@ what dealt with the parts before.
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol, TypeVar
 
+from charlm.memory import give_back
 from charlm.text.streaming import Piece
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ def in_turn(work: Callable[[T], R], portions: Iterable[T | None]) -> Iterator[R]
     for portion in portions:
         if portion is not None:
             yield work(portion)
+            give_back()
 
 
 def in_portions(pieces: Iterable[Piece]) -> Iterator[Portion]:

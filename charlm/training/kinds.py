@@ -30,9 +30,8 @@ class Kind:
 
 
 _OF_TAGGERS = frozenset({"token_column", "tag_column"})
-_OF_LANGUAGE_MODELS = frozenset(
-    {"ngram", "cache", "normalize", "tie_weights", "bptt_length", "index"}
-)
+_COUNTED = frozenset({"ngram", "cache", "counts_only"})
+_OF_LANGUAGE_MODELS = _COUNTED | {"normalize", "tie_weights", "bptt_length", "index"}
 _OF_PAIRS = frozenset(
     {"source_column", "target_column", "features_column"}
     | {"source_field", "target_field", "features_field"}
@@ -51,7 +50,7 @@ CLOZE = Kind(
     name="cloze",
     seconds=180.0,
     because="a bidirectional model reads both sides, and has no probability of a text",
-    lacks=_OF_TAGGERS | _OF_LABELS | _OF_PAIRS | _OF_LARGE_TEXTS | {"ngram", "cache", "pooling"},
+    lacks=_OF_TAGGERS | _OF_LABELS | _OF_PAIRS | _OF_LARGE_TEXTS | _COUNTED | {"pooling"},
 )
 CLASSIFIER = Kind(
     name="classifier",
@@ -79,6 +78,14 @@ PAIRS = Kind(
     | (_OF_LANGUAGE_MODELS - {"tie_weights", "ngram"})
     | (_OF_LABELS - {"header"})
     | {"split_on", "pooling"},
+)
+# What is of no use where n-grams alone are counted: what shapes, trains or runs a network, labels,
+# and what is there for texts larger than memory.
+COUNTS_LACK = frozenset(
+    {"cell", "layers", "hidden", "embedding", "output_layers", "dropout", "input_dropout"}
+    | {"tie_weights", "seconds", "epochs", "steps", "batch_size", "bptt_length", "learning_rate"}
+    | {"weight_decay", "max_grad_norm", "patience", "on_nan", "precision", "device"}
+    | {"label_from", "store"}
 )
 KINDS: dict[TaskName, Kind] = {
     kind.name: kind for kind in (CAUSAL, CLOZE, CLASSIFIER, TAGGER, PAIRS)

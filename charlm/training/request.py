@@ -176,6 +176,7 @@ class MixtureOptions:
         chosen="none",
     )
     cache: bool = option("Mix in a cache of the sequence's own earlier tokens.", False)
+    counts_only: bool = option("Count n-grams alone, in seconds, and train no network.", False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -316,14 +317,17 @@ class Request(
 
     def refuse(self, lacking: frozenset[str]) -> None:
         """Raise UsageError if a field was asked for that the task does not have."""
+        if wrong := self.named(lacking):
+            raise UsageError(f"a {self.task} has no {', '.join(wrong)}: leave that out.")
+
+    def named(self, fields: frozenset[str]) -> list[str]:
+        """Those of some fields that are not as they are where nothing is asked."""
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        wrong = [
+        return [
             name
             for name, default in defaults.items()
-            if name in lacking and getattr(self, name) != default
+            if name in fields and getattr(self, name) != default
         ]
-        if wrong:
-            raise UsageError(f"a {self.task} has no {', '.join(wrong)}: leave that out.")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; files are named by absolute paths, fields of configs as configs call them."""

@@ -7,7 +7,7 @@ from typing import Any
 from charlm.checkpoints.run import Run
 from charlm.checkpoints.step import files_hash
 from charlm.config import TrainingConfig
-from charlm.errors import CheckpointError, UsageError
+from charlm.errors import ChangedError, CheckpointError, UsageError
 from charlm.training.pace import planning
 from charlm.training.pace.budget import fix_steps
 from charlm.training.pace.device import device_of
@@ -23,21 +23,6 @@ from charlm.training.trainer import Trainer, read
 
 READ_AGAIN = ("corpus", "valid", "split_on")  # compared by the text that they give
 BUDGETS = ("seconds", "epochs", "steps")
-
-
-class ChangedError(UsageError):
-    """A field is asked for that a run was begun without, or with another value.
-
-    ``changes`` are (field, before, now).
-    """
-
-    def __init__(self, changes: list[tuple[str, Any, Any]]) -> None:
-        self.changes = changes
-        told = "; ".join(
-            f"{name} is {'not given' if before is None else before} there, {now} here"
-            for name, before, now in changes
-        )
-        super().__init__(f"a run goes on as it was begun: {told}.")
 
 
 def resumed(
@@ -60,6 +45,8 @@ def resumed(
     """
     began = run.asked()
     request = Request.from_json(began.get("request"))
+    if request.counts_only:
+        raise UsageError(f"{run.path} is a model of counts alone: there is nothing to go on with.")
     task = task_of(request)
     if expected not in (None, task.name):
         raise ChangedError([("task", task.name, expected)])

@@ -6,10 +6,8 @@ types and not tokens).
 """
 
 import contextlib
-import itertools
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,20 +20,19 @@ from charlm.network_config import CausalConfig
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.network import to_arrays
 from charlm.text.tokens import from_ids, tokenize
-from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import NUM_SPECIALS, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.normalizing import plain
 from charlm.tokenizers.word import WordTokenizer
-from charlm.tokenizers.word_chunks import UNKNOWN_WORD, count_types
+from charlm.training.counted.alone import tokenizer_of, word_types
 from charlm.training.loop import train_steps
 from charlm.training.request import Request, Say
+from charlm.training.texts.rare_words import log_sum, rare_words
 from charlm.training.window_steps import OnlyText, WindowSteps
 
 if TYPE_CHECKING:
     from charlm.training.texts.sequences import Texts
 
-_MOST_TYPES = 20_000
 _CHARACTERS = 600_000  # to be read in all: a few seconds
 _MOST_EPOCHS = 20.0
 _FEWEST_EPOCHS = 3.0
@@ -47,24 +44,6 @@ def train_speller(counts: Mapping[str, int], tokenizer: WordTokenizer, seed: int
     A function of its arguments; takes some seconds.
     """
     return trained_on(rare_words(lambda: sorted(counts.items()), seed), tokenizer, seed)
-
-
-def rare_words(counts: Callable[[], Iterable[tuple[str, int]]], seed: int) -> list[str]:
-    """The words that a speller learns from; ``counts`` gives all types in order, several times.
-
-    No more are held than are taken, so there may be more types than memory.
-    """
-    rng = np.random.default_rng((seed, 1))
-    numbers, chosen = iter(counts()), []
-    at = 0
-    while some := [number for _, number in itertools.islice(numbers, _MOST_TYPES)]:
-        chosen.append(at + np.flatnonzero(rng.random(len(some)) < 1 / np.array(some)))
-        at += len(some)
-    rare = np.concatenate([np.empty(0, np.int64), *chosen])
-    if len(rare) > _MOST_TYPES:
-        rare = np.sort(rng.choice(rare, _MOST_TYPES, replace=False))
-    wanted = set(rare.tolist()) or range(_MOST_TYPES)
-    return [kind for i, (kind, _) in enumerate(counts()) if i in wanted]
 
 
 def trained_on(words: Sequence[str], tokenizer: WordTokenizer, seed: int) -> Speller:
@@ -88,7 +67,7 @@ def trained_on(words: Sequence[str], tokenizer: WordTokenizer, seed: int) -> Spe
         pass
     model = state.module.eval()
     assert isinstance(model, RecurrentLM)
-    log_known = _log_sum(_spelled(model, characters, tokenizer))
+    log_known = log_sum(_spelled(model, characters, tokenizer))
     weights = {name: array.copy() for name, array in to_arrays(model).items()}
     return Speller(config=shape, weights=weights, tokenizer=characters, log_known=log_known)
 
@@ -107,13 +86,6 @@ def _spelled(
     return np.add.reduceat(log_probs, starts)
 
 
-def _log_sum(log_probs: NDArray[np.float64]) -> float:
-    """The logarithm of the sum, kept below 0: some room is always left."""
-    largest = float(log_probs.max())
-    total = largest + math.log(float(np.exp(log_probs - largest).sum()))
-    return min(total, math.log1p(-1e-6))
-
-
 @contextlib.contextmanager
 def said_of_speller(say: Say) -> Iterator[None]:
     """Say what has been trained, and how long it took."""
@@ -127,16 +99,7 @@ def said_of_speller(say: Say) -> Iterator[None]:
 
 def learned(request: Request, texts: "Texts", say: Say) -> tuple[Tokenizer, Speller | None]:
     """The tokenizer of texts in memory and, of words, its speller; learned now."""
-    tokenizer = train_tokenizer(
-        texts.train,
-        level=request.level or "char",
-        vocab_size=request.vocab_size,
-        min_count=request.min_count,
-        lowercase=request.lowercase,
-        pretokenized=request.pretokenized,
-        subword_model=request.subword_model,
-        normalize=request.normalize,
-    )
+    tokenizer = tokenizer_of(request, texts)
     for note in tokenizer.notes:
         say(note)
     return tokenizer, speller_of(tokenizer, texts, request.seed, say)
@@ -148,7 +111,4 @@ def speller_of(tokenizer: Tokenizer, texts: "Texts", seed: int, say: Say) -> Spe
     if not isinstance(words, WordTokenizer):
         return None
     with said_of_speller(say):
-        counts = count_types(map(tokenizer.normalise, texts.train), words.pretokenized)
-        if words.pretokenized:
-            counts.pop(UNKNOWN_WORD, None)  # the name of all that is unknown is no word to spell
-        return train_speller(counts, words, seed)
+        return train_speller(word_types(texts, tokenizer, words), words, seed)

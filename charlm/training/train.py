@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from charlm.checkpoints import directory
 from charlm.checkpoints.run import Run
@@ -20,7 +20,7 @@ from charlm.config import (
     Precision,
     Split,
 )
-from charlm.errors import FieldError, UsageError
+from charlm.errors import ChangedError, FieldError, UsageError
 from charlm.models.cloze_model import ClozeModel
 from charlm.models.heads import Classifier, Tagger
 from charlm.models.language_model import LanguageModel
@@ -28,15 +28,17 @@ from charlm.models.load import AnyModel, load
 from charlm.models.translator import Translator
 from charlm.text.labelled import IN_MEMORY
 from charlm.tokenizers.base import NormalForm, SubwordModel
+from charlm.training.counted.alone import count
 from charlm.training.kinds import TaskName
 from charlm.training.request import CONFIG_FIELDS, LANGUAGE_MODEL, Device, Request, Say
-from charlm.training.resume import ChangedError, resumed
-from charlm.training.task import Event
 from charlm.training.texts.memory import Text, TextsInMemory
 from charlm.training.texts.streamed.place import Place, root_of, settled
-from charlm.training.trainer import Trainer
 
-OnEvent = Callable[[Event], None]
+if TYPE_CHECKING:
+    from charlm.training.task import Event
+    from charlm.training.trainer import Trainer
+
+OnEvent: TypeAlias = Callable[["Event"], None]
 _FIELDS = {field.name for field in dataclasses.fields(Request)}
 _OPTION_OF = {field: option for option, field in CONFIG_FIELDS.items()}
 
@@ -92,6 +94,7 @@ class TrainOptions(TypedDict, total=False):
     pooling: Pooling | None
     ngram: int | None
     cache: bool
+    counts_only: bool
     seconds: float | None
     epochs: float | None
     steps: int | None
@@ -192,6 +195,7 @@ def train(
     pooling: Pooling | None = None,
     ngram: int | None = None,
     cache: bool = False,
+    counts_only: bool = False,
     seconds: float | None = None,
     epochs: float | None = None,
     steps: int | None = None,
@@ -242,11 +246,18 @@ def train(
         if kept is not None:
             Run(kept).check_new()
         say = say or _silent
-        request = settled(request, say, given)
         temporary = None
         if kept is None:
             temporary = TemporaryRun()
             kept = temporary.path
+        if request.counts_only:
+            found = count(request, say, given)
+            with Run(kept) as run:
+                found.save(run, say, keeps_text=index)
+            return _loaded(kept, temporary)
+        from charlm.training.trainer import Trainer
+
+        request = settled(request, say, given)
         place = Place(root=root_of(request, kept))
         trainer = Trainer.settle(request, say, given, place=place)
     with Run(kept) as run:
@@ -282,6 +293,8 @@ def resume(
     the model of the best step. Raises UsageError if the text is another or nothing is left to be
     done, CheckpointError if there is no such run.
     """
+    from charlm.training.resume import resumed
+
     given = _in_memory(corpus, texts, labels, valid_texts, valid_labels)
     asked: dict[str, Any] = {
         "corpus": tuple(map(str, corpus)),
@@ -303,7 +316,7 @@ def resume(
     return _loaded(path, temporary)
 
 
-def _fit(trainer: Trainer, run: Run, on_event: OnEvent | None, say: Say) -> None:
+def _fit(trainer: "Trainer", run: Run, on_event: OnEvent | None, say: Say) -> None:
     for event in trainer.train(run):
         if on_event is not None:
             on_event(event)

@@ -23,7 +23,7 @@ from charlm.checkpoints.run import Run, Saved
 from charlm.checkpoints.step import files_hash
 from charlm.config import TrainingConfig
 from charlm.errors import FieldError
-from charlm.novelty import measure, text_index
+from charlm.novelty import text_index
 from charlm.training import loop, saving
 from charlm.training.pace.budget import fix_steps, seconds_of
 from charlm.training.pace.device import device_of
@@ -32,6 +32,7 @@ from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.request import Request, Say
 from charlm.training.task import AnyTask, Config, Event, Planned
 from charlm.training.tasks import task_of
+from charlm.training.texts.index import index_text
 from charlm.training.texts.material import TextMaterial
 from charlm.training.texts.memory import TextsInMemory
 from charlm.training.texts.streamed.place import Place
@@ -192,19 +193,8 @@ class Trainer:
 
     def index(self, run: Run, say: Say) -> None:
         """Write the index of the training text into the run, where there is none yet."""
-        material = self.material
-        if not isinstance(material, TextMaterial) or material.source is None:
-            return
-        if text_index.stands(run.path):
-            return
-        begun = time.perf_counter()
-        found = measure.index_of(material.source)
-        size = text_index.save(run.path, found, material.about["fingerprint"])
-        part = "" if found.indexed == 1 else f"{found.indexed:.1%} of "
-        say(
-            f"index: {part}the training text, for charlm novelty, {size / 1e6:.1f} MB "
-            f"({time.perf_counter() - begun:.1f} s); `index=False` leaves it out"
-        )
+        if isinstance(self.material, TextMaterial):
+            index_text(run, self.material, say)
 
     def finish(self, run: Run, say: Say) -> str:
         """What is left to be done once the steps are; how good the best one is, in a line.

@@ -16,7 +16,7 @@ from charlm.tokenizers.word_letters import SpelledWords
 from charlm.training.request import Request
 from charlm.training.state import counters
 from charlm.training.tasks.labelling import HeadState
-from charlm.training.texts.material import ExampleMaterial
+from charlm.training.texts.example_material import ExampleMaterial
 from tests.support.trainers import fit, new_state, prepared, read_texts, state_arrays
 
 KINDS = ("classifier", "tagger")

@@ -20,7 +20,8 @@ from charlm.training.request import Request
 from charlm.training.state import TrainingState
 from charlm.training.task import AnyTask, Event, Step, Validated
 from charlm.training.tasks import TASKS, task_of
-from charlm.training.texts.material import ExampleMaterial, Material, TextMaterial
+from charlm.training.texts.example_material import ExampleMaterial
+from charlm.training.texts.material import Material, TextMaterial
 from charlm.training.trainer import Trainer
 from charlm.training.window_steps import OnlyText
 

@@ -27,7 +27,7 @@ from charlm.training.state import counters, set_counters
 from charlm.training.task import RolledBack, Step, Validated
 from charlm.training.tasks import labelling
 from charlm.training.tasks.labelling import HeadState
-from charlm.training.texts.material import ExampleMaterial
+from charlm.training.texts.example_material import ExampleMaterial
 from tests.support.heads import KINDS, begun, fit_with_poison, material_of, outcome, same
 from tests.support.trainers import (
     fit,

@@ -31,8 +31,8 @@ from charlm.tokenizers import train_tokenizer
 from charlm.tokenizers.base import EOS_ID
 from charlm.tokenizers.word_chunks import TypeCounter, count_types
 from charlm.training.request import Request
-from charlm.training.speller import rare_words
 from charlm.training.texts.material import text_material
+from charlm.training.texts.rare_words import rare_words
 from charlm.training.texts.sequences import Texts
 from charlm.training.texts.streamed import excerpt, learning, place, sides
 from charlm.training.texts.streamed.place import Place, files_of, settled

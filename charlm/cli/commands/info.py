@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from charlm.cli import options
+from charlm.cli.input.declared import option
 from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.input.run_names import completed
 from charlm.cli.output.terminal import out, out_json
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from charlm.checkpoints.language_model import Checkpoint
     from charlm.counts.interpolation import Partner
     from charlm.inference.labels import Labels
+    from charlm.network_config import CountsConfig, LanguageConfig
 
-RULES: Rules = (OneOf("NAME", "--model"),)
+RULES: Rules = (OneOf("NAME", "--model"), OneOf("--json", "--card"))
 _LABELS = 100  # of a classifier or tagger that are named
 _WIDTH = 66  # columns beside the names of the rows
 
@@ -34,16 +36,24 @@ def info_cli(
     ),
     asked: options.Model,
     json: bool = options.JSON_OBJECT,
+    card: bool = option("Print a card for people who get the model, in Markdown.", False),
 ) -> None:
     """Describe a model and how it was trained.
 
     \b
     charlm info poems
+    charlm info poems --card
     """
     model, root = asked.model if name is None else name, asked.root
     from charlm.checkpoints import directory
     from charlm.checkpoints.language_model import Checkpoint
 
+    if card:
+        from charlm.exchange.hub.card import card as written
+        from charlm.models.load import load
+
+        out(written(load(model, root=root)))
+        return
     kind = directory.kind_of(path := directory.find_any(model, root))
     if kind != directory.LANGUAGE_MODEL:
         (_show_translator if kind == "translator" else _show_head)(path, json=json)
@@ -55,11 +65,11 @@ def info_cli(
 def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
     """What is known of a language model, or a cloze model."""
     from charlm.checkpoints import about
-    from charlm.network_config import ClozeConfig
+    from charlm.network_config import ClozeConfig, CountsConfig
     from charlm.novelty import text_index
 
     config, info = loaded.config, about.figures(loaded.info)
-    parameters = sum(array.size for array in loaded.weights.values())
+    parameters = loaded.num_parameters
     labels = loaded.labels
     if json:
         more = {} if labels is None else {"labels": labels.to_json()}
@@ -76,17 +86,16 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
         )
         return
     form = getattr(loaded.tokenizer, "form", None)
-    rows = {
+    rows: dict[str, object] = {
         "path": loaded.path,
         "step": f"{loaded.step:,}",
         "level": f"{loaded.tokenizer.level}, {config.vocab_size:,} types"
         f"{f', of text read as {form}' if form else ''}",
         "sequences": f"one per {loaded.split_on}",
-        "model": f"{config.num_layers} x {config.hidden_size} {config.cell}, embedding "
-        f"{config.embedding_size}, {config.output_layers} output layers, dropout "
-        f"{config.dropout:g}{', tied weights' if config.tie_weights else ''}",
-        "parameters": f"{parameters:,}",
+        "model": _shape(config),
     }
+    if not isinstance(config, CountsConfig):
+        rows["parameters"] = f"{parameters:,}"
     if loaded.tokenizer.ignores:
         rows["ignores"] = ", ".join(loaded.tokenizer.ignores)
     is_cloze = isinstance(config, ClozeConfig)
@@ -107,6 +116,19 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
     if labels is not None:
         for line in _labels(labels):
             out(f"{line}\n")
+
+
+def _shape(config: "LanguageConfig | CountsConfig") -> str:
+    """What a model is made of, in words."""
+    from charlm.network_config import CountsConfig
+
+    if isinstance(config, CountsConfig):
+        return f"{config.num_ngrams:,} n-grams of up to {config.order} tokens, no network"
+    return (
+        f"{config.num_layers} x {config.hidden_size} {config.cell}, embedding "
+        f"{config.embedding_size}, {config.output_layers} output layers, dropout "
+        f"{config.dropout:g}{', tied weights' if config.tie_weights else ''}"
+    )
 
 
 def _show_head(path: Path, *, json: bool) -> None:

@@ -15,7 +15,7 @@ from charlm.cli.output.terminal import say
 from charlm.cli.training import train
 from charlm.config import LEVELS
 from charlm.errors import CharlmError, UsageError
-from charlm.training.kinds import CAUSAL, KINDS, Kind, TaskName
+from charlm.training.kinds import CAUSAL, COUNTS_LACK, KINDS, Kind, TaskName
 from charlm.training.request import GROUPS
 
 # Short for --task cloze, and so on.
@@ -63,6 +63,12 @@ RULES: Rules = (
         "--split-on",
         ("--label-from column:*", "--label-from field:*", "--text-field"),
         "each line is a sequence there",
+    ),
+    Needs("--counts-only", "--ngram"),
+    Apart(
+        "--counts-only",
+        ("--resume", *(option_of(name) for name in sorted(COUNTS_LACK))),
+        "counts have no network to shape or to train",
     ),
     Apart("--patience", "--valid-share 0.0", "there is nothing to validate on"),
 )
@@ -147,6 +153,7 @@ def train_cli(
     charlm train poems/ --level word --time 10m --name poems
     zcat news.gz | charlm train - --level subword --epochs 3
     charlm train corpus.txt --ngram 7 --cache --name counted
+    charlm train corpus.txt --ngram 5 --counts-only --name counts
     charlm train names/ --label-from file
     charlm train --demo
     charlm train corpus.txt --task cloze --name gaps

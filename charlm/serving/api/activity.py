@@ -14,7 +14,7 @@ from charlm.inspection import gates, units
 from charlm.models.language_model import LanguageModel
 from charlm.serving.api.questions import Given, Question
 from charlm.serving.api.schema import Choice, Field, Text, Whole
-from charlm.serving.models import Served
+from charlm.serving.models import Served, unsuited
 from charlm.serving.problems import RequestError
 from charlm.serving.settings import Limits
 
@@ -28,6 +28,8 @@ _LAYER = Field("layer", Whole(1, 1_000), "Layer, 1 is the lowest; all without.",
 
 def _check(served: Served, given: Given) -> None:
     model = served.language_model()
+    if model.checkpoint.counts is not None:
+        raise unsuited(served, "is counts alone, and has no network to look into")
     if given["label"] is None and model.labels is not None:
         names = ", ".join(model.labels.names[:5])
         raise RequestError(
@@ -37,9 +39,9 @@ def _check(served: Served, given: Given) -> None:
         )
     if given["label"] is not None and model.labels is None:
         raise RequestError(400, f"{served.name} knows no labels.", param="label")
-    if given["layer"] is not None and given["layer"] > model.config.num_layers:
+    if given["layer"] is not None and given["layer"] > model.shape.num_layers:
         raise RequestError(
-            400, f"{served.name} has layers 1 to {model.config.num_layers}.", param="layer"
+            400, f"{served.name} has layers 1 to {model.shape.num_layers}.", param="layer"
         )
     if not given["text"]:
         raise RequestError(400, "there is no text to look at.", param="text")
@@ -77,7 +79,7 @@ def _gates(served: Served, several: Sequence[Given]) -> list[dict[str, Any]]:
     for given in several:
         model = _model_of(served, given)
         found = gates.gates(model, given["text"])
-        layers = range(model.config.num_layers)
+        layers = range(model.shape.num_layers)
         chosen = layers if given["layer"] is None else [given["layer"] - 1]
         answers.append({"results": [gates_fields(found, chosen)]})
     return answers

@@ -23,7 +23,7 @@ from charlm.engines.torch_passes import quick_log_probs, token_log_probs
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.labels import Labels
-from charlm.network_config import CausalConfig, LanguageConfig
+from charlm.network_config import CausalConfig, CountsConfig, LanguageConfig
 from charlm.nn.causal import RecurrentLM, from_arrays
 from charlm.nn.network import Network, to_arrays
 from charlm.text.tokens import TokenizedText
@@ -345,6 +345,7 @@ class Causal(
             calibration.calibrate_and_say(best.path, material.valid, say)
         held, number = material.about["valid"], material.valid.num_tokens
         unknown = held["unknown_nats"]
+        assert not isinstance(best.config, CountsConfig)  # which has no steps
         places, valid = _some_of(best.config, material.valid)
 
         def total(log_probs: NDArray[np.floating]) -> float:

@@ -16,8 +16,8 @@ from charlm.tokenizers.word_letters import SpelledWords
 from charlm.training import kinds
 from charlm.training.request import Request, Say
 from charlm.training.tasks.labelling import Figures, LabellingTask
+from charlm.training.texts.example_material import ExampleMaterial, example_material
 from charlm.training.texts.examples import ExampleTexts, read_examples
-from charlm.training.texts.material import ExampleMaterial, example_material
 from charlm.training.texts.memory import TextsInMemory
 
 

@@ -34,8 +34,8 @@ from charlm.training.recipe import stack_summary
 from charlm.training.request import Request, Say
 from charlm.training.state import TrainingState, set_counters
 from charlm.training.task import Step, Task, Validated
+from charlm.training.texts.example_material import ExampleMaterial, example_material
 from charlm.training.texts.examples import ExampleTexts
-from charlm.training.texts.material import ExampleMaterial, example_material
 
 _VALIDATIONS = 20
 _FEWEST_STEPS = 200  # that a default budget asks for where there is little text

@@ -15,8 +15,8 @@ from charlm.tokenizers.word_letters import SpelledWords
 from charlm.training import kinds
 from charlm.training.request import Request, Say
 from charlm.training.tasks.labelling import Figures, LabellingTask
+from charlm.training.texts.example_material import ExampleMaterial, example_material
 from charlm.training.texts.examples import ExampleTexts, read_sentences
-from charlm.training.texts.material import ExampleMaterial, example_material
 from charlm.training.texts.memory import TextsInMemory
 
 _MOST_WORDS = 50_000

@@ -47,10 +47,10 @@ def gates_cli(
     from charlm.inspection.views.gates import view
 
     lm = model_of(asked, label)
-    if layer is not None and layer > lm.config.num_layers:
-        raise UsageError(f"this model has {lm.config.num_layers} layers, got --layer {layer}.")
+    if layer is not None and layer > lm.shape.num_layers:
+        raise UsageError(f"this model has {lm.shape.num_layers} layers, got --layer {layer}.")
     found = [gates(lm, text) for text in texts_of(lm, texts, given, decoding, most_tokens=_MOST)]
-    layers = range(lm.config.num_layers) if layer is None else [layer - 1]
+    layers = range(lm.shape.num_layers) if layer is None else [layer - 1]
     show(
         printed,
         objects=lambda: (gates_fields(one, layers) for one in found),

@@ -26,7 +26,8 @@ from charlm.tokenizers.normalizing import normal_form, plain
 from charlm.tokenizers.word import WordTokenizer
 from charlm.tokenizers.word_chunks import UNKNOWN_WORD, TypeCounter
 from charlm.training.request import Request, Say
-from charlm.training.speller import rare_words, said_of_speller, trained_on
+from charlm.training.speller import said_of_speller, trained_on
+from charlm.training.texts.rare_words import rare_words
 from charlm.training.texts.streamed.sides import Part, limit, mixed
 
 SAMPLE = 32_000_000  # characters that subwords are learned from

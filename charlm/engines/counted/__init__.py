@@ -1,0 +1,1 @@
+"""Engines of counts: what runs n-grams without a network."""

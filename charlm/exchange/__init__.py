@@ -1,0 +1,1 @@
+"""What other programs read of a model, and what is made of theirs."""

@@ -1,0 +1,1 @@
+"""Models as ONNX graphs, written operator by operator from the equations."""

@@ -1,0 +1,1 @@
+"""Models in the layout of the Hugging Face hub: a card, a config, weights, a tokenizer."""

@@ -1,0 +1,1 @@
+"""Models of counts alone: made in seconds, without torch."""
