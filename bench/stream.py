@@ -64,7 +64,7 @@ def _trained(folder: Path, text: Path, size: float) -> tuple[str, ...]:
     runs, ids = folder / "runs", folder / "ids"
     _remove(runs, ids)
     options = ["--level", "word", "--vocab-size", str(_TYPES), "--steps", str(_STEPS)]
-    ran = _run("train", text, *options, "--store", ids, "--runs", runs, "--name", "large")
+    ran = run("train", text, *options, "--store", ids, "--runs", runs, "--name", "large")
     passes = re.findall(r"pass \d: .*\((\d+\.\d) s\)", ran.said)
     loss = re.findall(r"best validation loss: ([\d.]+)", ran.said)
     steps = (runs / "large" / "metrics.jsonl").read_text().splitlines()[-1]
@@ -80,13 +80,13 @@ def _evaluated(folder: Path, text: Path, size: float) -> tuple[str, ...]:
     runs, ids = folder / "runs", folder / "ids"
     some = folder / "some.txt"
     prose.write(some, 5)
-    _run("train", some, "--level", "word", *_SMALL, "--runs", runs, "--name", "small")
-    ran = _run("evaluate", text, "--model", "small", "--runs", runs, "--closed", "--json")
+    run("train", some, "--level", "word", *_SMALL, "--runs", runs, "--name", "small")
+    ran = run("evaluate", text, "--model", "small", "--runs", runs, "--closed", "--json")
     _remove(runs, ids)
     return (f"{size:g}", f"{ran.seconds / size:.3f}", f"{ran.peak:,.0f}")
 
 
-def _run(*command: object) -> Ran:
+def run(*command: object) -> Ran:
     """A command of charlm in a process of its own."""
     begun = time.perf_counter()
     process = subprocess.Popen(
