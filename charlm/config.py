@@ -28,10 +28,13 @@ OnNan: TypeAlias = Literal["skip", "rollback", "stop"]
 Pooling: TypeAlias = Literal["mean-max", "last"]
 Attention: TypeAlias = Literal["additive", "multiplicative", "none"]
 Unknown: TypeAlias = Literal["resample", "spell", "keep"]
+Adapt: TypeAlias = Literal["off", "frozen", "sequence", "file"]
 
 CELLS: tuple[Cell, ...] = get_args(Cell)
 LEVELS: tuple[Level, ...] = get_args(Level)
 SPLITS: tuple[Split, ...] = get_args(Split)
+ADAPTS: tuple[Adapt, ...] = get_args(Adapt)
+ADAPTS_ALONE: tuple[Adapt, ...] = ("off", "frozen", "sequence")  # where texts come by themselves
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ON_NAN: tuple[OnNan, ...] = get_args(OnNan)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)

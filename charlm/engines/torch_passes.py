@@ -120,6 +120,27 @@ def read_on(
 
 
 @torch.inference_mode()
+def rows_on(
+    model: RecurrentLM, ids: Ids, begun: Begun | None = None
+) -> tuple[NDArray[np.float32], Begun | None]:
+    """log P (T, V) of all types where the next ids (T,) of a sequence stand, else as read_on."""
+    last, state = begun or Begun(model.config.vocab_size, model.init_state(1))
+    device = model.embedding.weight.device
+    softmax = Product(model.softmax_weight, model.softmax.bias)
+    rows = np.empty((len(ids), softmax.num_outputs), dtype=np.float32)
+    if not len(ids):
+        return rows, begun
+    inputs = torch.from_numpy(np.concatenate(([last], ids[:-1])).astype(np.int64))
+    portion = max(1, min(_WINDOW, _LOGITS // softmax.num_outputs))
+    for at in range(0, len(ids), portion):
+        span = slice(at, at + portion)
+        hidden, state = model.hidden(inputs[None, span].to(device), state)  # (T, 1, H)
+        features = model.features(hidden[:, 0])
+        rows[span] = softmax(features).log_softmax(1).cpu().numpy()
+    return rows, Begun(int(ids[-1]), state)
+
+
+@torch.inference_mode()
 def read(model: RecurrentLM, ids: Ids) -> State:
     """The state of one row that has read ids (T,), a window at a time: nothing is predicted.
 

@@ -94,6 +94,7 @@ class TrainOptions(TypedDict, total=False):
     pooling: Pooling | None
     ngram: int | None
     cache: bool
+    adaptive: bool
     counts_only: bool
     seconds: float | None
     epochs: float | None
@@ -195,6 +196,7 @@ def train(
     pooling: Pooling | None = None,
     ngram: int | None = None,
     cache: bool = False,
+    adaptive: bool = False,
     counts_only: bool = False,
     seconds: float | None = None,
     epochs: float | None = None,

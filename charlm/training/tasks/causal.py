@@ -37,6 +37,7 @@ from charlm.training.request import Request, Say
 from charlm.training.speller import learned
 from charlm.training.state import set_counters
 from charlm.training.task import Step, Task, Validated
+from charlm.training.tasks import adapting
 from charlm.training.texts.material import TextMaterial, partner_of, text_material
 from charlm.training.texts.memory import TextsInMemory
 from charlm.training.texts.sequences import Texts, read_texts
@@ -77,6 +78,10 @@ class Causal(
         _ = request.label_source
         if request.ngram is not None:
             ngram.check_order(request.ngram)
+        if request.adaptive and request.label_from is not None:
+            raise UsageError(
+                "a model with labels does not adapt: leave out adaptive or label_from."
+            )
         self.shape(**{"vocab_size": 3, **request.model})
 
     def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> LanguageTexts:
@@ -97,7 +102,9 @@ class Causal(
             tokenizer, speller = learned(request, texts, say)
             material = text_material(texts, tokenizer, speller)
         text = material.text
-        material = dataclasses.replace(material, partner=partner_of(request, tokenizer, text, say))
+        partner = partner_of(request, tokenizer, text, say)
+        adaptive = adapting.adaptive_of(request, tokenizer, text, partner, say)
+        material = dataclasses.replace(material, partner=partner, adaptive=adaptive)
         unknown = int(text.frequencies()[tokenizer.unk_id])
         say(
             f"vocabulary: {tokenizer.vocab_size:,} types at {level} level; {text.num_tokens:,} "
@@ -111,14 +118,17 @@ class Causal(
     ) -> TextMaterial:
         """The texts as ids by a saved step's tokenizer."""
         del request
+        adaptive = saved.adaptive and dataclasses.replace(saved.adaptive, is_fitted=False)
         if isinstance(texts, StreamedTexts):
-            return texts.material(saved.tokenizer, saved.speller, saved.partner)
+            material = texts.material(saved.tokenizer, saved.speller, saved.partner)
+            return dataclasses.replace(material, adaptive=adaptive)
         if _counted(saved.labels) != _counted(texts.labels):
             raise CheckpointError(
                 f"{saved.path}: the labels are not those that {saved.path.parent} was begun with. "
                 "Restore its files, or begin a new run."
             )
-        return text_material(texts, saved.tokenizer, saved.speller, saved.partner)
+        material = text_material(texts, saved.tokenizer, saved.speller, saved.partner)
+        return dataclasses.replace(material, adaptive=adaptive)
 
     def choose(
         self, request: Request, material: TextMaterial, passes: float | None = None
@@ -282,6 +292,8 @@ class Causal(
             files["partner.json"] = to_json(partner.to_json())
             if arrays := partner.to_arrays():
                 files["ngram.safetensors"] = arrays_to_bytes(arrays)
+        if material.adaptive is not None:
+            files |= adapting.files_of(material.adaptive)
         if material.labels is not None:
             files["labels.json"] = to_json(material.labels.to_json())
         if material.known is not None:
@@ -325,6 +337,8 @@ class Causal(
             size += sum(array.nbytes for array in material.speller.weights.values())
         if material.partner is not None:
             size += sum(array.nbytes for array in material.partner.to_arrays().values())
+        if material.adaptive is not None:
+            size += sum(array.nbytes for array in material.adaptive.to_arrays().values())
         return size
 
     def differences(self, saved: Checkpoint, texts: LanguageTexts) -> str:
@@ -334,13 +348,16 @@ class Causal(
     # The end
 
     def is_complete(self, run: Run, material: TextMaterial) -> bool:
-        """Whether a conditional model is calibrated."""
-        return material.valid is None or not calibration.is_due(run.path)
+        """Whether a conditional model is calibrated, and what adapts has learned its weights."""
+        if material.valid is None:
+            return True
+        return not calibration.is_due(run.path) and not adapting.is_due(run.path)
 
     def finish(self, run: Run, material: TextMaterial, say: Say) -> str:
         """Calibrate a conditional model; what the best step makes of the text held out."""
         best = Checkpoint.load(directory.best_step(run.path))
         assert material.valid is not None
+        assert not isinstance(best.config, CountsConfig)
         if best.labels is not None:
             calibration.calibrate_and_say(best.path, material.valid, say)
         held, number = material.about["valid"], material.valid.num_tokens
@@ -366,6 +383,10 @@ class Causal(
                 evidence = material.evidence
                 evidence = evidence if valid is material.valid else evidence.take(places)
                 log_probs = best.partner.combine(log_probs, evidence)
+        if best.adaptive is not None:
+            held_out = adapting.learn_weights(best, valid, say)
+            say(f"mixed by those weights: {per_token(held_out.frozen)}; going on learning from")
+            say(f"the text held out, each token predicted first: {per_token(held_out.adapting)}")
         if unknown:
             say(f"<UNK> as one symbol: {-log_probs.mean():.4f} nats per token; spelled:")
         bits = metrics.bits_per(total(log_probs) - unknown, held["characters"])
