@@ -74,7 +74,7 @@ def test_the_keywords_are_the_options_of_a_request() -> None:
             assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
     assert set(TrainOptions.__annotations__) == set(parameters) - {"corpus", "task"}
     hints = typing.get_type_hints(charlm.train, localns={"Event": Event})
-    options = typing.get_type_hints(TrainOptions)
+    options = typing.get_type_hints(TrainOptions, localns={"Event": Event})
     assert {name: hints[name] for name in options} == options
 
 
