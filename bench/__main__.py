@@ -9,8 +9,9 @@ python -m bench g2p [ROW ...] (see g2p.py), python -m bench serve (see serve.py)
 python -m bench words [SET ...] (see words.py),
 python -m bench adaptive TEXT [SECONDS] (see adaptive.py),
 python -m bench predictors RUN TEXT (see predictors.py),
-python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py), and
-python -m bench stream DIR [MB ...] (see stream.py).
+python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py),
+python -m bench stream DIR [MB ...] (see stream.py), and
+python -m bench types DIR [TOKENS [STEPS]] (see types.py).
 """
 
 import sys
@@ -36,6 +37,7 @@ from bench import (
     stream,
     tag,
     train,
+    types,
     words,
 )
 
@@ -58,6 +60,7 @@ SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
     "serve": serve.main,
     "stream": stream.main,
     "tag": tag.main,
+    "types": types.main,
     "words": words.main,
 }
 

@@ -91,7 +91,7 @@ def shortened(arguments: list[str]) -> list[str]:
     """The same with a tiny budget where something is trained, and short samples."""
     if arguments[0] == "sample":
         return [*arguments, *SHORT]
-    if arguments[0] != "train":
+    if arguments[0] != "train" or "--counts-only" in arguments:
         return arguments
     budgets = ("--time", "--epochs", "--steps")
     pairs = zip(arguments, ("", *arguments[:-1]), strict=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from charlm.bulk.columns import Values, arrays, as_list, column, names_of, with_columns
 from charlm.bulk.scoring import Scoring, portions
 from charlm.config import HEADS, RUNS
 from charlm.errors import CheckpointError, FieldError, UsageError, must_be_one_of
+from charlm.fields.columns import Values, arrays, as_list, column, names_of, with_columns
 from charlm.fields.scores import sums_of, sums_types
 from charlm.metrics import UNITS
 

@@ -55,7 +55,8 @@ class DynamicEvaluator:
             raise UsageError(f"a window must hold 1 token or more, got {window}.")
         self.rate = rate
         self.window = window
-        self.model = from_arrays(model.config, to_arrays(model)).requires_grad_(rate > 0)
+        copied = {name: array.copy() for name, array in to_arrays(model).items()}
+        self.model = from_arrays(model.config, copied).requires_grad_(rate > 0)
         self._parameters: list[Tensor] = list(self.model.parameters())
         self._before = EOS_ID  # the token before the window: a sequence begins
         self._state = self.model.init_state(1)  # after it

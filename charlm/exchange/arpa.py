@@ -100,7 +100,9 @@ def read(name: str, lines: Iterable[bytes]) -> Read:
 
 def _header(name: str, numbered: Iterator[tuple[int, bytes]]) -> tuple[tuple[str, ...], list[int]]:
     """The comments, and how many n-grams of each order there are; it ends before \\1-grams:."""
-    comments, sizes, begun = [], [], False
+    comments: list[str] = []
+    sizes: list[int] = []
+    begun = False
     for _, line in numbered:
         text = line.strip()
         if text == b"\\data\\":

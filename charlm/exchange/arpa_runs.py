@@ -35,8 +35,11 @@ def counts_of(model: LanguageModel | Translator) -> BackOff:
     """The n-grams of a model, beside its network or alone. Raises UsageError if it has none."""
     if isinstance(model, LanguageModel) and model.checkpoint.counts is not None:
         return model.checkpoint.counts
-    partner = model.checkpoint.partner
-    counts = partner.joint.counts if isinstance(partner, PairPartner) else partner and partner.ngram
+    partner, counts = model.checkpoint.partner, None
+    if isinstance(partner, PairPartner):
+        counts = partner.joint.counts
+    elif partner is not None:
+        counts = partner.ngram
     if counts is None:
         raise UsageError(
             f"{model.checkpoint.path.parent.name} has no n-grams: an ARPA file holds those that "
@@ -80,7 +83,7 @@ def import_arpa(file: str | Path, path: Path, say: Say) -> BackOff:
         raise TextError(f"{source.name} has no {END}: nothing says how likely a text is to end.")
     counts = arpa.model_of(found, {**ids_of(words), "<UNK>": 0}, tokenizer.vocab_size)
     about = {"imported": {"file": Path(source.name).name, "sha256": digest.hexdigest()}}
-    files = files_of(counts, tokenizer, dict(about), split_on=split_on)
+    files = files_of(counts, tokenizer, about, split_on=split_on)
     with Run(path) as run:
         run.begin({"request": Request(corpus=(), counts_only=True).to_json(), **about})
         run.keep(0, files, best=None, validated=0, finished=True)

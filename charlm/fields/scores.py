@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from charlm.fields import long_form
 from charlm.fields.pseudo_names import pseudo_name, pseudo_named
 from charlm.metrics import UNITS, finite
 
 if TYPE_CHECKING:
+    from charlm.fields.long_form import Frequency, Range
     from charlm.inference.pairs.score import PairScore
     from charlm.inference.score import TextScore
 
@@ -26,7 +28,8 @@ class Wanted(NamedTuple):
     """What is asked for: the unit of log-probabilities, and more than the sums or not.
 
     pseudo figures are those of a bidirectional model, and go by names of their own. Where results
-    go in_rows of a table, each token or word has one.
+    go in_rows of a table, each token or word has one, or each of the regions that a table names;
+    frequency tells how frequent a word is.
     """
 
     unit: str
@@ -35,6 +38,13 @@ class Wanted(NamedTuple):
     prefix: str = ""
     pseudo: bool = False
     in_rows: bool = False
+    frequency: "Frequency | None" = None
+    regions: bool = False
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the rows of words have what stands beside a surprisal (long_form.py)."""
+        return self.in_rows and self.words and not self.pseudo
 
     @property
     def nats(self) -> float:
@@ -68,14 +78,24 @@ class Wanted(NamedTuple):
     def row_names(self) -> list[str]:
         """The names in a row of a token or word: which text, which of its tokens, and figures."""
         names = self._word_names() if self.words else self._token_names()
+        if self.is_long:
+            names = long_form.names(self.unit, regions=self.regions)
         if self.pseudo:
             names = [pseudo_name(name, of_word=self.words) for name in names]
         names = ["text_number", f"{names[0]}_number", *names]
         return [self.prefix + name for name in names]
 
-    def rows(self, score: "TextScore", number: int) -> Iterator[dict[str, Any]]:
-        """A row for each word or token of a text, which is the number-th."""
+    def rows(
+        self, score: "TextScore", number: int, regions: "Sequence[Range] | None" = None
+    ) -> Iterator[dict[str, Any]]:
+        """A row for each word, region or token of a text, which is the number-th."""
         names = self.row_names()
+        if self.is_long:
+            frequency = self.frequency or (lambda _: None)
+            long = long_form.rows(score, self.unit, frequency, regions)
+            for place, values in enumerate(long, start=1):
+                yield dict(zip(names, (number, place, *values), strict=True))
+            return
         found = self.word_rows(score) if self.words else self.token_rows(score)
         for place, row in enumerate(found, start=1):
             yield dict(zip(names, (number, place, *row.values()), strict=True))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from charlm import metrics
 from charlm.engines.protocol import Details, Scorer
+from charlm.errors import UsageError
 from charlm.inference.unknown import Unknown
 from charlm.inference.words import WordScore, word_scores
 from charlm.tokenizers.base import Tokenizer
@@ -77,6 +78,32 @@ class TextScore:
     def bits_per_character(self) -> float | None:
         """Bits of the whole text, <EOS> included, a character; None for an empty text."""
         return metrics.bits_per(self.total_log_prob, len(self.text))
+
+    def span(self, start: int, end: int) -> WordScore:
+        """The words from ``start`` up to but not ``end``, from 0 on, as one: log P is their sum.
+
+        The last of all is the end of the text. Raises UsageError where words were not asked for,
+        or there are no such words.
+
+        >>> lm.score("The old man the boat.", words=True).span(1, 3).surprisal  # doctest: +SKIP
+        """
+        if self.words is None:
+            raise UsageError("there are no words to take: score with words=True.")
+        if not 0 <= start < end <= len(self.words):
+            raise UsageError(
+                f"words are 0 to {len(self.words)}, the end of the text among them; got {start} to "
+                f"{end}."
+            )
+        some = self.words[start:end]
+        return WordScore(
+            text=self.text[some[0].start : some[-1].end],
+            log_prob=sum(word.log_prob for word in some),
+            start=some[0].start,
+            end=some[-1].end,
+            num_tokens=sum(word.num_tokens for word in some),
+            is_unknown=any(word.is_unknown for word in some),
+            entropy=some[0].entropy,
+        )
 
     def to_html(self, *, pseudo: bool = False) -> str:
         """The heat map if there are tokens or words, else the figures, as a piece of HTML.
@@ -189,6 +216,7 @@ def score_texts(
                     None if opening is None else opening[whole],
                     np.isin(cut.ids, openers),
                     cut.ids == tokenizer.unk_id,
+                    details.entropies[whole].clip(min=0) / metrics.NATS_PER_BIT,
                     cut.offsets,
                     len(context),
                 )

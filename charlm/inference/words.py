@@ -29,7 +29,7 @@ class WordScore(NamedTuple):
     """A word and the range it has in the text, white space left out; at last the end, empty.
 
     log_prob is in nats; the white space before a word is part of what was predicted. is_unknown
-    tells whether a token of it is.
+    tells whether a token of it is; entropy, in bits, is how unsure the model was before it.
     """
 
     text: str
@@ -38,6 +38,7 @@ class WordScore(NamedTuple):
     end: int
     num_tokens: int
     is_unknown: bool
+    entropy: float
 
     @property
     def piece(self) -> str:
@@ -60,12 +61,14 @@ def word_scores(
     opening: NDArray[np.float64] | None,
     opens: NDArray[np.bool_],
     unknown: NDArray[np.bool_],
+    entropies: NDArray[np.float64],
     offsets: Sequence[tuple[int, int]],
     context: int = 0,
 ) -> tuple[WordScore, ...]:
     """The words of a text from its N tokens, the last of which is <EOS>.
 
-    log_probs (N,) are theirs, and unknown (N,) tells those outside the vocabulary; opening (N,)
+    log_probs (N,) and entropies (N,), in bits, are theirs, and unknown (N,) tells those outside
+    the vocabulary; opening (N,)
     is log P, at each place, of the types that can only come once a word has ended (None: a word is
     the sum of its tokens), and opens (N,) tells the tokens that are such a type. What lies between
     two of those counts as one word, however a tokenizer cuts it. The first ``context`` characters
@@ -101,7 +104,7 @@ def word_scores(
         begin += len(covered) - len(covered.lstrip()) - context
         word = covered.strip()
         is_unknown = bool(unknown[first:after].any())
-        found.append(
-            WordScore(word, float(log_prob), begin, begin + len(word), after - first, is_unknown)
-        )
+        number, entropy = after - first, float(entropies[first])
+        stop = begin + len(word)
+        found.append(WordScore(word, float(log_prob), begin, stop, number, is_unknown, entropy))
     return tuple(found)

@@ -12,7 +12,7 @@ TextModel               trained on a text, which it knows again
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from charlm.checkpoints.language_model import Checkpoint
 from charlm.config import UNKNOWN, Adapt, SamplingConfig
 from charlm.engines.protocol import Engine
 from charlm.errors import FieldError, UsageError, must_be_one_of
+from charlm.fields import columns
+from charlm.fields.scores import sums_of, sums_types
 from charlm.inference.alternate import TurnSampler
 from charlm.inference.beginning import log_prob_begins
 from charlm.inference.evaluate import Summary, summarise
@@ -29,6 +31,7 @@ from charlm.inference.sample import Sample, Sampler, fresh_seed, stands_in
 from charlm.inference.score import TextScore, score_distinct
 from charlm.inference.stream import Fragment, fragments
 from charlm.inference.unknown import Unknown
+from charlm.metrics import UNITS
 from charlm.models.arguments import each_text, one_text, several_texts
 from charlm.models.engine_choice import EngineChoice
 from charlm.text.portions import Mapped, in_turn
@@ -137,6 +140,34 @@ class TextDistribution(TextModel):
     def score(self, text: str, *, context: str = "") -> TextScore:
         """log P(text), <EOS> included, in nats; a ``context`` stands before it, not scored."""
         return self.score_all([one_text(text, "text", _SEVERAL)], context=context)[0]
+
+    def score_frame(
+        self, frame: Any, column: str = "text", *, unit: str = "nats", prefix: str = ""
+    ) -> Any:
+        """A table with the figures of the texts of a column behind its own, as a new table.
+
+        It is a DataFrame of pandas, a Table of pyarrow, or a dict of columns; names and figures are
+        those of ``charlm score``, log-probabilities in ``unit``. A text that is missing has none.
+        Raises UsageError if there is no such column, it holds what is no text, or a name is taken.
+
+        >>> lm.score_frame(df, column="sentence")                      # doctest: +SKIP
+        """
+        if unit not in UNITS:
+            raise FieldError("unit", must_be_one_of(UNITS, unit))
+        kinds, texts = sums_types(unit), columns.column(frame, column)
+        if taken := {prefix + name for name in kinds} & set(columns.names_of(frame)):
+            raise UsageError(f"there is a column {min(taken)!r} already: give a prefix.")
+        there = several_texts([text for text in texts if text is not None], column)
+        scores = iter(self.score_all(there))
+        rows = [
+            [None] * len(kinds) if one is None else sums_of(next(scores), unit) for one in texts
+        ]
+        values = zip(*rows, strict=True) if rows else [[] for _ in kinds]
+        added = {
+            prefix + name: (kind, list(found))
+            for (name, kind), found in zip(kinds.items(), values, strict=True)
+        }
+        return columns.with_columns(frame, added)
 
     @abstractmethod
     def log_prob_begins(self, text: str) -> float:

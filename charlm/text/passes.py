@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from charlm.errors import TextError
 from charlm.text import files
+from charlm.text.binary.parquet import arrow, is_parquet
 from charlm.text.fields import object_of, text_of
 from charlm.text.files import Note
 from charlm.text.formats import HEAD, packed_as
@@ -135,7 +136,7 @@ class SequenceFiles:
         if self.field is not None:
             yield from (
                 _parquet(Path(path), self.field)
-                if _is_parquet(path)
+                if is_parquet(path)
                 else self._json(path, self.field, note)
             )
         elif self.split_on == "line":
@@ -188,14 +189,7 @@ class SequenceFiles:
 
 def _parquet(path: Path, column: str) -> Iterator[tuple[list[str], int]]:
     """The texts of a column, some rows at a time. Raises TextError if there is none."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise TextError(
-            f"{path} is a Parquet file: to read it the package pyarrow is needed: pip install "
-            "'charlm[parquet]'."
-        ) from None
+    pyarrow = arrow(path)
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=_BLOCK) as file:
             names = file.schema_arrow.names
@@ -220,16 +214,6 @@ def _parquet(path: Path, column: str) -> Iterator[tuple[list[str], int]]:
         raise TextError(f"cannot read {path}: {told:.200}.") from None
 
 
-def _is_parquet(path: Path | str) -> bool:
-    if str(path) == "-" or not os.path.isfile(path):
-        return False
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(_PARQUET)) == _PARQUET
-    except OSError:
-        return False  # whoever opens it next says why
-
-
 def _check_length(name: str, length: int, what: str) -> None:
     if length > MOST:
         raise TextError(
@@ -246,4 +230,4 @@ def _size(path: Path) -> int:
             packed = packed_as(stream.read(HEAD)) is not None
     except OSError:
         return 0
-    return path.stat().st_size * (_UNPACKED if packed or _is_parquet(path) else 1)
+    return path.stat().st_size * (_UNPACKED if packed or is_parquet(path) else 1)

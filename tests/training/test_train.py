@@ -16,6 +16,7 @@ import charlm
 from charlm.errors import CheckpointError, FieldError, UsageError
 from charlm.text import corpus
 from charlm.training.request import Request
+from charlm.training.task import Event
 from charlm.training.texts import sequences
 from charlm.training.train import TrainOptions
 from tests.support.cli import good
@@ -72,7 +73,8 @@ def test_the_keywords_are_the_options_of_a_request() -> None:
             assert parameters[name].default == field.default, name
             assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
     assert set(TrainOptions.__annotations__) == set(parameters) - {"corpus", "task"}
-    hints, options = typing.get_type_hints(charlm.train), typing.get_type_hints(TrainOptions)
+    hints = typing.get_type_hints(charlm.train, localns={"Event": Event})
+    options = typing.get_type_hints(TrainOptions, localns={"Event": Event})
     assert {name: hints[name] for name in options} == options
 
 

@@ -10,7 +10,7 @@ import typer
 from charlm.bulk.mapped import in_processes
 from charlm.cli import options
 from charlm.cli.input.beginning import dash_is_piped, piped
-from charlm.cli.input.buckets import Buckets, sort_texts
+from charlm.cli.input.buckets import Buckets, limit_of_best, sort_texts
 from charlm.cli.input.declared import Options, option
 from charlm.cli.input.filter import Bounds, Shows, TextFilter, lines_of
 from charlm.cli.input.model import (
@@ -34,6 +34,7 @@ from charlm.cli.input.text_file import Broken, TextFile, say_lines_are_texts
 from charlm.cli.output import nbest
 from charlm.cli.output.meter import through
 from charlm.cli.output.pair_scores import PairWriter
+from charlm.cli.output.reports.tuned_weight import tuned_weight
 from charlm.cli.output.score_table import (
     HeatWriter,
     PageWriter,
@@ -51,11 +52,12 @@ if TYPE_CHECKING:
     from charlm.display.html_page import Page
     from charlm.models.base import TextModel
     from charlm.models.translator import Translator
+    from charlm.novelty.frequency import WordFrequency
     from charlm.text.pairs import PairPlaces
 
 _LINES = ("--jsonl", "--column", "--csv", "--nbest")
 _BUCKETS = ("--bucket", "--bounds")
-_BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits")
+_BOUNDS = ("--min-perplexity", "--max-perplexity", "--min-bits", "--max-bits", "--keep-best")
 RULES: Rules = (
     *options.MIXING,
     options.PARTNERS,
@@ -76,7 +78,11 @@ RULES: Rules = (
     Needs("--field", "--jsonl"),
     Needs(("--header", "--csv"), ("--column", "--nbest", *options.COLUMNS)),
     Needs("--prefix", ("--json", "--tsv", *_LINES, *options.SIDES)),
-    Needs(("--weight", "--best"), "--nbest"),
+    Needs(("--weight", "--best", "--kaldi", "--tune-weight"), "--nbest"),
+    OneOf("--weight", "--tune-weight"),
+    Apart("--kaldi", ("--jsonl", "--csv", "--header"), "its lines have a form of their own"),
+    Needs("--region-column", "--column"),
+    Apart("--region-column", "--per-token", "a row is a region"),
     Needs("--invert", _BOUNDS),
     Needs("--bucket-to", _BUCKETS),
     Apart(_BUCKETS, ("TEXTS", "--source"), "that is about the texts of a file"),
@@ -103,6 +109,13 @@ RULES: Rules = (
     ),
     Ordered("--min-perplexity", "--max-perplexity"),
     Ordered("--min-bits", "--max-bits"),
+    Apart("--keep-best", _BOUNDS[:-1], "it is a bound by itself"),
+    Apart(
+        ("--keep-best", "--histogram"),
+        ("TEXTS", "--source", *options.SIDES),
+        "that is about the texts of a file",
+    ),
+    Apart("--histogram", (*_BUCKETS, "--nbest"), "it is of a filter"),
 )
 
 
@@ -112,6 +125,9 @@ class Printed(Options, heading=options.OUTPUT):
     unit: Unit = options.UNIT
     per_token: bool = option("Per-token surprisal.", False)
     words: bool = option("Per-word surprisal, corrected for word boundaries.", False)
+    region_column: str | None = option(
+        "Per-region surprisal: column of the text with | between its regions."
+    )
     heatmap: bool = option("Print the text coloured by surprisal.", False)
     attention: bool = option("Show where a translator looked at each token.", False)
     html: Path | None = option("Write the coloured texts, or alignments, to this HTML page.")
@@ -137,7 +153,12 @@ class NBest(Options, heading="N-best lists"):
         "Read lines of id, text and score; rank the texts of each id.", False, "--nbest"
     )
     best: bool = option("Print the best line of each id only.", False)
+    kaldi: bool = option("Lines are Kaldi's: utt-1, a space, the text.", False)
     weight: float = option("Weight of log P in the total.", 1.0)
+    tune_weight: str | None = option(
+        "Fit that weight to the word errors against this file: id, space or tab, text.",
+        metavar="FILE",
+    )
 
 
 def score_cli(
@@ -179,16 +200,20 @@ def score_cli(
     charlm score --file sentences.txt --tsv
     charlm sample --n 200 -0 | charlm score -0
     charlm score --file sentences.txt --max-perplexity 50
+    charlm score --file sentences.txt --keep-best 30% --histogram
     charlm score --file sentences.txt --bucket 3
     charlm score --jsonl --field text --file records.jsonl
     charlm score --column 2 --file table.tsv
     charlm score --words --column sentence --file stimuli.csv
+    charlm score --column sentence --region-column regions --file stimuli.csv
     charlm score --nbest --weight 0.5 --file hypotheses.tsv
+    charlm score --nbest --tune-weight references.txt --file hypotheses.tsv
     charlm score --model numbers --source 42 "forty-two" "twenty-four"
     charlm score --model numbers --file pairs.tsv
     """
     if abs(ranking.weight) > 1e6:
         raise UsageError(f"--weight must be from -1e6 to 1e6, got {ranking.weight:g}.")
+    printed.words |= printed.region_column is not None
     texts, file = dash_is_piped(texts, file)
     if found := named_translator(models, of_pairs=of is not None or sides.are_asked):
         only_of_texts(
@@ -233,7 +258,10 @@ def score_cli(
         printed.prefix,
         pseudo=is_pseudo,
         in_rows=records.column is not None and (printed.per_token or printed.words),
+        regions=printed.region_column is not None,
     )
+    if wanted.is_long:
+        wanted = wanted._replace(frequency=_frequency(loaded))
     shaded = printed.is_shaded
     if is_pseudo:
         _say_pseudo(wanted, shaded=shaded)
@@ -262,20 +290,30 @@ def score_cli(
             sort_texts(job, source, form, buckets, loaded, **more)
             return
         if ranking.n_best:
-            hypotheses = nbest.form_of(
+            form_of_nbest = functools.partial(
+                nbest.form_of,
                 records.field if records.jsonl else None,
                 [*wanted.names(), *(wanted.prefix + name for name in nbest.NAMES)],
                 header=records.header,
                 csv=csv,
+                kaldi=ranking.kaldi,
                 written_as="json" if printed.json else "tsv" if printed.tsv else None,
             )
+            hypotheses, weight = form_of_nbest(), ranking.weight
+            if ranking.tune_weight is not None:
+                again = form_of_nbest()
+                lines = source.read_twice(again)
+                weight = tuned_weight(job, lines, again, ranking.tune_weight, wanted, mapped)
             groups = nbest.groups(source.records(hypotheses, broken), hypotheses)
             write_ranked = functools.partial(
-                job.write_ranked, form=hypotheses, weight=ranking.weight, best=ranking.best
+                job.write_ranked, form=hypotheses, weight=weight, best=ranking.best
             )
             through(source.name, job.scored(groups, hypotheses, mapped), write_ranked, lines_of)
         else:
-            form = form_of(wanted.names(), records, csv=csv)
+            form = form_of(wanted.names(), records, csv=csv, regions=printed.region_column)
+            if (share := bounds.share) is not None:
+                other = form_of(wanted.names(), records, csv=csv, regions=printed.region_column)
+                bounds.limit = limit_of_best(share, job, source, other, records.on_error, mapped)
             shows = printed.is_more or shaded or not bounds.are_set
             own = writer if shows and not in_records else None
             write = functools.partial(job.write, form=form, writer=own)
@@ -357,6 +395,16 @@ def _score_pairs(loaded: "Translator", asked: _Pairs) -> None:
             through(file.name, job.scored(portions, form, mapped), write, lines_of)
             job.say_counts(broken)
     job.unseen.say()
+
+
+def _frequency(loaded: "TextModel") -> "WordFrequency":
+    """How frequent words are in the training text; said where nobody knows."""
+    from charlm.novelty.frequency import WordFrequency
+
+    found = WordFrequency(loaded)
+    if not found.is_known:
+        say("the run keeps no training text, so log_frequency is empty")
+    return found
 
 
 def _say_pseudo(wanted: Wanted, *, shaded: bool) -> None:

@@ -105,8 +105,8 @@ def sort_texts(
     models = models_of(loaded)
     about: dict[str, Any] = {"file": file.name, "models": models}
     if given is None:
-        bounds, about["sample"] = _of_sample(job, file, form, number, on_error, mapped)
-        sample = about["sample"]
+        found, sample = _of_sample(job, file, form, on_error, mapped)
+        bounds, about["sample"] = quantiles(found, number), sample
         how = f"quantiles of {sample['texts']:,} of {sample['of']:,} {job.noun}"
     else:
         bounds, about["sample"], how = given.bounds, None, "as given"
@@ -144,12 +144,25 @@ def quantiles(perplexities: Sequence[float], number: int) -> list[float]:
     return [values[len(values) * at // number] for at in range(1, number)]
 
 
+def limit_of_best(
+    share: float, job: Filter, file: TextFile, form: Form, on_error: str, mapped: "Mapped"
+) -> float:
+    """The perplexity of the worst text of the best share, by a sample; it is said."""
+    found, sample = _of_sample(job, file, form, on_error, mapped)
+    limit = sorted(found)[math.ceil(len(found) * share) - 1]
+    say(
+        f"kept are perplexities up to {limit:.6g} (the best {share:.4g} of {sample['texts']:,} of "
+        f"{sample['of']:,} {job.noun})"
+    )
+    return limit
+
+
 def _of_sample(
-    job: Filter, file: TextFile, form: Form, number: int, on_error: str, mapped: "Mapped"
+    job: Filter, file: TextFile, form: Form, on_error: str, mapped: "Mapped"
 ) -> tuple[list[float], dict[str, int]]:
-    """Bounds by the texts of a sample, drawn evenly from the whole file, and what it was."""
+    """Perplexities of a sample, drawn evenly from the whole file, and what it was."""
     if not (Path(file.name).is_file() or Path(file.name).is_dir()):
-        raise UsageError("a pipe cannot be read twice: give --bounds, or a file.")
+        raise UsageError("a pipe cannot be read twice: give bounds, or a file.")
     there = sum(1 for _ in _texts(file, form, on_error))
     if not there:
         raise TextError(f"there is no text in {file.name}.")
@@ -159,7 +172,7 @@ def _of_sample(
     sample = _chosen(_texts(file, form, on_error), chosen)
     scored = job.scored(batches(sample), form, mapped)
     found = [score.perplexity for portion in scored for score in portion.scores]
-    return quantiles(found, number), {"texts": size, "of": there, "seed": _SEED}
+    return found, {"texts": size, "of": there, "seed": _SEED}
 
 
 def _chosen(records: Iterator[Record], numbers: "Iterator[int | None]") -> Iterator[Record]:

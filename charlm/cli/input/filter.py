@@ -1,6 +1,7 @@
 """Lines on their way through a model: scored, kept or dropped, and written as they came."""
 
 import collections
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,10 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from charlm.bulk.scoring import Scoring
 from charlm.cli.input.declared import Options, option
-from charlm.cli.input.records import Form, Record
+from charlm.cli.input.records import Columns, Form, Record
 from charlm.cli.input.text_file import Broken
 from charlm.cli.output import nbest
-from charlm.cli.output.terminal import out_line, say
+from charlm.cli.output.reports import histogram
+from charlm.cli.output.terminal import out_line, say, say_lines
+from charlm.errors import UsageError
 from charlm.fields.scores import Wanted
 
 if TYPE_CHECKING:
@@ -54,13 +57,32 @@ class Bounds(Options, heading="Filter"):
     max_perplexity: float | None = option("Keep texts with at most this perplexity per token.")
     min_bits: float | None = option("Keep texts with at least this many bits per character.")
     max_bits: float | None = option("Keep texts with at most this many bits per character.")
+    keep_best: str | None = option(
+        "Keep this share of the texts of a file, those of the lowest perplexity: 30%.",
+        metavar="SHARE",
+    )
     invert: bool = option("Keep the other texts.", False, "--invert", "-v")
+    histogram: bool = option("Print a histogram of the perplexities on stderr.", False)
+    limit = math.inf  # the perplexity of the worst that is kept of the best
 
     @property
     def are_set(self) -> bool:
         """Whether anything is to be dropped."""
         bounds = (self.min_perplexity, self.max_perplexity, self.min_bits, self.max_bits)
-        return any(bound is not None for bound in bounds)
+        return any(bound is not None for bound in (*bounds, self.keep_best))
+
+    @property
+    def share(self) -> float | None:
+        """The share that is kept of the best, 0 to 1. Raises UsageError."""
+        if self.keep_best is None:
+            return None
+        try:
+            found = float(self.keep_best.removesuffix("%")) / 100
+        except ValueError:
+            found = 0.0
+        if not (0 < found < 1 and self.keep_best.endswith("%")):
+            raise UsageError(f"--keep-best is a share such as 30%, got {self.keep_best!r:.40}.")
+        return found
 
     def keep(self, score: "TextScore | PairScore") -> bool:
         """Whether a text is. A figure that it has not, an empty text's bits, bars nothing."""
@@ -70,7 +92,7 @@ class Bounds(Options, heading="Filter"):
             (score.perplexity, self.min_perplexity, self.max_perplexity),
             (score.bits_per_character, self.min_bits, self.max_bits),
         )
-        inside = all(
+        inside = score.perplexity <= self.limit and all(
             value is None or ((low is None or value >= low) and (high is None or value <= high))
             for value, low, high in pairs
         )
@@ -98,6 +120,7 @@ class Filter(ABC):
         self._results, self._bounds = wanted, bounds
         self._ending = "\n"  # of the line before
         self._texts = self._kept = self._left_out = self._ties = 0
+        self._bins: collections.Counter[int] = collections.Counter()
 
     @property
     @abstractmethod
@@ -147,18 +170,25 @@ class Filter(ABC):
                 continue
             score = next(scores)
             self._texts += 1
+            self._bins[histogram.bin_of(score.perplexity)] += 1
             if not self._bounds.keep(score):
                 continue
             self._kept += 1
             if writer is not None:
                 writer.write(score)
             elif self._results.in_rows:
-                rows = [form.written(record, row) for row in self._results.rows(score, self._texts)]
+                found = self.rows(score, record, form)
+                rows = [form.written(record, row) for row in found]
                 for line in rows[:-1]:
                     out_line(line, record.ending or self._ending)
                 out_line(rows[-1], record.ending)
             else:
                 out_line(form.written(record, self._results.results(score)), record.ending)
+
+    def rows(self, score: Any, record: Record, form: Form) -> Iterator[dict[str, Any]]:
+        """A row for each token, word or region of the text of a record."""
+        del record, form
+        return self._results.rows(score, self._texts)
 
     def write_buckets(
         self,
@@ -186,6 +216,8 @@ class Filter(ABC):
     def say_counts(self, broken: Broken) -> None:
         """What was dropped and what was broken, if there was any."""
         sys.stdout.flush()
+        if self._bounds.histogram and self._bins:
+            say_lines("\n".join(histogram.lines(self._bins)))
         if self._bounds.are_set:
             say(f"kept {self._kept:,} of {self._texts:,} {self.noun}")
         broken.say(self._left_out)
@@ -226,6 +258,11 @@ class TextFilter(Filter):
         """The texts of records."""
         del form
         return [record.text or "" for record in records]
+
+    def rows(self, score: Any, record: Record, form: Form) -> Iterator[dict[str, Any]]:
+        """A row for each token, word or region of the text of a record."""
+        regions = form.regions(record.line) if isinstance(form, Columns) else None
+        return self._wanted.rows(score, self._texts, regions)
 
     def kept(self, texts: list[str]) -> "list[TextScore]":
         """The scores of those texts that are to be kept."""

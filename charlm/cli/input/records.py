@@ -15,7 +15,7 @@ from charlm.cli.output.terminal import number
 from charlm.display.safe_text import safe_text
 from charlm.errors import UsageError
 from charlm.text.fields import object_of, text_of
-from charlm.text.tables import Csv, Rows, Table, Tabs, cut_by, lines_as_rows, looks_like
+from charlm.text.tables import Csv, Rows, Table, Tabs, cut_by, lines_as_rows, looks_like, place_of
 
 if TYPE_CHECKING:
     from charlm.text.streaming import Line
@@ -121,14 +121,24 @@ class Columns:
     """
 
     def __init__(
-        self, column: str, names: Sequence[str], *, header: bool, table: Table | None = None
+        self,
+        column: str,
+        names: Sequence[str],
+        *,
+        header: bool,
+        table: Table | None = None,
+        regions: str | None = None,
     ) -> None:
-        self.header = header or not column.isdecimal()
+        self.header = header or not all(
+            one.isdecimal() for one in (column, regions) if one is not None
+        )
+        self._regions = regions
         self.table: Table = Tabs() if table is None else table
         self._column = column
         self.names = names
         self.index = int(column) - 1 if column.isdecimal() else None
         self._width: int | None = None  # of the header
+        self._region_index = -1
         if self.index is not None and self.index < 0:
             raise UsageError("--column counts from 1.")
 
@@ -149,7 +159,33 @@ class Columns:
             raise ValueError(f"it has {len(cells)} columns, not {self.index + 1}")
         if self._width is not None and len(cells) > self._width:
             raise ValueError(f"it has {len(cells)} columns, the first line names {self._width}")
+        if self._regions is not None:
+            self._ranges(cells)
         return cells[self.index]
+
+    def regions(self, line: str) -> list[tuple[int, int]] | None:
+        """Where the regions of the text begin and end in it; None where no column holds them.
+
+        That is their column: the text with bars between them.
+        """
+        return None if self._regions is None else self._ranges(self.table.cells(line))
+
+    def _ranges(self, cells: list[str]) -> list[tuple[int, int]]:
+        """The ranges of the regions. Raises ValueError if they do not make up the text."""
+        assert self._regions is not None
+        assert self.index is not None
+        at = int(self._regions) - 1 if self._regions.isdecimal() else self._region_index
+        text, written = cells[self.index], cells[at] if at < len(cells) else ""
+        ranges, end = [], 0
+        for region in map(str.strip, written.split("|")):
+            begin = text.find(region, end)
+            if begin < 0 or not region or text[end:begin].strip():
+                raise ValueError(f'its regions, "{written[:40]}", are not its text with | between')
+            end = begin + len(region)
+            ranges.append((begin, end))
+        if text[end:].strip():
+            raise ValueError(f'its regions, "{written[:40]}", are not its whole text')
+        return ranges
 
     def is_header(self, record: Record) -> bool:
         """Whether it is the first line, where that names the columns."""
@@ -171,6 +207,11 @@ class Columns:
                     f'there is no column "{self._column}" in the first line, which names {there}.'
                 )
             self.index = cells.index(self._column)
+        if self._regions is not None and not self._regions.isdecimal():
+            try:
+                self._region_index = place_of(cells, self._regions)
+            except ValueError as error:
+                raise UsageError(f"--region-column: {error}.") from None
         taken = [name for name in self.names if name in cells]
         if taken:
             raise UsageError(
@@ -193,13 +234,16 @@ class Columns:
         return [as_cell(v) if escapes or not isinstance(v, str) else v for v in values]
 
 
-def form_of(names: Sequence[str], asked: Records, *, csv: bool) -> Form:
-    """How lines hold texts, by the options that say so; ``names`` are those of the results."""
+def form_of(names: Sequence[str], asked: Records, *, csv: bool, regions: str | None = None) -> Form:
+    """How lines hold texts, by the options that say so; ``names`` are those of the results.
+
+    regions is the column that holds those of the text.
+    """
     if asked.jsonl:
         return JsonLines(asked.field, names)
     if asked.column is not None:
         table = Csv() if csv else Tabs()
-        return Columns(asked.column, names, header=asked.header, table=table)
+        return Columns(asked.column, names, header=asked.header, table=table, regions=regions)
     return PlainLines()
 
 

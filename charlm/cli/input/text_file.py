@@ -1,6 +1,7 @@
 """A file of texts, a line each or several in a line, and what becomes of its broken lines."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from charlm.cli.input.beginning import texts_of
@@ -36,6 +37,10 @@ class TextFile(NamedTuple):
 
     def check_name(self) -> None:
         """Raise UsageError if lines that are to be texts are those of a table, by its name."""
+        if not self.in_records and self.is_parquet:
+            raise UsageError(
+                f"{self.name} is a Parquet file: --column says which of its columns is the text."
+            )
         if self.is_plain and (what := _OPTIONS.get(suffix_of(self.name))) is not None:
             raise UsageError(
                 f"{self.name} holds {what}. (In a pipe its lines are taken as they are.)"
@@ -43,18 +48,43 @@ class TextFile(NamedTuple):
 
     @property
     def is_csv(self) -> bool:
-        """Whether its name says that commas or semicolons stand between columns."""
-        return is_csv(self.name)
+        """Whether its name says that commas or semicolons stand between columns.
+
+        Rows of a Parquet file come so, too.
+        """
+        return is_csv(self.name) or self.is_parquet
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether it is a Parquet file."""
+        from charlm.text.binary.parquet import is_parquet
+
+        return is_parquet(self.name)
 
     def records(self, form: Form, broken: "Broken") -> Iterator[Record | None]:
         """Its lines, the broken ones dealt with; None where no more can be had for now."""
-        lines = texts_of(self.name, self.cut.parting or "line", self.decoding)
+        lines: Iterator[Line | None]
+        if self.is_parquet:
+            from charlm.text.binary.parquet import parquet_lines
+
+            lines = parquet_lines(self.name)
+        else:
+            lines = texts_of(self.name, self.cut.parting or "line", self.decoding)
         return broken.sorted_out(read(_noticed(lines) if self.is_plain else lines, form))
+
+    def read_twice(self, form: Form) -> Iterator[Record]:
+        """The same of a file that is going to be read again. Raises UsageError for a pipe."""
+        if not (Path(self.name).is_file() or Path(self.name).is_dir()):
+            raise UsageError("a pipe cannot be read twice: give a file.")
+        return self.silent_records(form)
 
     def silent_records(self, form: Form) -> Iterator[Record]:
         """The same, broken ones too, and nothing is said: of a file that is read once more."""
+        from charlm.text.binary.parquet import parquet_lines
         from charlm.text.streaming import stream_texts
 
+        if self.is_parquet:
+            return (record for record in read(parquet_lines(self.name), form) if record is not None)
         lines = stream_texts(self.name, self.cut.parting or "line", **vars(self.decoding))
         return (record for record in read(lines, form) if record is not None)
 

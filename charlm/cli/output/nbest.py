@@ -7,6 +7,7 @@ that comes back is told, for which the ids that were seen are remembered (a hash
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +22,31 @@ if TYPE_CHECKING:
 
 NAMES = ("total_score", "rank_in_group")
 _COLUMNS = ("id", "text", "score")
+_NUMBER = re.compile(r"-[0-9]+\Z")
 _LARGEST = 1e100  # of a score, so that a total is always finite
+
+
+class Kaldi(Tabs):
+    """Lines of Kaldi's text files: an id, white space, and the rest."""
+
+    def cells(self, row: str) -> list[str]:
+        """The id and the text, which may be empty."""
+        name, *rest = row.split(maxsplit=1)
+        return [name, rest[0].strip() if rest else ""]
 
 
 class Hypotheses:
     """A form of lines that hold hypotheses: JSON Lines, or rows of a table: id, text, score.
 
     Rows go out below a header, with further columns by their numbers where none names them. They
-    are written as they came, or ``written_as`` "json" or "tsv".
+    are written as they came, or ``written_as`` "json" or "tsv". Lines of Kaldi, an id, a space and
+    the text, have no scores; "utt-3" is the third of the id "utt". They go out as they came, alone.
     """
 
     def __init__(self, form: JsonLines | Columns, written_as: str | None = None) -> None:
         self.form = form
         self._written_as = written_as
+        self._is_kaldi = isinstance(form, Columns) and isinstance(form.table, Kaldi)
         self._seen: set[int] = set()
         self._last: str | None = None
         self._is_headed = False
@@ -90,6 +103,8 @@ class Hypotheses:
         """What stands above the first row, where no line has named its columns: their names."""
         if not isinstance(self.form, Columns) or self.form.header or self._written_as == "json":
             return
+        if self._is_kaldi and self._written_as is None:
+            return
         if not self._is_headed:
             yield self._joined([*self._columns, *self.form.names])
         self._is_headed = True
@@ -109,6 +124,8 @@ class Hypotheses:
         """The line with the results."""
         if isinstance(self.form, JsonLines):
             return self.form.written(record, results)
+        if self._is_kaldi and self._written_as is None:
+            return record.line
         cells = self._cells(record.line)
         missing = [""] * (len(self._columns) - len(cells))
         if self._written_as == "json":
@@ -128,7 +145,8 @@ class Hypotheses:
             if "id" not in fields:
                 raise ValueError('it has no field "id"')
             return repr(fields["id"])
-        return self._cells(line)[self._id]
+        name = self._cells(line)[self._id]
+        return _NUMBER.sub("", name) if self._is_kaldi else name
 
     def other(self, line: str) -> float:
         """The score that it came with, 0 if there is none."""
@@ -166,12 +184,13 @@ def form_of(
     *,
     header: bool = False,
     csv: bool = False,
+    kaldi: bool = False,
     written_as: str | None = None,
 ) -> Hypotheses:
     """JSON Lines whose text is in ``field``, or for None columns: id, text, score."""
     if field is not None:
         return Hypotheses(JsonLines(field, names))
-    table = Csv() if csv else Tabs()
+    table = Kaldi() if kaldi else Csv() if csv else Tabs()
     return Hypotheses(Columns("2", names, header=header, table=table), written_as)
 
 

@@ -4,7 +4,7 @@ Three lengths and two batches, rows of several lengths where a kind of model has
 batch, T time, S source.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -146,8 +146,8 @@ def head(
     return check(far)
 
 
-def _words(letters: NDArray[np.int64], lengths: Sequence[int]) -> list[NDArray[np.int64]]:
-    return [word[:length] for word, length in zip(letters, lengths, strict=False)]
+def _words(letters: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [word[:length] for word, length in zip(letters, lengths.tolist(), strict=False)]
 
 
 def translator(config: PairsConfig, arrays: Arrays, runs: Mapping[str, Session]) -> float:

@@ -34,7 +34,8 @@ def head(config: HeadConfig, arrays: Arrays, temperature: float) -> dict[str, Ma
         read = layers.recurrent(graph, config.cell, f"layer.{depth}", pair, x, lengths=lengths)
         x, last = layers.both_ways(graph, read.outputs), read.states[0]
     if isinstance(config, TaggerConfig):
-        x, shape = graph.turned(x), ("batch", "time", config.num_labels)
+        x = graph.turned(x)
+        shape: tuple[int | str, ...] = ("batch", "time", config.num_labels)
     else:
         assert isinstance(config, ClassifierConfig)
         shape = ("batch", config.num_labels)

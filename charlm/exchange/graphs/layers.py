@@ -9,7 +9,7 @@ Letters: T time, B batch, I layer input, H hidden, G gates, D directions.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class _Operator(NamedTuple):
     """A kind of operator, its attributes, and the weights of one direction as it has them."""
 
     kind: str
-    attributes: dict[str, object]
+    attributes: dict[str, Any]
     weight_ih: NDArray[np.floating]  # (G*H, I)
     weight_hh: NDArray[np.floating]  # (G*H, H)
     bias: NDArray[np.floating]  # (2*G*H,)
@@ -63,8 +63,8 @@ def recurrent(
         return graph.weight(f"{name}.{what}", np.stack(arrays))
 
     way = "bidirectional" if len(parts) == 2 else "reverse" if reverse else "forward"
-    attributes = {
-        key: [*value] * len(parts) if key == "activations" else value  # type: ignore[misc]
+    attributes: dict[str, Any] = {
+        key: [*value] * len(parts) if key == "activations" else value
         for key, value in first.attributes.items()
     }
     has_c = NUM_STATES[cell] == 2
@@ -94,7 +94,7 @@ def _operator(cell: str, weights: Layer) -> _Operator:
         for array in (weights.weight_ih, weights.weight_hh, weights.bias_ih, bias_hh)
     ]
 
-    def operator(kind: str, order: Sequence[int], **attributes: object) -> _Operator:
+    def operator(kind: str, order: Sequence[int], **attributes: Any) -> _Operator:
         """The gates in an order; one that is counted from -1 down changes its sign."""
         of_ih, of_hh, bias_ih, bias_hh = (
             np.concatenate([array[at] if at >= 0 else -array[-1 - at] for at in order])

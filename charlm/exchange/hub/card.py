@@ -81,17 +81,13 @@ def card(model: AnyModel, directory: str | None = None) -> str:
 
 def _limits(model: AnyModel) -> list[str]:
     """What of the text may be read out of the files."""
-    has_counts = model.checkpoint.partner is not None if _may_count(model) else False
-    if isinstance(model, LanguageModel) and model.checkpoint.counts is not None:
-        has_counts = True
+    has_counts = isinstance(model, LanguageModel) and model.checkpoint.counts is not None
+    if isinstance(model, LanguageModel | Translator):
+        has_counts |= model.checkpoint.partner is not None
     told = "and may repeat parts of it."
     if has_counts:
         told += " Its n-grams hold short pieces of the text word for word."
     return [told]
-
-
-def _may_count(model: AnyModel) -> bool:
-    return isinstance(model, LanguageModel | Translator)
 
 
 def _figures(info: Mapping[str, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@
     config.json          what the model is, for programs
     model.safetensors    the weights
     tokenizer.json       for the library tokenizers, where that can cut as charlm does
+    pointers.json        which step there is, as of any run
     step-NNNNNNNN/       what charlm needs beside the weights, each file with its SHA-256
 
 What was saved to go on with training stays behind, and so does what tells of single sequences of
@@ -14,6 +15,7 @@ import json
 from pathlib import Path
 
 from charlm.checkpoints import directory as runs
+from charlm.checkpoints.json_objects import to_json
 from charlm.checkpoints.manifest import MANIFEST, entry_of, manifest_bytes
 from charlm.checkpoints.step import FORMAT, WEIGHTS, StepFiles
 from charlm.exchange.files import check_new, write_directory
@@ -21,6 +23,7 @@ from charlm.exchange.hub.card import card
 from charlm.exchange.hub.shape import kind_of
 from charlm.exchange.hub.tokenizer_json import tokenizer_json
 from charlm.models.load import AnyModel
+from charlm.models.translator import Translator
 
 _LEFT_OUT = ("training.json", "training.safetensors", "known.safetensors")
 
@@ -42,7 +45,13 @@ def export_hub(model: AnyModel, directory: Path) -> str:
     shared[f"{folder}/{MANIFEST}"] = manifest_bytes(about, entries)
     if weights is not None:
         shared[WEIGHTS] = weights
-    found, said = tokenizer_json(checkpoint.tokenizer)
+    if isinstance(model, Translator):
+        found, said = None, "no tokenizer.json: a translator has two"
+    else:
+        found, said = tokenizer_json(checkpoint.tokenizer)
+    is_finished = runs.is_finished(checkpoint.path.parent)
+    pointers = {"latest": step.step, "best": step.step, "finished": is_finished}
+    shared["pointers.json"] = to_json(pointers)
     if found is not None:
         shared["tokenizer.json"] = _json(found)
     shared["config.json"] = _json(

@@ -6,6 +6,7 @@ it: score, sample, evaluate, mixtures with networks, the server.
 
 import dataclasses
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,7 +151,7 @@ def check(request: Request) -> None:
 def files_of(
     counts: BackOff,
     tokenizer: Tokenizer,
-    about: dict[str, object],
+    about: Mapping[str, object],
     *,
     split_on: str,
     cache: Partner | None = None,

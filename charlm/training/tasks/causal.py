@@ -23,7 +23,7 @@ from charlm.engines.torch_passes import quick_log_probs, token_log_probs
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.labels import Labels
-from charlm.network_config import CausalConfig, LanguageConfig
+from charlm.network_config import CausalConfig, CountsConfig, LanguageConfig
 from charlm.nn.causal import RecurrentLM, from_arrays
 from charlm.nn.network import Network, to_arrays
 from charlm.text.tokens import TokenizedText
@@ -50,6 +50,8 @@ _VALIDATION_SHARE = 0.05  # of the time, at most, goes into the quick validation
 _MOST_VALIDATIONS = 40
 _FEWEST_VALIDATIONS = 8
 _FEW_TOKENS = 20_000  # what is held out is always read as a whole if it is no more
+_FEWEST_TOKENS = 2_000  # that a validation reads where each is scored among very many types
+_PRODUCTS = 2**41  # of the exact figure at the end, where types are very many: a minute or two
 
 
 LanguageTexts: TypeAlias = Texts | StreamedTexts
@@ -183,6 +185,9 @@ class Causal(
         affordable /= _validation_cost(config, training)  # tokens that may be read in all
         number = int(min(_MOST_VALIDATIONS, affordable / max(1, valid_tokens)))
         validate_tokens = 0
+        if config.has_many_types:
+            number = int(min(_FEWEST_VALIDATIONS, affordable / _FEWEST_TOKENS)) or 1
+            return number, max(_FEWEST_TOKENS, min(valid_tokens, int(affordable / number)))
         if number < _FEWEST_VALIDATIONS:
             number = _FEWEST_VALIDATIONS
             if affordable / number < valid_tokens > _FEW_TOKENS:
@@ -352,26 +357,39 @@ class Causal(
         """Calibrate a conditional model; what the best step makes of the text held out."""
         best = Checkpoint.load(directory.best_step(run.path))
         assert material.valid is not None
+        assert not isinstance(best.config, CountsConfig)
         if best.labels is not None:
             calibration.calibrate_and_say(best.path, material.valid, say)
         held, number = material.about["valid"], material.valid.num_tokens
         unknown = held["unknown_nats"]
+        assert not isinstance(best.config, CountsConfig)  # which has no steps
+        places, valid = _some_of(best.config, material.valid)
+
+        def total(log_probs: NDArray[np.floating]) -> float:
+            return float(log_probs.sum()) * (number / len(log_probs))
 
         def per_token(log_probs: NDArray[np.floating]) -> str:
-            return f"{(unknown - float(log_probs.sum())) / number:.4f} nats per token"
+            return f"{(unknown - total(log_probs)) / number:.4f} nats per token"
 
-        log_probs = self.held_out_log_probs(best, material.valid)
+        if valid is not material.valid:
+            say(
+                f"held out: {valid.num_tokens:,} of {number:,} tokens from all over are scored, "
+                f"each among {valid.vocab_size:,} types; charlm evaluate scores all"
+            )
+        log_probs = self.held_out_log_probs(best, valid)
         if best.partner is not None:
             say(f"the network alone: {per_token(log_probs)}; with its partner:")
             if material.evidence is not None:
-                log_probs = best.partner.combine(log_probs, material.evidence)
+                evidence = material.evidence
+                evidence = evidence if valid is material.valid else evidence.take(places)
+                log_probs = best.partner.combine(log_probs, evidence)
         if best.adaptive is not None:
-            held_out = adapting.learn_weights(best, material.valid, say)
+            held_out = adapting.learn_weights(best, valid, say)
             say(f"mixed by those weights: {per_token(held_out.frozen)}; going on learning from")
             say(f"the text held out, each token predicted first: {per_token(held_out.adapting)}")
         if unknown:
             say(f"<UNK> as one symbol: {-log_probs.mean():.4f} nats per token; spelled:")
-        bits = metrics.bits_per(float(log_probs.sum()) - unknown, held["characters"])
+        bits = metrics.bits_per(total(log_probs) - unknown, held["characters"])
         more = self.beside_loss or f", {bits:.4f} bits per character"
         return f"{self.loss}: {per_token(log_probs)}{more} (step {best.step})"
 
@@ -379,6 +397,16 @@ class Causal(
         """log P (N,) in nats of each token, exactly."""
         assert isinstance(best.config, CausalConfig)
         return token_log_probs(from_arrays(best.config, best.weights), valid)[0]
+
+
+def _some_of(
+    config: LanguageConfig, valid: TokenizedText
+) -> tuple[NDArray[np.int64], TokenizedText]:
+    """What of a text is scored in the end, and where it stands in it: all, of many types some."""
+    most = _PRODUCTS // (config.vocab_size * config.embedding_size)
+    if not config.has_many_types:
+        most = valid.num_tokens
+    return valid.some(max(_FEWEST_TOKENS, most))
 
 
 def partner_now(state: WindowState, material: TextMaterial) -> Partner | None:

@@ -133,7 +133,10 @@ chooser.addEventListener("change", () => {
 /** A model in a few words. */
 function about(model) {
   const layers = model.num_layers === 1 ? "1 layer" : `${model.num_layers} layers`;
-  const cells = `${layers} of ${count(model.hidden_size)} ${model.cell.toUpperCase()} units`;
+  const cells =
+    model.cell === undefined
+      ? `${count(model.num_ngrams)} n-grams of up to ${model.order} tokens`
+      : `${layers} of ${count(model.hidden_size)} ${model.cell.toUpperCase()} units`;
   const types = model.level ? `, ${count(model.vocab_size)} different ${LEVELS[model.level]}` : "";
   return `${KINDS[model.kind]}, ${cells}${types}, step ${count(model.step)}`;
 }

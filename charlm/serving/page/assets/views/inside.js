@@ -10,7 +10,7 @@ const SAMPLE = 'He said: "The apple (and the pear) came in 1984."\nShe had a pai
 export default {
   id: "inside",
   title: "Look inside",
-  suits: (model) => model.kind === "language-model",
+  suits: (model) => model.kind === "language-model" && model.cell !== undefined, // no counts
   open(view) {
     const { model } = view;
     const hasGates = !model.cell.startsWith("rnn");

@@ -1,0 +1,1 @@
+"""Files that hold texts and are no text themselves."""
