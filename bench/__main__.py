@@ -10,7 +10,8 @@ python -m bench words [SET ...] (see words.py),
 python -m bench adaptive TEXT [SECONDS] (see adaptive.py),
 python -m bench predictors RUN TEXT (see predictors.py),
 python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py),
-python -m bench stream DIR [MB ...] (see stream.py), and
+python -m bench stream DIR [MB ...] (see stream.py),
+python -m bench smoke [PYTHON ...] (see smoke.py), and
 python -m bench types DIR [TOKENS [STEPS]] (see types.py).
 """
 
@@ -33,6 +34,7 @@ from bench import (
     sample,
     score,
     serve,
+    smoke,
     startup,
     stream,
     tag,
@@ -58,6 +60,7 @@ SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
     "ranks": ranks.main,
     "sample": sample.main,
     "serve": serve.main,
+    "smoke": smoke.main,
     "stream": stream.main,
     "tag": tag.main,
     "types": types.main,

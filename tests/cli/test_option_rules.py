@@ -140,6 +140,7 @@ CONTRADICT = {
             "--counts-only",
             "--adaptive --label-from --bidirectional --task=cloze --pairs --task=translator",
         ),
+        ("--counts-only", "--log-to"),
         (
             "--tagger --task=tagger",
             "--label-from --text-column --text-field --header --split-on --distinct --level=char",
@@ -322,6 +323,7 @@ VALUES = {
     "--on-error": "keep",
     "--unk": "keep",
     "--cell": "gru",
+    "--log-to": "tensorboard",
     "--precision": "fp32",
     "--device": "cpu",
     "--on-nan": "skip",
