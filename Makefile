@@ -3,7 +3,8 @@
 #   make test    install, run the whole test suite; a part of it with T= one path or more, or words:
 #                make test T=tests/inference/test_score.py, make test T="mixture label"
 # More: make fast (the tests without the rows of the matrix and the slowest), make reliability, make
-# test-nightly, make test-bulk (Ray, Spark), make lint, make docs, make bench, make clean; make audit
+# test-nightly, make test-bulk (Ray, Spark), make lint, make docs, make site (the pages as a site),
+# make smoke (a release in fresh environments), make bench, make clean; make audit
 # asks for known vulnerabilities, make hashed installs nothing but files of known hashes (torch
 # apart).
 # PYTHON=python3.12 chooses another interpreter.
@@ -12,7 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fast reliability test-nightly test-bulk lint format docs bench audit hashed lock clean
+.PHONY: demo test fast reliability test-nightly test-bulk lint format docs site smoke bench audit hashed lock clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -80,6 +81,17 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m charlm.cli.reference > docs/cli.md
 	$(BIN)/python docs/quotations.py
 
+# The pages as a site, in site/; a link that leads nowhere is an error.
+site: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group site
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs/site . site
+
+# A release is built and tried in a fresh environment of each Python that is found; the one of
+# PYTHONS alone with PYTHONS=3.12.
+smoke: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group release
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench smoke $(PYTHONS)
+
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench
 
@@ -110,4 +122,4 @@ lock: $(VENV)/.installed
 	mv .lock requirements-hashed.txt
 
 clean:
-	rm -rf $(VENV) .venv-hashed .venv-bulk .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .venv-hashed .venv-bulk .pytest_cache .mypy_cache .ruff_cache .hypothesis dist site

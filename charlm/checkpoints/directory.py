@@ -5,6 +5,7 @@
         metrics.jsonl        a line for each thing measured, appended
         pointers.json        which step is the latest and which the best, and whether it finished
         novelty.safetensors, novelty.json     the index of the training text (text_index.py)
+        tensorboard/         the same lines as event files, if they were asked for
         tokens/              the ids of a training text larger than memory (token_store.py)
         step-NNNNNNNN/       a save (step.py)
 
@@ -41,6 +42,7 @@ from charlm.errors import CheckpointError, UsageError, did_you_mean
 COPIES = 3  # of a step, at most: the best, the last, and the one being written
 MOST_TRIES = 50  # at a run in which steps come and go while one is looked for
 TOKENS = "tokens"  # the directory of a run's own token store
+TENSORBOARD = "tensorboard"  # that of event files
 LANGUAGE_MODEL = "language model"
 # By kind, what uses a model of it.
 COMMANDS = {

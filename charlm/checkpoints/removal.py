@@ -31,8 +31,9 @@ def remove(run: Path, disk: Disk = DISK) -> None:
         raise CheckpointError(f"cannot delete {run}: {error.strerror}.") from None
     for left in directory.children(run.parent):  # this one, and what a crash left of others
         if left.name.startswith(TEMPORARY) and not left.is_symlink():
-            if not (left / directory.TOKENS).is_symlink():
-                delete(directory.children(left / directory.TOKENS), disk)
+            for name in (directory.TOKENS, directory.TENSORBOARD):
+                if not (left / name).is_symlink():
+                    delete(directory.children(left / name), disk)
             delete(directory.children(left), disk)
             with contextlib.suppress(OSError):
                 disk.rmdir(left)
@@ -57,7 +58,11 @@ def check_removable(run: Path) -> None:
                 for child in directory.children(store)
                 if child.is_dir()
             ]
-        elif of_step and path.is_dir() and not path.is_symlink():
+        elif (
+            (of_step or path.name == directory.TENSORBOARD)
+            and path.is_dir()
+            and not path.is_symlink()
+        ):
             strange = [child for child in directory.children(path) if child.is_dir()]
         else:
             strange = [] if of_step or path.name in _FILES else [path]

@@ -2,10 +2,12 @@
 
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from charlm.checkpoints import directory
+from charlm.checkpoints.directory import TENSORBOARD
 from charlm.checkpoints.disk import delete
 from charlm.checkpoints.files import Content, read_file
 from charlm.checkpoints.lock import Lock
@@ -29,6 +31,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: Lock | None = None
+        self.on_log: Callable[[dict[str, Any]], None] | None = None
 
     def __enter__(self) -> "Run":
         self._lock = directory.open_run(self.path)
@@ -50,7 +53,7 @@ class Run:
         """Write run.json. Raises UsageError if the run exists already."""
         self.check_new()
         directory.remove_steps(self.path, set())
-        delete([self.path / "metrics.jsonl"])
+        delete([self.path / "metrics.jsonl", *directory.children(self.path / TENSORBOARD)])
         directory.write_json(self.path / "run.json", {**asked, "run_id": uuid.uuid4().hex})
 
     def asked(self) -> dict[str, Any]:
@@ -127,8 +130,10 @@ class Run:
         directory.remove_steps(self.path, kept)
 
     def log(self, values: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl."""
+        """Append a line to metrics.jsonl, then tell ``on_log`` of it."""
         directory.append_line(self.path / "metrics.jsonl", json.dumps(values, allow_nan=False))
+        if self.on_log is not None:
+            self.on_log(values)
 
     def cut_metrics(self, step: int) -> None:
         """Drop what was logged after the step that is gone on from: it will be logged again."""

@@ -32,7 +32,7 @@ def _options() -> dict[str, str]:
     from charlm.training.request import CONFIG_FIELDS, Request
 
     names = {field.name for field in dataclasses.fields(Request)}
-    names |= {"resume", "name", "index", "against", "stream", "jobs"}
+    names |= {"resume", "name", "log_to", "index", "against", "stream", "jobs"}
     names |= {"host", "port", "api_key", "no_key", "allowed_hosts", "cors"}
     return {
         **{name: name for name in names},

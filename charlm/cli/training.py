@@ -1,6 +1,7 @@
 """What ``charlm train`` does once its options have been read: train to the end or to a signal."""
 
 import shlex
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charlm.cli.errors import Signals
 from charlm.cli.option_names import option_of
 from charlm.cli.options import model_option, name_option
-from charlm.cli.output import held_out
+from charlm.cli.output import held_out, terminal
 from charlm.cli.output.meter import PassMeter
 from charlm.cli.output.terminal import out, say
 from charlm.cli.ranks import joined
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from charlm.training.kinds import TaskName
     from charlm.training.ranks.ranks import Ranks
     from charlm.training.texts.streamed.place import Watch
+    from charlm.training.tracking.tracker import Tracker
     from charlm.training.trainer import Trainer
 
 
@@ -32,6 +34,7 @@ def train(
     name: str | None = None,
     resume: bool = False,
     index: bool = True,
+    log_to: str | None = None,
     say: Callable[[str], None] = say,
     quiet: bool = False,
 ) -> None:
@@ -54,6 +57,7 @@ def train(
         from charlm.training.texts.streamed.place import Place, root_of, settled
         from charlm.training.trainer import Trainer
 
+        tracker = _tracker(log_to) if ranks.is_first else None
         signals.check()  # an import may swallow what a signal raises in it
         if ranks.size > 1:
             say(f"processes: {ranks.size}, each reads its share of the rows of every step")
@@ -63,7 +67,7 @@ def train(
                 with PassMeter(silent=quiet) as watch:
                     trainer = _resumed(run, asked, task, say, ranks, watch)
                 signals.patient = True
-                _fit(run, trainer, signals, say, quiet, index=index and run.keeps_text)
+                _fit(run, trainer, signals, say, quiet, tracker, index=index and run.keeps_text)
             return
         request = Request(**asked, task=task or LANGUAGE_MODEL)
         if name is not None:
@@ -81,7 +85,7 @@ def train(
         with _open(path, ranks) as run:
             if ranks.is_first:
                 trainer.begin(run, keeps_text=index)
-            _fit(run, trainer, signals, say, quiet, index=index)
+            _fit(run, trainer, signals, say, quiet, tracker, index=index)
 
 
 def _count(
@@ -113,6 +117,17 @@ def _count(
     say(f'or: charlm score{model} "a sentence"')
     none = f"validation loss: none, nothing was held out; {how} holds some out"
     out(f"{found.verdict or none}\n")
+
+
+def _tracker(log_to: str | None) -> "Tracker | None":
+    """What the log goes to as well; a module may stand in the current directory."""
+    if log_to is None:
+        return None
+    from charlm.training.tracking.tracker import tracker_of
+
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    return tracker_of(log_to)
 
 
 def _silent(_: str) -> None:
@@ -155,12 +170,14 @@ def _fit(
     signals: Signals,
     say: Callable[[str], None],
     quiet: bool,
+    tracker: "Tracker | None",
     *,
     index: bool,
 ) -> None:
     """Train to the end and say what came of it; at a signal, how to go on: SystemExit."""
     from charlm.cli.output.training_progress import display_of, show
     from charlm.nn.network import num_parameters
+    from charlm.training.tracking.tracker import following
 
     ranks = trainer.ranks
     if index and ranks.is_first:
@@ -173,7 +190,8 @@ def _fit(
     is_read = True
     events = trainer.train(run, should_stop=lambda: signals.received is not None or not is_read)
     try:
-        show(events, display_of(trainer), quiet=quiet)
+        with following(run, tracker, state.step, terminal.say):
+            show(events, display_of(trainer), quiet=quiet)
     except BrokenPipeError:  # whoever read the progress has gone: as if told to stop
         is_read = False
         for _ in events:

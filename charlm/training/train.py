@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from charlm.checkpoints import directory
+from charlm.checkpoints.directory import TENSORBOARD
 from charlm.checkpoints.run import Run
 from charlm.checkpoints.temporary_run import TemporaryRun
 from charlm.config import (
@@ -33,6 +35,7 @@ from charlm.training.kinds import TaskName
 from charlm.training.request import CONFIG_FIELDS, LANGUAGE_MODEL, Device, Request, Say
 from charlm.training.texts.memory import Text, TextsInMemory
 from charlm.training.texts.streamed.place import Place, root_of, settled
+from charlm.training.tracking.tracker import LogTo, Tracker, following, tracker_of
 
 if TYPE_CHECKING:
     from charlm.training.task import Event
@@ -94,6 +97,7 @@ class TrainOptions(TypedDict, total=False):
     pooling: Pooling | None
     ngram: int | None
     cache: bool
+    adaptive: bool
     counts_only: bool
     seconds: float | None
     epochs: float | None
@@ -111,6 +115,7 @@ class TrainOptions(TypedDict, total=False):
     index: bool
     name: str | None
     root: str | Path
+    log_to: LogTo | None
     on_event: OnEvent | None
     say: Say | None
 
@@ -195,6 +200,7 @@ def train(
     pooling: Pooling | None = None,
     ngram: int | None = None,
     cache: bool = False,
+    adaptive: bool = False,
     counts_only: bool = False,
     seconds: float | None = None,
     epochs: float | None = None,
@@ -212,6 +218,7 @@ def train(
     index: bool = True,
     name: str | None = None,
     root: str | Path = RUNS,
+    log_to: LogTo | None = None,
     on_event: OnEvent | None = None,
     say: Say | None = None,
 ) -> AnyModel:
@@ -224,11 +231,13 @@ def train(
     are those of ``charlm train`` (training/request.py).
 
     The run stands below ``root`` if a ``name`` is given; else it is temporary, and deleted with
-    the model that comes of it. ``on_event`` gets each Step, Validated, Saved, RolledBack and
-    Planned, ``say`` what there is to say besides. Returns the model of the best step: a
-    LanguageModel, a ClozeModel (task "cloze"), a Classifier, a Tagger or a Translator. Raises
-    UsageError for options that cannot be, TextError for text that cannot be used, DivergedError
-    where training comes to nothing.
+    the model that comes of it. ``log_to`` is given each line of metrics.jsonl as a dict: a
+    function, "module:function", or "tensorboard" (an event file in the run, which then needs a
+    name); its errors do not end the training. ``on_event`` gets each Step, Validated, Saved,
+    RolledBack and Planned, ``say`` what there is to say besides. Returns the model of the best
+    step: a LanguageModel, a ClozeModel (task "cloze"), a Classifier, a Tagger or a Translator.
+    Raises UsageError for options that cannot be, TextError for text that cannot be used,
+    DivergedError where training comes to nothing.
 
     >>> lm = charlm.train("corpus.txt", level="word", seconds=60)      # doctest: +SKIP
     >>> lm = charlm.train(texts=["A pear.", "An apple."], steps=100)   # doctest: +SKIP
@@ -242,6 +251,9 @@ def train(
     with _named_as_here():
         request = Request(**asked)
         _check_source(request, given)
+        tracker = _tracker(log_to, counts_only=counts_only)
+        if log_to == TENSORBOARD and name is None:
+            raise FieldError("log_to", "tensorboard writes into the run: give that a name, too.")
         kept = None if name is None else Path(root) / directory.check_name(name)
         if kept is not None:
             Run(kept).check_new()
@@ -264,7 +276,7 @@ def train(
         trainer.begin(run, keeps_text=index)
         if index:
             trainer.index(run, say)
-        _fit(trainer, run, on_event, say)
+        _fit(trainer, run, tracker, on_event, say)
     return _loaded(kept, temporary)
 
 
@@ -282,6 +294,7 @@ def resume(
     on_nan: OnNan | None = None,
     device: Device = "auto",
     root: str | Path = RUNS,
+    log_to: LogTo | None = None,
     on_event: OnEvent | None = None,
     say: Say | None = None,
 ) -> AnyModel:
@@ -308,18 +321,33 @@ def resume(
     say = say or _silent
     path = _path_of(run, Path(root))
     temporary = TemporaryRun.at(path)
+    tracker = _tracker(log_to)
     with Run(path) as opened, _named_as_here():
         trainer = resumed(opened, asked, say, given=given)
         if opened.keeps_text:
             trainer.index(opened, say)
-        _fit(trainer, opened, on_event, say)
+        _fit(trainer, opened, tracker, on_event, say)
     return _loaded(path, temporary)
 
 
-def _fit(trainer: "Trainer", run: Run, on_event: OnEvent | None, say: Say) -> None:
-    for event in trainer.train(run):
-        if on_event is not None:
-            on_event(event)
+def _tracker(log_to: LogTo | None, *, counts_only: bool = False) -> Tracker | None:
+    if log_to is not None and counts_only:
+        raise FieldError("log_to", "is about training, and counts alone are not trained.")
+    return None if log_to is None else tracker_of(log_to)
+
+
+def _fit(
+    trainer: "Trainer",
+    run: Run,
+    tracker: Tracker | None,
+    on_event: OnEvent | None,
+    say: Say,
+) -> None:
+    tell = _warn if say is _silent else say
+    with following(run, tracker, trainer.state.step, tell):
+        for event in trainer.train(run):
+            if on_event is not None:
+                on_event(event)
     if trainer.material.valid is not None:
         say(trainer.finish(run, say))
 
@@ -334,6 +362,11 @@ def _loaded(path: Path, temporary: TemporaryRun | None) -> AnyModel:
 
 def _silent(_: str) -> None:
     """Say nothing."""
+
+
+def _warn(message: str) -> None:
+    """Tell of an error of a tracker where nobody listens to what is said."""
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def _in_memory(

@@ -240,7 +240,8 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     from charlm.nn.head import Head
     from charlm.nn.pairs import EncoderDecoder
     from charlm.tokenizers import subword
-    from charlm.training import calibration, loop, resume, speller
+    from charlm.training import calibration, loop, resume
+    from charlm.training.counted import alone
     from charlm.training.pace import measuring
     from charlm.training.tasks import causal, classifier, tagger
     from charlm.training.tasks import pairs as translator
@@ -287,7 +288,7 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
 
         subword._sentences = told_sentences
     else:
-        before(speller, "train_tokenizer", "tokenizing")
+        before(alone, "train_tokenizer", "tokenizing")
         before(classifier, "train_tokenizer", "tokenizing")
     before(tagger, "example_material", "tokenizing")
     before(translator, "pair_material", "tokenizing")

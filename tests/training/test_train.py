@@ -63,7 +63,7 @@ def test_a_script_trains_evaluates_samples_and_scores(tmp_path: Path) -> None:
 def test_the_keywords_are_the_options_of_a_request() -> None:
     """Each field of a Request is a keyword of the same default, and of the typed options."""
     of_source = {"texts", "labels", "valid_texts", "valid_labels"}
-    of_run = {"name", "root", "index", "on_event", "say"}
+    of_run = {"name", "root", "index", "log_to", "on_event", "say"}
     parameters = inspect.signature(charlm.train).parameters
     fields = {field.name: field for field in dataclasses.fields(Request)}
     assert set(parameters) == set(fields) | of_source | of_run
@@ -72,7 +72,10 @@ def test_the_keywords_are_the_options_of_a_request() -> None:
             assert parameters[name].default == field.default, name
             assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
     assert set(TrainOptions.__annotations__) == set(parameters) - {"corpus", "task"}
-    hints, options = typing.get_type_hints(charlm.train), typing.get_type_hints(TrainOptions)
+    of_types = {"Event": charlm.Event}  # which are named where torch is not imported
+    hints, options = (
+        typing.get_type_hints(one, localns=of_types) for one in (charlm.train, TrainOptions)
+    )
     assert {name: hints[name] for name in options} == options
 
 

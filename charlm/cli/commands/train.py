@@ -67,7 +67,7 @@ RULES: Rules = (
     Needs("--counts-only", "--ngram"),
     Apart(
         "--counts-only",
-        ("--resume", *(option_of(name) for name in sorted(COUNTS_LACK))),
+        ("--resume", "--log-to", *(option_of(name) for name in sorted(COUNTS_LACK))),
         "counts have no network to shape or to train",
     ),
     Apart("--patience", "--valid-share 0.0", "there is nothing to validate on"),
@@ -117,6 +117,10 @@ class Run(Options, heading="Run"):
     )
     root: Path = options.ROOT
     resume: bool = option("Continue an existing run.", False)
+    log_to: str | None = option(
+        "Log to tensorboard, an event file in the run, or to module:function, too.",
+        metavar="WHERE",
+    )
     no_index: bool = option("Keep no copy of the text for charlm novelty in the run.", False)
     quiet: bool = option("Print only the last line and errors.", False, "--quiet", "-q")
 
@@ -176,6 +180,7 @@ def train_cli(
         name=demo if demo is not None and run.resume and run.name is None else run.name,
         resume=run.resume,
         index=not run.no_index,
+        log_to=run.log_to,
         say=(lambda _: None) if run.quiet else say,
         quiet=run.quiet,
     )
