@@ -7,15 +7,19 @@ python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TE
 python -m bench bulk [LINES [ROUNDS]] (see bulk.py),
 python -m bench g2p [ROW ...] (see g2p.py), python -m bench serve (see serve.py),
 python -m bench words [SET ...] (see words.py),
+python -m bench adaptive TEXT [SECONDS] (see adaptive.py),
+python -m bench predictors RUN TEXT (see predictors.py),
 python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py),
-python -m bench stream DIR [MB ...] (see stream.py), and
-python -m bench smoke [PYTHON ...] (see smoke.py).
+python -m bench stream DIR [MB ...] (see stream.py),
+python -m bench smoke [PYTHON ...] (see smoke.py), and
+python -m bench types DIR [TOKENS [STEPS]] (see types.py).
 """
 
 import sys
 from collections.abc import Callable, Sequence
 
 from bench import (
+    adaptive,
     bulk,
     busy,
     classify,
@@ -24,6 +28,7 @@ from bench import (
     growth,
     machine,
     mixing,
+    predictors,
     quality,
     ranks,
     sample,
@@ -34,12 +39,14 @@ from bench import (
     stream,
     tag,
     train,
+    types,
     words,
 )
 
 PARTS = {"train": train.main, "sample": sample.main, "score": score.main, "startup": startup.main}
 # What is run by its name alone, with arguments of its own.
 SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
+    "adaptive": adaptive.main,
     "bulk": bulk.main,
     "busy": busy.main,
     "classify": classify.main,
@@ -48,6 +55,7 @@ SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
     "gaps": gaps.main,
     "growth": growth.main,
     "mixing": mixing.mixing,
+    "predictors": predictors.main,
     "quality": quality.main,
     "ranks": ranks.main,
     "sample": sample.main,
@@ -55,6 +63,7 @@ SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
     "smoke": smoke.main,
     "stream": stream.main,
     "tag": tag.main,
+    "types": types.main,
     "words": words.main,
 }
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ def _trained(folder: Path, text: Path, size: float) -> tuple[str, ...]:
     runs, ids = folder / "runs", folder / "ids"
     _remove(runs, ids)
     options = ["--level", "word", "--vocab-size", str(_TYPES), "--steps", str(_STEPS)]
-    ran = _run("train", text, *options, "--store", ids, "--runs", runs, "--name", "large")
+    ran = run("train", text, *options, "--store", ids, "--runs", runs, "--name", "large")
     passes = re.findall(r"pass \d: .*\((\d+\.\d) s\)", ran.said)
     loss = re.findall(r"best validation loss: ([\d.]+)", ran.said)
     steps = (runs / "large" / "metrics.jsonl").read_text().splitlines()[-1]
@@ -80,29 +81,29 @@ def _evaluated(folder: Path, text: Path, size: float) -> tuple[str, ...]:
     runs, ids = folder / "runs", folder / "ids"
     some = folder / "some.txt"
     prose.write(some, 5)
-    _run("train", some, "--level", "word", *_SMALL, "--runs", runs, "--name", "small")
-    ran = _run("evaluate", text, "--model", "small", "--runs", runs, "--closed", "--json")
+    run("train", some, "--level", "word", *_SMALL, "--runs", runs, "--name", "small")
+    ran = run("evaluate", text, "--model", "small", "--runs", runs, "--closed", "--json")
     _remove(runs, ids)
     return (f"{size:g}", f"{ran.seconds / size:.3f}", f"{ran.peak:,.0f}")
 
 
-def _run(*command: object) -> Ran:
+def run(*command: object) -> Ran:
     """A command of charlm in a process of its own."""
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "charlm", *map(str, command)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    peak, status = 0.0, Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
-        peak = max(peak, int(found[1]) / 1024 if found else 0.0)
-        time.sleep(_POLL)
-    seconds = time.perf_counter() - begun
-    assert process.stdout is not None
-    said = process.stdout.read()
+    with tempfile.TemporaryFile("w+") as told:  # a pipe that nobody reads would fill up
+        process = subprocess.Popen(
+            [sys.executable, "-m", "charlm", *map(str, command)],
+            stdout=told,
+            stderr=subprocess.STDOUT,
+        )
+        peak, status = 0.0, Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
+            peak = max(peak, int(found[1]) / 1024 if found else 0.0)
+            time.sleep(_POLL)
+        seconds = time.perf_counter() - begun
+        told.seek(0)
+        said = told.read()
     if process.returncode:
         raise SystemExit(f"{said}\ncharlm {' '.join(map(str, command))} has failed")
     return Ran(said, seconds, peak)

@@ -28,10 +28,13 @@ OnNan: TypeAlias = Literal["skip", "rollback", "stop"]
 Pooling: TypeAlias = Literal["mean-max", "last"]
 Attention: TypeAlias = Literal["additive", "multiplicative", "none"]
 Unknown: TypeAlias = Literal["resample", "spell", "keep"]
+Adapt: TypeAlias = Literal["off", "frozen", "sequence", "file"]
 
 CELLS: tuple[Cell, ...] = get_args(Cell)
 LEVELS: tuple[Level, ...] = get_args(Level)
 SPLITS: tuple[Split, ...] = get_args(Split)
+ADAPTS: tuple[Adapt, ...] = get_args(Adapt)
+ADAPTS_ALONE: tuple[Adapt, ...] = ("off", "frozen", "sequence")  # where texts come by themselves
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ON_NAN: tuple[OnNan, ...] = get_args(OnNan)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
@@ -165,11 +168,12 @@ class TrainingConfig(Checked):
     num_steps. batch_size counts sequences, bptt_length and segment_length tokens,
     average_decay is that of the running mean of the weights (0 is off). With sampled_types the
     softmax of a step sums over the frequent_types most frequent types and so many of the others,
-    drawn anew (0 is off: over all). validate_tokens limits what a quick validation reads (0 is
-    all that is held out). on_nan says what a step does whose loss or gradient is not finite: the
-    weights stay as they are (skip), become those of the best step again, with half the learning
-    rate (rollback), or the run ends (stop). Where the budget is time there are a plan, which
-    changes as the rate becomes known, and the number of threads (0 is torch's own).
+    drawn anew (0 is off: over all); row_wise, it changes no other rows of the matrices of types
+    than those that it read (training/rows.py). validate_tokens limits what a quick validation
+    reads (0 is all that is held out). on_nan says what a step does whose loss or gradient is not
+    finite: the weights stay as they are (skip), become those of the best step again, with half
+    the learning rate (rollback), or the run ends (stop). Where the budget is time there are a
+    plan, which changes as the rate becomes known, and the number of threads (0 is torch's own).
     """
 
     num_steps: int
@@ -193,6 +197,7 @@ class TrainingConfig(Checked):
     on_nan: str = "skip"
     seed: int = 0
     threads: int = dataclasses.field(default=0, metadata=LATER)
+    row_wise: bool = dataclasses.field(default=False, metadata=LATER)
     plan: Plan | None = dataclasses.field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
@@ -217,6 +222,10 @@ class TrainingConfig(Checked):
         self._check_choice("on_nan", ON_NAN)
         self._check("seed", int, 0, 2**63 - 1)
         self._check("threads", int, 0, 65_536)
+        self._check_flag("row_wise")
+        if self.row_wise and (not self.sampled_types or self.average_decay):
+            what = "goes with sampled_types, and not with average_decay."
+            raise FieldError("row_wise", what)
         if self.plan is not None and not isinstance(self.plan, Plan):  # as JSON has it
             object.__setattr__(self, "plan", Plan.from_json(self.plan))
 

@@ -6,6 +6,10 @@ from typing import Any, ClassVar, TypeAlias
 
 from charlm.config import ATTENTIONS, CELLS, LATER, POOLINGS, Checked
 
+# Of more types than these no array (V, H) and no second copy of the embedding is made where it can
+# be done without, scores are made a block of types at a time, and steps are row-wise.
+MANY_TYPES = 200_000
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkConfig(Checked):
@@ -39,6 +43,11 @@ class NetworkConfig(Checked):
         self._check("output_layers", int, 0, 16)
         self._check("dropout", float, 0.0, 0.95)
         self._check("input_dropout", float, 0.0, 0.95)
+
+    @property
+    def has_many_types(self) -> bool:
+        """Whether arrays that grow with the vocabulary would fill memory (MANY_TYPES)."""
+        return self.vocab_size > MANY_TYPES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

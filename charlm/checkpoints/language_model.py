@@ -3,6 +3,7 @@
 tokenizer.json   (and tokenizer.model of a subword model)
 speller.json, speller.safetensors   of a word model: what <UNK> can be
 partner.json, ngram.safetensors   what the network is mixed with, where it is
+adaptive.json, adaptive.safetensors   what goes on learning, where it does
 counts.safetensors   of a model of counts alone, which has no model.safetensors
 labels.json      of a conditional model: its labels, how many sequences had each
 known.safetensors      hashes of the training sequences
@@ -21,7 +22,9 @@ from charlm.checkpoints.step import StepFiles, numbers_in
 from charlm.checkpoints.tensors import arrays_to_bytes, check_arrays
 from charlm.config import HEADS, OTHERS, RUNS, SPLITS
 from charlm.counts import backoff, ngram
+from charlm.counts.adaptive import Adaptive
 from charlm.counts.backoff import BackOff
+from charlm.counts.contexts import letters_of
 from charlm.counts.interpolation import Partner
 from charlm.counts.ngram import NGram
 from charlm.equations.parameters import Arrays, shapes
@@ -55,6 +58,7 @@ class Checkpoint:
     split_on: str
     known: NDArray[np.uint64] | None
     info: dict[str, Any]
+    adaptive: Adaptive | None = None
 
     @property
     def num_parameters(self) -> int:
@@ -76,14 +80,17 @@ class Checkpoint:
         expected = {} if isinstance(config, CountsConfig) else shapes(config)
         if not is_counted:
             files.check_size(expected)  # before anything that could take long
+        tokenizer = files.tokenizer(config.vocab_size)
+        partner = _partner(files, config.vocab_size)
         return cls(
             path=path,
             step=info["step"],
             run_id=files.run_id,
             config=config,
-            tokenizer=files.tokenizer(config.vocab_size),
+            tokenizer=tokenizer,
             speller=load_speller(files),
-            partner=_partner(files, config.vocab_size),
+            partner=partner,
+            adaptive=_adaptive(files, tokenizer, partner),
             labels=_labels(files, config),
             split_on=split_on,
             weights={} if is_counted else files.weights(expected),
@@ -215,6 +222,27 @@ def _partner(files: StepFiles, vocab_size: int) -> Partner | None:
     described = files.json("partner.json")
     try:
         return Partner.from_json(described, arrays, vocab_size)
+    except CheckpointError as error:
+        raise CheckpointError(f"{files.path}: {error}") from None
+
+
+def _adaptive(files: StepFiles, tokenizer: Tokenizer, partner: Partner | None) -> Adaptive | None:
+    """What goes on learning, if anything."""
+    name = "adaptive.json"
+    if name not in files:
+        return None
+    if partner is None or partner.ngram is None:
+        raise CheckpointError(f"{files.path / name} needs n-grams, and there are none.")
+    arrays = files.arrays("adaptive.safetensors")
+    pieces = tokenizer.pieces(np.arange(tokenizer.vocab_size))
+    try:
+        return Adaptive.from_json(
+            files.json(name),
+            arrays,
+            letters=letters_of(tokenizer.level, pieces),
+            ngram=partner.ngram,
+            eos=tokenizer.eos_id,
+        )
     except CheckpointError as error:
         raise CheckpointError(f"{files.path}: {error}") from None
 

@@ -45,13 +45,14 @@ _LARGEST_OF = {
     "speller.json": 2**26,
     "speller.safetensors": 2**30,
     "ngram.safetensors": 2**32,
+    "adaptive.safetensors": 2**30,
     "counts.safetensors": 2**36,
     "known.safetensors": 2**32,
     "model.safetensors": 2**34,
     "training.safetensors": 2**36,
 }
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
-_FILES = frozenset((*_LARGEST_OF, "model.json", "partner.json"))
+_FILES = frozenset((*_LARGEST_OF, "model.json", "partner.json", "adaptive.json"))
 
 
 class StepFiles:

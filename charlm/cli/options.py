@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from charlm.cli.input.declared import Options, option
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.cli.input.run_names import completed
-from charlm.config import RUNS, Split
+from charlm.config import RUNS, Adapt, Split
 from charlm.metrics import Unit
 
 if TYPE_CHECKING:
@@ -69,6 +69,11 @@ class Mixture(Options, heading=MODEL):
     weights: str | None = option("Weights of several models, such as 0.7,0.3.  [default: equal]")
     tune: Path | None = option("Fit mixture weights to this held-out file.")
     alone: bool = ALONE
+    adapt: Adapt = option(
+        "Mix in contexts of the training text, for a model trained with --adaptive; frozen: as "
+        "they were then; sequence: go on learning within each sequence; file: all along the file.",
+        "off",
+    )
     label: str | None = option("Condition on this label.  [default: all labels, by their share]")
 
 
@@ -254,7 +259,15 @@ class Search(Options, heading=SEARCH):
 
 # Rules that several commands have (input/option_rules.py)
 
-MIXING: Rules = (Needs("--weights", "--model --model"), OneOf("--weights", "--tune"))
+MIXING: Rules = (
+    Needs("--weights", "--model --model"),
+    OneOf("--weights", "--tune"),
+    Apart(
+        "--adapt",
+        ("--alone", "--weights", "--tune", "--label"),
+        "it is about one model, as it was trained",
+    ),
+)
 PARTNERS = OneOf("--alone", "--ngram-only")
 TEXT_OR_FILE: Rules = (
     OneOf("TEXTS", "--file"),

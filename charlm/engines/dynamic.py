@@ -12,7 +12,7 @@ Letters: N tokens, T those of a window, R sequences that end in it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -55,7 +55,8 @@ class DynamicEvaluator:
             raise UsageError(f"a window must hold 1 token or more, got {window}.")
         self.rate = rate
         self.window = window
-        self.model = from_arrays(model.config, to_arrays(model)).requires_grad_(rate > 0)
+        copied = {name: array.copy() for name, array in to_arrays(model).items()}
+        self.model = from_arrays(model.config, copied).requires_grad_(rate > 0)
         self._parameters: list[Tensor] = list(self.model.parameters())
         self._before = EOS_ID  # the token before the window: a sequence begins
         self._state = self.model.init_state(1)  # after it
@@ -69,14 +70,26 @@ class DynamicEvaluator:
         DivergedError if numbers are no longer finite, which a smaller rate prevents.
         """
         log_probs = np.empty(len(ids))
+        for span, rows in self._read_windows(ids):
+            log_probs[span] = rows[np.arange(len(rows)), ids[span]]
+        return log_probs
+
+    def rows(self, ids: Ids) -> NDArray[np.float32]:
+        """log P (N, V) of all types where ids (N,) stand, the next tokens of the stream."""
+        found = np.empty((len(ids), self.model.config.vocab_size), dtype=np.float32)
+        for span, rows in self._read_windows(ids):
+            found[span] = rows
+        return found
+
+    def _read_windows(self, ids: Ids) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """log P (n, V) where some of ids (N,) stand after others."""
         at = 0
         while at < len(ids):
             scored = len(self._begun)
             piece = ids[at : at + self.window - scored]
             self._begun = np.concatenate((self._begun, piece)).astype(np.int64)
-            log_probs[at : at + len(piece)] = self._read_window()[scored:]
+            yield slice(at, at + len(piece)), self._read_window()[scored:]
             at += len(piece)
-        return log_probs
 
     def token_log_probs(self, sequences: Sequence[Ids]) -> tuple[NDArray[np.float64], None]:
         """log P (N,) of the tokens of sequences that end in <EOS>, one after another."""
@@ -87,24 +100,23 @@ class DynamicEvaluator:
         del state
         return self.read(ids), None
 
-    def _read_window(self) -> NDArray[np.float64]:
-        """log P (T,) of the window so far; once it is full, a step on it, and the next begins."""
+    def _read_window(self) -> NDArray[np.float32]:
+        """log P (T, V) of the window so far; once it is full, a step on it, and the next begins."""
         full = len(self._begun) == self.window
         with torch.set_grad_enabled(full and self.rate > 0):
             vectors, state = self._hidden()
-            losses = F.cross_entropy(
-                self.model.logits(vectors), torch.from_numpy(self._begun), reduction="none"
-            )  # (T,)
+            rows = self.model.logits(vectors).log_softmax(1)
+            losses = F.nll_loss(rows, torch.from_numpy(self._begun), reduction="none")  # (T,)
             if losses.requires_grad:
                 self._step(losses.sum() / self.window)
-        log_probs = -losses.detach().double().numpy()
-        if not np.isfinite(log_probs).all():
+        if not torch.isfinite(losses).all():
             raise self._diverged()
         if full:
             self._before, self._begun = int(self._begun[-1]), self._begun[:0]
             ended = self._before == EOS_ID
             self._state = self.model.init_state(1) if ended else detach_state(state)
-        return log_probs
+        found: NDArray[np.float32] = rows.detach().numpy()
+        return found
 
     def _hidden(self) -> tuple[Tensor, State]:
         """Hidden vectors (T, H) after each input of the window, and the state after the last.

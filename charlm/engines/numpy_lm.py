@@ -82,19 +82,25 @@ class NumpyEngine:
         self, ids: Ids, state: tuple[int, State] | None = None
     ) -> tuple[npt.NDArray[np.float64], tuple[int, State] | None]:
         """log P (T,) of the next ids (T,) of a sequence; a state has the last of them in front."""
-        if not len(ids):
-            return np.empty(0), state
-        last, before = state or (self.config.vocab_size, None)
-        inputs = np.concatenate(([last], ids[:-1]))
         log_probs = np.empty(len(ids))
         portion = max(1, _LOGITS // self.config.vocab_size)
         for first in range(0, len(ids), portion):
             span = slice(first, first + portion)
-            top, before = self._hidden(inputs[None, span], before)
-            predicted = language_model.predict(self.weights, top[0])  # (T, V)
-            log_probs[span] = language_model.token_log_probs(predicted, ids[span].astype(np.int64))
-        assert before is not None
-        return log_probs, (int(ids[-1]), before)
+            rows, state = self.rows_on(ids[span], state)
+            log_probs[span] = language_model.token_log_probs(rows, ids[span].astype(np.int64))
+        return log_probs, state
+
+    def rows_on(
+        self, ids: Ids, state: tuple[int, State] | None = None
+    ) -> tuple[npt.NDArray[np.float32], tuple[int, State] | None]:
+        """log P (T, V) of all types where the next ids (T,) stand; a state as that of read_on."""
+        if not len(ids):
+            return np.empty((0, self.config.vocab_size), dtype=np.float32), state
+        last, before = state or (self.config.vocab_size, None)
+        inputs = np.concatenate(([last], ids[:-1]))
+        top, after = self._hidden(inputs[None], before)
+        rows: npt.NDArray[np.float32] = language_model.predict(self.weights, top[0])
+        return rows, (int(ids[-1]), after)
 
     def next_logits(self, ids: Ids) -> Logits:
         """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""

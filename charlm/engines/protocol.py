@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charlm.network_config import TextConfig
+from charlm.network_config import CausalConfig, TextConfig
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 Logits: TypeAlias = npt.NDArray[np.float32]
@@ -118,6 +118,20 @@ class Engine(Reader, Scorer, Steps, Protocol):
 
     def next_logits(self, ids: Ids) -> Logits:
         """Logits (V,) of the token after a sequence that begins with ids (T,)."""
+
+
+class RowEngine(Engine, Protocol):
+    """One that tells all of its distributions as it reads on, as a single network does."""
+
+    @property
+    def config(self) -> CausalConfig:
+        """The shape of the network."""
+
+    def rows_on(self, ids: Ids, state: Any = None) -> tuple[Logits, Any]:
+        """log P (T, V) of all types where the next ids (T,) stand, and the state after them.
+
+        A state is as that of ``read_on``.
+        """
 
 
 def predictor(

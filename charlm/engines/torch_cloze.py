@@ -15,7 +15,7 @@ from charlm.engines.several import ALONE, Several
 from charlm.engines.torch_passes import Stopped, target_log_probs
 from charlm.equations import language_model
 from charlm.nn.bidirectional import BidirectionalLM, Spans, read_sides, spans_of, with_context
-from charlm.nn.linear import Product
+from charlm.nn.blocks import softmax_of
 from charlm.nn.network import State, to_arrays
 from charlm.nn.windows import Rows, cut_rows, group_rows
 from charlm.text.tokens import TokenizedText, from_ids
@@ -44,7 +44,7 @@ def pseudo_log_probs(
     Exact for sequences of any length in bounded memory. A long one is read three times: by the
     backward stack, whose state before each window is kept; then window by window by both.
     """
-    softmax = Product(model.softmax_weight, model.softmax.bias)
+    softmax = softmax_of(model)
     log_probs = np.empty(text.num_tokens)
     more = empty_details(text.num_tokens, None) if details else None
 
@@ -99,7 +99,7 @@ def quick_pseudo_log_probs(
     as should_stop says so.
     """
     device = model.embedding.weight.device
-    softmax = Product(model.softmax_weight, model.softmax.bias)
+    softmax = softmax_of(model)
     rows = cut_rows(text.starts, segment_length=_PIECE, batch_size=1)
     if 0 < most_tokens < text.num_tokens:
         number = max(1, round(most_tokens / text.num_tokens * len(rows.begin)))

@@ -8,7 +8,7 @@ import torch
 
 from charlm.engines.arbiter import NetworkArbiter
 from charlm.engines.protocol import Details, Ids, Logits, Predictions
-from charlm.engines.torch_passes import Begun, predictions, read, read_on, token_log_probs
+from charlm.engines.torch_passes import Begun, predictions, read, read_on, rows_on, token_log_probs
 from charlm.engines.torch_steps import TorchDecoder
 from charlm.equations import language_model
 from charlm.equations.language_model import ModelWeights
@@ -53,6 +53,12 @@ class TorchEngine:
     ) -> tuple[npt.NDArray[np.float64], Begun | None]:
         """log P (T,) of the next ids (T,) of a sequence, and the state after them."""
         return read_on(self.model, ids, state)
+
+    def rows_on(
+        self, ids: Ids, state: Begun | None = None
+    ) -> tuple[npt.NDArray[np.float32], Begun | None]:
+        """log P (T, V) of all types where the next ids (T,) stand, and the state after them."""
+        return rows_on(self.model, ids, state)
 
     @torch.inference_mode()
     def next_logits(self, ids: Ids) -> Logits:

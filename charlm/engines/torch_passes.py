@@ -14,6 +14,7 @@ from torch import Tensor
 from charlm.engines.protocol import Details, Ids, Predictions, empty_details
 from charlm.engines.several import ALONE, Several
 from charlm.memory import give_back
+from charlm.nn.blocks import Blocks, softmax_of
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.linear import Product
 from charlm.nn.network import State, flatten_targets, narrow_state
@@ -42,7 +43,7 @@ def token_log_probs(
     Sequences of like length are read together; long ones in windows with the state carried over,
     so memory does not grow with the length of a text.
     """
-    softmax = Product(model.softmax_weight, model.softmax.bias)
+    softmax = softmax_of(model)
     log_probs = np.empty(text.num_tokens)
     more = empty_details(text.num_tokens, openers) if details else None
     asked = None if openers is None else torch.from_numpy(np.asarray(openers, dtype=np.int64))
@@ -68,7 +69,7 @@ def token_log_probs(
 @torch.inference_mode()
 def predictions(model: RecurrentLM, text: TokenizedText) -> Predictions:
     """log P (M, V) in nats of all types at some of the targets (M,) after others."""
-    softmax = Product(model.softmax_weight, model.softmax.bias)
+    softmax = softmax_of(model)
     portion = max(1, _LOGITS // softmax.num_outputs)
     device = model.embedding.weight.device
     rows = Rows(text.starts[:-1], text.starts[1:], text.starts[:-1])
@@ -105,7 +106,7 @@ def read_on(
         return np.empty(0), begun
     last, state = begun or Begun(model.config.vocab_size, model.init_state(1))
     device = model.embedding.weight.device
-    softmax = Product(model.softmax_weight, model.softmax.bias)
+    softmax = softmax_of(model)
     targets = torch.from_numpy(np.asarray(ids, dtype=np.int64))
     inputs = torch.cat((torch.tensor([last]), targets[:-1]))
     log_probs = np.empty(len(ids))
@@ -116,6 +117,27 @@ def read_on(
         values, *_ = target_log_probs(features, softmax, targets[span].to(device))
         log_probs[span] = values.cpu().numpy()
     return log_probs, Begun(int(ids[-1]), state)
+
+
+@torch.inference_mode()
+def rows_on(
+    model: RecurrentLM, ids: Ids, begun: Begun | None = None
+) -> tuple[NDArray[np.float32], Begun | None]:
+    """log P (T, V) of all types where the next ids (T,) of a sequence stand, else as read_on."""
+    last, state = begun or Begun(model.config.vocab_size, model.init_state(1))
+    device = model.embedding.weight.device
+    softmax = Product(model.softmax_weight, model.softmax.bias)
+    rows = np.empty((len(ids), softmax.num_outputs), dtype=np.float32)
+    if not len(ids):
+        return rows, begun
+    inputs = torch.from_numpy(np.concatenate(([last], ids[:-1])).astype(np.int64))
+    portion = max(1, min(_WINDOW, _LOGITS // softmax.num_outputs))
+    for at in range(0, len(ids), portion):
+        span = slice(at, at + portion)
+        hidden, state = model.hidden(inputs[None, span].to(device), state)  # (T, 1, H)
+        features = model.features(hidden[:, 0])
+        rows[span] = softmax(features).log_softmax(1).cpu().numpy()
+    return rows, Begun(int(ids[-1]), state)
 
 
 @torch.inference_mode()
@@ -166,7 +188,7 @@ def _read_windows(model: RecurrentLM, ids: NDArray[np.integer], state: State) ->
 
 def _score_window(
     model: RecurrentLM,
-    softmax: Product,
+    softmax: Product | Blocks,
     window: Window,
     state: State,
     details: bool,
@@ -186,7 +208,7 @@ def _score_window(
 
 def target_log_probs(
     features: Tensor,
-    softmax: Product,
+    softmax: Product | Blocks,
     targets: Tensor,
     details: bool = False,
     openers: Tensor | None = None,
@@ -195,6 +217,8 @@ def target_log_probs(
 
     The scores of all types are made for some positions at a time and kept for none.
     """
+    if isinstance(softmax, Blocks):
+        return softmax.target_log_probs(features, targets, details=details, openers=openers)
     portion = max(1, _LOGITS // softmax.num_outputs)
     number = len(features)
     found = [features.new_empty(number)]  # made before: between large blocks they would pin memory
@@ -247,7 +271,7 @@ def quick_log_probs(
     ``several`` processes each reads some of the groups. Raises Stopped as soon as should_stop says
     so.
     """
-    softmax = Product(model.softmax_weight, model.softmax.bias)
+    softmax = softmax_of(model)
     rows = cut_rows(
         text.starts, segment_length=segment_length, batch_size=batch_size, warm_up=bptt_length
     )
@@ -275,7 +299,11 @@ def quick_log_probs(
 
 
 def _quickly(
-    model: RecurrentLM, softmax: Product, text: TokenizedText, group: Rows, bptt_length: int
+    model: RecurrentLM,
+    softmax: Product | Blocks,
+    text: TokenizedText,
+    group: Rows,
+    bptt_length: int,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Of each window of a group the targets (n,), and log P (n,) of them."""
     device = model.embedding.weight.device

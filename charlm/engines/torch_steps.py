@@ -20,6 +20,7 @@ from torch import Tensor
 from charlm.engines.protocol import Ids, Logits
 from charlm.engines.torch_passes import read, read_all
 from charlm.equations.language_model import NUM_STATES, LayerWeights
+from charlm.nn.blocks import softmax_with
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.linear import Product
 from charlm.nn.network import State
@@ -51,8 +52,27 @@ class _Layer(NamedTuple):
         return product(torch.cat((x, hidden), 1))
 
 
+class _Table:
+    """The products (V+1, G*H) of embeddings (V+1, E) with the first layer's input matrix (G*H, E).
+
+    Of many types, of which a text has few, they are made when they are read.
+    """
+
+    def __init__(self, model: RecurrentLM, weight: Tensor, bias: Tensor) -> None:
+        embedding = model.embedding.weight
+        self._embedding, self._weight, self._bias = embedding, weight, bias
+        is_large = model.config.has_many_types
+        self._made = None if is_large else F.linear(embedding, weight, bias)
+
+    def __getitem__(self, ids: Tensor) -> Tensor:
+        """The rows of these ids (B,)."""
+        if self._made is not None:
+            return self._made[ids]
+        return F.linear(self._embedding[ids], self._weight, self._bias)
+
+
 class TorchDecoder:
-    """Steps a trained RecurrentLM. The model's weights are copied and must not change after."""
+    """Steps a trained RecurrentLM. The model's weights must not change after."""
 
     @torch.inference_mode()
     def __init__(self, model: RecurrentLM) -> None:
@@ -64,17 +84,18 @@ class TorchDecoder:
         # The embedding of a token is only ever read through the first layer's input matrix.
         # A conditional model's is one of its parts until a label is given.
         read = stack[0].weight_ih[:, : self.config.embedding_size]
-        self._table = F.linear(model.embedding.weight, read, _bias(stack[0], cell))
+        self._table = _Table(model, read, _bias(stack[0], cell))
         self._output = tuple(Product(weight, bias) for weight, bias in model.output_weights())
         softmax, self._projection = model.softmax_weight, None
         if model.projection is not None:
             # Two products without a nonlinearity between are one, if that reads no more weights.
             first = model.projection.weight  # (E, D)
-            if len(softmax) * first.shape[1] <= softmax.numel() + first.numel():
+            folded = len(softmax) * first.shape[1]
+            if not self.config.has_many_types and folded <= softmax.numel() + first.numel():
                 softmax = softmax @ first
             else:
                 self._projection = Product(first)
-        self._softmax = Product(softmax, model.softmax.bias)
+        self._softmax = softmax_with(self.config, softmax, model.softmax.bias)
         self._num_scores = softmax.numel()  # weights
         self._num_others = sum(weight.numel() for weight, _ in model.output_weights())
         self._num_others += sum(weights.weight_hh.numel() for weights in stack)
@@ -88,7 +109,7 @@ class TorchDecoder:
         given._model, given.config = model, model.config
         lowest = model.layer_weights()[0]
         bias = _bias(lowest, model.config.cell)
-        given._table = F.linear(model.embedding.weight, lowest.weight_ih, bias)
+        given._table = _Table(model, lowest.weight_ih, bias)
         return given
 
     def init_state(self, batch_size: int) -> State:

@@ -24,6 +24,7 @@ Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 LayerState: TypeAlias = tuple[Array, ...]
 A = TypeVar("A")
 B = TypeVar("B")
+_BLOCK = 65_536  # types
 
 
 class LayerWeights(NamedTuple, Generic[A]):
@@ -78,6 +79,7 @@ class ModelWeights(NamedTuple):
     gap_gates: Array | None = None  # (D, H) of a bidirectional model
     labels: LabelWeights | None = None
     first: tuple[tuple[Array, ...], ...] | None = None  # (H,) for each state of each layer
+    projection: Array | None = None  # (D, H) before the softmax, where it is no part of its matrix
 
 
 Gates: TypeAlias = dict[str, Array]  # of a layer at one step, by name: (B, H), each in (0, 1)
@@ -282,7 +284,20 @@ def predict(weights: ModelWeights, a: Array) -> Array:
     """Log-probabilities of the next token: a (..., H) -> log_probs (..., V)."""
     for weight, bias in weights.output:
         a = relu(a @ weight.T + bias)  # (..., D)
+    if weights.projection is not None:
+        a = a @ weights.projection.T
+    if weights.softmax_weight.dtype != a.dtype:
+        return log_softmax(_in_blocks(a, weights.softmax_weight) + weights.softmax_bias)
     return log_softmax(a @ weights.softmax_weight.T + weights.softmax_bias)
+
+
+def _in_blocks(a: Array, weight: Array) -> Array:
+    """a W^T: (..., D), (V, D) -> (..., V), W made of the dtype of a, a block at a time."""
+    found = np.empty((*a.shape[:-1], len(weight)), a.dtype)
+    for begin in range(0, len(weight), _BLOCK):
+        span = slice(begin, begin + _BLOCK)
+        found[..., span] = a @ weight[span].astype(a.dtype).T
+    return found
 
 
 def forward(

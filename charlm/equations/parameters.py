@@ -78,13 +78,20 @@ def layer_names(
 
 
 def model_weights(
-    config: LanguageConfig, arrays: Arrays, dtype: type[np.floating] = np.float64
+    config: LanguageConfig,
+    arrays: Arrays,
+    dtype: type[np.floating] = np.float64,
+    *,
+    folded: bool = False,
 ) -> ModelWeights:
     """The parameters as equations/language_model.py reads them, in single or double precision.
 
     A projection before the softmax is multiplied into it: two products without a nonlinearity
-    between them are one.
+    between them are one. Of many types it is not, unless it is to be ``folded``, and their
+    matrices stay in single precision, which loses nothing: they are made double where they are
+    read.
     """
+    of_types = np.float32 if config.has_many_types else dtype
 
     def array(name: str) -> npt.NDArray[np.floating]:
         return np.asarray(arrays[name], dtype=dtype)
@@ -102,11 +109,14 @@ def model_weights(
             )
         return tuple(found)
 
-    embedding = array("embedding.weight")
+    embedding = np.asarray(arrays["embedding.weight"], dtype=of_types)
     reads_both = isinstance(config, ClozeConfig)
-    softmax = embedding[:-1] if config.tie_weights else array("softmax.weight")
-    if "projection.weight" in arrays:
-        softmax = softmax @ array("projection.weight")
+    softmax = embedding[:-1]
+    if not config.tie_weights:
+        softmax = np.asarray(arrays["softmax.weight"], dtype=of_types)
+    projection = array("projection.weight") if "projection.weight" in arrays else None
+    if projection is not None and (folded or not config.has_many_types):
+        softmax, projection = softmax @ projection, None
     return ModelWeights(
         embedding=embedding,
         layers=layers(FORWARD),
@@ -119,6 +129,7 @@ def model_weights(
         backward=layers(BACKWARD) if reads_both else (),
         gap_gates=array("gap_gates") if reads_both else None,
         labels=_label_weights(config, array) if "label_embedding.weight" in arrays else None,
+        projection=projection,
     )
 
 

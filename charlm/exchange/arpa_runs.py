@@ -21,7 +21,7 @@ from charlm.models.language_model import LanguageModel
 from charlm.models.translator import Translator
 from charlm.text.files import opened
 from charlm.tokenizers import tokenizer_from_files
-from charlm.tokenizers.base import Tokenizer
+from charlm.tokenizers.base import NUM_SPECIALS, Tokenizer
 from charlm.tokenizers.vocabulary import Vocabulary
 from charlm.tokenizers.word import WordTokenizer
 from charlm.training.counted.alone import files_of
@@ -75,8 +75,14 @@ def import_arpa(file: str | Path, path: Path, say: Say) -> BackOff:
     source = opened(file, say)
     digest = hashlib.sha256()
     found = arpa.read(source.name, _lines(source.chunks, digest.update))
-    tokenizer, split_on = _ours(source.name, found) or (_of_words(found, say), "line")
-    words = words_of(tokenizer)
+    if (own := _ours(source.name, found)) is not None:
+        tokenizer, split_on = own
+        words = words_of(tokenizer)
+    else:
+        words = _words(found, say)  # as they stand: nobody has escaped anything in them
+        types = (f"0{word}" for word in words[NUM_SPECIALS:-1])
+        tokenizer = WordTokenizer(vocabulary=Vocabulary(types), pretokenized=True)
+        split_on = "line"
     if UNKNOWN not in found.words and "<UNK>" not in found.words:
         say("the file has no <unk>: an unknown word gets P = 1e-100, as KenLM gives it")
     if END not in found.words:
@@ -122,8 +128,8 @@ def _ours(name: str, found: arpa.Read) -> tuple[Tokenizer, str] | None:
     return tokenizer, split_on
 
 
-def _of_words(found: arpa.Read, say: Say) -> WordTokenizer:
-    """What cuts texts at spaces into the words of a file."""
+def _words(found: arpa.Read, say: Say) -> list[str]:
+    """The words of all ids of another's file, but those that a text would be cut in."""
     names = {BEGIN, END, UNKNOWN, "<UNK>"}
     words = [word for word in found.words if word not in names]
     whole = [word for word in words if len(word.split()) == 1]
@@ -134,4 +140,4 @@ def _of_words(found: arpa.Read, say: Say) -> WordTokenizer:
         )
     if not whole:
         raise TextError("the file has no word but <s>, </s> and <unk>.")
-    return WordTokenizer(vocabulary=Vocabulary(f"0{word}" for word in whole), pretokenized=True)
+    return [UNKNOWN, END, *whole, BEGIN]

@@ -27,6 +27,7 @@ from charlm.errors import CharlmError, UsageError
 from charlm.inference.drawing.draw import draw, num_stages
 from charlm.inference.drawing.lanes import Alternatives, Beginning, Lane, Lanes
 from charlm.inference.unknown import Speller, unknown_of
+from charlm.network_config import MANY_TYPES
 from charlm.text.corpus import sequence_hash
 from charlm.tokenizers.base import SPACING, UNK_ID, Tokenizer
 from charlm.tokenizers.normalizing import folded
@@ -34,6 +35,7 @@ from charlm.tokenizers.prompt import Prompt
 from charlm.tokenizers.word_chunks import UNKNOWN_WORD
 
 BATCH_SIZE = 256
+_MOST_LOGITS = 2**24  # at a time, where types are many
 MOST_ATTEMPTS = 100  # at a sequence that is not in the training text
 
 
@@ -162,7 +164,7 @@ class Sampler:
             return
         model = self.lane(self.begin(Prompt(self.tokenizer, prompt)), config, first)
         side = Lanes(self.decoder)
-        side.add([model, *map(model.again, itertools.islice(waiting, batch_size - 1))])
+        side.add([model, *map(model.again, itertools.islice(waiting, self._room(batch_size) - 1))])
         finished: dict[int, Sample] = {}
         next_due = next(due, None)
         while side.lanes:
@@ -191,6 +193,13 @@ class Sampler:
             while next_due in finished:
                 yield finished.pop(next_due)
                 next_due = next(due, None)
+
+    def _room(self, batch_size: int) -> int:
+        """How many sequences are drawn side by side: of very many types fewer, for memory."""
+        vocab_size = self.tokenizer.vocab_size
+        if vocab_size <= MANY_TYPES:
+            return batch_size
+        return min(batch_size, max(1, _MOST_LOGITS // vocab_size))
 
     # A token at a time
 

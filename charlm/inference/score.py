@@ -140,9 +140,13 @@ def score_distinct(
     context: str,
     per_token: bool,
     words: bool,
+    repeats: bool = False,
 ) -> list[TextScore]:
-    """Score texts as score_texts does, each once, by the engine for so many tokens."""
-    distinct = list(dict.fromkeys(texts))
+    """Score texts as score_texts does, by the engine for so many tokens.
+
+    Each is scored once, unless ``repeats``, where one that comes again may be given something else.
+    """
+    distinct = list(texts if repeats else dict.fromkeys(texts))
     scores = score_texts(
         scorer_for(sum(len(context) + len(text) + 1 for text in distinct)),
         tokenizer,
@@ -152,6 +156,8 @@ def score_distinct(
         per_token=per_token,
         words=words,
     )
+    if repeats:
+        return scores
     of_text = dict(zip(distinct, scores, strict=True))
     return [of_text[text] for text in texts]
 

@@ -112,8 +112,8 @@ def _rows(path: Path) -> list[dict[str, object]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path} is not there: nothing was measured of a training. (A model of counts alone "
-            "is counted at once.)"
+            f"{path} cannot be read: it is not there. (A model of counts alone is counted at once, "
+            "and has no curves.)"
         ) from None
     except (OSError, UnicodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from None

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.checkpoints.language_model import Checkpoint
-from charlm.config import UNKNOWN, SamplingConfig
+from charlm.config import UNKNOWN, Adapt, SamplingConfig
 from charlm.engines.protocol import Engine
 from charlm.errors import FieldError, UsageError, must_be_one_of
 from charlm.fields import columns
@@ -268,6 +268,16 @@ class TokenDistribution(TextDistribution):
     engines: EngineChoice[Engine]
     unknown: Unknown | None
 
+    @property
+    def adapt(self) -> Adapt:
+        """What it learns as it reads, if anything: see LanguageModel.adapting."""
+        return self.engines.adapt
+
+    @property
+    def reads_in_order(self) -> bool:
+        """Whether what a text is given depends on those read before it."""
+        return self.adapt == "file"
+
     def is_small(self, tokens: int, prompt: str = "") -> bool:
         """Whether a job of so many tokens after a prompt is done without torch as soon as with."""
         return self.engines.is_small(tokens, prompt)
@@ -314,6 +324,7 @@ class TokenDistribution(TextDistribution):
             context=context,
             per_token=per_token,
             words=words,
+            repeats=self.reads_in_order,
         )
 
     def log_prob_begins(self, text: str) -> float:

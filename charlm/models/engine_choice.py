@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from charlm.checkpoints.language_model import Checkpoint
 from charlm.checkpoints.pairs import PairsCheckpoint
+from charlm.config import Adapt
 from charlm.counts.interpolation import Partner
 from charlm.engines.counted.engine import CountsEngine
 from charlm.engines.interpolated import PartneredEngine
@@ -43,6 +44,8 @@ E = TypeVar("E")
 
 class EngineChoice(ABC, Generic[E]):
     """The engines of one model, by their kind: ``numpy`` or ``torch``."""
+
+    adapt: Adapt = "off"
 
     def __init__(self) -> None:
         self._made: dict[str, E] = {}
@@ -135,7 +138,7 @@ class CausalEngines(EngineChoice[Engine]):
         super().__init__()
         if isinstance(checkpoint.config, ClozeConfig):
             raise UsageError("this model reads both sides of each token: it is a ClozeModel.")
-        self._checkpoint, self._networks = checkpoint, networks or Networks(checkpoint)
+        self._checkpoint, self.networks = checkpoint, networks or Networks(checkpoint)
         self.partner, self.label = partner, label
         self._of_label: dict[str, Self] = {}
 
@@ -148,18 +151,18 @@ class CausalEngines(EngineChoice[Engine]):
         """The same for texts of this label; weights are shared."""
         if label not in self._of_label:
             kind = type(self)
-            self._of_label[label] = kind(self._checkpoint, self.partner, label, self._networks)
+            self._of_label[label] = kind(self._checkpoint, self.partner, label, self.networks)
         return self._of_label[label]
 
     def with_partner(self, partner: Partner) -> Self:
         """The same with another partner; weights are shared."""
-        return type(self)(self._checkpoint, partner, self.label, self._networks)
+        return type(self)(self._checkpoint, partner, self.label, self.networks)
 
     @property
     def module(self) -> "RecurrentLM":
         """The network as a torch module, in evaluation mode. Raises UsageError without one."""
         check_network(self._checkpoint)
-        module: RecurrentLM = self._networks.of("torch").model  # type: ignore[union-attr]
+        module: RecurrentLM = self.networks.of("torch").model  # type: ignore[union-attr]
         return module
 
     def is_small(self, tokens: int, prompt: str = "") -> bool:
@@ -168,11 +171,11 @@ class CausalEngines(EngineChoice[Engine]):
             assert self._checkpoint.labels is not None
             number = len(self._checkpoint.labels.names)
             tokens, prompt = tokens * number, prompt * number
-        return self._networks.is_small(tokens, prompt)
+        return self.networks.is_small(tokens, prompt)
 
     def network(self, kind: str) -> Engine:
         """The network given the label, if there is one, without its partner."""
-        network = self._networks.of(kind)
+        network = self.networks.of(kind)
         labels = self._checkpoint.labels
         if labels is None or self.label is None:
             return network

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.checkpoints.language_model import Checkpoint
-from charlm.config import SamplingConfig
+from charlm.config import Adapt, SamplingConfig
 from charlm.counts.interpolation import Partner, fit
 from charlm.engines.interpolated import PartneredReader
 from charlm.engines.numpy_lm import NumpyEngine
@@ -23,6 +23,7 @@ from charlm.inference.sample import Sampler
 from charlm.inference.score import ended
 from charlm.inference.unknown import unknown_of
 from charlm.models.activations import Activations, activations
+from charlm.models.adapting import AdaptingEngines
 from charlm.models.arguments import one_text, several_texts
 from charlm.models.base import TokenDistribution, pieces_of
 from charlm.models.card import card
@@ -154,6 +155,36 @@ class LanguageModel(TokenDistribution):
 
     # Learning while reading
 
+    def adapting(self, adapt: Adapt = "sequence", *, rate: float | None = None) -> Self:
+        """The same model mixed with contexts of its training text, by weights that were learned.
+
+        "frozen": nothing is learned, and its figures are those of a static model. "sequence":
+        memory and weights go on learning within each sequence, and begin anew with the next, so
+        what a text is given depends on it alone. "file": they go on over all texts in the order
+        that they are given, call after call; what is drawn or comes next needs one of the others.
+        With a ``rate`` (engines/dynamic.py) the network learns from the file, too. "off" is the
+        model as it was trained. Raises UsageError for one that was not trained with adaptive.
+
+        >>> lm.adapting("frozen").score("The apple and pear salad")        # doctest: +SKIP
+        """
+        if adapt == self.adapt == "off" and rate is None:
+            return self
+        if adapt in self._of_adapt and rate is None:
+            return self._of_adapt[adapt]
+        networks = self.engines.networks
+        if adapt == "off" and rate is None:
+            engines = CausalEngines(self.checkpoint, self.checkpoint.partner, networks=networks)
+        else:
+            engines = AdaptingEngines(self.checkpoint, adapt, networks, rate)
+        found = type(self)(self.checkpoint, engines=engines)
+        if adapt != "file":  # which learns, and so is another each time
+            self._of_adapt[adapt] = found
+        return found
+
+    @functools.cached_property
+    def _of_adapt(self) -> dict[Adapt, Self]:
+        return {}
+
     def evaluate(
         self, texts: Iterable[str], *, closed: bool = False, rate: float | None = None
     ) -> Summary:
@@ -179,8 +210,11 @@ class LanguageModel(TokenDistribution):
 
         What learns as it reads does so in this process, whatever ``mapped`` is.
         """
+        if rate is not None and self.adapt != "off":
+            return self.adapting(self.adapt, rate=rate).evaluate_pieces(pieces, closed=closed)
         if rate is None:
-            return super().evaluate_pieces(pieces, closed=closed, mapped=mapped)
+            by = in_turn if self.reads_in_order else mapped
+            return super().evaluate_pieces(pieces, closed=closed, mapped=by)
         if self.labels is not None:
             raise UsageError("a model with labels cannot learn as it reads: leave out the rate.")
         from charlm.engines.dynamic import DynamicEvaluator
@@ -239,6 +273,8 @@ class LanguageModel(TokenDistribution):
         """
         if self.labels is not None:
             raise UsageError("a model with labels is not tuned.")
+        if self.adapt != "off":
+            raise UsageError("what adapts has learned its weights in training, and is not tuned.")
         if self.partner is None:
             raise UsageError("there is nothing to tune: one model, which was trained alone.")
         ids = ended(self.tokenizer, several_texts(texts, "texts"))

@@ -17,10 +17,12 @@ from charlm.equations.parameters import Arrays
 from charlm.network_config import CausalConfig, ClozeConfig
 from charlm.nn.cells import RecurrentLayer, make_layer
 from charlm.nn.shares import dropped
+from charlm.nn.softmax import take_numbers
 
 # Of each layer the (B, H) tensors of its cell: (h, c) or (h,).
 State = tuple[tuple[Tensor, ...], ...]
 C = TypeVar("C", CausalConfig, ClozeConfig)
+_LARGE = 2**25  # numbers, 128 MB
 
 
 class Network(nn.Module, Generic[C]):
@@ -77,14 +79,16 @@ class Network(nn.Module, Generic[C]):
             return self.embedding.weight[: self.config.vocab_size]
         return self.softmax.weight
 
-    def softmax_rows(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+    def softmax_rows(self, ids: Tensor, *, few: bool = False) -> tuple[Tensor, Tensor]:
         """Rows (M, D) of the softmax matrix and biases (M,) of the types ``ids`` (M,).
 
-        The gradient of the matrix is sparse: it has these rows alone.
+        The gradient of the matrix is sparse: it has these rows alone; with ``few`` so is that of
+        the biases.
         """
         tied = self.config.tie_weights
         weight = self.embedding.weight if tied else self.softmax.weight
-        return F.embedding(ids, weight, sparse=True), self.softmax.bias[ids]
+        bias = take_numbers(self.softmax.bias, ids) if few else self.softmax.bias[ids]
+        return F.embedding(ids, weight, sparse=True), bias
 
     def layer_weights(self) -> tuple[LayerWeights[Tensor], ...]:
         """The weights of the recurrent stack, bottom first, in the order of the equations."""
@@ -145,9 +149,15 @@ def to_arrays(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
 
 
+def own(array: npt.NDArray[np.float32]) -> Tensor:
+    """A tensor of an array: a copy, or, of an array so large that two would be a burden, itself."""
+    is_shared = array.size >= _LARGE and array.flags.writeable
+    return torch.from_numpy(array if is_shared else array.copy())
+
+
 def with_arrays(model: N, arrays: Arrays) -> N:
-    """The model with these weights in the place of its own, for use."""
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    """The model with these weights in the place of its own, for use; large ones are shared."""
+    tensors = {name: own(array) for name, array in arrays.items()}
     model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False)
 

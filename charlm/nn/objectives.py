@@ -78,6 +78,7 @@ class Objective(nn.Module):
     """A network and what it is to learn. Calls take (batch, generator) and give a StepLoss."""
 
     few_rows: tuple[Tensor, ...] = ()  # matrices of which a step may read a few rows alone
+    row_wise = False  # whether only these rows of them take part in the step
 
     def __init__(self, model: nn.Module, *, precision: str) -> None:
         super().__init__()
@@ -91,19 +92,26 @@ class Objective(nn.Module):
 
 
 class TokenObjective(Objective):
-    """-log P of tokens, over all types or a sample of them."""
+    """-log P of tokens, over all types or a sample of them; of a sample it may be ``row_wise``."""
 
     def __init__(
-        self, model: Network[Any], *, precision: str, types: TypeSampler | None = None
+        self,
+        model: Network[Any],
+        *,
+        precision: str,
+        types: TypeSampler | None = None,
+        row_wise: bool = False,
     ) -> None:
         super().__init__(model, precision=precision)
         self._types = types
+        self.row_wise = row_wise and types is not None
         # A window reads few of many embeddings: their gradient is made of those rows alone.
         model.embedding.sparse = types is not None
         if types is not None:
             tied = model.config.tie_weights
             softmax = () if tied else (model.softmax.weight,)
-            self.few_rows = (model.embedding.weight, *softmax)
+            bias = (model.softmax.bias,) if self.row_wise else ()
+            self.few_rows = (model.embedding.weight, *softmax, *bias)
 
     def loss(
         self, vectors: Tensor, targets: Tensor, generator: torch.Generator, number: int
@@ -115,7 +123,7 @@ class TokenObjective(Objective):
             total = cross_entropy(features, model.softmax_weight, model.softmax.bias, targets)
         else:
             drawn = self._types.draw(targets, generator)
-            weight, bias = model.softmax_rows(drawn.ids)
+            weight, bias = model.softmax_rows(drawn.ids, few=self.row_wise)
             total = cross_entropy(features, weight, bias, drawn.targets, drawn.log_weights)
         return total / number
 

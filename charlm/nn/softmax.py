@@ -35,29 +35,68 @@ class Sample(NamedTuple):
 class TypeSampler:
     """Draws types: the ``head`` most frequent of them always, ``size`` of the others each time.
 
-    frequencies (V,) say how often each type occurs in the training text.
+    frequencies (V,) say how often each type occurs in the training text. With ``few`` no step
+    goes over all types: the others are drawn with replacement, and one that is drawn twice
+    counts twice.
     """
 
-    def __init__(self, frequencies: Tensor, head: int, size: int) -> None:
+    def __init__(self, frequencies: Tensor, head: int, size: int, *, few: bool = False) -> None:
         order = torch.argsort(frequencies, descending=True, stable=True)
         self._head, self._tail = order[:head], order[head:]
-        self._size = size
+        self._size, self._few = size, few
         self._place = torch.empty_like(order)  # of a type among those of the sample
         self._drawn = torch.zeros(len(order), dtype=torch.bool, device=order.device)
 
     def draw(self, targets: Tensor, generator: torch.Generator | None) -> Sample:
         """A sample that holds every target (N,)."""
         device = targets.device
-        mixed = torch.randperm(len(self._tail), generator=generator, device=device)
-        ids = torch.cat((self._head, self._tail[mixed[: self._size]]))
-        self._drawn.zero_()[ids] = True
+        drawn, log_weights = self._others(generator)
+        ids = torch.cat((self._head, drawn))
+        self._drawn[ids] = True
         others = torch.unique(targets[~self._drawn[targets]])
-        log_weights = torch.zeros(len(ids) + len(others), device=device)
-        log_weights[len(self._head) : len(ids)] = math.log(len(self._tail) / self._size)
-        log_weights[len(ids) :] = float("-inf")
+        self._drawn[ids] = False
+        head = torch.zeros(len(self._head), device=device)
+        not_drawn = torch.full((len(others),), float("-inf"), device=device)
+        log_weights = torch.cat((head, log_weights, not_drawn))
         ids = torch.cat((ids, others))
         self._place[ids] = torch.arange(len(ids), device=device)
         return Sample(ids, log_weights, self._place[targets])
+
+    def _others(self, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Some of the types that are not in every sample, and what each stands for (log)."""
+        number, device = len(self._tail), self._tail.device
+        if self._few:
+            places = torch.randint(number, (self._size,), generator=generator, device=device)
+            places, counts = torch.unique(places, return_counts=True)
+            return self._tail[places], (counts * (number / self._size)).log()
+        mixed = torch.randperm(number, generator=generator, device=device)
+        drawn = self._tail[mixed[: self._size]]
+        return drawn, torch.full((len(drawn),), math.log(number / self._size), device=device)
+
+
+class _TakeNumbers(Function):
+    """Some numbers of a vector; its gradient is sparse, as that of an embedding can be."""
+
+    @staticmethod
+    def forward(ctx: Any, vector: Tensor, ids: Tensor) -> Tensor:
+        """(M,)."""
+        ctx.size = vector.shape
+        ctx.save_for_backward(ids)
+        return vector[ids]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Of these numbers alone."""
+        (ids,) = ctx.saved_tensors
+        return torch.sparse_coo_tensor(ids[None], grad, ctx.size, check_invariants=False), None
+
+
+def take_numbers(vector: Tensor, ids: Tensor) -> Tensor:
+    """The numbers (M,) of a vector (V,) at ids (M,); its gradient is of these alone (sparse)."""
+    function: Any = _TakeNumbers
+    taken: Tensor = function.apply(vector, ids)
+    return taken
 
 
 def cross_entropy(

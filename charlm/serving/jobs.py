@@ -9,7 +9,7 @@ import collections
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
-from charlm.config import SamplingConfig
+from charlm.config import Adapt, SamplingConfig
 from charlm.inference.drawing.lanes import Alternatives
 from charlm.inference.sample import Sample
 from charlm.tokenizers.prompt import Prompt
@@ -75,9 +75,10 @@ class Draw:
         label: str | None,
         top: int | None,
         live: bool,
+        adapt: Adapt = "off",
     ) -> None:
         self.prompts, self.n, self.config = prompts, n, config
-        self.label, self.top, self.live = label, top, live
+        self.label, self.adapt, self.top, self.live = label, adapt, top, live
         self.inbox = Inbox()
         self.waiting = collections.deque(range(n * len(prompts)))  # choices not begun
         self.going = 0  # choices begun and not ended

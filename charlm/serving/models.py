@@ -7,12 +7,12 @@ changes no answer. The new step of a run is served by a server that is started a
 
 import os
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from charlm.checkpoints.pairs import PairsCheckpoint
-from charlm.config import RUNS
+from charlm.config import RUNS, Adapt
 from charlm.errors import UsageError
 from charlm.inference.labels import Labels
 from charlm.models.cloze_model import ClozeModel
@@ -72,11 +72,25 @@ class Served:
         tokenizer: Tokenizer = checkpoint.tokenizer
         return tokenizer
 
-    def language_model(self, label: str | None = None) -> LanguageModel:
+    def language_model(self, label: str | None = None, adapt: Adapt = "off") -> LanguageModel:
         """The same as a model of what comes next, given a label. Raises RequestError for others."""
         if not isinstance(self.model, LanguageModel):
             raise unsuited(self, "has no next token")
+        if adapt != "off":
+            return self.model.adapting(adapt)
         return self.model if label is None else self.model.with_label(label)
+
+    def check_told(self, given: Mapping[str, Any]) -> None:
+        """Raise RequestError for a label, or a way to adapt, that it does not know."""
+        if given["label"] is not None and self.labels is None:
+            raise RequestError(400, f"{self.name} knows no labels.", param="label")
+        checkpoint = self.model.checkpoint
+        if given["adapt"] != "off" and getattr(checkpoint, "adaptive", None) is None:
+            raise RequestError(
+                400,
+                f"{self.name} keeps no memory to adapt with: it was trained without.",
+                param="adapt",
+            )
 
     async def call(
         self,

@@ -247,6 +247,8 @@ class Worker:
         prompt = draw.prompts[number]
         if draw.label is not None:
             model = model.with_label(draw.label)
+        if draw.adapt != "off":
+            model = model.adapting(draw.adapt)
         sampler = draw.samplers.get(number)
         if sampler is None:
             sampler = draw.samplers[number] = model.sampler(draw.n, draw.config, prompt)

@@ -86,6 +86,27 @@ class TokenizedText(NamedTuple):
         """How often each type (V,) occurs."""
         return np.bincount(self.ids, minlength=self.vocab_size)
 
+    def some(self, most: int) -> "tuple[NDArray[np.int64], TokenizedText]":
+        """Sequences from all over, of about so many tokens or fewer, and the places (n,) of these.
+
+        Of a sequence that is longer than that it is the beginning. The text itself if it is
+        short.
+        """
+        if self.num_tokens <= most:
+            return np.arange(self.num_tokens), self
+        number = max(1, self.num_sequences * most // self.num_tokens)
+        which = ((np.arange(number) + 0.5) * self.num_sequences / number).astype(np.int64)
+        lengths = np.minimum(np.diff(self.starts)[which], most)
+        spans = zip(self.starts[which], lengths, strict=True)
+        places = np.concatenate([np.arange(begin, begin + length) for begin, length in spans])
+        chosen = self._replace(
+            ids=self.ids[places],
+            starts=np.concatenate(([0], np.cumsum(lengths))),
+            labels=None if self.labels is None else self.labels[which],
+            before=None if self.before is None else self.before[which],
+        )
+        return places, chosen
+
     def sequences(self) -> list[NDArray[np.integer[Any]]]:
         """The ids of each sequence, <EOS> included."""
         return np.split(self.ids, self.starts[1:-1]) if len(self.starts) > 1 else []

@@ -30,7 +30,7 @@ class Kind:
 
 
 _OF_TAGGERS = frozenset({"token_column", "tag_column"})
-_COUNTED = frozenset({"ngram", "cache", "counts_only"})
+_COUNTED = frozenset({"ngram", "cache", "adaptive", "counts_only"})
 _OF_LANGUAGE_MODELS = _COUNTED | {"normalize", "tie_weights", "bptt_length", "index"}
 _OF_PAIRS = frozenset(
     {"source_column", "target_column", "features_column"}
@@ -85,7 +85,7 @@ COUNTS_LACK = frozenset(
     {"cell", "layers", "hidden", "embedding", "output_layers", "dropout", "input_dropout"}
     | {"tie_weights", "seconds", "epochs", "steps", "batch_size", "bptt_length", "learning_rate"}
     | {"weight_decay", "max_grad_norm", "patience", "on_nan", "precision", "device"}
-    | {"label_from", "store"}
+    | {"label_from", "store", "adaptive"}
 )
 KINDS: dict[TaskName, Kind] = {
     kind.name: kind for kind in (CAUSAL, CLOZE, CLASSIFIER, TAGGER, PAIRS)

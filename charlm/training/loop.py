@@ -1,5 +1,6 @@
 """The loop of every training: steps, validations and saves in their turn, until all is done."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
@@ -36,6 +37,8 @@ class Steps(Protocol):
 
 
 SAVE_EVERY_SECONDS = 60.0
+_LONG = 6.0  # seconds of a save, after which ten times as long passes before the next,
+_TIMES = 10  # unless that is the best step
 SECONDS_TO_VALIDATE = 1.0  # that a validation may still take when told to stop
 MOST_ROLLBACKS = 5  # each halves the learning rate
 
@@ -57,7 +60,7 @@ def train_steps(
     """
     objective = steps.objective(state, config, material)
     batches = steps.batches(state, config, material)
-    sum_gradients = ranks.summing(state.module, objective.few_rows)
+    sum_gradients = ranks.summing(state.module, objective.few_rows, row_wise=objective.row_wise)
     while state.step < config.num_steps:
         batch = next(batches)
         state.module.train()
@@ -68,7 +71,12 @@ def train_steps(
             made = objective(batch, generator)
         elif share.number:
             made = objective(batch.part(share), generator)
-        touched = backward(state.module, made and made.loss, reuse=bool(objective.few_rows))
+        touched = backward(
+            state.module,
+            made and made.loss,
+            reuse=bool(objective.few_rows),
+            row_wise=objective.row_wise,
+        )
         step_loss = sum_gradients(made, touched)
         loss, rate = float(step_loss.reported.detach()), rate_of(state, config, state.step)
         norm = descend(state, config, loss)
@@ -80,14 +88,17 @@ def train_steps(
         )
 
 
-def backward(module: nn.Module, loss: Tensor | None, *, reuse: bool) -> dict[Tensor, Tensor]:
+def backward(
+    module: nn.Module, loss: Tensor | None, *, reuse: bool, row_wise: bool = False
+) -> dict[Tensor, Tensor]:
     """The gradients of a loss, dense: those of a few rows are spread over the whole matrix.
 
-    With ``reuse`` that is done in the memory which the last step's gradient had. Returns which rows
-    they are. Without a loss there are no gradients.
+    With ``reuse`` that is done in the memory which the last step's gradient had; where it is
+    row_wise they stay sparse, each row once. Returns which rows they are. Without a loss there are
+    no gradients.
     """
     parameters = list(module.parameters())
-    buffers = [parameter.grad if reuse else None for parameter in parameters]
+    buffers = [parameter.grad if reuse and not row_wise else None for parameter in parameters]
     for parameter in parameters:
         parameter.grad = None
     touched: dict[Tensor, Tensor] = {}
@@ -96,7 +107,10 @@ def backward(module: nn.Module, loss: Tensor | None, *, reuse: bool) -> dict[Ten
     loss.backward()  # type: ignore[no-untyped-call]
     for parameter, buffer in zip(parameters, buffers, strict=True):
         grad = parameter.grad
-        if grad is not None and grad.is_sparse:
+        if grad is not None and grad.is_sparse and row_wise:
+            parameter.grad = grad.coalesce()
+            touched[parameter] = parameter.grad._indices()[0]
+        elif grad is not None and grad.is_sparse:
             dense = torch.zeros_like(parameter) if buffer is None else buffer.zero_()
             touched[parameter] = grad._indices()[0]
             parameter.grad = dense.index_add_(0, touched[parameter], grad._values())
@@ -130,12 +144,16 @@ def carry_on(
     steps = train_steps(task, state, config, material, ranks=ranks)
     news = ranks.news(clock, should_stop)
     begun, before, saved_at = news.now(), state.seconds, news.now()
+    pause, saving_at = save_every_seconds, math.inf
     while not is_done(state, config):
         if not is_due(state, config):
             step = next(steps)
             task.note(state, step)
             news.refresh()
             state.seconds = before + news.now() - begun
+            taken, saving_at = news.now() - saving_at, math.inf  # with the step after it
+            if taken > _LONG:
+                pause = max(pause, _TIMES * taken)
             went_back = _heed_nan(task, run, state, config, material) if step.skipped else None
             yield step
             if went_back is not None:
@@ -151,9 +169,10 @@ def carry_on(
                 task, run, state, config, material, should_stop, ranks
             )
             news.refresh()
-        if not worth_saving and (news.should_stop() or news.now() - saved_at >= save_every_seconds):
+        if not worth_saving and (news.should_stop() or news.now() - saved_at >= pause):
             worth_saving = not ranks.first(lambda: run.has(state.step))
         if worth_saving:
+            saving_at = news.now()
             yield save(task, run, state, config, material, ranks)
             saved_at = news.now()
         if news.should_stop():

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from charlm.config import TrainingConfig
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, DivergedError
+from charlm.nn.network import own
 from charlm.nn.shares import Share, StepGenerator
+from charlm.training import rows
+from charlm.training.rows import MATRICES, RowAdamW
 from charlm.training.state import TrainingState, counters
 
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite before a run is given up
@@ -30,12 +33,22 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 def make_optimizer(
     parameters: Iterable[tuple[str, nn.Parameter]], config: TrainingConfig
 ) -> torch.optim.AdamW:
-    """AdamW; only matrices decay, and of them not the embeddings of tokens and letters."""
+    """AdamW; only matrices decay, and of them not the embeddings of tokens and letters.
+
+    Where config is row_wise, the matrices of types are stepped a row at a time (rows.py).
+    """
     matrices: list[Tensor] = []
     others: list[Tensor] = []
+    of_types: dict[nn.Parameter, float] = {}
     for name, parameter in parameters:
         spared = any(part in name for part in ("embedding", "letters", "peephole"))
-        (others if spared or parameter.dim() < 2 else matrices).append(parameter)
+        spared = spared or parameter.dim() < 2
+        if config.row_wise and name in MATRICES:
+            of_types[parameter] = 0.0 if spared else config.weight_decay
+        else:
+            (others if spared else matrices).append(parameter)
+    if config.row_wise:
+        return RowAdamW(matrices, others, of_types, config)
     return torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": config.weight_decay},
@@ -91,7 +104,10 @@ def descend(state: TrainingState, config: TrainingConfig, loss: float) -> float:
     If that or the loss is not finite nothing is changed but the number of such steps in a row.
     Raises DivergedError at the tenth of them.
     """
-    norm = float(nn.utils.clip_grad_norm_(state.module.parameters(), config.max_grad_norm))
+    if config.row_wise:
+        norm = float(rows.clip(list(state.module.parameters()), config.max_grad_norm))
+    else:
+        norm = float(nn.utils.clip_grad_norm_(state.module.parameters(), config.max_grad_norm))
     if math.isfinite(loss) and math.isfinite(norm):
         for group in state.optimizer.param_groups:
             group["lr"] = rate_of(state, config, state.step)
@@ -112,12 +128,15 @@ def descend(state: TrainingState, config: TrainingConfig, loss: float) -> float:
 
 
 def moments(state: TrainingState) -> dict[str, Tensor]:
-    """The two moments of every parameter, and how often it was updated if not always, by name."""
+    """The two moments of every parameter, and how often it was updated if not always, by name.
+
+    Of the matrices that are stepped a row at a time also what else is kept (rows.py).
+    """
     found = {}
     for name, parameter in state.module.named_parameters():
         there = state.optimizer.state.get(parameter, {})
-        for key in _MOMENTS:
-            found[f"{key}.{name}"] = there.get(key, torch.zeros_like(parameter))
+        for key, first in _kept(state.optimizer, parameter).items():
+            found[f"{key}.{name}"] = there.get(key, first)
         taken = float(there.get("step", 0))
         if taken != state.updates:  # what makes first states of labels: not in every window
             found[f"updates.{name}"] = torch.tensor([taken])
@@ -135,8 +154,19 @@ def restore_parameters(state: TrainingState, weights: Arrays, arrays: Arrays) ->
         if state.updates:
             state.optimizer.state[parameter] = {
                 "step": _updates(name, state, arrays).to(parameter.device),
-                **{key: copied(f"{key}.{name}", arrays, parameter) for key in _MOMENTS},
+                **{
+                    key: copied(f"{key}.{name}", arrays, first)
+                    for key, first in _kept(state.optimizer, parameter).items()
+                },
             }
+
+
+def _kept(optimizer: torch.optim.AdamW, parameter: nn.Parameter) -> dict[str, Tensor]:
+    """What an optimizer keeps of a parameter beside its steps, as it is to begin with."""
+    if isinstance(optimizer, RowAdamW) and parameter in optimizer.of_types:
+        first = rows.blank(parameter.detach())
+        return {key: tensor for key, tensor in first.items() if key != "step"}
+    return {key: torch.zeros_like(parameter) for key in _MOMENTS}
 
 
 def _updates(name: str, state: TrainingState, arrays: Arrays) -> Tensor:
@@ -150,7 +180,10 @@ def _updates(name: str, state: TrainingState, arrays: Arrays) -> Tensor:
 
 
 def copied(name: str, arrays: Arrays, like: Tensor) -> Tensor:
-    """A tensor of a saved array that must have this shape. Raises ValueError."""
+    """A tensor of a saved array that must have this shape. Raises ValueError.
+
+    A large array is not copied: whoever saved it does not use it any more.
+    """
     if name not in arrays:
         raise ValueError(f"it lacks {name}")
     array = arrays[name]
@@ -158,7 +191,7 @@ def copied(name: str, arrays: Arrays, like: Tensor) -> Tensor:
         raise ValueError(f"{name} is {array.shape} of {array.dtype}, not {tuple(like.shape)}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds numbers that are not finite")
-    return torch.from_numpy(array.copy()).to(like.device)
+    return own(array).to(like.device)
 
 
 @contextlib.contextmanager

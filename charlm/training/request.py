@@ -176,6 +176,9 @@ class MixtureOptions:
         chosen="none",
     )
     cache: bool = option("Mix in a cache of the sequence's own earlier tokens.", False)
+    adaptive: bool = option(
+        "Also keep the training text, to adapt with as it reads; counts n-grams, too.", False
+    )
     counts_only: bool = option("Count n-grams alone, in seconds, and train no network.", False)
 
 

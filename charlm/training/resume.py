@@ -8,9 +8,9 @@ from charlm.checkpoints.run import Run
 from charlm.checkpoints.step import files_hash
 from charlm.config import TrainingConfig
 from charlm.errors import ChangedError, CheckpointError, UsageError
-from charlm.training.device import device_of
 from charlm.training.pace import planning
 from charlm.training.pace.budget import fix_steps
+from charlm.training.pace.device import device_of
 from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.request import AUTO, CONFIG_FIELDS, Request, Say
 from charlm.training.saving import restore, surroundings
@@ -90,7 +90,7 @@ def resumed(
         )
     material = task.prepare_again(request, texts, saved)
     training, ahead = planning.held(began, saved.step)
-    state = restore(task, run, config, training, request.device, ranks)
+    state = restore(task, run, config, training, request.device, ranks, saved)
     planned = training
     budget = {name: asked[name] for name in BUDGETS if asked.get(name) is not None}
     if budget:

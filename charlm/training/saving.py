@@ -66,9 +66,13 @@ def restore(
     training: TrainingConfig,
     device: str = "cpu",
     several: Several = ALONE,
+    saved: Loaded | None = None,
 ) -> TrainingState:
-    """The state at the last step saved, exactly as it was. Raises CheckpointError."""
-    saved: Loaded = task.load(run.last_step())
+    """The state at the last step saved, exactly as it was. Raises CheckpointError.
+
+    ``saved`` is that step where it has been loaded already.
+    """
+    saved = task.load(run.last_step()) if saved is None else saved
     model = saved.info.get("model")
     run.check_own(saved.path, saved.run_id, task.shape.from_json(model).to_json(), config.to_json())
     numbers, arrays = saved.load_training()
@@ -105,6 +109,7 @@ def go_back(
     saved: Loaded | None = None
     if not step:
         first = task.new_state(state.module.config, config, state.device)
+        task.start(first, config, material)
         weights, arrays, numbers = task.weights(first), task.arrays(first), counters(first)
     else:
         saved = task.load(run.path / directory.step_name(step))

@@ -218,6 +218,10 @@ class Task(ABC, Generic[C, S, M, T, L]):
     ) -> S:
         """A freshly initialised module, drawn from the seed, and its optimizer."""
 
+    def start(self, state: S, training: TrainingConfig, material: M) -> None:
+        """Put into a fresh state what its texts say of it beforehand."""
+        del state, training, material
+
     @abstractmethod
     def objective(self, state: S, training: TrainingConfig, material: M) -> Objective:
         """What makes a StepLoss of (batch, generator). It holds state.module."""

@@ -97,6 +97,7 @@ class TrainOptions(TypedDict, total=False):
     pooling: Pooling | None
     ngram: int | None
     cache: bool
+    adaptive: bool
     counts_only: bool
     seconds: float | None
     epochs: float | None
@@ -199,6 +200,7 @@ def train(
     pooling: Pooling | None = None,
     ngram: int | None = None,
     cache: bool = False,
+    adaptive: bool = False,
     counts_only: bool = False,
     seconds: float | None = None,
     epochs: float | None = None,

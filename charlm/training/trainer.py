@@ -25,8 +25,8 @@ from charlm.config import TrainingConfig
 from charlm.errors import FieldError
 from charlm.novelty import text_index
 from charlm.training import loop, saving
-from charlm.training.device import device_of
 from charlm.training.pace.budget import fix_steps, seconds_of
+from charlm.training.pace.device import device_of
 from charlm.training.pace.planning import Planner, Plans
 from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.request import Request, Say
@@ -101,6 +101,7 @@ class Trainer:
         for line in (f"model: {summary}", *told):
             say(line)
         state = task.new_state(config, training, request.device)
+        task.start(state, training, material)
         task.deal(state, ranks)
         return cls(
             task=task,

@@ -129,6 +129,18 @@ class WindowSteps:
         optimizer = make_optimizer(module.named_parameters(), training)
         return WindowState(module=module, optimizer=optimizer, average=average)
 
+    def start(self, state: WindowState, training: TrainingConfig, material: HasText) -> None:
+        """Where a step reads few of the types, their biases begin at the logs of their shares.
+
+        A rare type is met too seldom to learn how rare it is. One that never occurs counts half.
+        """
+        if not training.row_wise:
+            return
+        bias = state.module.softmax.bias
+        counts = torch.from_numpy(material.text.frequencies()).double().clamp_(min=0.5)
+        with torch.no_grad():
+            bias.copy_((counts / counts.sum()).log_())
+
     def module(self, config: LanguageConfig) -> Network[Any]:
         """The network, its weights drawn from torch's generator."""
         assert isinstance(config, CausalConfig)
@@ -169,7 +181,9 @@ class WindowSteps:
     ) -> TokenObjective:
         """-log P of the tokens of a window."""
         types = type_sampler(state.module, training, material.text)
-        return NextToken(state.module, precision=training.precision, types=types)
+        return NextToken(
+            state.module, precision=training.precision, types=types, row_wise=training.row_wise
+        )
 
     def batches(
         self, state: WindowState, training: TrainingConfig, material: HasText
@@ -294,7 +308,9 @@ class WholeRowSteps(WindowSteps):
     ) -> TokenObjective:
         """-log P of the tokens of whole rows."""
         types = type_sampler(state.module, training, material.text)
-        return BothSides(state.module, precision=training.precision, types=types)
+        return BothSides(
+            state.module, precision=training.precision, types=types, row_wise=training.row_wise
+        )
 
     def read_window(
         self, text: TokenizedText, group: Rows, window: int, training: TrainingConfig
@@ -318,6 +334,7 @@ def type_sampler(
         frequencies.to(model.embedding.weight.device),
         training.frequent_types,
         training.sampled_types,
+        few=training.row_wise,
     )
 
 

@@ -105,7 +105,7 @@ CONTRADICT = {
         ),
         (
             "--pairs --task=translator",
-            "--cache --normalize --bptt-length --no-index --label-from",
+            "--cache --adaptive --normalize --bptt-length --no-index --label-from",
         ),
         (
             "--pairs --task=translator",
@@ -118,7 +118,11 @@ CONTRADICT = {
         ("--min-count", "--level=subword"),
         (
             "--classifier --task=classifier --tagger --task=tagger",
-            "--ngram --cache --counts-only --normalize --tie-weights --bptt-length --no-index",
+            "--ngram --cache --adaptive --counts-only --normalize --tie-weights --no-index",
+        ),
+        (
+            "--classifier --task=classifier --tagger --task=tagger",
+            "--bptt-length",
         ),
         (
             "--counts-only",
@@ -134,9 +138,9 @@ CONTRADICT = {
         ),
         (
             "--counts-only",
-            "--log-to",
+            "--adaptive --label-from --bidirectional --task=cloze --pairs --task=translator",
         ),
-        ("--counts-only", "--label-from --bidirectional --task=cloze --pairs --task=translator"),
+        ("--counts-only", "--log-to"),
         (
             "--tagger --task=tagger",
             "--label-from --text-column --text-field --header --split-on --distinct --level=char",
@@ -147,7 +151,7 @@ CONTRADICT = {
         ),
         (
             "--bidirectional --task=cloze",
-            "--ngram --cache --pooling --label-from --text-column --text-field --header",
+            "--ngram --cache --adaptive --pooling --label-from --text-column --text-field --header",
         ),
         ("--bidirectional --task=cloze", "--token-column --tag-column"),
         ("--classifier --task=classifier --task=language-model", "--token-column --tag-column"),
@@ -158,12 +162,14 @@ CONTRADICT = {
     ],
     "sample": [
         ("--weights", "--tune"),
+        ("--adapt", "--alone --weights --tune --label"),
         ("--prompt", "--prompt-file"),
         ("--json", "--null"),
         ("--stream", "--json --novel --batch-size"),
     ],
     "score": [
         ("--weights", "--tune"),
+        ("--adapt", "--alone --weights --tune --label"),
         ("--alone", "--ngram-only"),
         (
             "TEXTS",
@@ -195,14 +201,18 @@ CONTRADICT = {
         ("--per-token --words", "--nbest"),
         ("--min-perplexity", "--max-perplexity"),
         ("--min-bits", "--max-bits"),
+        ("--jobs", "--adapt=file"),
     ],
     "evaluate": [
         ("--weights", "--tune"),
+        ("--adapt", "--alone --weights --tune --label"),
         ("--alone", "--ngram-only"),
         ("--json", "--format=table --format=kenlm"),
         ("--check", "--closed --dynamic --format=kenlm --unit --labelled"),
         ("--jobs", "--check --dynamic"),
-        ("--dynamic", "--format=kenlm --labelled"),
+        ("--dynamic --adapt", "--format=kenlm --labelled"),
+        ("--adapt", "--jobs --check"),
+        ("--dynamic", "--adapt=frozen --adapt=sequence"),
         ("--unit", "--format=kenlm"),
         ("--labelled", "--label"),
         ("--beam", "--greedy"),
@@ -242,6 +252,7 @@ CONTRADICT = {
     "tag": [("--raw", "--evaluate --token-column --tag-column")],
     "next": [
         ("--weights", "--tune"),
+        ("--adapt", "--alone --weights --tune --label"),
         ("PREFIX", "--file"),
         ("--top", "--all"),
         ("--json", "--tsv"),
@@ -266,17 +277,16 @@ EVERYWHERE = {"--runs"}  # an option that goes with everything
 # Of each command: what goes with everything. A new option belongs here or into a table above.
 FREE = {
     "train": "--errors --name --vocab-size --encoding --seed --quiet",
-    "sample": "--alone --label --n --max-tokens --temperature --top-k --top-p --stop --report "
-    "--seed --unk",
-    "score": "--label --context --closed",
+    "sample": "--n --max-tokens --temperature --top-k --top-p --stop --report --seed --unk",
+    "score": "--context --closed",
     "evaluate": f"{FIELDS} --max-tokens --length-penalty --bleu",
-    "compare": "ONE OTHER FILES --errors --closed --show --fail-above --resamples --seed "
+    "compare": "ONE OTHER FILES --errors --closed --adapt --show --fail-above --resamples --seed "
     f"--encoding --json {FIELDS} --max-tokens --length-penalty",
     "classify": "--model --alone",
     "novelty": "FILES --model --against --prompt --ngrams --word-ngrams --fail-above "
     "--encoding --errors",
     "fill": "--top --model --unk --unit",
-    "next": "--alone --label --unit",
+    "next": "--unit",
     "tag": "FILE --errors --model --json --encoding",
     "translate": "--n-best --max-tokens --length-penalty --copy --features --model",
     "serve": "--model --alone --host --port --allowed-hosts --cors --max-prompt --max-tokens "
@@ -329,6 +339,7 @@ VALUES = {
     "--max-bits": "2",
     "--state": "h",
     "--beyond": "cut",
+    "--adapt": "frozen",
 }
 
 

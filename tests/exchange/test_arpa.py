@@ -186,6 +186,22 @@ def test_a_file_of_srilm_is_read_by_its_rules(tmp_path: Path) -> None:
         assert theirs.score("a b") == pytest.approx(sum(by_hand("a b")), abs=1e-5)
 
 
+def test_words_of_others_are_taken_as_they_stand(tmp_path: Path) -> None:
+    """A backslash is one, and no joint or escape is read into a word."""
+    odd = ["\\", "\\x20", "\uffed,", "0a", "a|b"]
+    rows = "".join(f"-1\t{word}\n" for word in odd)
+    pairs = "".join(f"-0.5\t{word} a\n" for word in odd)
+    text = SRILM.replace("1=7", f"1={7 + len(odd)}").replace("2=6", f"2={6 + len(odd)}")
+    text = text.replace("\n\n\\2-grams:\n", f"\n{rows}\n\\2-grams:\n{pairs}")
+    (tmp_path / "a.arpa").write_text(text, encoding="utf-8")
+    lm = taken_in(tmp_path / "a.arpa", tmp_path / "run")
+    for word in odd:
+        score = lm.score(f"{word} a", per_token=True)
+        assert score.num_oov == 0, word
+        second = (score.tokens or ())[1]
+        assert second.log_prob == pytest.approx(-0.5 * np.log(10)), word
+
+
 def test_a_file_of_lmplz_has_the_figures_of_kenlm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

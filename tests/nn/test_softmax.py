@@ -6,7 +6,7 @@ Letters as in softmax.py: N positions, D the width that the softmax reads, V voc
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from unittest import mock
 
 import pytest
@@ -15,29 +15,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from charlm.nn import softmax
 from charlm.nn.softmax import Sample, TypeSampler, cross_entropy
 from charlm.training.optimizer import step_generator
-
-
-class LargestTensor(TorchDispatchMode):
-    """Within it, how many numbers the largest tensor has that torch makes or is given to fill."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numbers = 0
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Call the operator and look at what it gave."""
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(tensor, torch.Tensor):
-                self.numbers = max(self.numbers, tensor.numel())
-        return out
+from tests.support.made import LargestTensor
 
 
 class Problem(NamedTuple):

@@ -21,6 +21,7 @@ from charlm.checkpoints.step import FORMAT, load_tokenizer, save_step
 from charlm.checkpoints.tensors import arrays_to_bytes
 from charlm.config import HEADS
 from charlm.counts import ngram
+from charlm.counts.adaptive import Adaptive
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import Partner
 from charlm.equations import heads, pairs
@@ -78,7 +79,7 @@ def moments_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, bytes]:
     """All files of a step with a random model; a word model has a speller.
 
-    One of a level has a partner, too; instead of a level there may be one of OTHERS.
+    One of a level has a partner and can adapt; instead of a level there may be one of OTHERS.
     """
     if level in HEADS:
         return _files_of_head(level, step, seed)
@@ -118,6 +119,10 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
     partner = Partner.new(counts, Cache(vocab_size, (1, 2), 10))
     files["partner.json"] = to_json(partner.to_json())
     files["ngram.safetensors"] = arrays_to_bytes(partner.to_arrays())
+    letters = np.zeros(vocab_size, dtype=np.int64)
+    adaptive = Adaptive.new(level, letters, counts, 1, sequences[0])
+    files["adaptive.json"] = to_json(adaptive.to_json())
+    files["adaptive.safetensors"] = arrays_to_bytes(adaptive.to_arrays())
     if level == "word":
         characters = CharacterTokenizer.train(TEXTS)
         small = CausalConfig(vocab_size=characters.vocab_size, hidden_size=3, embedding_size=3)

@@ -416,6 +416,14 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"dropout": 0.2, "tie_weights": True},
         {"average_decay": 0.9, "frequent_types": 2, "sampled_types": 3},
     ),
+    "row-wise": (
+        {"dropout": 0.2, "tie_weights": True},
+        {"frequent_types": 2, "sampled_types": 3, "row_wise": True},
+    ),
+    "row-wise, untied": (
+        {},
+        {"frequent_types": 1, "sampled_types": 3, "row_wise": True, "weight_decay": 0.5},
+    ),
     "sampled bf16": ({"cell": "gru"}, {"precision": "bf16", "sampled_types": 2, "seed": 3}),
 }
 

@@ -137,6 +137,19 @@ def test_sampled_types_are_the_same_everywhere(folder: Path, kind: str, tied: bo
     trained(trainer, 3)[0].is_close_to(alone, 1e-6, 1e-5)
 
 
+@pytest.mark.parametrize("kind", ["plain", "cloze"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_row_wise_steps_are_the_same_everywhere(folder: Path, kind: str, tied: bool) -> None:
+    """Where steps change few rows alone, these are the rows that any process has read or drawn."""
+    trainer = settled(folder, kind, dropout=0.2, tie_weights=tied, batch_size=2)
+    fields = {"frequent_types": 4, "sampled_types": 6, "row_wise": True}
+    trainer.training = dataclasses.replace(trainer.training, **fields)
+    (alone,) = trained(trainer, 1)
+    several = trained(trainer, 3)
+    several[0].is_close_to(alone, 1e-6, 1e-5)
+    assert all(map(same, several[2].parameters, several[0].parameters))
+
+
 def test_a_part_without_rows_adds_nothing(folder: Path) -> None:
     """Of five processes and batches of two rows three read nothing, and take the same steps."""
     trainer = settled(folder, "labelled", batch_size=2)

@@ -1,7 +1,7 @@
 """charlm compare."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from charlm.cli.input.pairs import only_of_texts, pairs_of
 from charlm.cli.input.run_names import completed
 from charlm.cli.output.reports.comparison import pairs_report, report
 from charlm.cli.output.terminal import out, out_json, say, say_loading
+from charlm.config import Adapt
 from charlm.errors import CharlmError, UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ def compare_cli(
     decoding: options.Decoding,
     runs: options.Runs,
     closed: bool = options.CLOSED,
+    adapt: Literal["off", "frozen", "sequence"] = option(
+        "Mix in contexts of the training text in each model trained with --adaptive; sequence: go "
+        "on learning within each sequence.",
+        "off",
+        heading=options.MODEL,
+    ),
     json: bool = options.JSON_OBJECT,
 ) -> None:
     """Compare how well two models predict a text.
@@ -63,7 +70,7 @@ def compare_cli(
         raise UsageError(f"--seed must not be negative, got {seed}.")
     of_pairs = sides.are_asked or search.are_asked
     if of_pairs or any(is_translator(name, runs.root) for name in (one, other)):
-        only_of_texts(closed=closed)
+        only_of_texts(closed=closed, adapt=adapt != "off")
         pairs = pairs_of(files, sides.places(header=header), decoding)
         first, second = (
             translator(options.PairsModel(model=name, root=runs.root)) for name in (one, other)
@@ -86,7 +93,7 @@ def compare_cli(
         return
     from charlm.inference.compare import compare, model_of
 
-    models = (_loaded(one, runs.root), _loaded(other, runs.root))
+    models = _adapting(_loaded(one, runs.root), _loaded(other, runs.root), adapt)
     documents = [document.text for document in documents_of(files, decoding)]
     if not all(model.is_small(sum(map(len, documents))) for model in models):
         say_loading()
@@ -135,6 +142,16 @@ def _judge_pairs(found: "PairComparison", names: tuple[str, str], fail_above: fl
             f"{other} needs {found.loss.difference:.4f} nats per target token more than {one}; "
             f"{fail_above:g} were allowed." + ("" if found.loss.is_real else " That may be chance.")
         )
+
+
+def _adapting(
+    one: "LanguageModel", other: "LanguageModel", adapt: Adapt
+) -> "tuple[LanguageModel, LanguageModel]":
+    """The same, those that can adapting. Raises UsageError if neither can."""
+    can = [model.checkpoint.adaptive is not None for model in (one, other)]
+    if adapt == "off" or not any(can):
+        return one.adapting(adapt), other
+    return one.adapting(adapt if can[0] else "off"), other.adapting(adapt if can[1] else "off")
 
 
 def _loaded(name: str, root: Path) -> "LanguageModel":

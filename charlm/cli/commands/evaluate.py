@@ -50,7 +50,17 @@ RULES: Rules = (
     ),
     Needs("--jobs", "FILES"),
     Apart("--jobs", ("--check", "--dynamic"), "those are done by one process"),
-    Apart("--dynamic", ("--format kenlm", "--labelled"), "there is no place for two figures"),
+    Apart(
+        ("--dynamic", "--adapt"),
+        ("--format kenlm", "--labelled"),
+        "there is no place for two figures",
+    ),
+    Apart("--adapt", ("--jobs", "--check"), "those look at the model as it was trained"),
+    Apart(
+        "--dynamic",
+        ("--adapt frozen", "--adapt sequence"),
+        "the network learns all along the file, as with --adapt file",
+    ),
     OneOf("--beam", "--greedy"),
     Apart("--unit", "--format kenlm", "KenLM's four lines are in log10"),
     Apart("--labelled", "--label", "each sequence has its own label"),
@@ -103,10 +113,14 @@ def evaluate_cli(
     one block of figures over all of them. --check tests the model's own arithmetic, on the files
     or on a text that it draws.
 
+    --adapt and --dynamic add a second block: figures of what learns from the text as it reads it.
+    Every token is predicted before it is learned from. They are not those of a static model.
+
     \b
     charlm evaluate sentences.txt
     charlm evaluate poems/ news.gz --json
     charlm evaluate sentences.txt --dynamic
+    charlm evaluate novel.txt --adapt file
     zcat news.gz | charlm evaluate - --format kenlm --closed
     charlm evaluate --model names --labelled file names/
     charlm evaluate --check
@@ -125,6 +139,7 @@ def evaluate_cli(
             weights=models.weights,
             tune=models.tune,
             label=models.label,
+            adapt=models.adapt != "off",
             closed=closed,
             format=form == "kenlm",
         )
@@ -178,7 +193,17 @@ def evaluate_cli(
                 )
         with in_processes(jobs) as mapped:
             summary, learning = _summaries(loaded, files, pieces, closed, rate, mapped)
-    write(summary, learning, loaded, files=files, split_on=split, form=form, unit=unit, rate=rate)
+    write(
+        summary,
+        learning,
+        loaded,
+        files=files,
+        split_on=split,
+        form=form,
+        unit=unit,
+        adapt=models.adapt,
+        rate=rate,
+    )
 
 
 def _summaries(
@@ -191,7 +216,8 @@ def _summaries(
 ) -> "tuple[Summary, Summary | None]":
     """The figures of all files, with a look at those so far while they are read.
 
-    With a rate also those of a model that learns from them, read in the same pass.
+    With a rate, or of a model that adapts, also those of what learns from them, read in the same
+    pass.
     """
     from charlm.models.cloze_model import ClozeModel
 
@@ -211,13 +237,13 @@ def _summaries(
     if isinstance(loaded, ClozeModel):
         found_pseudo = loaded.pseudo_evaluate_pieces(watched(), closed=closed, mapped=mapped)
         summaries = ((one.sums, None) for one in found_pseudo)
-    elif rate is None:
+    elif rate is None and getattr(loaded, "adapt", "off") == "off":
         plain = evaluator(loaded, closed=closed, mapped=mapped)(watched())
         summaries = zip(plain, itertools.repeat(None), strict=False)
     else:  # both take the same pieces before they tell their figures, so few are kept
         one, other = itertools.tee(watched())
-        plain = evaluator(loaded, closed=closed)(one)
         learner = language_model(loaded, _NOT_DYNAMIC)
+        plain = evaluator(learner.adapting("off"), closed=closed)(one)
         learning = learner.evaluate_pieces(other, closed=closed, rate=rate)
         summaries = zip(plain, learning, strict=True)
     with meter:

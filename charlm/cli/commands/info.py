@@ -79,6 +79,7 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
                 "path": str(loaded.path),
                 "parameters": parameters,
                 "partner": partner,
+                **({} if loaded.adaptive is None else {"adaptive": loaded.adaptive.to_json()}),
                 "ignores": list(loaded.tokenizer.ignores),
                 **more,
                 **info,
@@ -103,6 +104,9 @@ def _show_language_model(loaded: "Checkpoint", *, json: bool) -> None:
         rows["reads"] = "both sides of each token (--bidirectional): for charlm fill"
     if loaded.partner is not None:
         rows["partner"] = f"{_partner(loaded.partner)}; not with --alone"
+    if loaded.adaptive is not None:
+        kept, kinds = len(loaded.adaptive.remembered), len(loaded.adaptive.contexts)
+        rows["adaptive"] = f"{kinds} contexts in {kept:,} tokens; with --adapt"
     best = info.get("best_loss_nats_per_token")
     if about.nothing_is_held_out(info):
         rows["validation"] = "none, nothing was held out"

@@ -120,6 +120,7 @@ def sample_cli(
             tune=models.tune,
             alone=models.alone,
             label=models.label,
+            adapt=models.adapt != "off",
         )
         if source is None:
             raise UsageError("a translator draws targets of a source: give it with --source.")

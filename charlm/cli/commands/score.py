@@ -67,6 +67,7 @@ RULES: Rules = (
     Apart("--on-error", ("--split-on paragraph", "--split-on file"), "that is about broken lines"),
     Apart("TEXTS", (*_LINES, *options.SIDES, "--on-error"), "that is about the lines of a file"),
     Apart("TEXTS", "--jobs", "that is about the lines of a file"),
+    Apart("--jobs", "--adapt file", "each text is learned from before the next is scored"),
     Needs("--features", "--source"),
     Apart("--source", ("--file", *options.SIDES), "a file holds the sources of its pairs"),
     Apart(options.SIDES, ("--jsonl", "--column", "--nbest"), "there a line holds a text, no pair"),
@@ -227,6 +228,7 @@ def score_cli(
             weights=models.weights,
             tune=models.tune,
             label=models.label,
+            adapt=models.adapt != "off",
             closed=closed,
         )
         places = sides.places(header=records.header)

@@ -68,6 +68,8 @@ def load_any(asked: Mixture) -> "TextDistribution | ClozeModel":
     asked_each = [Model(model=name, root=asked.root) for name in models] or [Model(root=asked.root)]
     loaded = [load_model(each, alone=asked.alone) for each in asked_each]
     if len(loaded) == 1 and isinstance(loaded[0], ClozeModel):
+        if asked.adapt != "off":
+            raise UsageError("a model that reads both sides does not adapt: leave out --adapt.")
         if label is not None:
             raise UsageError("this model knows no labels: train one with --label-from.")
         if tune is not None:
@@ -85,6 +87,10 @@ def load_any(asked: Mixture) -> "TextDistribution | ClozeModel":
             for one in causal
         ]
     found: TextDistribution = causal[0]
+    if asked.adapt != "off":
+        if len(causal) > 1:
+            raise UsageError("--adapt is about one model: give one with --model.")
+        found = causal[0].adapting(asked.adapt)
     if len(causal) > 1:
         from charlm.models.mixtures import mix
 

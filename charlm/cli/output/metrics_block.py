@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from charlm.cli.input.model import together
 from charlm.cli.output.terminal import cut, number, out, out_json, say
+from charlm.config import Adapt
 from charlm.display.safe_text import safe_text
 from charlm.errors import CharlmError
 from charlm.fields.pseudo_names import pseudo_named
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from charlm.models.selfcheck import Check
 
 _COLUMNS = 80
+_WAYS: dict[Adapt, str] = {
+    "off": "learning from what it has read",
+    "frozen": "mixed with contexts of the training text; nothing is learned",
+    "sequence": "going on learning within each sequence, each token predicted first",
+    "file": "going on learning all along the file, each token predicted first",
+}
 
 
 def write(
@@ -29,9 +36,10 @@ def write(
     split_on: str,
     form: str,
     unit: str,
+    adapt: Adapt,
     rate: float | None,
 ) -> None:
-    """The figures in the form that was asked for."""
+    """The figures in the form that was asked for; learning are those of what adapts."""
     from charlm.models.cloze_model import ClozeModel
 
     pseudo = isinstance(loaded, ClozeModel)
@@ -46,8 +54,11 @@ def write(
         }
         figures = {**about, **summary.to_json(unit)}
         figures = pseudo_named(figures) if pseudo else figures
-        if learning is not None:
+        if learning is not None and adapt == "off":
             figures["dynamic"] = {"step_size": rate, **learning.to_json(unit)}
+        elif learning is not None:
+            how = {"adapt": adapt, "step_size": rate}
+            figures["adapted"] = {**how, **learning.to_json(unit)}
         out_json(figures)
     else:
         names = safe_text(", ".join(map(name_of, files)))
@@ -60,7 +71,7 @@ def write(
         for line in table(summary, unit, pseudo=pseudo):
             out(f"{line.rstrip()}\n")
         if learning is not None:
-            out(f"\nlearning from what it has read, step size {rate:g}\n\n")
+            out(f"\n{_WAYS[adapt]}{'' if rate is None else f', step size {rate:g}'}\n\n")
             for line in learned(learning, unit):
                 out(f"{line.rstrip()}\n")
 

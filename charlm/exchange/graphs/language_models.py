@@ -19,7 +19,7 @@ def causal(config: CausalConfig, arrays: Arrays) -> dict[str, Made]:
     One step is T = 1. The first id of a sequence is V; its state is zeros, or what start.onnx
     gives where there are labels.
     """
-    weights = model_weights(config, arrays, np.float32)
+    weights = model_weights(config, arrays, np.float32, folded=True)
     graph, names = Graph(), ("h", "c")[: NUM_STATES[config.cell]]
     x = parts.embedded(graph, "embedding", weights.embedding, "ids")
     inputs = [IDS]
@@ -80,7 +80,7 @@ def cloze(config: ClozeConfig, arrays: Arrays) -> dict[str, Made]:
 
     Each ends in <EOS>; what stands behind its end is not read.
     """
-    weights = model_weights(config, arrays, np.float32)
+    weights = model_weights(config, arrays, np.float32, folded=True)
     graph = Graph()
     begun, ended = _shifted(graph, config.vocab_size)
     lengths = parts.int32_lengths(graph)

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from charlm.config import UNKNOWN, SamplingConfig
+from charlm.config import ADAPTS_ALONE, UNKNOWN, SamplingConfig
 from charlm.inference.drawing.lanes import Alternatives
 from charlm.inference.fill import with_gap
 from charlm.inference.sample import fresh_seed
@@ -82,6 +82,12 @@ def body(limits: Limits) -> Body:
             ),
             Field("suffix", Text(), "Text after the gap, of a model that reads both sides.", None),
             Field("label", Text(), "Label of the text, of a model with labels.", None),
+            Field(
+                "adapt",
+                OneOf(*ADAPTS_ALONE),
+                "Mix in contexts of the training text; sequence: go on learning as it is drawn.",
+                "off",
+            ),
             Field("unk", OneOf(*UNKNOWN), "What becomes of unknown tokens.", "resample"),
             Field("user", Anything(), "Has no effect.", None),
             Field("best_of", Whole(1, limits.n), "Must be n where it is given.", None),
@@ -254,7 +260,15 @@ class Completion:
                 choice.finish_reason = "length"
             yield list(range(len(self._choices)))
             return
-        job = Draw(asked.prompts, n, asked.config, label=given["label"], top=top, live=live)
+        job = Draw(
+            asked.prompts,
+            n,
+            asked.config,
+            label=given["label"],
+            adapt=given["adapt"],
+            top=top,
+            live=live,
+        )
         asked.served.draw(job)
         left = len(self._choices)
         try:
@@ -284,7 +298,8 @@ def _echoed(
 
 async def _scored(asked: Asked) -> list[list[Alternatives]]:
     """log P of the tokens of each prompt, what stands for its <UNK> spelled where it is known."""
-    model = asked.served.language_model(asked.given["label"])
+    label, adapt = asked.given["label"], asked.given["adapt"]
+    model = asked.served.language_model(label, adapt)
     top = asked.given["logprobs"]
 
     def run(several: Sequence[list[Prompt]]) -> list[list[list[Alternatives]]]:
@@ -293,7 +308,7 @@ async def _scored(asked: Asked) -> list[list[Alternatives]]:
         found = iter(read(engine, model.tokenizer.eos_id, ids, top))
         return [[next(found) for _ in prompts] for prompts in several]
 
-    key = ("read", asked.given["label"], top)
+    key = ("read", label, adapt, top)
     found: list[list[Alternatives]] = await asked.served.call(
         key, asked.prompts, run, asked.num_prompt_tokens
     )
@@ -327,6 +342,7 @@ async def filled(served: Served, given: dict[str, Any]) -> dict[str, Any]:
             raise RequestError(
                 400, f"{name} means nothing where a gap is filled: leave it out.", param=name
             )
+    served.check_told(given)
     if given["unk"] == "spell":
         raise RequestError(400, "unk must be resample or keep where a gap is filled.", param="unk")
     length, before, after = given["max_tokens"], given["prompt"][0], given["suffix"] or ""
@@ -395,5 +411,4 @@ def check_suited(served: Served, given: dict[str, Any]) -> None:
             param="suffix",
             code="unsupported_value",
         )
-    if given["label"] is not None and served.labels is None:
-        raise RequestError(400, f"{served.name} knows no labels.", param="label")
+    served.check_told(given)

@@ -7,6 +7,7 @@ answered together.
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
+from charlm.config import ADAPTS_ALONE
 from charlm.fields.candidates import filling_fields, token_fields
 from charlm.fields.labels import label_fields
 from charlm.fields.pairs import PairWanted, named, target_fields
@@ -26,6 +27,12 @@ from charlm.serving.settings import Limits
 
 _MODEL = Field("model", Text(), "Name of the model; the first one without.", None)
 _LABEL = Field("label", Text(), "Label of the texts, of a model with labels.", None)
+_ADAPT = Field(
+    "adapt",
+    Choice(*ADAPTS_ALONE),
+    "Mix in contexts of the training text; sequence: go on learning within each text.",
+    "off",
+)
 _UNIT = Field("unit", Choice(*UNITS), "Unit of log-probabilities.", "nats")
 _MOST_FILLINGS = 100
 _LONGEST_SOURCE = 2_000  # characters that a translator reads, and tokens that it writes
@@ -69,6 +76,7 @@ def _score_fields(limits: Limits) -> Sequence[Field]:
         Field("words", Flag(), "Tell of every word.", False),
         Field("closed", Flag(), "Score <UNK> as one symbol, without its spelling.", False),
         _LABEL,
+        _ADAPT,
         _UNIT,
     )
 
@@ -89,13 +97,14 @@ def _check_score(served: Served, given: Given) -> None:
             "label",
             because="of pairs it says nothing",
         )
+        served.check_told(given)
         return
     if not isinstance(served.model, (LanguageModel, ClozeModel)):
         raise unsuited(served, "gives no text a probability")
     refuse(given, "source", "targets", "features", because="they are for a translator")
     if not given["texts"]:
         raise RequestError(400, "texts is missing.", param="texts")
-    _check_label(served, given)
+    served.check_told(given)
 
 
 def _score(served: Served, several: Sequence[Given]) -> list[dict[str, Any]]:
@@ -107,7 +116,7 @@ def _score(served: Served, several: Sequence[Given]) -> list[dict[str, Any]]:
     if isinstance(model, ClozeModel):
         found = [one.sums for one in model.pseudo_score_all(texts, **how)]
     else:
-        found = served.language_model(first["label"]).score_all(texts, **how)
+        found = served.language_model(first["label"], first["adapt"]).score_all(texts, **how)
     wanted = Wanted(
         first["unit"], first["per_token"], first["words"], pseudo=isinstance(model, ClozeModel)
     )
@@ -148,19 +157,20 @@ def _next_fields(limits: Limits) -> Sequence[Field]:
         Field("prefix", Text(), "Text in front.", ""),
         Field("top", Whole(0, 10_000_000), "Number of tokens to tell; 0 is all.", 20),
         _LABEL,
+        _ADAPT,
         _UNIT,
     )
 
 
 def _check_next(served: Served, given: Given) -> None:
     served.language_model()
-    _check_label(served, given)
+    served.check_told(given)
 
 
 def _next(served: Served, several: Sequence[Given]) -> list[dict[str, Any]]:
     answers = []
     for given in several:
-        model = served.language_model(given["label"])
+        model = served.language_model(given["label"], given["adapt"])
         found = model.next_tokens(given["prefix"], top=given["top"] or None)
         answers.append(
             {
@@ -301,11 +311,6 @@ def _by(*names: str) -> Callable[[Given], Hashable]:
     return lambda given: tuple(given[name] for name in names) or object()
 
 
-def _check_label(served: Served, given: Given) -> None:
-    if given["label"] is not None and served.labels is None:
-        raise RequestError(400, f"{served.name} knows no labels.", param="label")
-
-
 def refuse(given: Given, *names: str, because: str) -> None:
     """Raise RequestError if one of these fields was given."""
     for name in names:
@@ -319,7 +324,7 @@ QUESTIONS = (
         "The log-probability of texts, the end of each included; of targets given their source.",
         _score_fields,
         _check_score,
-        _by("context", "per_token", "words", "closed", "label", "unit"),
+        _by("context", "per_token", "words", "closed", "label", "adapt", "unit"),
         _score,
     ),
     Question("next", "The likeliest next tokens.", _next_fields, _check_next, _by(), _next),

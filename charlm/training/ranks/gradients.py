@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from charlm.nn.objectives import StepLoss
+from charlm.training.rows import gradient_of
 
 _MADE = 5  # numbers: two losses, the number of targets, accuracy, and whether there is one
 Reduce = Callable[[Tensor], None]  # in place, over all processes
@@ -25,10 +26,18 @@ class GradientSum:
     """Sums the gradients of a module, in its own memory, where they stay until the next step."""
 
     def __init__(
-        self, module: nn.Module, few_rows: Sequence[Tensor], sum_up: Reduce, maximum: Reduce
+        self,
+        module: nn.Module,
+        few_rows: Sequence[Tensor],
+        sum_up: Reduce,
+        maximum: Reduce,
+        *,
+        row_wise: bool = False,
     ) -> None:
         self._sum, self._maximum = sum_up, maximum
-        self._few_rows = {parameter: torch.zeros_like(parameter) for parameter in few_rows}
+        self._few_rows = {
+            parameter: None if row_wise else torch.zeros_like(parameter) for parameter in few_rows
+        }
         self._parameters = list(module.parameters())
         dense = [each for each in self._parameters if each not in self._few_rows]
         sizes = [parameter.numel() for parameter in dense]
@@ -50,8 +59,12 @@ class GradientSum:
                 view.zero_()
             else:
                 view.copy_(parameter.grad)
-        for matrix, memory in self._few_rows.items():
-            self._sum_rows(matrix, memory, touched.get(matrix))
+        summed_rows = {
+            matrix: self._sum_sparse(matrix)
+            if memory is None
+            else self._sum_rows(matrix, memory, touched.get(matrix))
+            for matrix, memory in self._few_rows.items()
+        }
         counted: list[float] = [0, 0, False]
         if made is not None:
             counted = [made.num_targets, made.accuracy or 0.0, made.accuracy is not None]
@@ -61,7 +74,7 @@ class GradientSum:
         self._sum(self._buffer)
         *any_there, _, _, num_targets, accuracy, is_accurate = self._tail.tolist()
         for parameter, has_grad in zip(self._parameters, any_there, strict=True):
-            summed = self._few_rows.get(parameter, self._views.get(parameter))
+            summed = summed_rows.get(parameter, self._views.get(parameter))
             parameter.grad = summed if has_grad else None
         loss, reported = self._tail[-5:-3].clone()
         state = None if made is None else made.state
@@ -69,20 +82,35 @@ class GradientSum:
             loss, reported, round(num_targets), accuracy if is_accurate else None, state
         )
 
-    def _sum_rows(self, matrix: Tensor, memory: Tensor, own: Tensor | None) -> None:
+    def _sum_rows(self, matrix: Tensor, memory: Tensor, own: Tensor | None) -> Tensor:
         """Sum the gradient of a matrix (V, D), of whose rows this part has touched its own (n,)."""
         grad = matrix.grad
         if grad is None:
             memory.zero_()
         elif grad.data_ptr() != memory.data_ptr():
             memory.copy_(grad)
-        are_touched = torch.zeros(len(memory), dtype=torch.uint8, device=memory.device)
-        if own is not None:
-            are_touched[own] = 1
-        elif grad is not None:
-            are_touched.fill_(1)
-        self._maximum(are_touched)
-        rows = torch.nonzero(are_touched).squeeze(1)
+        if own is None:
+            own = torch.arange(0 if grad is None else len(memory), device=memory.device)
+        rows = self._all_rows(matrix, own)
         values = memory[rows]
         self._sum(values)
         memory[rows] = values
+        return memory
+
+    def _sum_sparse(self, matrix: Tensor) -> Tensor:
+        """Sum the sparse gradient of a matrix (V, ...); it stays sparse."""
+        grad = matrix.grad
+        own = torch.arange(0, device=matrix.device) if grad is None else grad._indices()[0]
+        rows = self._all_rows(matrix, own)
+        values = matrix.new_zeros(len(rows), *matrix.shape[1:])
+        if grad is not None:
+            values[torch.searchsorted(rows, own)] = grad._values()
+        self._sum(values)
+        return gradient_of(matrix, rows, values)
+
+    def _all_rows(self, matrix: Tensor, own: Tensor) -> Tensor:
+        """The rows (n,) of a matrix (V, ...) that any part has touched, this one its own (m,)."""
+        are_touched = torch.zeros(len(matrix), dtype=torch.uint8, device=matrix.device)
+        are_touched[own] = 1
+        self._maximum(are_touched)
+        return torch.nonzero(are_touched).squeeze(1)

@@ -93,12 +93,15 @@ class Ranks(Several):
         """Give all processes the parameters of the first."""
         del module
 
-    def summing(self, module: nn.Module, few_rows: Sequence[Tensor]) -> SumsGradients:
+    def summing(
+        self, module: nn.Module, few_rows: Sequence[Tensor], *, row_wise: bool = False
+    ) -> SumsGradients:
         """What sums the gradients of a module, and what a step made of its part, over all parts.
 
-        few_rows are the matrices of which a step may touch some rows alone.
+        few_rows are the matrices of which a step may touch some rows alone; where it is row_wise
+        their gradients are sparse.
         """
-        del module, few_rows
+        del module, few_rows, row_wise
         return _alone
 
     def gathered(self, rows: Tensor) -> Tensor:

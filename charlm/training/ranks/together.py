@@ -98,9 +98,11 @@ class Together(Ranks):
         for parameter in module.parameters():
             self.broadcast(parameter.detach())
 
-    def summing(self, module: nn.Module, few_rows: Sequence[Tensor]) -> SumsGradients:
+    def summing(
+        self, module: nn.Module, few_rows: Sequence[Tensor], *, row_wise: bool = False
+    ) -> SumsGradients:
         """Sums gradients, and what a step made of its part."""
-        return GradientSum(module, few_rows, self.sum, self.maximum)
+        return GradientSum(module, few_rows, self.sum, self.maximum, row_wise=row_wise)
 
     def gathered(self, rows: Tensor) -> Tensor:
         """The rows (B, H) of all processes of which each holds its share (b, H)."""

@@ -23,7 +23,7 @@ from charlm.engines.torch_passes import quick_log_probs, token_log_probs
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError, UsageError
 from charlm.inference.labels import Labels
-from charlm.network_config import CausalConfig, LanguageConfig
+from charlm.network_config import CausalConfig, CountsConfig, LanguageConfig
 from charlm.nn.causal import RecurrentLM, from_arrays
 from charlm.nn.network import Network, to_arrays
 from charlm.text.tokens import TokenizedText
@@ -37,6 +37,7 @@ from charlm.training.request import Request, Say
 from charlm.training.speller import learned
 from charlm.training.state import set_counters
 from charlm.training.task import Step, Task, Validated
+from charlm.training.tasks import adapting
 from charlm.training.texts.material import TextMaterial, partner_of, text_material
 from charlm.training.texts.memory import TextsInMemory
 from charlm.training.texts.sequences import Texts, read_texts
@@ -49,6 +50,8 @@ _VALIDATION_SHARE = 0.05  # of the time, at most, goes into the quick validation
 _MOST_VALIDATIONS = 40
 _FEWEST_VALIDATIONS = 8
 _FEW_TOKENS = 20_000  # what is held out is always read as a whole if it is no more
+_FEWEST_TOKENS = 2_000  # that a validation reads where each is scored among very many types
+_PRODUCTS = 2**41  # of the exact figure at the end, where types are very many: a minute or two
 
 
 LanguageTexts: TypeAlias = Texts | StreamedTexts
@@ -75,6 +78,10 @@ class Causal(
         _ = request.label_source
         if request.ngram is not None:
             ngram.check_order(request.ngram)
+        if request.adaptive and request.label_from is not None:
+            raise UsageError(
+                "a model with labels does not adapt: leave out adaptive or label_from."
+            )
         self.shape(**{"vocab_size": 3, **request.model})
 
     def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> LanguageTexts:
@@ -95,7 +102,9 @@ class Causal(
             tokenizer, speller = learned(request, texts, say)
             material = text_material(texts, tokenizer, speller)
         text = material.text
-        material = dataclasses.replace(material, partner=partner_of(request, tokenizer, text, say))
+        partner = partner_of(request, tokenizer, text, say)
+        adaptive = adapting.adaptive_of(request, tokenizer, text, partner, say)
+        material = dataclasses.replace(material, partner=partner, adaptive=adaptive)
         unknown = int(text.frequencies()[tokenizer.unk_id])
         say(
             f"vocabulary: {tokenizer.vocab_size:,} types at {level} level; {text.num_tokens:,} "
@@ -109,14 +118,17 @@ class Causal(
     ) -> TextMaterial:
         """The texts as ids by a saved step's tokenizer."""
         del request
+        adaptive = saved.adaptive and dataclasses.replace(saved.adaptive, is_fitted=False)
         if isinstance(texts, StreamedTexts):
-            return texts.material(saved.tokenizer, saved.speller, saved.partner)
+            material = texts.material(saved.tokenizer, saved.speller, saved.partner)
+            return dataclasses.replace(material, adaptive=adaptive)
         if _counted(saved.labels) != _counted(texts.labels):
             raise CheckpointError(
                 f"{saved.path}: the labels are not those that {saved.path.parent} was begun with. "
                 "Restore its files, or begin a new run."
             )
-        return text_material(texts, saved.tokenizer, saved.speller, saved.partner)
+        material = text_material(texts, saved.tokenizer, saved.speller, saved.partner)
+        return dataclasses.replace(material, adaptive=adaptive)
 
     def choose(
         self, request: Request, material: TextMaterial, passes: float | None = None
@@ -173,6 +185,9 @@ class Causal(
         affordable /= _validation_cost(config, training)  # tokens that may be read in all
         number = int(min(_MOST_VALIDATIONS, affordable / max(1, valid_tokens)))
         validate_tokens = 0
+        if config.has_many_types:
+            number = int(min(_FEWEST_VALIDATIONS, affordable / _FEWEST_TOKENS)) or 1
+            return number, max(_FEWEST_TOKENS, min(valid_tokens, int(affordable / number)))
         if number < _FEWEST_VALIDATIONS:
             number = _FEWEST_VALIDATIONS
             if affordable / number < valid_tokens > _FEW_TOKENS:
@@ -277,6 +292,8 @@ class Causal(
             files["partner.json"] = to_json(partner.to_json())
             if arrays := partner.to_arrays():
                 files["ngram.safetensors"] = arrays_to_bytes(arrays)
+        if material.adaptive is not None:
+            files |= adapting.files_of(material.adaptive)
         if material.labels is not None:
             files["labels.json"] = to_json(material.labels.to_json())
         if material.known is not None:
@@ -320,6 +337,8 @@ class Causal(
             size += sum(array.nbytes for array in material.speller.weights.values())
         if material.partner is not None:
             size += sum(array.nbytes for array in material.partner.to_arrays().values())
+        if material.adaptive is not None:
+            size += sum(array.nbytes for array in material.adaptive.to_arrays().values())
         return size
 
     def differences(self, saved: Checkpoint, texts: LanguageTexts) -> str:
@@ -329,29 +348,48 @@ class Causal(
     # The end
 
     def is_complete(self, run: Run, material: TextMaterial) -> bool:
-        """Whether a conditional model is calibrated."""
-        return material.valid is None or not calibration.is_due(run.path)
+        """Whether a conditional model is calibrated, and what adapts has learned its weights."""
+        if material.valid is None:
+            return True
+        return not calibration.is_due(run.path) and not adapting.is_due(run.path)
 
     def finish(self, run: Run, material: TextMaterial, say: Say) -> str:
         """Calibrate a conditional model; what the best step makes of the text held out."""
         best = Checkpoint.load(directory.best_step(run.path))
         assert material.valid is not None
+        assert not isinstance(best.config, CountsConfig)
         if best.labels is not None:
             calibration.calibrate_and_say(best.path, material.valid, say)
         held, number = material.about["valid"], material.valid.num_tokens
         unknown = held["unknown_nats"]
+        assert not isinstance(best.config, CountsConfig)  # which has no steps
+        places, valid = _some_of(best.config, material.valid)
+
+        def total(log_probs: NDArray[np.floating]) -> float:
+            return float(log_probs.sum()) * (number / len(log_probs))
 
         def per_token(log_probs: NDArray[np.floating]) -> str:
-            return f"{(unknown - float(log_probs.sum())) / number:.4f} nats per token"
+            return f"{(unknown - total(log_probs)) / number:.4f} nats per token"
 
-        log_probs = self.held_out_log_probs(best, material.valid)
+        if valid is not material.valid:
+            say(
+                f"held out: {valid.num_tokens:,} of {number:,} tokens from all over are scored, "
+                f"each among {valid.vocab_size:,} types; charlm evaluate scores all"
+            )
+        log_probs = self.held_out_log_probs(best, valid)
         if best.partner is not None:
             say(f"the network alone: {per_token(log_probs)}; with its partner:")
             if material.evidence is not None:
-                log_probs = best.partner.combine(log_probs, material.evidence)
+                evidence = material.evidence
+                evidence = evidence if valid is material.valid else evidence.take(places)
+                log_probs = best.partner.combine(log_probs, evidence)
+        if best.adaptive is not None:
+            held_out = adapting.learn_weights(best, valid, say)
+            say(f"mixed by those weights: {per_token(held_out.frozen)}; going on learning from")
+            say(f"the text held out, each token predicted first: {per_token(held_out.adapting)}")
         if unknown:
             say(f"<UNK> as one symbol: {-log_probs.mean():.4f} nats per token; spelled:")
-        bits = metrics.bits_per(float(log_probs.sum()) - unknown, held["characters"])
+        bits = metrics.bits_per(total(log_probs) - unknown, held["characters"])
         more = self.beside_loss or f", {bits:.4f} bits per character"
         return f"{self.loss}: {per_token(log_probs)}{more} (step {best.step})"
 
@@ -359,6 +397,16 @@ class Causal(
         """log P (N,) in nats of each token, exactly."""
         assert isinstance(best.config, CausalConfig)
         return token_log_probs(from_arrays(best.config, best.weights), valid)[0]
+
+
+def _some_of(
+    config: LanguageConfig, valid: TokenizedText
+) -> tuple[NDArray[np.int64], TokenizedText]:
+    """What of a text is scored in the end, and where it stands in it: all, of many types some."""
+    most = _PRODUCTS // (config.vocab_size * config.embedding_size)
+    if not config.has_many_types:
+        most = valid.num_tokens
+    return valid.some(max(_FEWEST_TOKENS, most))
 
 
 def partner_now(state: WindowState, material: TextMaterial) -> Partner | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.counts import interpolation, ngram
+from charlm.counts.adaptive import ORDERS, Adaptive
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import Evidence, Partner
 from charlm.inference.labels import Labels
@@ -40,13 +41,15 @@ class TextMaterial(Material):
     """What a language model is trained on, and what its checkpoints carry beside the weights.
 
     known are the hashes of the training sequences, None where they are files; speller is a word
-    model's; partner is what the network is mixed with, its parameters those to begin with; labels
-    are those of a conditional model; source is what an index of the training text is made of.
+    model's; partner is what the network is mixed with, its parameters those to begin with, and
+    adaptive what goes on learning beside both, its weights not learned yet; labels are those of a
+    conditional model; source is what an index of the training text is made of.
     """
 
     tokenizer: Tokenizer
     speller: Speller | None = None
     partner: Partner | None = None
+    adaptive: Adaptive | None = None
     labels: Labels | None = None
     text: TrainingText
     valid: TokenizedText | None
@@ -110,15 +113,18 @@ def partner_of(
     request: Request, tokenizer: Tokenizer, text: TrainingText, say: Say
 ) -> Partner | None:
     """What the network is to be mixed with, if that was asked for; its n-grams counted now."""
-    if request.ngram is None and not request.cache:
+    order = request.ngram
+    if order is None and request.adaptive:
+        order = ORDERS[tokenizer.level]
+    if order is None and not request.cache:
         return None
     begun, counts, cache, what = time.perf_counter(), None, None, []
-    if request.ngram is not None:
+    if order is not None:
         whole = text.whole()
-        counts = ngram.train_text(whole.ids, whole.starts, tokenizer.vocab_size, request.ngram)
+        counts = ngram.train_text(whole.ids, whole.starts, tokenizer.vocab_size, order)
         number = sum(len(level.keys) for level in counts.levels)
         seconds = time.perf_counter() - begun
-        what.append(f"{number:,} n-grams of up to {request.ngram} tokens ({seconds:.1f} s)")
+        what.append(f"{number:,} n-grams of up to {order} tokens ({seconds:.1f} s)")
     if request.cache:
         cache = Cache(
             tokenizer.vocab_size, interpolation.LENGTHS[tokenizer.level], interpolation.WINDOW

@@ -1,0 +1,141 @@
+"""What learns as it reads: charlm beside compressors that do the same, on the same bytes.
+
+python -m bench adaptive TEXT [SECONDS] trains on the first nine tenths of a text, 180 seconds if
+not told otherwise, and reads the last tenth. The figures are nats per character of what each
+makes of that tenth, every character predicted before it is learned from. A compressor's is the
+difference of two files, C(front + train + valid) - C(front + train): data/prose.txt stands in
+front of both, because zpaq changes its tables with the size of its input and a difference across
+such a change says nothing. pyppmd is in the dependency group ``bench``; zpaq is a program (Debian
+has it) and is left out where there is none.
+"""
+
+import math
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import charlm
+from bench import machine
+from charlm.engines.adapting.stream import AdaptiveStream
+from charlm.engines.dynamic import RATES, DynamicEvaluator
+from charlm.models.language_model import LanguageModel
+
+FRONT = Path("data/prose.txt")
+_SECONDS = 180.0
+_ORDERS = (5, 6, 8)  # of PPMd
+_MEMORY = 2**26  # bytes that it may use
+Row = tuple[str, str, str, str]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the figures of all, the best last."""
+    if not 1 <= len(arguments) <= 2:
+        raise SystemExit("python -m bench adaptive TEXT [SECONDS]: which text?")
+    text = Path(arguments[0]).read_text()
+    seconds = float(arguments[1]) if len(arguments) > 1 else _SECONDS
+    cut = int(0.9 * len(text))
+    print(machine.describe())
+    rows = [*_compressors(text[:cut], text[cut:]), *_charlm(text[:cut], text[cut:], seconds)]
+    print(f"{'':<60}{'class':>10}{'nats/char':>12}{'seconds':>10}")
+    for name, kind, nats, took in rows:
+        print(f"{name:<60}{kind:>10}{nats:>12}{took:>10}")
+
+
+def _compressors(train: str, valid: str) -> list[Row]:
+    """PPMd in several orders, and zpaq at its strongest where it is installed."""
+    rows = []
+    for order in _ORDERS:
+        size, took = _code_length(lambda data, order=order: _ppmd(data, order), train, valid)
+        rows.append(_row(f"PPMd, order {order}", "adaptive", size / len(valid), took))
+    if shutil.which("zpaq"):
+        size, took = _code_length(_zpaq, train, valid)
+        rows.append(_row("zpaq -m5", "adaptive", size / len(valid), took))
+    else:
+        print("zpaq is not installed: left out")
+    return rows
+
+
+def _code_length(size_of: Callable[[bytes], int], train: str, valid: str) -> tuple[float, float]:
+    """Nats for valid given train, and the seconds that both files took."""
+    begun = time.perf_counter()
+    before = FRONT.read_bytes() + train.encode()
+    difference = size_of(before + valid.encode()) - size_of(before)
+    return difference * 8 * math.log(2), time.perf_counter() - begun
+
+
+def _ppmd(data: bytes, order: int) -> int:
+    import pyppmd
+
+    return len(pyppmd.compress(data, max_order=order, mem_size=_MEMORY))
+
+
+def _zpaq(data: bytes) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "text")
+        path.write_bytes(data)
+        archive = Path(folder, "text.zpaq")
+        command = ["zpaq", "add", str(archive), str(path), "-m5", "-t1"]
+        subprocess.run(command, check=True, capture_output=True)
+        return archive.stat().st_size
+
+
+def _charlm(train: str, valid: str, seconds: float) -> list[Row]:
+    """A model trained for so long: as it is, mixed but frozen, and learning from what it reads."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, part in (("train", train), ("valid", valid)):
+            Path(folder, f"{name}.txt").write_text(part)
+        begun = time.perf_counter()
+        lm = charlm.train(
+            Path(folder, "train.txt"),
+            valid=[Path(folder, "valid.txt")],
+            split_on="file",
+            seconds=seconds,
+            adaptive=True,
+            root=folder,
+        )
+        took = time.perf_counter() - begun
+        assert isinstance(lm, LanguageModel)
+        print(f"charlm was trained in {took:.0f} s")
+        return [
+            _row("charlm: network and n-grams, shares", "static", *_shares(lm, valid)),
+            *_mixtures(lm, valid),
+        ]
+
+
+def _shares(lm: LanguageModel, valid: str) -> tuple[float, float]:
+    """Nats per character of a model as it was trained, and the seconds."""
+    begun = time.perf_counter()
+    nats = -lm.evaluate([valid]).total_log_prob / len(valid)
+    return nats, time.perf_counter() - begun
+
+
+def _mixtures(lm: LanguageModel, valid: str) -> list[Row]:
+    """What is mixed by weights that are learned: from equal ones, since those of the run have been
+    learned from this very text."""
+    adaptive = lm.checkpoint.adaptive
+    assert adaptive is not None
+    network = lm.engines.networks.of("torch")
+    ids = [np.append(lm.tokenizer.encode(valid), lm.tokenizer.eos_id)]
+    spelled = lm.evaluate([valid]).spelling_log_prob or 0.0
+    start = adaptive.equal_weights
+    rows = []
+    for name, kind, remembers, rate in (
+        ("contexts of the training text, weights learned", "weights", False, None),
+        ("contexts and weights learned", "adaptive", True, None),
+        ("network, contexts and weights learned", "adaptive", True, RATES["char"]),
+    ):
+        begun = time.perf_counter()
+        dynamic = None if rate is None else DynamicEvaluator(lm.model, rate=rate)
+        stream = AdaptiveStream(network, adaptive, dynamic, remembers=remembers, weights=start)
+        nats = -(float(stream.token_log_probs(ids)[0].sum()) + spelled) / len(valid)
+        rows.append(_row(f"charlm: {name}", kind, nats, time.perf_counter() - begun))
+    return rows
+
+
+def _row(name: str, kind: str, nats: float, took: float) -> Row:
+    return name, kind, f"{nats:.4f}", f"{took:.1f}"

@@ -1,0 +1,231 @@
+"""What stands beside a network and may go on learning: contexts counted, and a learned mixture.
+
+It has the n-gram model of the training text (ngram.py), the end of that text as a memory
+(memory.py), and the weights by which these and the network are mixed (mixer.py). reading.py reads
+with it. Letters: N tokens, V types, C contexts, K inputs of the mixer.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.counts import mixer
+from charlm.counts.backoff import marked_stream, small
+from charlm.counts.contexts import CONTEXTS, OF_LEVEL, Contexts, Places
+from charlm.counts.memory import Matches, Stretch, stretch
+from charlm.counts.mixer import BLOCK, Choice, Rows, Weights
+from charlm.counts.ngram import NGram
+from charlm.counts.seen import CONFIDENCES, Seen, seen
+from charlm.errors import CheckpointError
+
+MOST_REMEMBERED = 4_000_000  # tokens of a training text
+ORDERS = {"char": 7, "word": 4, "subword": 5}  # of n-grams, where no other was asked for
+PORTION = 2_048  # tokens that are mixed at a time, at most
+_CELLS = 2**22  # the same times V
+_WEIGHTS = ("frozen", "learning")
+
+Ids = NDArray[np.integer[Any]]
+Values = NDArray[np.floating[Any]]
+
+
+class Text(NamedTuple):
+    """Tokens to predict: a stream with a mark before each sequence, and where in it they stand.
+
+    at (N,) are their places, since (N,) how many tokens ago the sequence's mark stood there.
+    """
+
+    stream: NDArray[np.int64]
+    at: NDArray[np.int64]
+    since: NDArray[np.int64]
+
+
+class Evidence(NamedTuple):
+    """What is known of N places before the token there is: see mixer.py.
+
+    inputs are the rows (N, V) of networks and n-gram model.
+    """
+
+    inputs: Rows
+    seen: Seen
+    confidence: NDArray[np.int64]  # (N, K)
+    chosen: NDArray[np.int64]  # (N, S)
+
+    def part(self, begin: int, end: int) -> "Evidence":
+        """That of the places from begin to end."""
+        span = slice(begin, end)
+        inputs = [rows[span] for rows in self.inputs]
+        known = self.seen.part(begin, end)
+        return Evidence(inputs, known, self.confidence[span], self.chosen[span])
+
+    def mixed(self, weights: Weights) -> Values:
+        """log q (N, V) by such weights."""
+        return mixer.mixed(weights.at(self.confidence, self.chosen), self.inputs, self.seen)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptive:
+    """Counts of contexts, and how they are mixed with a network.
+
+    remembered (M,) is the end of the training text, sequences that end in <EOS> (``eos``) one
+    after another. frozen are the weights of what learns nothing, learning those that what learns
+    begins with; is_fitted tells whether they were learned from text held out.
+    """
+
+    contexts: Contexts
+    ngram: NGram
+    eos: int
+    remembered: Ids
+    frozen: Weights
+    learning: Weights
+    is_fitted: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "memory"}
+
+    @classmethod
+    def new(cls, level: str, letters: Ids, ngram: NGram, eos: int, text: Ids) -> Self:
+        """With equal weights, and as much of the end of a text (N,) as is remembered.
+
+        letters (V,) are those of contexts.Contexts, level is what a token is.
+        """
+        contexts = Contexts(OF_LEVEL[level], letters)
+        inputs = len(contexts) + 2
+        weights = mixer.equal_weights(inputs, Choice(contexts, ngram.vocab_size).rows)
+        kept = np.array(text[-MOST_REMEMBERED:])
+        return cls(contexts, ngram, eos, kept, weights, weights)
+
+    @property
+    def equal_weights(self) -> Weights:
+        """Those of which nothing is known."""
+        return mixer.equal_weights(len(self.contexts) + 2, self.choice.rows)
+
+    def with_weights(self, *, frozen: Weights, learning: Weights) -> Self:
+        """The same with weights that were learned."""
+        found = dataclasses.replace(self, frozen=frozen, learning=learning, is_fitted=True)
+        if "memory" in vars(self):
+            vars(found)["memory"] = self.memory  # which takes a while, and is the same
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """What is not in arrays."""
+        return {"contexts": list(self.contexts.names), "is_fitted": self.is_fitted}
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The training text as far as it is remembered, and the weights."""
+        arrays: dict[str, NDArray[Any]] = {"text": small(self.remembered.astype(np.int64))}
+        for name in _WEIGHTS:
+            arrays |= {f"{name}.{of}": table for of, table in getattr(self, name)._asdict().items()}
+        return arrays
+
+    @classmethod
+    def from_json(
+        cls,
+        values: object,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        letters: Ids,
+        ngram: NGram,
+        eos: int,
+    ) -> Self:
+        """What these wrote. Raises CheckpointError for anything else."""
+        if not isinstance(values, dict) or set(values) != {"contexts", "is_fitted"}:
+            raise _damaged("the wrong fields")
+        names, is_fitted = values["contexts"], values["is_fitted"]
+        known = isinstance(names, list) and all(type(one) is str for one in names)
+        if not known or not set(names) <= set(CONTEXTS) or len(set(names)) < len(names):
+            raise _damaged("contexts that this version of charlm does not know")
+        if type(is_fitted) is not bool:
+            raise _damaged("the wrong fields")
+        contexts = Contexts(names, letters)
+        shapes = {
+            "by_confidence": (CONFIDENCES, len(contexts) + 2),
+            "by_place": (Choice(contexts, ngram.vocab_size).rows, len(contexts) + 2),
+        }
+        if set(arrays) != {"text", *(f"{name}.{of}" for name in _WEIGHTS for of in shapes)}:
+            raise _damaged("the wrong arrays")
+        text = arrays["text"]
+        whole = text.ndim == 1 and text.dtype.kind in "iu" and len(text) <= MOST_REMEMBERED
+        if not whole or not ((text >= 0) & (text < ngram.vocab_size)).all():
+            raise _damaged("a wrong text")
+        weights = []
+        for name in _WEIGHTS:
+            tables = [arrays[f"{name}.{of}"] for of in shapes]
+            for table, shape in zip(tables, shapes.values(), strict=True):
+                if table.shape != shape or table.dtype != np.float64:
+                    raise _damaged("weights of another shape")
+                if not (np.abs(table) <= mixer.LARGEST_WEIGHT).all():
+                    raise _damaged("weights that cannot be")
+            weights.append(Weights(*tables))
+        frozen, learning = weights
+        return cls(contexts, ngram, eos, text, frozen, learning, is_fitted)
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        return self.ngram.vocab_size
+
+    @functools.cached_property
+    def memory(self) -> tuple[Stretch, ...]:
+        """The training text, indexed: of a million tokens it takes a second or two."""
+        if not len(self.remembered):
+            return ()
+        ends = np.flatnonzero(self.remembered == self.eos) + 1
+        sequences = np.split(self.remembered, ends[ends < len(self.remembered)])
+        text = self.text(sequences)
+        places = self.contexts.places(text.stream, text.since, text.at)
+        return (stretch(places.keys, text.stream[text.at]),)
+
+    @functools.cached_property
+    def choice(self) -> Choice:
+        """What chooses weights."""
+        return Choice(self.contexts, self.vocab_size)
+
+    def text(self, sequences: Sequence[Ids]) -> Text:
+        """Whole sequences, one after another."""
+        stream, depth = marked_stream(sequences, self.vocab_size)
+        at = np.flatnonzero(depth > 0)
+        return Text(stream, at, depth[at])
+
+    def evidence(
+        self,
+        text: Text,
+        places: Places,
+        found: Matches,
+        networks: Rows,
+    ) -> Evidence:
+        """What the mixer is told of places of a text, by matches of their keys.
+
+        networks are rows (N, V) of log P of what stands beside the counts.
+        """
+        base = self._base(text, networks[0].dtype.type)
+        inputs = [*networks, base]
+        known = seen(found, len(self.contexts), base)
+        others = np.zeros((len(base), len(inputs)), dtype=np.int64)
+        return Evidence(
+            inputs,
+            known,
+            np.concatenate((others, known.confidence), axis=1),
+            self.choice.chosen(known.confidence, text.stream[text.at - 1], places.in_word),
+        )
+
+    def portions(self, number: int) -> Iterator[slice]:
+        """Cuts so many places into what is mixed at a time."""
+        size = max(BLOCK, min(PORTION, _CELLS // self.vocab_size))
+        for begin in range(0, number, size):
+            yield slice(begin, min(number, begin + size))
+
+    def _base(self, text: Text, dtype: type[np.floating[Any]]) -> Values:
+        """log P (N, V) of the n-gram model."""
+        back = np.arange(self.ngram.order - 1, 0, -1)
+        within = back <= text.since[:, None]
+        histories = np.where(within, text.stream[np.maximum(text.at[:, None] - back, 0)], -1)
+        rows, _ = self.ngram.rows(histories, dtype)
+        return np.asarray(np.log(rows, out=rows))
+
+
+def _damaged(what: str) -> CheckpointError:
+    return CheckpointError(f"the adaptive mixture is damaged: it has {what}.")

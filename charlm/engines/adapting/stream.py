@@ -1,0 +1,130 @@
+"""A network with its adaptive mixture that reads a stream, and goes on learning all along it."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charlm.counts import reading
+from charlm.counts.adaptive import Adaptive
+from charlm.counts.mixer import Weights, shared
+from charlm.engines.adapting.engine import grouped, rows_of
+from charlm.engines.protocol import (
+    Arbiter,
+    Decoder,
+    Details,
+    Ids,
+    Logits,
+    Predictions,
+    RowEngine,
+    score_predictions,
+)
+from charlm.errors import UsageError
+from charlm.network_config import CausalConfig
+
+if TYPE_CHECKING:
+    from charlm.engines.dynamic import DynamicEvaluator
+
+_READS = "what learns over a whole file only reads it: take adapt sequence for what comes next."
+
+
+class AdaptiveStream:
+    """Reads sequences in the order that they come, and learns from each for the next.
+
+    So what a sequence gets depends on all before it, and each can be read but once. With a
+    ``dynamic`` evaluator the network goes on learning, too; both forms of it are mixed in. Without
+    ``remembers`` the weights alone follow.
+    """
+
+    def __init__(
+        self,
+        network: RowEngine,
+        adaptive: Adaptive,
+        dynamic: "DynamicEvaluator | None" = None,
+        *,
+        remembers: bool = True,
+        weights: Weights | None = None,
+    ) -> None:
+        self._network, self._adaptive, self._dynamic = network, adaptive, dynamic
+        begun = reading.begin(adaptive, remembers=remembers, learns=True, weights=weights)
+        if dynamic is not None:
+            begun = begun._replace(weights=shared(begun.weights))
+        self._reading = begun
+
+    @property
+    def config(self) -> CausalConfig:
+        """The shape of the network."""
+        return self._network.config
+
+    @property
+    def weights(self) -> Weights:
+        """What has been learned."""
+        return self._reading.weights
+
+    def token_log_probs(
+        self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
+    ) -> tuple[npt.NDArray[np.float64], Details | None]:
+        """log P (N,) of every token, one sequence after another, and details."""
+        if details:
+            return score_predictions(self.predictions(sequences), sequences, openers)
+        targets = np.concatenate(sequences).astype(np.int64) if sequences else np.empty(0, int)
+        log_probs = np.empty(len(targets))
+        for places, rows in self.predictions(sequences):
+            log_probs[places] = rows[np.arange(len(places)), targets[places]]
+        return log_probs, None
+
+    def predictions(self, sequences: Sequence[Ids]) -> Predictions:
+        """log P (M, V) at some of the tokens after others, in their order."""
+        begin = 0
+        for group in grouped(sequences, self._network.config.vocab_size):
+            self._reading = reading.at_new_sequence(self._adaptive, self._reading)
+            end = begin + sum(map(len, group))
+            if len(group) == 1:
+                found = self._on(group[0], None)
+            else:
+                found = self._read(group, rows_of(self._network, group), None)
+            for span, rows, _ in found:
+                yield np.arange(begin + span.start, begin + span.stop), rows
+            begin = end
+
+    def read_on(self, ids: Ids, state: Any = None) -> tuple[npt.NDArray[np.float64], Any]:
+        """log P (T,) of the next ids (T,) of a sequence, and the network's state after them."""
+        if state is None:
+            self._reading = reading.at_new_sequence(self._adaptive, self._reading)
+        log_probs = np.empty(len(ids))
+        after = state
+        for span, rows, after in self._on(ids, state):  # noqa: B007 - the last is returned
+            log_probs[span] = rows[np.arange(len(rows)), ids[span]]
+        return log_probs, after
+
+    def next_logits(self, ids: Ids) -> Logits:
+        """It only reads: raises UsageError."""
+        del ids
+        raise UsageError(_READS)
+
+    def decoder(self) -> Decoder:
+        """It only reads: raises UsageError."""
+        raise UsageError(_READS)
+
+    def arbiter(self) -> Arbiter:
+        """It only reads: raises UsageError."""
+        raise UsageError(_READS)
+
+    def _on(self, ids: Ids, state: Any) -> Iterator[tuple[slice, npt.NDArray[Any], Any]]:
+        """log P (n, V) at the next ids (T,) of a sequence, and the network's state after them."""
+        for span in self._adaptive.portions(len(ids)):
+            network, state = self._network.rows_on(ids[span], state)
+            for part, rows, _ in self._read([ids[span]], network, state):
+                yield slice(span.start + part.start, span.start + part.stop), rows, state
+
+    def _read(
+        self, pieces: Sequence[Ids], network: npt.NDArray[np.float32], state: Any
+    ) -> Iterator[tuple[slice, npt.NDArray[Any], Any]]:
+        """log P (n, V) at pieces, of which all but the first begin a sequence."""
+        networks = [network]
+        if self._dynamic is not None:
+            networks.append(self._dynamic.rows(np.concatenate(pieces)))
+        for span, rows, begun in reading.read(self._adaptive, self._reading, pieces, networks):
+            self._reading = begun
+            yield span, rows, state
