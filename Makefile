@@ -84,7 +84,7 @@ docs: $(VENV)/.installed
 # The pages as a site, in site/; a link that leads nowhere is an error.
 site: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group site
-	$(BIN)/python -m sphinx -q -W --keep-going -c docs/site . site
+	$(BIN)/python -m sphinx -E -q -W --keep-going -c docs/site . site
 
 # A release is built and tried in a fresh environment of each Python that is found; the one of
 # PYTHONS alone with PYTHONS=3.12.

@@ -94,7 +94,7 @@ def row(case: Case, at: Path) -> tuple[str, ...]:
 
 
 def cpu_torch(case: Case, at: Path) -> tuple[str, ...] | None:
-    """What to ask uv for, to have a torch that brings nothing of NVIDIA's; None where there is none.
+    """What to ask uv for to have a torch that brings nothing of NVIDIA's; None where there is none.
 
     The newest, or else the one of constraints.txt. Only metadata are fetched.
     """
