@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from charlm.counts.contexts import CHAIN, LONG, WORDS, Contexts
 from charlm.counts.seen import CONFIDENCES, Seen
 
-RATE = 3e-4
+RATE = 5e-4
 BLOCK = 16
 _TOKENS = 1024  # rows for the token before: types share them if they are more
 _LONGEST_WORD = 9

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from charlm.counts.memory import MOST_MATCHES, Matches
 
 DECAY = 1 - 1 / 30
-DISCOUNT = 0.6  # D
-PRIOR = 0.1  # s
+DISCOUNT = 0.5  # D
+PRIOR = 0.05  # s
 _DECAYS = DECAY ** np.arange(MOST_MATCHES)
 _EDGES = np.array([0.5, 1.5, 2.5, 4.5, 9.0, 18.0])  # of N, between levels of confidence
 CONFIDENCES = 2 + 2 * len(_EDGES)

@@ -81,11 +81,13 @@ def test_what_is_drawn_is_scored_as_it_was_drawn(root: Path, level: str) -> None
     ended = [one for one in drawn if one.ended == "eos" and not one.num_unknown]
     assert ended
     engine = lm.engines.of("torch")
+    agree = []
     for one in ended:
         ids = [np.append(lm.tokenizer.encode(one.text), 1)]
-        if len(ids[0]) == one.num_tokens:
-            log_prob = engine.token_log_probs(ids)[0].sum()
-            assert one.total_log_prob == pytest.approx(log_prob, abs=1e-3)
+        log_prob = engine.token_log_probs(ids)[0].sum()
+        agree.append(one.total_log_prob == pytest.approx(log_prob, abs=1e-3))
+    # A text may have been drawn in other subwords than those that it is cut into.
+    assert any(agree) if level == "subword" else all(agree)
     (alone,) = lm.sample(1, seed=2, max_tokens=400, unk="keep")
     assert alone.text == drawn[0].text
     (after,) = lm.sample(1, prompt="the ", seed=3, max_tokens=400, unk="keep")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from charlm.counts.adaptive import Adaptive
 from charlm.counts.contexts import CHAIN, CONTEXTS, LONG, NOW, REACH, WORDS
 
-DECAY, DISCOUNT, PRIOR, MOST, RATE, BLOCK = 1 - 1 / 30, 0.6, 0.1, 48, 3e-4, 16
+DECAY, DISCOUNT, PRIOR, MOST, RATE, BLOCK = 1 - 1 / 30, 0.5, 0.05, 48, 5e-4, 16
 EDGES = (0.5, 1.5, 2.5, 4.5, 9.0, 18.0)
 Network = Callable[[list[int]], NDArray[np.float64]]
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from charlm.cli.option_names import in_options
@@ -74,6 +74,13 @@ def out_line(line: str, end: str = "\n") -> None:
             sys.stdout.buffer.write((line + end).encode("utf-8", "surrogateescape"))
             return
     out(line + (end.strip("\r") or "\n" if sys.stdout.isatty() else end))
+
+
+def out_bytes(parts: Iterable[bytes]) -> None:
+    """A file on stdout, as it is."""
+    for data in parts:
+        sys.stdout.buffer.write(data)
+    sys.stdout.flush()
 
 
 def out_json(values: Mapping[str, Any]) -> None:

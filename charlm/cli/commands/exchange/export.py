@@ -1,6 +1,5 @@
 """charlm export."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from charlm.cli import options
 from charlm.cli.input.declared import option
 from charlm.cli.input.option_rules import OneOf, Rules
 from charlm.cli.input.run_names import completed
-from charlm.cli.output.terminal import say
+from charlm.cli.output.terminal import out_bytes, say
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,9 +87,7 @@ def _arpa(model: "AnyModel", path: Path) -> None:
         raise UsageError("this model has no n-grams: those of language models and translators do.")
     counts = counts_of(model)
     if str(path) == "-":
-        for data in joined(lines_of(model)):
-            sys.stdout.buffer.write(data)
-        sys.stdout.flush()
+        out_bytes(joined(lines_of(model)))
     else:
         write_lines(path, lines_of(model))
     said = f"{counts.num_ngrams:,} n-grams of up to {counts.order} tokens"
