@@ -10,8 +10,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 MENU = {
-    "Use": "train sample next score files evaluate mix mixing novelty fill labels classify tag pairs "
-    "inspecting runs scale serving interoperating python",
+    "Use": "train sample next score files evaluate mix mixing novelty fill labels classify tag "
+    "pairs inspecting runs scale serving interoperating python",
     "Know": "cli metrics equations reliability performance architecture releasing",
 }
 BESIDE = ("README", "CHANGELOG", "CONTRIBUTING", "bench/RESULTS", "data/README")
