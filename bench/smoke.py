@@ -77,7 +77,7 @@ def cases(pythons: Sequence[str], wheel: Path, source: Path) -> Iterator[Case]:
 def row(case: Case, at: Path) -> tuple[str, ...]:
     """Make the environment, run the smoke test, and say what came of it."""
     dependencies = f"{'oldest' if case.oldest else 'newest'}{', all extras' * case.extras}"
-    begun = (case.python, case.package.name.rpartition(".")[2], dependencies)
+    begun = (case.python, "wheel" if case.package.suffix == ".whl" else "sdist", dependencies)
     print(f"… Python {' '.join(begun)}", flush=True)
     if _has_failed("uv", "venv", "--quiet", "--python", case.python, str(at / "venv")):
         return (*begun, "", "", "", "not run: there is no such Python here")
