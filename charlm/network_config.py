@@ -8,7 +8,7 @@ from charlm.config import ATTENTIONS, CELLS, LATER, POOLINGS, Checked
 
 # Of more types than these no array (V, H) and no second copy of the embedding is made where it can
 # be done without, scores are made a block of types at a time, and steps are row-wise.
-MANY_TYPES = 200_000
+MANY_TYPES = 100_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
