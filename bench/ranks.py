@@ -27,7 +27,7 @@ from charlm.training.ranks.ranks import ALONE, Ranks
 from charlm.training.tasks import TASKS
 from charlm.training.window_steps import OnlyText
 
-ROUNDS = 2
+ROUNDS = 1
 # Hidden units, layers, types, batch, window, precision.
 SHAPES = (
     (128, 1, 65, 16, 64, "bf16"),
