@@ -151,6 +151,15 @@ def empty_details(num_tokens: int, openers: Ids | None) -> Details:
     return Details(np.empty(num_tokens, dtype=np.int64), np.empty(num_tokens), opening)
 
 
+def chosen_log_probs(predictions: Predictions, sequences: Sequence[Ids]) -> npt.NDArray[np.float64]:
+    """log P (N,) of every token of sequences, from whole distributions."""
+    targets = np.concatenate(sequences).astype(np.int64) if sequences else np.empty(0, int)
+    log_probs = np.empty(len(targets))
+    for places, predicted in predictions:
+        log_probs[places] = predicted[np.arange(len(places)), targets[places]]
+    return log_probs
+
+
 def score_predictions(
     predictions: Predictions, sequences: Sequence[Ids], openers: Ids | None
 ) -> tuple[npt.NDArray[np.float64], Details]:

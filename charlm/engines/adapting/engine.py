@@ -20,6 +20,7 @@ from charlm.engines.protocol import (
     Logits,
     Predictions,
     RowEngine,
+    chosen_log_probs,
     score_predictions,
 )
 from charlm.equations.language_model import log_softmax
@@ -56,11 +57,7 @@ class AdaptiveEngine:
         """log P (N,) of every token, one sequence after another, and details."""
         if details:
             return score_predictions(self.predictions(sequences), sequences, openers)
-        targets = np.concatenate(sequences).astype(np.int64) if sequences else np.empty(0, int)
-        log_probs = np.empty(len(targets))
-        for places, rows in self.predictions(sequences):
-            log_probs[places] = rows[np.arange(len(places)), targets[places]]
-        return log_probs, None
+        return chosen_log_probs(self.predictions(sequences), sequences), None
 
     def predictions(self, sequences: Sequence[Ids]) -> Predictions:
         """log P (M, V) at some of the tokens after others."""
