@@ -120,7 +120,7 @@ def evaluate_cli(
     charlm evaluate sentences.txt
     charlm evaluate poems/ news.gz --json
     charlm evaluate sentences.txt --dynamic
-    charlm evaluate novel.txt --adapt file
+    charlm evaluate novel.txt --model adaptive --adapt file
     zcat news.gz | charlm evaluate - --format kenlm --closed
     charlm evaluate --model names --labelled file names/
     charlm evaluate --check
