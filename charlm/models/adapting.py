@@ -10,7 +10,7 @@ from charlm.engines.protocol import Engine, RowEngine
 from charlm.errors import FieldError, UsageError, must_be_one_of
 from charlm.models.engine_choice import CausalEngines, Networks
 
-_NO_MEMORY = "this model has no memory to adapt with: train one with adaptive, or leave adapt out."
+_NO_MEMORY = "this model has no memory to adapt with: train one with `adaptive`."
 
 
 class AdaptingEngines(CausalEngines):
