@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.cli.commands import score
+from charlm.cli.commands.score import texts
 from charlm.cli.input import buckets, records
 from charlm.cli.input.buckets import place, quantiles
 from charlm.cli.output import bucket_files
@@ -208,8 +208,8 @@ def test_what_cannot_be_is_refused() -> None:
 def test_several_processes_write_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Buckets are filled from the one stream; here what shares it is told, not begun."""
     asked = []
-    real = score.in_processes
-    monkeypatch.setattr(score, "in_processes", lambda jobs: asked.append(jobs) or real(None))
+    real = texts.in_processes
+    monkeypatch.setattr(texts, "in_processes", lambda jobs: asked.append(jobs) or real(None))
     sort("-f", "corpus.txt", "--bucket", "3", "--jobs", "2")
     assert asked == [2]
     assert listed()["sample"] is not None

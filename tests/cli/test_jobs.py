@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from charlm.bulk.processes import Processes
-from charlm.cli.commands import evaluate, score
+from charlm.cli.commands import evaluate
+from charlm.cli.commands.score import pairs, texts
 from charlm.cli.input import records
 from charlm.models import translator
 from charlm.text import portions
@@ -55,7 +56,7 @@ def shared(two: Processes, here: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         assert number in (None, 2)
         yield portions.in_turn if number is None else two
 
-    for module in (score, evaluate):
+    for module in (texts, pairs, evaluate):
         monkeypatch.setattr(module, "in_processes", in_processes)
     monkeypatch.setattr(records, "_BATCH_TEXTS", 50)
     monkeypatch.setattr(portions, "_FEW", 2)

@@ -186,7 +186,7 @@ def restore(tree: Tree, root: Path) -> None:
 
 
 def crash_states(before: Tree, ops: list[Op]) -> Iterator[Tree]:
-    """What may be found after a crash at any point of ``ops``, each state once.
+    """What may be found after a crash at any point of ``ops``, each state once, the latest first.
 
     The disk holds what was there before and any prefix of the operations. Of that prefix, what
     was not yet flushed may be otherwise: names that were made, changed or taken in a directory
@@ -194,7 +194,7 @@ def crash_states(before: Tree, ops: list[Op]) -> Iterator[Tree]:
     flushed may be missing, empty, cut or zeroed.
     """
     seen = set()
-    for length in range(len(ops) + 1):
+    for length in reversed(range(len(ops) + 1)):
         prefix = ops[:length]
         loose = [i for i, op in enumerate(prefix) if op.what in _NAMING and _is_loose(prefix, i)]
         lost: list[set[int]] = [set(), *({i} for i in loose), set(loose)]
