@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 from charlm.config import ATTENTIONS, CELLS, LATER, POOLINGS, Checked
 
 # Of more types than these no array (V, H) and no second copy of the embedding is made where it can
-# be done without, scores are made a block of types at a time, and steps are row-wise.
+# be done without, and scores are made a block of types at a time.
 MANY_TYPES = 100_000
 
 

@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import typer
+
 from charlm.cli.input.declared import Options, option
 from charlm.cli.input.option_rules import Apart, Needs, OneOf, Rules
 from charlm.cli.input.run_names import completed
@@ -29,6 +31,12 @@ def _model(told: str) -> Any:
     return option(f"{told}{newest}", None, *names, metavar="NAME", completed=completed)
 
 
+RUN = typer.Argument(
+    None,
+    help="Name of a run, or a path.  [default: the newest finished run]",
+    show_default=False,
+    autocompletion=completed,
+)
 SEVERAL_SERVED = _model("Name of a run, or a path; several are served by their names.")
 ALONE = option("Use the network without its n-grams and its cache.", False)
 _NGRAM_ONLY = option("Use a translator's n-grams without the network.", False)

@@ -13,14 +13,14 @@ def safe_text(text: str, keep: str = "") -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char if char in keep or not is_unsafe(char) else _escaped(char) for char in text)
+    return "".join(char if char in keep or not is_unsafe(char) else escape(char) for char in text)
 
 
 def visible(piece: str) -> str:
     """A token that can be seen: white space by its name."""
     names = {" ": "␣", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     if piece.isspace():
-        return names.get(piece) or "".join(map(_escaped, piece))
+        return names.get(piece) or "".join(map(escape, piece))
     return safe_text(piece)
 
 
@@ -29,7 +29,8 @@ def is_unsafe(char: str) -> bool:
     return unicodedata.category(char) in _UNSAFE and char not in "\u200c\u200d"
 
 
-def _escaped(char: str) -> str:
+def escape(char: str) -> str:
+    """A character written out: \\x1b, \\u3000 or \\U000e0001."""
     code = ord(char)
     return (
         f"\\x{code:02x}"

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from charlm.counts.joint import JointNGram
+from charlm.display.safe_text import escape
 from charlm.errors import UsageError
 from charlm.tokenizers.base import NUM_SPECIALS, Tokenizer
 from charlm.tokenizers.character import CharacterTokenizer
@@ -88,16 +89,7 @@ def _is_special(c: str) -> bool:
 
 
 def _character(c: str) -> str:
-    code = ord(c)
-    if c == "\\":
-        return "\\\\"
-    return (
-        f"\\x{code:02x}"
-        if code < 0x100
-        else f"\\u{code:04x}"
-        if code < 0x10000
-        else f"\\U{code:08x}"
-    )
+    return "\\\\" if c == "\\" else escape(c)
 
 
 def ids_of(words: Sequence[str]) -> dict[str, int]:

@@ -23,6 +23,7 @@ from charlm.text.streaming import Piece
 from charlm.tokenizers.base import Tokenizer
 
 _PART = 2**16  # characters of a text that are looked at for the words that hold an OOV
+_SPACE = re.compile(r"\s")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -340,6 +341,9 @@ def _parts(
     tokenizer: Tokenizer, text: str, log_probs: NDArray[np.float64]
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """A text part by part, each with log P of its tokens: where each token lies takes memory."""
+    if len(text) <= _PART:
+        yield text, log_probs
+        return
     rest = ""
     for at in range(0, len(text), _PART):
         part, rest = rest + text[at : at + _PART], ""
@@ -353,17 +357,28 @@ def _parts(
 def _oov_words(
     tokenizer: Tokenizer, text: str, log_probs: NDArray[np.float64]
 ) -> tuple[int, float]:
-    """How many words hold an OOV, and log P of all their tokens and of OOVs in no word."""
+    """How many words hold an OOV, and log P of all their tokens and of OOVs in no word.
+
+    A token stands in the word that it begins in. From each OOV on it is looked both ways for the
+    tokens of its word: most words hold none.
+    """
     ids, offsets = tokenizer.encode_with_offsets(text)
-    is_unknown = ids == tokenizer.unk_id
-    if not is_unknown.any():
-        return 0, 0.0
-    spans = np.array([match.span() for match in re.finditer(r"\S+", text)] or [(-1, -1)])
-    begins = np.array([begin for begin, _ in offsets])
-    word = np.searchsorted(spans[:, 0], begins, side="right") - 1  # (N,), that of each token
-    word[begins >= spans[word, 1]] = -1  # white space stands in none
-    hit = np.unique(word[is_unknown & (word >= 0)])
-    return len(hit), float(log_probs[is_unknown | np.isin(word, hit)].sum())
+    begins = [begin for begin, _ in offsets]
+    number, total, done = 0, 0.0, 0  # tokens that are behind the last word
+    for place in np.flatnonzero(ids == tokenizer.unk_id).tolist():
+        if place < done:
+            continue
+        first, done = place, place + 1
+        if not text[begins[place]].isspace():
+            number += 1
+            while first > 0 and not _SPACE.search(text, begins[first - 1], begins[first]):
+                first -= 1
+            while done < len(begins) and not _SPACE.search(
+                text, begins[done - 1], begins[done] + 1
+            ):
+                done += 1
+        total += float(log_probs[first:done].sum())
+    return number, total
 
 
 def _share(value: float, count: int) -> float | None:

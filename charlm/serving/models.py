@@ -16,7 +16,8 @@ from charlm.config import RUNS, Adapt
 from charlm.errors import UsageError
 from charlm.inference.labels import Labels
 from charlm.models.cloze_model import ClozeModel
-from charlm.models.heads import Classifier, Tagger
+from charlm.models.heads import Classifier
+from charlm.models.kinds import kind_of
 from charlm.models.language_model import LanguageModel
 from charlm.models.load import AnyModel, load
 from charlm.models.translator import Translator
@@ -29,14 +30,6 @@ from charlm.serving.worker import Worker
 from charlm.threads import num_cores
 from charlm.tokenizers.base import Tokenizer
 
-_KINDS: dict[type, str] = {
-    LanguageModel: "language-model",
-    ClozeModel: "cloze",
-    Classifier: "classifier",
-    Tagger: "tagger",
-    Translator: "translator",
-}
-
 
 class Served:
     """A model by the name that requests have for it."""
@@ -44,7 +37,7 @@ class Served:
     def __init__(self, model: AnyModel, limits: Limits, threads: int) -> None:
         self.model: Any = model
         self.name: str = model.checkpoint.path.parent.name
-        self.kind = _KINDS[type(model)]
+        self.kind = kind_of(model)
         self.step: int = model.checkpoint.step
         self.created = _written(model.checkpoint.path)
         threads = threads or max(1, num_cores() - 1)

@@ -8,7 +8,7 @@ import re
 from typing import Any, NamedTuple
 
 from charlm.config import TrainingConfig
-from charlm.network_config import MANY_TYPES, CausalConfig, LanguageConfig
+from charlm.network_config import CausalConfig, LanguageConfig
 
 _LITTLE = 300_000  # tokens
 _MUCH = 500_000
@@ -87,7 +87,7 @@ def choose(
         **training,
     }
     is_sampled = bool(chosen_training.get("sampled_types"))
-    chosen_training.setdefault("row_wise", is_sampled and vocab_size > MANY_TYPES)
+    chosen_training.setdefault("row_wise", is_sampled)
     chosen_training.setdefault("end_learning_rate", chosen_training["learning_rate"] * 0.02)
     segment = 0 if stacks > 1 else 2048  # where both sides are read, a row is a window
     chosen_training.setdefault("segment_length", max(segment, chosen_training["bptt_length"]))

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from charlm.counts import ngram
-from charlm.counts.adaptive import Adaptive
 from charlm.counts.mixer import Weights
 from charlm.engines.adapting.engine import AdaptiveEngine
 from charlm.engines.adapting.stream import AdaptiveStream
@@ -14,43 +12,15 @@ from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import RowEngine
 from charlm.engines.torch_lm import TorchEngine
 from charlm.nn.network import to_arrays
-from tests.support.adaptive import SlowReader
+from tests.support.adaptive import (
+    LETTERS,
+    SEQUENCES,
+    SlowReader,
+    V,
+    adaptive_of,
+    drawn,
+)
 from tests.support.tiny import model_of
-
-EOS, V = 1, 9
-LETTERS = [0, 0, 5, 5, 6, 7, 0, 8, 0]  # 2 and 3 are one letter in two cases
-
-
-def drawn(lengths: list[int], seed: int) -> list[NDArray[np.int64]]:
-    """Sequences with much that comes again."""
-    rng = np.random.default_rng(seed)
-    phrases = [rng.integers(2, V, size=n) for n in (2, 3, 5, 9, 24)]
-    found = []
-    for length in lengths:
-        ids: list[int] = []
-        while len(ids) < length:
-            ids += phrases[rng.integers(5)].tolist() if rng.random() < 0.8 else [rng.integers(2, V)]
-        found.append(np.array([*ids[:length], EOS]))
-    return found
-
-
-TRAINING = drawn([40, 3, 0, 90, 12, 7], seed=0)
-SEQUENCES = drawn([50, 0, 1, 16, 15, 33, 120], seed=0)
-
-
-def adaptive_of(level: str = "char", *, random: bool = True) -> Adaptive:
-    """Of a few sequences; its weights random, or equal."""
-    counts = ngram.train(TRAINING, V, 4)
-    text = np.concatenate(TRAINING)
-    adaptive = Adaptive.new(level, np.array(LETTERS), counts, EOS, text)
-    if not random:
-        return adaptive
-    rng = np.random.default_rng(1)
-    fields = {}
-    for name in ("frozen", "learning"):
-        shapes = [table.shape for table in getattr(adaptive, name)]
-        fields[name] = Weights(*(rng.normal(0.05, 0.05, size=shape) for shape in shapes))
-    return adaptive.with_weights(**fields)
 
 
 def engines() -> tuple[RowEngine, RowEngine]:
@@ -218,20 +188,6 @@ def test_long_texts_are_read_in_portions_as_in_one(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("charlm.counts.seen._FEW_CELLS", 0)
     found, _ = engine.token_log_probs(sequences)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_a_poisoned_text_leaves_weights_finite() -> None:
-    """One symbol again and again, then another, and what comes after is predicted as ever."""
-    adaptive = adaptive_of(random=False)
-    stream = AdaptiveStream(NUMPY, adaptive)
-    poison = np.array([*[2] * 60_000, *[0] * 3_000, EOS])
-    log_probs, _ = stream.token_log_probs([poison])
-    assert np.isfinite(log_probs).all()
-    assert log_probs[-3_000:-1].mean() > -0.1
-    assert all(np.isfinite(table).all() for table in stream.weights)
-    after, _ = stream.token_log_probs(SEQUENCES)
-    before, _ = AdaptiveStream(NUMPY, adaptive).token_log_probs(SEQUENCES)
-    assert after.mean() > before.mean() - 0.5
 
 
 def test_learning_helps_where_a_text_repeats_itself() -> None:

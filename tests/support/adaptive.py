@@ -1,4 +1,4 @@
-"""An adaptive mixture by its definition: dense, one token at a time, in double precision."""
+"""Small adaptive mixtures; one by its definition: dense, token by token, in double precision."""
 
 import math
 from collections import defaultdict
@@ -7,12 +7,50 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.counts import ngram
 from charlm.counts.adaptive import Adaptive
 from charlm.counts.contexts import CHAIN, CONTEXTS, LONG, NOW, REACH, WORDS
+from charlm.counts.mixer import Weights
 
 DECAY, DISCOUNT, PRIOR, MOST, RATE, BLOCK = 1 - 1 / 30, 0.5, 0.05, 48, 5e-4, 16
 EDGES = (0.5, 1.5, 2.5, 4.5, 9.0, 18.0)
 Network = Callable[[list[int]], NDArray[np.float64]]
+
+
+EOS, V = 1, 9
+LETTERS = [0, 0, 5, 5, 6, 7, 0, 8, 0]  # 2 and 3 are one letter in two cases
+
+
+def drawn(lengths: list[int], seed: int) -> list[NDArray[np.int64]]:
+    """Sequences with much that comes again."""
+    rng = np.random.default_rng(seed)
+    phrases = [rng.integers(2, V, size=n) for n in (2, 3, 5, 9, 24)]
+    found = []
+    for length in lengths:
+        ids: list[int] = []
+        while len(ids) < length:
+            ids += phrases[rng.integers(5)].tolist() if rng.random() < 0.8 else [rng.integers(2, V)]
+        found.append(np.array([*ids[:length], EOS]))
+    return found
+
+
+TRAINING = drawn([40, 3, 0, 90, 12, 7], seed=0)
+SEQUENCES = drawn([50, 0, 1, 16, 15, 33, 120], seed=0)
+
+
+def adaptive_of(level: str = "char", *, random: bool = True) -> Adaptive:
+    """Of a few sequences; its weights random, or equal."""
+    counts = ngram.train(TRAINING, V, 4)
+    text = np.concatenate(TRAINING)
+    adaptive = Adaptive.new(level, np.array(LETTERS), counts, EOS, text)
+    if not random:
+        return adaptive
+    rng = np.random.default_rng(1)
+    fields = {}
+    for name in ("frozen", "learning"):
+        shapes = [table.shape for table in getattr(adaptive, name)]
+        fields[name] = Weights(*(rng.normal(0.05, 0.05, size=shape) for shape in shapes))
+    return adaptive.with_weights(**fields)
 
 
 class SlowReader:

@@ -59,6 +59,7 @@ ROWS: dict[str, Row] = {
     "L2": Row("P6", "chunk and batch sizes, neighbours, orders, engines", 308),
     "L4": Row("P6", "a million-token text against math.fsum", 3),
     "L7": Row("P6", "sampled tokens against the model, chi-square", 300_000),
+    "A1": Row("P6", "what adapts: neighbours, orders, pieces, engines; a poisoned text", 121),
     "T1": Row("P8", "odd corpora x levels or kinds x train, and use", 660),
     "T2": Row("P8", "round trips by property", 30_300),
     "S1": Row("P1 P4", "INT, TERM, HUP, INT INT in 6 phases", 144),

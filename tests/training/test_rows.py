@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import charlm
 from charlm.config import TrainingConfig
 from charlm.errors import FieldError
-from charlm.network_config import MANY_TYPES, CausalConfig
+from charlm.network_config import CausalConfig
 from charlm.nn.softmax import TypeSampler
 from charlm.text.tokens import TokenizedText, from_ids
 from charlm.training import rows, saving
@@ -263,8 +263,8 @@ def _copied(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[
 # What is chosen
 
 
-@pytest.mark.parametrize(("types", "expected"), [(MANY_TYPES, False), (MANY_TYPES + 1, True)])
-def test_steps_are_row_wise_where_types_are_many(types: int, expected: bool) -> None:
+@pytest.mark.parametrize(("types", "expected"), [(4095, False), (4096, True), (10**6, True)])
+def test_steps_are_row_wise_where_types_are_drawn(types: int, expected: bool) -> None:
     """And where a sample is drawn of them: of little text none is."""
     asked: dict[str, Any] = {"level": "word", "vocab_size": types, "num_sequences": 10**6}
     asked |= {"seconds": 600.0, "model": {}, "training": {}}
@@ -296,7 +296,6 @@ def test_a_config_of_before_is_not_row_wise() -> None:
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within it, ten types are very many, and a hundred tokens much."""
     monkeypatch.setattr("charlm.network_config.MANY_TYPES", 10)
-    monkeypatch.setattr("charlm.training.recipe.MANY_TYPES", 10)
     monkeypatch.setattr("charlm.training.recipe._MANY_TYPES", 10)
     monkeypatch.setattr("charlm.training.recipe._MUCH", 100)
     monkeypatch.setattr("charlm.training.tasks.causal._PRODUCTS", 1)

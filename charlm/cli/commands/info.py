@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from charlm.cli import options
 from charlm.cli.input.declared import option
 from charlm.cli.input.option_rules import OneOf, Rules
-from charlm.cli.input.run_names import completed
 from charlm.cli.output.terminal import out, out_json
 from charlm.display.safe_text import safe_text
 
@@ -28,12 +25,7 @@ _WIDTH = 66  # columns beside the names of the rows
 
 def info_cli(
     *,
-    name: str | None = typer.Argument(
-        None,
-        help="Name of a run, or a path.  [default: the newest finished run]",
-        show_default=False,
-        autocompletion=completed,
-    ),
+    name: str | None = options.RUN,
     asked: options.Model,
     json: bool = options.JSON_OBJECT,
     card: bool = option("Print a card for people who get the model, in Markdown.", False),

@@ -13,18 +13,10 @@ import numpy.typing as npt
 from charlm.counts import reading
 from charlm.counts.adaptive import PORTION, Adaptive
 from charlm.counts.reading import Reading
+from charlm.engines.adapting.rows import FromRows, Piece
 from charlm.engines.adapting.steps import AdaptiveArbiter, AdaptiveDecoder
-from charlm.engines.protocol import (
-    Details,
-    Ids,
-    Logits,
-    Predictions,
-    RowEngine,
-    chosen_log_probs,
-    score_predictions,
-)
+from charlm.engines.protocol import Ids, Logits, Predictions, RowEngine
 from charlm.equations.language_model import log_softmax
-from charlm.network_config import CausalConfig
 
 _CELLS = 2**25  # tokens times types of sequences that are read side by side
 _TOKENS = 2**16
@@ -37,27 +29,15 @@ class Begun(NamedTuple):
     reading: Reading
 
 
-class AdaptiveEngine:
+class AdaptiveEngine(FromRows):
     """A trained network and what is mixed with it. See protocol.py for the methods.
 
     With ``learns`` memory and weights follow each sequence, else they are those of training.
     """
 
     def __init__(self, network: RowEngine, adaptive: Adaptive, *, learns: bool) -> None:
-        self._network, self._adaptive, self.learns = network, adaptive, learns
-
-    @property
-    def config(self) -> CausalConfig:
-        """The shape of the network."""
-        return self._network.config
-
-    def token_log_probs(
-        self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
-    ) -> tuple[npt.NDArray[np.float64], Details | None]:
-        """log P (N,) of every token, one sequence after another, and details."""
-        if details:
-            return score_predictions(self.predictions(sequences), sequences, openers)
-        return chosen_log_probs(self.predictions(sequences), sequences), None
+        super().__init__(network)
+        self._adaptive, self.learns = adaptive, learns
 
     def predictions(self, sequences: Sequence[Ids]) -> Predictions:
         """log P (M, V) at some of the tokens after others."""
@@ -66,16 +46,6 @@ class AdaptiveEngine:
             for places, rows in self._of_group(group):
                 yield begin + places, rows
             begin += sum(map(len, group))
-
-    def read_on(
-        self, ids: Ids, state: Begun | None = None
-    ) -> tuple[npt.NDArray[np.float64], Begun | None]:
-        """log P (T,) of the next ids (T,) of a sequence, and the state after them."""
-        log_probs = np.empty(len(ids))
-        after = state
-        for span, rows, after in self._on(ids, state):  # noqa: B007 - the last is returned
-            log_probs[span] = rows[np.arange(len(rows)), ids[span]]
-        return log_probs, after
 
     def next_logits(self, ids: Ids) -> Logits:
         """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""
@@ -111,8 +81,8 @@ class AdaptiveEngine:
                 begin, end = end, end + len(rows)
                 yield np.arange(begin, end), rows
 
-    def _on(self, ids: Ids, state: Begun | None) -> Iterator[tuple[slice, npt.NDArray[Any], Begun]]:
-        """log P (n, V) at the next ids (T,) of a sequence, and the state after them."""
+    def _on(self, ids: Ids, state: Begun | None) -> Iterator[Piece]:
+        """The next ids (T,) of a sequence, span by span."""
         inner, begun = state or Begun(None, self._begin())
         for span in self._adaptive.portions(len(ids)):
             network, inner = self._network.rows_on(ids[span], inner)

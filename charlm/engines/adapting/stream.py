@@ -10,19 +10,9 @@ from charlm.counts import reading
 from charlm.counts.adaptive import Adaptive
 from charlm.counts.mixer import Weights, shared
 from charlm.engines.adapting.engine import grouped, rows_of
-from charlm.engines.protocol import (
-    Arbiter,
-    Decoder,
-    Details,
-    Ids,
-    Logits,
-    Predictions,
-    RowEngine,
-    chosen_log_probs,
-    score_predictions,
-)
+from charlm.engines.adapting.rows import FromRows, Piece
+from charlm.engines.protocol import Arbiter, Decoder, Ids, Logits, Predictions, RowEngine
 from charlm.errors import UsageError
-from charlm.network_config import CausalConfig
 
 if TYPE_CHECKING:
     from charlm.engines.dynamic import DynamicEvaluator
@@ -30,7 +20,7 @@ if TYPE_CHECKING:
 _READS = "what learns over a whole file only reads it: take adapt sequence for what comes next."
 
 
-class AdaptiveStream:
+class AdaptiveStream(FromRows):
     """Reads sequences in the order that they come, and learns from each for the next.
 
     So what a sequence gets depends on all before it, and each can be read but once. With a
@@ -47,29 +37,17 @@ class AdaptiveStream:
         remembers: bool = True,
         weights: Weights | None = None,
     ) -> None:
-        self._network, self._adaptive, self._dynamic = network, adaptive, dynamic
+        super().__init__(network)
+        self._adaptive, self._dynamic = adaptive, dynamic
         begun = reading.begin(adaptive, remembers=remembers, learns=True, weights=weights)
         if dynamic is not None:
             begun = begun._replace(weights=shared(begun.weights))
         self._reading = begun
 
     @property
-    def config(self) -> CausalConfig:
-        """The shape of the network."""
-        return self._network.config
-
-    @property
     def weights(self) -> Weights:
         """What has been learned."""
         return self._reading.weights
-
-    def token_log_probs(
-        self, sequences: Sequence[Ids], *, details: bool = False, openers: Ids | None = None
-    ) -> tuple[npt.NDArray[np.float64], Details | None]:
-        """log P (N,) of every token, one sequence after another, and details."""
-        if details:
-            return score_predictions(self.predictions(sequences), sequences, openers)
-        return chosen_log_probs(self.predictions(sequences), sequences), None
 
     def predictions(self, sequences: Sequence[Ids]) -> Predictions:
         """log P (M, V) at some of the tokens after others, in their order."""
@@ -89,11 +67,7 @@ class AdaptiveStream:
         """log P (T,) of the next ids (T,) of a sequence, and the network's state after them."""
         if state is None:
             self._reading = reading.at_new_sequence(self._adaptive, self._reading)
-        log_probs = np.empty(len(ids))
-        after = state
-        for span, rows, after in self._on(ids, state):  # noqa: B007 - the last is returned
-            log_probs[span] = rows[np.arange(len(rows)), ids[span]]
-        return log_probs, after
+        return super().read_on(ids, state)
 
     def next_logits(self, ids: Ids) -> Logits:
         """It only reads: raises UsageError."""
@@ -108,8 +82,8 @@ class AdaptiveStream:
         """It only reads: raises UsageError."""
         raise UsageError(_READS)
 
-    def _on(self, ids: Ids, state: Any) -> Iterator[tuple[slice, npt.NDArray[Any], Any]]:
-        """log P (n, V) at the next ids (T,) of a sequence, and the network's state after them."""
+    def _on(self, ids: Ids, state: Any) -> Iterator[Piece]:
+        """The next ids (T,) of a sequence, span by span; the state is the network's."""
         for span in self._adaptive.portions(len(ids)):
             network, state = self._network.rows_on(ids[span], state)
             for part, rows, _ in self._read([ids[span]], network, state):
@@ -117,7 +91,7 @@ class AdaptiveStream:
 
     def _read(
         self, pieces: Sequence[Ids], network: npt.NDArray[np.float32], state: Any
-    ) -> Iterator[tuple[slice, npt.NDArray[Any], Any]]:
+    ) -> Iterator[Piece]:
         """log P (n, V) at pieces, of which all but the first begin a sequence."""
         networks = [network]
         if self._dynamic is not None:

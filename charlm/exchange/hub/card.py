@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from charlm.checkpoints import about
-from charlm.exchange.hub.shape import kind_of, shape_of
+from charlm.exchange.hub.shape import shape_of
+from charlm.models.kinds import kind_of
 from charlm.models.language_model import LanguageModel
 from charlm.models.load import AnyModel
 from charlm.models.translator import Translator

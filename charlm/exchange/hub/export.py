@@ -20,8 +20,8 @@ from charlm.checkpoints.manifest import MANIFEST, entry_of, manifest_bytes
 from charlm.checkpoints.step import FORMAT, WEIGHTS, StepFiles
 from charlm.exchange.files import check_new, write_directory
 from charlm.exchange.hub.card import card
-from charlm.exchange.hub.shape import kind_of
 from charlm.exchange.hub.tokenizer_json import tokenizer_json
+from charlm.models.kinds import kind_of
 from charlm.models.load import AnyModel
 from charlm.models.translator import Translator
 

@@ -1,24 +1,10 @@
 """What a model is, in a few rows."""
 
-from charlm.models.cloze_model import ClozeModel
 from charlm.models.heads import Classifier, Tagger
 from charlm.models.language_model import LanguageModel
 from charlm.models.load import AnyModel
 from charlm.models.translator import Translator
 from charlm.network_config import CountsConfig
-
-_KINDS: dict[type, str] = {
-    LanguageModel: "language-model",
-    ClozeModel: "cloze",
-    Classifier: "classifier",
-    Tagger: "tagger",
-    Translator: "translator",
-}
-
-
-def kind_of(model: AnyModel) -> str:
-    """The kind of a model, as ``load`` calls it."""
-    return _KINDS[type(model)]
 
 
 def shape_of(model: AnyModel) -> dict[str, str]:

@@ -3,12 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from charlm.cli import options
 from charlm.cli.input.declared import option
 from charlm.cli.input.option_rules import OneOf, Rules
-from charlm.cli.input.run_names import completed
 from charlm.cli.output.terminal import out_bytes, say
 from charlm.errors import UsageError
 
@@ -20,12 +17,7 @@ RULES: Rules = (OneOf("NAME", "--model"), OneOf("--arpa", "--onnx", "--hf"))
 
 def export_cli(
     *,
-    name: str | None = typer.Argument(
-        None,
-        help="Name of a run, or a path.  [default: the newest finished run]",
-        show_default=False,
-        autocompletion=completed,
-    ),
+    name: str | None = options.RUN,
     asked: options.Model,
     arpa: Path | None = option(
         "Write the n-grams to this file, packed if it ends in .gz; - is standard output.",
