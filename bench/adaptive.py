@@ -115,14 +115,14 @@ def _shares(lm: LanguageModel, valid: str) -> tuple[float, float]:
 
 
 def _mixtures(lm: LanguageModel, valid: str) -> list[Row]:
-    """What is mixed by weights that are learned: from equal ones, since those of the run have been
+    """What is mixed by weights that are learned: from first ones, since those of the run have been
     learned from this very text."""
     adaptive = lm.checkpoint.adaptive
     assert adaptive is not None
     network = lm.engines.networks.of("torch")
     ids = [np.append(lm.tokenizer.encode(valid), lm.tokenizer.eos_id)]
     spelled = lm.evaluate([valid]).spelling_log_prob or 0.0
-    start = adaptive.equal_weights
+    start = adaptive.first_weights
     rows = []
     for name, kind, remembers, rate in (
         ("contexts of the training text, weights learned", "weights", False, None),

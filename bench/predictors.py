@@ -67,7 +67,7 @@ def alone(
     at, known = np.arange(len(ids)), evidence.seen
     found = {
         name: rows[at, ids].astype(np.float64)
-        for name, rows in zip(("network", "n-grams"), evidence.inputs, strict=True)
+        for name, rows in zip(("network", "by shares", "n-grams"), evidence.inputs, strict=True)
     }
     base = evidence.inputs[-1].astype(np.float64)
     for index, name in enumerate(adaptive.contexts.names):

@@ -239,8 +239,9 @@ def _adaptive(files: StepFiles, tokenizer: Tokenizer, partner: Partner | None) -
         return Adaptive.from_json(
             files.json(name),
             arrays,
+            level=tokenizer.level,
             letters=letters_of(tokenizer.level, pieces),
-            ngram=partner.ngram,
+            partner=partner,
             eos=tokenizer.eos_id,
         )
     except CheckpointError as error:

@@ -1,8 +1,9 @@
 """What stands beside a network and may go on learning: contexts counted, and a learned mixture.
 
-It has the n-gram model of the training text (ngram.py), the end of that text as a memory
-(memory.py), and the weights by which these and the network are mixed (mixer.py). reading.py reads
-with it. Letters: N tokens, V types, C contexts, K inputs of the mixer.
+It has the end of the training text as a memory (memory.py), and the weights by which the network,
+what it is by the shares of its partner (interpolation.py), the partner's n-grams and the contexts
+are mixed (mixer.py). reading.py reads with it. Letters: N tokens, V types, C contexts, K inputs of
+the mixer.
 """
 
 import dataclasses
@@ -11,21 +12,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from charlm.counts import mixer
 from charlm.counts.backoff import marked_stream, small
-from charlm.counts.contexts import CONTEXTS, OF_LEVEL, Contexts, Places
+from charlm.counts.contexts import CONTEXTS, OF_LEVEL, REACH, Contexts, Places
+from charlm.counts.interpolation import Partner
 from charlm.counts.memory import Matches, Stretch, stretch
 from charlm.counts.mixer import BLOCK, Choice, Rows, Weights
-from charlm.counts.ngram import NGram
-from charlm.counts.seen import CONFIDENCES, Seen, seen
+from charlm.counts.seen import Seen, seen
 from charlm.errors import CheckpointError
 
 MOST_REMEMBERED = 4_000_000  # tokens of a training text
 ORDERS = {"char": 7, "word": 4, "subword": 5}  # of n-grams, where no other was asked for
 PORTION = 2_048  # tokens that are mixed at a time, at most
 _CELLS = 2**22  # the same times V
+_HISTORIES = 2**21  # tokens that are looked back at together
+NOTHING = -1  # stands left of a mark
 _WEIGHTS = ("frozen", "learning")
 
 Ids = NDArray[np.integer[Any]]
@@ -46,7 +50,7 @@ class Text(NamedTuple):
 class Evidence(NamedTuple):
     """What is known of N places before the token there is: see mixer.py.
 
-    inputs are the rows (N, V) of networks and n-gram model.
+    inputs are the rows (N, V) of networks, of the shares and of the n-gram model.
     """
 
     inputs: Rows
@@ -70,14 +74,16 @@ class Evidence(NamedTuple):
 class Adaptive:
     """Counts of contexts, and how they are mixed with a network.
 
-    remembered (M,) is the end of the training text, sequences that end in <EOS> (``eos``) one
-    after another. frozen are the weights of what learns nothing, learning those that what learns
-    begins with; is_fitted tells whether they were learned from text held out.
+    partner has an n-gram model. remembered (M,) is the end of the training text, sequences that end
+    in <EOS> (``eos``) one after another. frozen are the weights of what learns nothing, learning
+    those that what learns begins with, and rate is how fast they do; is_fitted tells whether they
+    were learned from text held out.
     """
 
     contexts: Contexts
-    ngram: NGram
+    partner: Partner
     eos: int
+    rate: float
     remembered: Ids
     frozen: Weights
     learning: Weights
@@ -87,21 +93,20 @@ class Adaptive:
         return {name: value for name, value in vars(self).items() if name != "memory"}
 
     @classmethod
-    def new(cls, level: str, letters: Ids, ngram: NGram, eos: int, text: Ids) -> Self:
-        """With equal weights, and as much of the end of a text (N,) as is remembered.
+    def new(cls, level: str, letters: Ids, partner: Partner, eos: int, text: Ids) -> Self:
+        """With first weights, and as much of the end of a text (N,) as is remembered.
 
         letters (V,) are those of contexts.Contexts, level is what a token is.
         """
         contexts = Contexts(OF_LEVEL[level], letters)
-        inputs = len(contexts) + 2
-        weights = mixer.equal_weights(inputs, Choice(contexts, ngram.vocab_size).rows)
+        weights = _first_weights(contexts, partner)
         kept = np.array(text[-MOST_REMEMBERED:])
-        return cls(contexts, ngram, eos, kept, weights, weights)
+        return cls(contexts, partner, eos, mixer.RATES[level], kept, weights, weights)
 
     @property
-    def equal_weights(self) -> Weights:
-        """Those of which nothing is known."""
-        return mixer.equal_weights(len(self.contexts) + 2, self.choice.rows)
+    def first_weights(self) -> Weights:
+        """Those to begin with."""
+        return _first_weights(self.contexts, self.partner)
 
     def with_weights(self, *, frozen: Weights, learning: Weights) -> Self:
         """The same with weights that were learned."""
@@ -127,8 +132,9 @@ class Adaptive:
         values: object,
         arrays: Mapping[str, NDArray[Any]],
         *,
+        level: str,
         letters: Ids,
-        ngram: NGram,
+        partner: Partner,
         eos: int,
     ) -> Self:
         """What these wrote. Raises CheckpointError for anything else."""
@@ -141,15 +147,13 @@ class Adaptive:
         if type(is_fitted) is not bool:
             raise _damaged("the wrong fields")
         contexts = Contexts(names, letters)
-        shapes = {
-            "by_confidence": (CONFIDENCES, len(contexts) + 2),
-            "by_place": (Choice(contexts, ngram.vocab_size).rows, len(contexts) + 2),
-        }
+        first = _first_weights(contexts, partner)
+        shapes = {of: table.shape for of, table in first._asdict().items()}
         if set(arrays) != {"text", *(f"{name}.{of}" for name in _WEIGHTS for of in shapes)}:
             raise _damaged("the wrong arrays")
         text = arrays["text"]
         whole = text.ndim == 1 and text.dtype.kind in "iu" and len(text) <= MOST_REMEMBERED
-        if not whole or not ((text >= 0) & (text < ngram.vocab_size)).all():
+        if not whole or not ((text >= 0) & (text < _vocab_size(partner))).all():
             raise _damaged("a wrong text")
         weights = []
         for name in _WEIGHTS:
@@ -161,12 +165,18 @@ class Adaptive:
                     raise _damaged("weights that cannot be")
             weights.append(Weights(*tables))
         frozen, learning = weights
-        return cls(contexts, ngram, eos, text, frozen, learning, is_fitted)
+        rate = mixer.RATES[level]
+        return cls(contexts, partner, eos, rate, text, frozen, learning, is_fitted)
 
     @property
     def vocab_size(self) -> int:
         """V."""
-        return self.ngram.vocab_size
+        return _vocab_size(self.partner)
+
+    @property
+    def reach(self) -> int:
+        """So many tokens before the next one matter, a mark among them."""
+        return max(REACH, self.partner.reach)
 
     @functools.cached_property
     def memory(self) -> tuple[Stretch, ...]:
@@ -201,8 +211,8 @@ class Adaptive:
 
         networks are rows (N, V) of log P of what stands beside the counts.
         """
-        base = self._base(text, networks[0].dtype.type)
-        inputs = [*networks, base]
+        shares, base = self._counted(text, networks[0])
+        inputs = [*networks, shares, base]
         known = seen(found, len(self.contexts), base)
         others = np.zeros((len(base), len(inputs)), dtype=np.int64)
         return Evidence(
@@ -218,13 +228,39 @@ class Adaptive:
         for begin in range(0, number, size):
             yield slice(begin, min(number, begin + size))
 
-    def _base(self, text: Text, dtype: type[np.floating[Any]]) -> Values:
-        """log P (N, V) of the n-gram model."""
-        back = np.arange(self.ngram.order - 1, 0, -1)
-        within = back <= text.since[:, None]
-        histories = np.where(within, text.stream[np.maximum(text.at[:, None] - back, 0)], -1)
-        rows, _ = self.ngram.rows(histories, dtype)
-        return np.asarray(np.log(rows, out=rows))
+    def _counted(self, text: Text, network: Values) -> tuple[Values, Values]:
+        """log P (N, V) by the shares of the partner and the network's rows, and of the n-grams."""
+        ngram = self.partner.ngram
+        assert ngram is not None
+        shares, base = np.empty_like(network), np.empty_like(network)
+        reach = self.partner.reach
+        begin = max(0, int(text.at.min(initial=0)) - reach)
+        padded = np.concatenate((np.full(reach, NOTHING), text.stream[begin:]))
+        # Narrow numbers: what is compared most of all is a cache's window with itself.
+        windows = sliding_window_view(padded.astype(np.min_scalar_type(-self.vocab_size)), reach)
+        size = max(1, _HISTORIES // reach)
+        for first in range(0, len(network), size):
+            span = slice(first, first + size)
+            histories, since = windows[text.at[span] - begin], text.since[span]
+            (short,) = np.nonzero(since < reach)
+            histories[short] = np.where(
+                np.arange(reach, 0, -1) <= since[short, None], histories[short], NOTHING
+            )
+            found = ngram.rows(histories[:, -ngram.order :].astype(np.int64), network.dtype.type)
+            shares[span] = self.partner.beside(network[span], found, histories)
+            np.log(found[0], out=base[span])
+        return shares, base
+
+
+def _vocab_size(partner: Partner) -> int:
+    """V."""
+    assert partner.ngram is not None
+    return partner.ngram.vocab_size
+
+
+def _first_weights(contexts: Contexts, partner: Partner) -> Weights:
+    rows = Choice(contexts, _vocab_size(partner)).rows
+    return mixer.first_weights(len(contexts) + 3, rows)
 
 
 def _damaged(what: str) -> CheckpointError:

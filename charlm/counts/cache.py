@@ -101,9 +101,9 @@ class Cache:
         first = max(first, shortest)
         if shortest:  # the next token may be any that follows one like the last
             same = histories[:, first - 1 : length - 1] == histories[:, length - 1 :]
-            row, at = np.nonzero(same & known[:, length - 1 :])
+            row, at = _places(same & known[:, length - 1 :])
         else:
-            row, at = np.nonzero(known[:, first:])
+            row, at = _places(known[:, first:])
         at += first  # where the k tokens before are those at the end
         for k in range(shortest, self.lengths[-1] + 1):
             if k > shortest:
@@ -128,6 +128,13 @@ class Cache:
             flat = log_p.reshape(-1)
             flat[where] = np.logaddexp(flat[where], of_cache)
         return log_p
+
+
+def _places(there: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """np.nonzero of a matrix, several times as fast."""
+    flat = np.flatnonzero(there)
+    row = flat // max(1, there.shape[1])
+    return row, flat - row * there.shape[1]
 
 
 def _counted(cells: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

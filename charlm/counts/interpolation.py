@@ -132,12 +132,23 @@ class Partner:
         A history ends at the right with the token just read and has the mark of its sequence,
         left of that -1, or its last ``reach`` tokens.
         """
+        if self.ngram is None:
+            return self.beside(log_probs, None, histories)
+        return self.beside(log_probs, self.ngram.rows(histories, log_probs.dtype.type), histories)
+
+    def beside(
+        self,
+        log_probs: NDArray[Any],
+        of_ngram: tuple[NDArray[Any], NDArray[Any]] | None,
+        histories: Ids,
+    ) -> NDArray[Any]:
+        """The same, given what the n-gram model says: P (B, V), and how many tokens match (B,)."""
         mixed = log_probs
-        if self.ngram is not None:
-            of_ngram, matched = self.ngram.rows(histories, log_probs.dtype.type)
+        if of_ngram is not None:
+            rows, matched = of_ngram
             with_it, without = (one[matched][:, None] for one in self.log_shares)
             mixed = _log_sum(
-                np.log(of_ngram) + with_it.astype(log_probs.dtype),
+                np.log(rows) + with_it.astype(log_probs.dtype),
                 log_probs + without.astype(log_probs.dtype),
             )
         if self.cache is not None:

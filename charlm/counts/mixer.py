@@ -14,7 +14,8 @@ one for how much its context has seen, and of one for each of some things that a
 place (Mattern 2013 and paq choose whole sets of weights so).
 
 The first K - C inputs are given as rows over all types; the last of them is the base of the C
-contexts (seen.py), which are that row and something more at a few types. Letters: N places, R rows
+contexts (seen.py), which are that row and something more at a few types. To begin with half of the
+weight is the first two inputs', the other half is shared by all. Letters: N places, R rows
 of weights, S that are added up at each place.
 """
 
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from charlm.counts.contexts import CHAIN, LONG, WORDS, Contexts
 from charlm.counts.seen import CONFIDENCES, Seen
 
-RATE = 5e-4
+RATES = {"char": 5e-4, "word": 1e-4, "subword": 2e-4}  # the more types, the larger the gradient
 BLOCK = 16
 _TOKENS = 1024  # rows for the token before: types share them if they are more
 _LONGEST_WORD = 9
@@ -92,9 +93,11 @@ class Choice:
         return np.stack((seen, first + token, second + letter), axis=1)
 
 
-def equal_weights(inputs: int, rows: int) -> Weights:
+def first_weights(inputs: int, rows: int) -> Weights:
     """Those of which nothing is known."""
-    return Weights(np.full((CONFIDENCES, inputs), 1 / inputs), np.zeros((rows, inputs)))
+    by_confidence = np.full((CONFIDENCES, inputs), 0.5 / inputs)
+    by_confidence[:, :2] += 0.25
+    return Weights(by_confidence, np.zeros((rows, inputs)))
 
 
 def shared(weights: Weights) -> Weights:
@@ -138,7 +141,7 @@ def gradient(
     return found
 
 
-def learned(weights: Weights, steps: Sequence[Step], rate: float = RATE) -> Weights:
+def learned(weights: Weights, steps: Sequence[Step], rate: float) -> Weights:
     """The weights after some steps, taken together."""
     slope, confidence, chosen = (np.concatenate(parts) for parts in zip(*steps, strict=True))
     slope = slope * rate

@@ -33,14 +33,15 @@ _RECENT = 4_096  # tokens that are not yet sorted in
 class Reading(NamedTuple):
     """Where the reading of a stream stands.
 
-    tail (T,) are the last tokens of the sequence at hand, at most REACH, its mark among them.
+    tail (T,) are the last tokens of the sequence at hand, at most ``reach``, its mark among them.
     stretches are the memory, recent (C, R) the keys and recent_tokens (R,) the tokens of the
     latest places, which are not in it yet. weights are as they were when the block began, and
     steps what has been gathered since for the next, of so many tokens (``begun``).
     """
 
     remembers: bool
-    learns: bool
+    rate: float | None
+    reach: int
     tail: NDArray[np.int64]
     stretches: tuple[Stretch, ...]
     recent: Keys
@@ -66,7 +67,8 @@ def begin(
         weights = adaptive.learning if remembers else adaptive.frozen
     return Reading(
         remembers,
-        learns,
+        adaptive.rate if learns else None,
+        adaptive.reach,
         np.array([adaptive.vocab_size]),
         adaptive.memory,
         np.empty((len(adaptive.contexts), 0), dtype=np.uint64),
@@ -91,7 +93,7 @@ def read(
     text = _text_on(adaptive, reading.tail, pieces)
     for span in adaptive.portions(len(text.at)):
         at, since = text.at[span], text.since[span]
-        first = max(0, int(at[0]) - REACH)
+        first = max(0, int(at[0]) - reading.reach)
         part = Text(text.stream[first : at[-1] + 1], at - first, since)
         log_q, reading = _read(adaptive, reading, part, [rows[span] for rows in networks])
         yield span, log_q, reading
@@ -141,7 +143,9 @@ def expect(adaptive: Adaptive, readings: Sequence[Reading], networks: Rows) -> l
     tails = [reading.tail for reading in readings]
     since = np.array([len(tail) for tail in tails])
     text = Text(np.concatenate(tails), np.cumsum(since), since)
-    places = adaptive.contexts.places(text.stream, text.since, text.at)
+    short = [tail[-REACH:] for tail in tails]
+    ends = np.cumsum([len(tail) for tail in short])
+    places = adaptive.contexts.places(np.concatenate(short), text.since, ends)
     evidence = adaptive.evidence(text, places, _matches_of(readings, places.keys), networks)
     weights = np.concatenate(
         [
@@ -175,7 +179,7 @@ def _matches_of(readings: Sequence[Reading], keys: Keys) -> Matches:
 
 def after(reading: Reading, expected: Expected, token: int) -> Reading:
     """Where it stands once a token has come, before which that was expected."""
-    if reading.learns:
+    if reading.rate is not None:
         reading = _learned(reading, expected.evidence, expected.log_q, np.array([token]))
     return _moved(reading, np.append(reading.tail, token), expected.keys, np.array([token]))
 
@@ -184,7 +188,8 @@ def _read(
     adaptive: Adaptive, reading: Reading, text: Text, networks: Rows
 ) -> tuple[Values, Reading]:
     """log P (n, V) at the tokens of a text, few enough to be mixed at a time."""
-    places = adaptive.contexts.places(text.stream, text.since, text.at)
+    first = max(0, int(text.at[0]) - REACH)
+    places = adaptive.contexts.places(text.stream[first:], text.since, text.at - first)
     ids, own = text.stream[text.at], None
     if reading.remembers:
         keys = np.concatenate((reading.recent, places.keys), axis=1)
@@ -194,13 +199,13 @@ def _read(
     found = matches(reading.stretches, places.keys, own)
     evidence = adaptive.evidence(text, places, found, networks)
     log_q, reading = _blocks(reading, evidence, ids)
-    last = min(int(text.since[-1]) + 1, REACH)
+    last = min(int(text.since[-1]) + 1, reading.reach)
     return log_q, _moved(reading, text.stream[-last:], places.keys, ids)
 
 
 def _blocks(reading: Reading, evidence: Evidence, ids: Ids) -> tuple[Values, Reading]:
     """log P (N, V) at ids (N,), the weights following where they learn."""
-    if not reading.learns:
+    if reading.rate is None:
         return evidence.mixed(reading.weights), reading
     parts, at = [], 0
     while at < len(ids):
@@ -215,16 +220,18 @@ def _blocks(reading: Reading, evidence: Evidence, ids: Ids) -> tuple[Values, Rea
 def _learned(reading: Reading, evidence: Evidence, log_q: Values, ids: Ids) -> Reading:
     """With what tokens (N,) of a block teach; at its end the weights move."""
     slope = mixer.gradient(log_q, evidence.inputs, evidence.seen, ids)
+    assert reading.rate is not None
     steps = (*reading.steps, Step(slope, evidence.confidence, evidence.chosen))
     begun = reading.begun + len(ids)
     if begun < BLOCK:
         return reading._replace(steps=steps, begun=begun)
-    return reading._replace(weights=mixer.learned(reading.weights, steps), steps=(), begun=0)
+    weights = mixer.learned(reading.weights, steps, reading.rate)
+    return reading._replace(weights=weights, steps=(), begun=0)
 
 
 def _moved(reading: Reading, stream: Ids, keys: Keys, ids: Ids) -> Reading:
     """Behind ids (N,), which follow keys (C, N) and end the stream (T,) of their sequence."""
-    reading = reading._replace(tail=stream[-REACH:].astype(np.int64))
+    reading = reading._replace(tail=stream[-reading.reach :].astype(np.int64))
     if not reading.remembers:
         return reading
     recent = np.concatenate((reading.recent, keys), axis=1)

@@ -177,7 +177,7 @@ class MixtureOptions:
     )
     cache: bool = option("Mix in a cache of the sequence's own earlier tokens.", False)
     adaptive: bool = option(
-        "Also keep the training text, to adapt with as it reads; counts n-grams, too.", False
+        "Also keep the training text, to adapt with as it reads; with n-grams and a cache.", False
     )
     counts_only: bool = option("Count n-grams alone, in seconds, and train no network.", False)
 

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from charlm.counts import ngram
 from charlm.counts.adaptive import Adaptive
+from charlm.counts.cache import Cache
 from charlm.counts.contexts import CHAIN, CONTEXTS, LONG, NOW, REACH, WORDS
+from charlm.counts.interpolation import Partner
 from charlm.counts.mixer import Weights
 
-DECAY, DISCOUNT, PRIOR, MOST, RATE, BLOCK = 1 - 1 / 30, 0.5, 0.05, 48, 5e-4, 16
+DECAY, DISCOUNT, PRIOR, MOST, BLOCK = 1 - 1 / 30, 0.5, 0.05, 48, 16
+RATES = {"char": 5e-4, "word": 1e-4}
 EDGES = (0.5, 1.5, 2.5, 4.5, 9.0, 18.0)
 Network = Callable[[list[int]], NDArray[np.float64]]
 
@@ -39,10 +42,11 @@ SEQUENCES = drawn([50, 0, 1, 16, 15, 33, 120], seed=0)
 
 
 def adaptive_of(level: str = "char", *, random: bool = True) -> Adaptive:
-    """Of a few sequences; its weights random, or equal."""
-    counts = ngram.train(TRAINING, V, 4)
+    """Of a few sequences, for characters with a cache; weights random, or those of the start."""
+    cache = Cache(V, (0, 1, 2), REACH + 16) if level == "char" else None
+    partner = Partner.new(ngram.train(TRAINING, V, 4), cache)
     text = np.concatenate(TRAINING)
-    adaptive = Adaptive.new(level, np.array(LETTERS), counts, EOS, text)
+    adaptive = Adaptive.new(level, np.array(LETTERS), partner, EOS, text)
     if not random:
         return adaptive
     rng = np.random.default_rng(1)
@@ -124,9 +128,12 @@ class SlowReader:
 
     def rows(self, history: list[int]) -> tuple[NDArray[np.float64], list[int], list[int]]:
         """log p (K, V) of all inputs, the confidence of each (K,), and the rows of weights."""
-        padded = ([-1] * 10 + history)[-10:]
-        base = self.adaptive.ngram.rows(np.array([padded]))[0][0]
-        found = [network(history) for network in self.networks] + [np.log(base)]
+        partner = self.adaptive.partner
+        padded = np.array([([-1] * 100 + history)[-100:]])
+        assert partner.ngram is not None
+        base = partner.ngram.rows(padded)[0][0]
+        found = [network(history) for network in self.networks]
+        found += [partner.rows(found[0][None], padded)[0], np.log(base)]
         confidences = [0] * len(found)
         for key in self.keys(history):
             counts = np.zeros(self.V)
@@ -169,11 +176,12 @@ class SlowReader:
             slope = rows[:, token] - rows @ np.exp(log_q)
             self.waiting.append((slope, confidences, places))
             if len(self.waiting) == BLOCK:
+                rate = RATES["char" if "word" in self.adaptive.contexts.names else "word"]
                 for slope, confidences, places in self.waiting:
                     for k, confidence in enumerate(confidences):
-                        self.by_confidence[confidence, k] += RATE * slope[k]
+                        self.by_confidence[confidence, k] += rate * slope[k]
                         for row in places:
-                            self.by_place[row, k] += RATE * slope[k]
+                            self.by_place[row, k] += rate * slope[k]
                 self.waiting = []
             self.remember(history, token)
         return log_q

@@ -120,7 +120,7 @@ def files_of(level: str = "char", *, step: int = 1, seed: int = 0) -> dict[str, 
     files["partner.json"] = to_json(partner.to_json())
     files["ngram.safetensors"] = arrays_to_bytes(partner.to_arrays())
     letters = np.zeros(vocab_size, dtype=np.int64)
-    adaptive = Adaptive.new(level, letters, counts, 1, sequences[0])
+    adaptive = Adaptive.new(level, letters, partner, 1, sequences[0])
     files["adaptive.json"] = to_json(adaptive.to_json())
     files["adaptive.safetensors"] = arrays_to_bytes(adaptive.to_arrays())
     if level == "word":

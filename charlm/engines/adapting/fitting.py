@@ -24,14 +24,14 @@ class Fitted(NamedTuple):
 
 
 def fit(network: RowEngine, adaptive: Adaptive, sequences: Sequence[Ids]) -> Fitted:
-    """Learn both kinds of weights, from equal ones, in one pass each over sequences.
+    """Learn both kinds of weights, from first ones, in one pass each over sequences.
 
     They end in <EOS>. What weights there were is forgotten: they may have been learned from the
     same text, and what is told of it would be too good.
     """
     found, weights = [], []
     for remembers in (True, False):
-        start = adaptive.equal_weights
+        start = adaptive.first_weights
         stream = AdaptiveStream(network, adaptive, remembers=remembers, weights=start)
         found.append(stream.token_log_probs(sequences)[0])
         weights.append(stream.weights)

@@ -43,7 +43,7 @@ def adaptive_of(
     assert partner.ngram is not None
     letters = letters_of(tokenizer.level, tokenizer.pieces(np.arange(tokenizer.vocab_size)))
     ids = text.whole().ids
-    found = Adaptive.new(tokenizer.level, letters, partner.ngram, tokenizer.eos_id, ids)
+    found = Adaptive.new(tokenizer.level, letters, partner, tokenizer.eos_id, ids)
     say(
         f"adaptive: {len(found.contexts)} contexts, looked up in the last "
         f"{len(found.remembered):,} tokens"

@@ -125,7 +125,7 @@ def partner_of(
         number = sum(len(level.keys) for level in counts.levels)
         seconds = time.perf_counter() - begun
         what.append(f"{number:,} n-grams of up to {order} tokens ({seconds:.1f} s)")
-    if request.cache:
+    if request.cache or request.adaptive:
         cache = Cache(
             tokenizer.vocab_size, interpolation.LENGTHS[tokenizer.level], interpolation.WINDOW
         )
