@@ -93,7 +93,7 @@ def test_a_command_is_imported_when_it_is_named(tmp_path: Path) -> None:
         (["--help"], ""),
         (["help"], "help"),
         (["help", "rm"], "help rm"),
-        (["score", "--help"], "score"),
+        (["score", "--help"], "score.asked score.pairs score.rules score.texts score"),
         (["list"], "list"),
         (["inspect", "--help"], "inspect"),
         (["inspect", "gates", "-h"], "inspect inspect.gates"),

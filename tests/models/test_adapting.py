@@ -113,13 +113,17 @@ def test_a_file_is_learned_from_in_its_order(root: Path) -> None:
 
 
 def test_weights_are_learned_once_all_is_trained(root: Path) -> None:
-    """They are no longer equal, better than equal ones on the text held out, and finite."""
+    """They are no longer those of the start; n-grams and a cache are there without being asked."""
     best = Checkpoint.load(directory.best_step(root / "char"))
     assert best.adaptive is not None
     assert best.adaptive.is_fitted
-    assert best.adaptive.ngram.order == 7
+    partner, first = best.adaptive.partner, best.adaptive.first_weights
+    assert partner.ngram is not None
+    assert partner.ngram.order == 7
+    assert partner.cache is not None
+    np.testing.assert_array_equal(partner.parameters, best.partner.parameters)
     for weights in (best.adaptive.frozen, best.adaptive.learning):
-        assert np.ptp(weights.by_confidence) > 0
+        assert np.abs(weights.by_confidence - first.by_confidence).max() > 1e-4
     again = charlm.resume("char", steps=24, root=root)
     assert again.adapting("frozen").checkpoint.adaptive.is_fitted
     shutil.copytree(root / "word", root / "copied")
