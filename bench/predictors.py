@@ -36,7 +36,8 @@ def evidence_of(adaptive: Adaptive, ids: NDArray[np.int64], rows: NDArray[np.flo
     """What the mixer is told of a sequence (T,), by the rows (T, V) of the network."""
     text = adaptive.text([ids])
     places = adaptive.contexts.places(text.stream, text.since, text.at)
-    return adaptive.evidence(text, places, matches(adaptive.memory, places.keys), [rows])
+    found = matches(adaptive.memory, places.keys)
+    return adaptive.evidence(text, places, found, adaptive.inputs(text, [rows]))
 
 
 def table(adaptive: Adaptive, ids: NDArray[np.int64], evidence: Evidence) -> None:

@@ -200,21 +200,17 @@ class Adaptive:
         at = np.flatnonzero(depth > 0)
         return Text(stream, at, depth[at])
 
-    def evidence(
-        self,
-        text: Text,
-        places: Places,
-        found: Matches,
-        networks: Rows,
-    ) -> Evidence:
-        """What the mixer is told of places of a text, by matches of their keys.
+    def inputs(self, text: Text, networks: Rows) -> Rows:
+        """Rows (N, V) of log P at places of a text: of networks, of the shares, of the n-grams.
 
-        networks are rows (N, V) of log P of what stands beside the counts.
+        networks are those of what stands beside the counts; the first is mixed by shares.
         """
-        shares, base = self._counted(text, networks[0])
-        inputs = [*networks, shares, base]
-        known = seen(found, len(self.contexts), base)
-        others = np.zeros((len(base), len(inputs)), dtype=np.int64)
+        return [*networks, *self._counted(text, networks[0])]
+
+    def evidence(self, text: Text, places: Places, found: Matches, inputs: Rows) -> Evidence:
+        """What the mixer is told of places of a text, by its inputs and matches of their keys."""
+        known = seen(found, len(self.contexts), inputs[-1])
+        others = np.zeros((len(inputs[0]), len(inputs)), dtype=np.int64)
         return Evidence(
             inputs,
             known,

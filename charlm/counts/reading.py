@@ -90,13 +90,23 @@ def read(
     The first piece goes on with the sequence at hand, each other one begins one. networks are
     rows (N, V) of log P of what stands beside the counts, of all pieces one after another.
     """
-    text = _text_on(adaptive, reading.tail, pieces)
+    for span, found in read_beside(adaptive, [reading], pieces, networks):
+        yield span, *found[0]
+
+
+def read_beside(
+    adaptive: Adaptive, readings: Sequence[Reading], pieces: Sequence[Ids], networks: Rows
+) -> Iterator[tuple[slice, list[tuple[Values, Reading]]]]:
+    """The same of several readings of one stream: what all of them are told is made once."""
+    text = _text_on(adaptive, readings[0].tail, pieces)
     for span in adaptive.portions(len(text.at)):
         at, since = text.at[span], text.since[span]
-        first = max(0, int(at[0]) - reading.reach)
+        first = max(0, int(at[0]) - adaptive.reach)
         part = Text(text.stream[first : at[-1] + 1], at - first, since)
-        log_q, reading = _read(adaptive, reading, part, [rows[span] for rows in networks])
-        yield span, log_q, reading
+        inputs = adaptive.inputs(part, [rows[span] for rows in networks])
+        found = [_read(adaptive, reading, part, inputs) for reading in readings]
+        readings = [reading for _, reading in found]
+        yield span, found
 
 
 def read_each(adaptive: Adaptive, sequences: Sequence[Ids], network: Values) -> Iterator[Values]:
@@ -110,7 +120,7 @@ def read_each(adaptive: Adaptive, sequences: Sequence[Ids], network: Values) -> 
     number = np.repeat(np.arange(len(sequences)), [len(ids) for ids in sequences])
     own = matches_within(places.keys, text.stream[text.at], number, 0)
     found = matches(adaptive.memory, places.keys, own)
-    evidence = adaptive.evidence(text, places, found, [network])
+    evidence = adaptive.evidence(text, places, found, adaptive.inputs(text, [network]))
     beginning, end = begin(adaptive, remembers=True, learns=True), 0
     for ids in sequences:
         start, end = end, end + len(ids)
@@ -131,7 +141,8 @@ def frozen(
             here = Text(text.stream, text.at[some], text.since[some])
             there = places.take(some)
             found = matches(adaptive.memory, there.keys)
-            evidence = adaptive.evidence(here, there, found, [network[span]])
+            inputs = adaptive.inputs(here, [network[span]])
+            evidence = adaptive.evidence(here, there, found, inputs)
             yield some, evidence.mixed(adaptive.frozen)
 
 
@@ -146,7 +157,8 @@ def expect(adaptive: Adaptive, readings: Sequence[Reading], networks: Rows) -> l
     short = [tail[-REACH:] for tail in tails]
     ends = np.cumsum([len(tail) for tail in short])
     places = adaptive.contexts.places(np.concatenate(short), text.since, ends)
-    evidence = adaptive.evidence(text, places, _matches_of(readings, places.keys), networks)
+    found = _matches_of(readings, places.keys)
+    evidence = adaptive.evidence(text, places, found, adaptive.inputs(text, networks))
     weights = np.concatenate(
         [
             reading.weights.at(evidence.confidence[row : row + 1], evidence.chosen[row : row + 1])
@@ -184,10 +196,8 @@ def after(reading: Reading, expected: Expected, token: int) -> Reading:
     return _moved(reading, np.append(reading.tail, token), expected.keys, np.array([token]))
 
 
-def _read(
-    adaptive: Adaptive, reading: Reading, text: Text, networks: Rows
-) -> tuple[Values, Reading]:
-    """log P (n, V) at the tokens of a text, few enough to be mixed at a time."""
+def _read(adaptive: Adaptive, reading: Reading, text: Text, inputs: Rows) -> tuple[Values, Reading]:
+    """log P (n, V) at the tokens of a text, few enough to be mixed at a time, by their inputs."""
     first = max(0, int(text.at[0]) - REACH)
     places = adaptive.contexts.places(text.stream[first:], text.since, text.at - first)
     ids, own = text.stream[text.at], None
@@ -197,7 +207,7 @@ def _read(
         one = np.zeros(len(tokens), dtype=np.int64)
         own = matches_within(keys, np.asarray(tokens, np.int64), one, len(reading.recent_tokens))
     found = matches(reading.stretches, places.keys, own)
-    evidence = adaptive.evidence(text, places, found, networks)
+    evidence = adaptive.evidence(text, places, found, inputs)
     log_q, reading = _blocks(reading, evidence, ids)
     last = min(int(text.since[-1]) + 1, reading.reach)
     return log_q, _moved(reading, text.stream[-last:], places.keys, ids)

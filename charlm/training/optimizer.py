@@ -135,8 +135,10 @@ def moments(state: TrainingState) -> dict[str, Tensor]:
     found = {}
     for name, parameter in state.module.named_parameters():
         there = state.optimizer.state.get(parameter, {})
-        for key, first in _kept(state.optimizer, parameter).items():
-            found[f"{key}.{name}"] = there.get(key, first)
+        for key in _kept(state.optimizer, parameter):
+            if key not in there:  # before the first step; else it is not made, for it may be large
+                there = {**_first(state.optimizer, parameter), **there}
+            found[f"{key}.{name}"] = there[key]
         taken = float(there.get("step", 0))
         if taken != state.updates:  # what makes first states of labels: not in every window
             found[f"updates.{name}"] = torch.tensor([taken])
@@ -155,17 +157,23 @@ def restore_parameters(state: TrainingState, weights: Arrays, arrays: Arrays) ->
             state.optimizer.state[parameter] = {
                 "step": _updates(name, state, arrays).to(parameter.device),
                 **{
-                    key: copied(f"{key}.{name}", arrays, first)
-                    for key, first in _kept(state.optimizer, parameter).items()
+                    key: copied(f"{key}.{name}", arrays, parameter.new_empty(shape))
+                    for key, shape in _kept(state.optimizer, parameter).items()
                 },
             }
 
 
-def _kept(optimizer: torch.optim.AdamW, parameter: nn.Parameter) -> dict[str, Tensor]:
-    """What an optimizer keeps of a parameter beside its steps, as it is to begin with."""
+def _kept(optimizer: torch.optim.AdamW, parameter: nn.Parameter) -> dict[str, torch.Size]:
+    """What an optimizer keeps of a parameter beside its steps, by name, and its shape."""
     if isinstance(optimizer, RowAdamW) and parameter in optimizer.of_types:
-        first = rows.blank(parameter.detach())
-        return {key: tensor for key, tensor in first.items() if key != "step"}
+        return rows.shapes(parameter)
+    return dict.fromkeys(_MOMENTS, parameter.shape)
+
+
+def _first(optimizer: torch.optim.AdamW, parameter: nn.Parameter) -> dict[str, Tensor]:
+    """The same as it is to begin with."""
+    if isinstance(optimizer, RowAdamW) and parameter in optimizer.of_types:
+        return rows.blank(parameter.detach())
     return {key: torch.zeros_like(parameter) for key in _MOMENTS}
 
 

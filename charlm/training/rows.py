@@ -79,15 +79,19 @@ class RowAdamW(torch.optim.AdamW):
         matrix.index_copy_(0, rows, matrix.index_select(0, rows).sub_(moved))
 
 
+def shapes(matrix: Tensor) -> dict[str, torch.Size]:
+    """Those of what is kept of a matrix (V, ...) beside its steps, by name."""
+    per_row, one = torch.Size([len(matrix)]), torch.Size([1])
+    return {"exp_avg": matrix.shape, "exp_avg_sq": matrix.shape, _TAKEN: per_row, _DECAY: one}
+
+
 def blank(matrix: Tensor) -> dict[str, Tensor]:
-    """What is kept of a matrix (V, ...) before its first step."""
-    return {
-        "step": torch.tensor(0.0),
-        "exp_avg": torch.zeros_like(matrix),
-        "exp_avg_sq": torch.zeros_like(matrix),
-        _TAKEN: torch.zeros(len(matrix), device=matrix.device),
-        _DECAY: torch.ones(1, device=matrix.device),
+    """What is kept of a matrix before its first step."""
+    zeros = {
+        name: torch.zeros(shape, dtype=matrix.dtype, device=matrix.device)
+        for name, shape in shapes(matrix).items()
     }
+    return {"step": torch.tensor(0.0), **zeros, _DECAY: torch.ones(1, device=matrix.device)}
 
 
 def clip(parameters: Sequence[Tensor], most: float) -> Tensor:

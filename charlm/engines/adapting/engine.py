@@ -13,7 +13,7 @@ import numpy.typing as npt
 from charlm.counts import reading
 from charlm.counts.adaptive import PORTION, Adaptive
 from charlm.counts.reading import Reading
-from charlm.engines.adapting.rows import FromRows, Piece
+from charlm.engines.adapting.rows import FromRows, Span
 from charlm.engines.adapting.steps import AdaptiveArbiter, AdaptiveDecoder
 from charlm.engines.protocol import Ids, Logits, Predictions, RowEngine
 from charlm.equations.language_model import log_softmax
@@ -81,7 +81,7 @@ class AdaptiveEngine(FromRows):
                 begin, end = end, end + len(rows)
                 yield np.arange(begin, end), rows
 
-    def _on(self, ids: Ids, state: Begun | None) -> Iterator[Piece]:
+    def _on(self, ids: Ids, state: Begun | None) -> Iterator[Span]:
         """The next ids (T,) of a sequence, span by span."""
         inner, begun = state or Begun(None, self._begin())
         for span in self._adaptive.portions(len(ids)):
@@ -114,3 +114,23 @@ def rows_of(network: RowEngine, sequences: Sequence[Ids]) -> npt.NDArray[np.floa
     for places, found in network.predictions(sequences):
         rows[places] = found
     return rows
+
+
+class Piece(NamedTuple):
+    """Sequences, or a part of one, and rows (N, V) of log P there; begins: of a sequence."""
+
+    sequences: list[Ids]
+    rows: npt.NDArray[Any]
+    begins: bool
+
+
+def in_order(network: RowEngine, adaptive: Adaptive, sequences: Sequence[Ids]) -> Iterator[Piece]:
+    """What a network says of sequences, as they come; of a long one part by part."""
+    for group in grouped(sequences, network.config.vocab_size):
+        if len(group) > 1:
+            yield Piece(group, rows_of(network, group), begins=True)
+            continue
+        (ids,), state = group, None
+        for span in adaptive.portions(len(ids)):
+            rows, state = network.rows_on(ids[span], state)
+            yield Piece([ids[span]], rows, begins=span.start == 0)

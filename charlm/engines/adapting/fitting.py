@@ -6,9 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.counts import reading
 from charlm.counts.adaptive import Adaptive
-from charlm.engines.adapting.stream import AdaptiveStream
+from charlm.engines.adapting.engine import in_order
 from charlm.engines.protocol import Ids, RowEngine
+
+Values = NDArray[np.float64]
 
 
 class Fitted(NamedTuple):
@@ -29,11 +32,20 @@ def fit(network: RowEngine, adaptive: Adaptive, sequences: Sequence[Ids]) -> Fit
     They end in <EOS>. What weights there were is forgotten: they may have been learned from the
     same text, and what is told of it would be too good.
     """
-    found, weights = [], []
-    for remembers in (True, False):
-        start = adaptive.first_weights
-        stream = AdaptiveStream(network, adaptive, remembers=remembers, weights=start)
-        found.append(stream.token_log_probs(sequences)[0])
-        weights.append(stream.weights)
-    fitted = adaptive.with_weights(learning=weights[0], frozen=weights[1])
-    return Fitted(fitted, *found)
+    start = adaptive.first_weights
+    readings = [
+        reading.begin(adaptive, remembers=remembers, learns=True, weights=start)
+        for remembers in (True, False)
+    ]
+    found: tuple[list[Values], list[Values]] = ([], [])
+    for pieces, rows, begins in in_order(network, adaptive, sequences):
+        if begins:
+            readings = [reading.at_new_sequence(adaptive, one) for one in readings]
+        ids = np.concatenate(pieces)
+        for span, read in reading.read_beside(adaptive, readings, pieces, [rows]):
+            readings = [after for _, after in read]
+            for log_probs, (log_q, _) in zip(found, read, strict=True):
+                log_probs.append(log_q[np.arange(len(log_q)), ids[span]].astype(np.float64))
+    learning, frozen = (one.weights for one in readings)
+    fitted = adaptive.with_weights(learning=learning, frozen=frozen)
+    return Fitted(fitted, *map(np.concatenate, found))

@@ -16,7 +16,7 @@ from charlm.engines.protocol import (
 )
 from charlm.network_config import CausalConfig
 
-Piece = tuple[slice, npt.NDArray[Any], Any]  # a span of ids, log P (n, V) there, the state after it
+Span = tuple[slice, npt.NDArray[Any], Any]  # a span of ids, log P (n, V) there, the state after it
 
 
 class FromRows:
@@ -49,6 +49,6 @@ class FromRows:
             log_probs[span] = rows[np.arange(len(rows)), ids[span]]
         return log_probs, state
 
-    def _on(self, ids: Ids, state: Any) -> Iterator[Piece]:
+    def _on(self, ids: Ids, state: Any) -> Iterator[Span]:
         """The next ids (T,) of a sequence, span by span."""
         raise NotImplementedError

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from charlm.counts import reading
 from charlm.counts.adaptive import Adaptive
 from charlm.counts.mixer import Weights, shared
-from charlm.engines.adapting.engine import grouped, rows_of
-from charlm.engines.adapting.rows import FromRows, Piece
+from charlm.engines.adapting.engine import in_order
+from charlm.engines.adapting.rows import FromRows, Span
 from charlm.engines.protocol import Arbiter, Decoder, Ids, Logits, Predictions, RowEngine
 from charlm.errors import UsageError
 
@@ -52,16 +52,12 @@ class AdaptiveStream(FromRows):
     def predictions(self, sequences: Sequence[Ids]) -> Predictions:
         """log P (M, V) at some of the tokens after others, in their order."""
         begin = 0
-        for group in grouped(sequences, self._network.config.vocab_size):
-            self._reading = reading.at_new_sequence(self._adaptive, self._reading)
-            end = begin + sum(map(len, group))
-            if len(group) == 1:
-                found = self._on(group[0], None)
-            else:
-                found = self._read(group, rows_of(self._network, group), None)
-            for span, rows, _ in found:
+        for pieces, rows_there, begins in in_order(self._network, self._adaptive, sequences):
+            if begins:
+                self._reading = reading.at_new_sequence(self._adaptive, self._reading)
+            for span, rows, _ in self._read(pieces, rows_there, None):
                 yield np.arange(begin + span.start, begin + span.stop), rows
-            begin = end
+            begin += len(rows_there)
 
     def read_on(self, ids: Ids, state: Any = None) -> tuple[npt.NDArray[np.float64], Any]:
         """log P (T,) of the next ids (T,) of a sequence, and the network's state after them."""
@@ -82,7 +78,7 @@ class AdaptiveStream(FromRows):
         """It only reads: raises UsageError."""
         raise UsageError(_READS)
 
-    def _on(self, ids: Ids, state: Any) -> Iterator[Piece]:
+    def _on(self, ids: Ids, state: Any) -> Iterator[Span]:
         """The next ids (T,) of a sequence, span by span; the state is the network's."""
         for span in self._adaptive.portions(len(ids)):
             network, state = self._network.rows_on(ids[span], state)
@@ -91,7 +87,7 @@ class AdaptiveStream(FromRows):
 
     def _read(
         self, pieces: Sequence[Ids], network: npt.NDArray[np.float32], state: Any
-    ) -> Iterator[Piece]:
+    ) -> Iterator[Span]:
         """log P (n, V) at pieces, of which all but the first begin a sequence."""
         networks = [network]
         if self._dynamic is not None:
