@@ -23,6 +23,7 @@ from charlm.checkpoints.run import Run, Saved
 from charlm.checkpoints.step import files_hash
 from charlm.config import TrainingConfig
 from charlm.errors import FieldError
+from charlm.memory import give_back
 from charlm.novelty import text_index
 from charlm.training import loop, saving
 from charlm.training.pace.budget import fix_steps, seconds_of
@@ -199,8 +200,11 @@ class Trainer:
     def finish(self, run: Run, say: Say) -> str:
         """What is left to be done once the steps are; how good the best one is, in a line.
 
-        Only where something is held out is there a best step.
+        Only where something is held out is there a best step. It is read from its files, and what
+        the steps needed is gone.
         """
+        self.state.optimizer.state.clear()
+        give_back()
         with _threads(self.training.threads):
             line: str = self.task.finish(run, self.material, say)
         return f"best validation {line}"

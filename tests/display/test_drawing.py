@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charlm.display.drawing import cells, intervals, lines, scatter
@@ -103,6 +103,7 @@ def test_a_band_holds_its_line() -> None:
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e6), st.integers(3, 9))
+@example(100.125, 0.15625, 3)  # of one tick alone all decimals are told, too
 def test_ticks_are_round_and_few(low: float, size: float, most: int) -> None:
     """They lie between the bounds, equally far apart, and say where they are."""
     found = LINEAR.ticks(low, low + size, most)

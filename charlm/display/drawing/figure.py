@@ -43,9 +43,9 @@ class Axis(NamedTuple):
     def ticks(self, low: float, high: float, most: int) -> list[tuple[float, str]]:
         """Places between two bounds, scaled, that have a label; about so many at most."""
         if not self.is_log:
-            return _labelled(_round(low, high, most))
+            return _labelled(*_round(low, high, most))
         if high - low < 1:
-            labelled = _labelled(_round(10**low, 10**high, most))
+            labelled = _labelled(*_round(10**low, 10**high, most))
             return [(math.log10(value), label) for value, label in labelled if value > 0]
         first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
         for mantissas in ((1, 2, 5), (1, 3)):
@@ -85,21 +85,20 @@ def _power(mantissa: int, decade: int) -> str:
     return power if mantissa == 1 else f"{mantissa}·{power}"
 
 
-def _labelled(values: Sequence[float]) -> list[tuple[float, str]]:
-    """Numbers with as many decimals as tell them apart."""
-    step = values[1] - values[0] if len(values) > 1 else 0.0
+def _labelled(values: Sequence[float], step: float) -> list[tuple[float, str]]:
+    """Numbers that are a step apart with as many decimals as tell them apart."""
     if not 1e-5 <= step < 1e6:
         return [(value, short(value)) for value in values]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     return [(value, f"{value:,.{decimals}f}") for value in values]
 
 
-def _round(low: float, high: float, most: int) -> list[float]:
-    """Round numbers between two, equally far apart."""
+def _round(low: float, high: float, most: int) -> tuple[list[float], float]:
+    """Round numbers between two, and how far they lie apart; 0 where there is but one to name."""
     if not high > low:
-        return [low]
+        return [low], 0.0
     rough = (high - low) / most
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * factor for factor in (1, 2, 5, 10, 20) if size * factor >= rough)
     numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
-    return [float(f"{number * step:.12g}") for number in numbers]
+    return [float(f"{number * step:.12g}") for number in numbers], step
