@@ -232,8 +232,9 @@ class Adaptive:
         reach = self.partner.reach
         begin = max(0, int(text.at.min(initial=0)) - reach)
         padded = np.concatenate((np.full(reach, NOTHING), text.stream[begin:]))
-        # Narrow numbers: what is compared most of all is a cache's window with itself.
-        windows = sliding_window_view(padded.astype(np.min_scalar_type(-self.vocab_size)), reach)
+        # Narrow numbers, that hold the mark V: most of the work is to compare a cache's window.
+        narrow = np.min_scalar_type(-self.vocab_size - 1)
+        windows = sliding_window_view(padded.astype(narrow), reach)
         size = max(1, _HISTORIES // reach)
         for first in range(0, len(network), size):
             span = slice(first, first + size)

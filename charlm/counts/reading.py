@@ -34,9 +34,10 @@ class Reading(NamedTuple):
     """Where the reading of a stream stands.
 
     tail (T,) are the last tokens of the sequence at hand, at most ``reach``, its mark among them.
-    stretches are the memory, recent (C, R) the keys and recent_tokens (R,) the tokens of the
-    latest places, which are not in it yet. weights are as they were when the block began, and
-    steps what has been gathered since for the next, of so many tokens (``begun``).
+    rate is how fast the weights follow, None where they stay. stretches are the memory, recent
+    (C, R) the keys and recent_tokens (R,) the tokens of the latest places, which are not in it yet.
+    weights are as they were when the block began, and steps what has been gathered since for the
+    next, of so many tokens (``begun``).
     """
 
     remembers: bool

@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from charlm.counts import ngram
+from charlm.counts.adaptive import Adaptive
+from charlm.counts.cache import Cache
+from charlm.counts.interpolation import Partner
 from charlm.counts.mixer import Weights
 from charlm.engines.adapting.engine import AdaptiveEngine
 from charlm.engines.adapting.stream import AdaptiveStream
@@ -11,8 +15,10 @@ from charlm.engines.dynamic import DynamicEvaluator
 from charlm.engines.numpy_lm import NumpyEngine
 from charlm.engines.protocol import RowEngine
 from charlm.engines.torch_lm import TorchEngine
+from charlm.equations.language_model import log_softmax
 from charlm.nn.network import to_arrays
 from tests.support.adaptive import (
+    EOS,
     LETTERS,
     SEQUENCES,
     SlowReader,
@@ -56,6 +62,38 @@ def test_it_is_what_its_definition_says(level: str, learns: bool) -> None:
         found[places] = rows
     np.testing.assert_allclose(np.exp(expected).sum(axis=1), 1, atol=1e-12)
     np.testing.assert_allclose(found, expected, atol=3e-5)
+
+
+@pytest.mark.parametrize("vocab_size", [127, 128, 129, 255, 256])
+def test_the_shares_are_those_of_the_partner(vocab_size: int) -> None:
+    """Row by row, where a sequence has just begun, too, however wide the numbers of types are."""
+    rng = np.random.default_rng(vocab_size)
+    sequences = [np.append(rng.integers(2, vocab_size, size=n), EOS) for n in (0, 3, 40)]
+    counts = ngram.train(sequences, vocab_size, 4)
+    partner = Partner.new(counts, Cache(vocab_size, (0, 2), 12))
+    none = np.zeros(vocab_size, dtype=np.int64)
+    adaptive = Adaptive.new("word", none, partner, EOS, np.concatenate(sequences))
+    network = log_softmax(rng.normal(size=(sum(map(len, sequences)), vocab_size)))
+    _, shares, base = adaptive.inputs(adaptive.text(sequences), [network])
+    at = 0
+    for ids in sequences:
+        for t in range(len(ids)):
+            history = np.array([[-1] * 50 + [vocab_size, *ids[:t]]])
+            expected = partner.rows(network[at : at + 1], history)[0]
+            np.testing.assert_allclose(shares[at], expected, atol=1e-9)
+            np.testing.assert_allclose(base[at], np.log(counts.rows(history)[0][0]), atol=1e-9)
+            at += 1
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_first_weights_are_half_those_of_network_and_shares(level: str) -> None:
+    """They add up to 1, and contexts that were not seen, and the n-grams, share the other half."""
+    weights = adaptive_of(level, random=False).first_weights
+    inputs = weights.by_confidence.shape[1]
+    np.testing.assert_allclose(weights.by_confidence.sum(axis=1), 1)
+    np.testing.assert_allclose(weights.by_confidence[:, 2:], 0.5 / inputs)
+    np.testing.assert_allclose(weights.by_confidence[:, :2], 0.25 + 0.5 / inputs)
+    assert not weights.by_place.any()
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

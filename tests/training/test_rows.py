@@ -256,6 +256,21 @@ def test_the_moments_of_a_large_matrix_are_not_copied(monkeypatch: pytest.Monkey
         np.testing.assert_array_equal(kept, array)
 
 
+def test_a_save_makes_nothing_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the optimizer keeps is made at the first step; later it is given as it lies."""
+    config, shape = config_of(), CausalConfig(vocab_size=500, hidden_size=8, embedding_size=8)
+    state, task = new_state(shape, config), TASKS["language-model"]
+    assert not task.arrays(state)["exp_avg.embedding.weight"].any()
+    list(train_steps(state, config, words(500)))
+
+    def never(matrix: object) -> None:
+        raise AssertionError("it is there already")
+
+    monkeypatch.setattr("charlm.training.rows.blank", never)
+    kept = state.optimizer.state[state.module.embedding.weight]["exp_avg"]
+    assert task.arrays(state)["exp_avg.embedding.weight"].ctypes.data == kept.data_ptr()
+
+
 def _copied(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
     return {name: array.copy() for name, array in arrays.items()}
 
