@@ -43,6 +43,7 @@ UNKNOWN: tuple[Unknown, ...] = get_args(Unknown)
 HEADS = ("classifier", "tagger")  # kinds of model that tell labels
 OTHERS = (*HEADS, "translator")  # kinds that are no language models
 LONGEST = 1000  # tokens of a text that a classifier reads; a tagger reads on in pieces
+MOST_SMOOTHING = 0.9  # of a target: the rest is the token itself
 VALID_SHARE = 0.1  # of a corpus is held out
 RUNS = Path("checkpoints")  # where runs stand, unless another directory is named
 
@@ -169,9 +170,10 @@ class TrainingConfig(Checked):
     average_decay is that of the running mean of the weights (0 is off). With sampled_types the
     softmax of a step sums over the frequent_types most frequent types and so many of the others,
     drawn anew (0 is off: over all); row_wise, it changes no other rows of the matrices of types
-    than those that it read (training/rows.py). validate_tokens limits what a quick validation
-    reads (0 is all that is held out). on_nan says what a step does whose loss or gradient is not
-    finite: the weights stay as they are (skip), become those of the best step again, with half
+    than those that it read (training/rows.py). smoothing is the share of each target that is what
+    n-grams of the rest of the text say there (counts/left_out.py). validate_tokens limits what a
+    quick validation reads (0 is all that is held out). on_nan says what a step does whose loss or
+    gradient is not finite: the weights stay as they are (skip), become those of the best step again, with half
     the learning rate (rollback), or the run ends (stop). Where the budget is time there are a
     plan, which changes as the rate becomes known, and the number of threads (0 is torch's own).
     """
@@ -198,6 +200,7 @@ class TrainingConfig(Checked):
     seed: int = 0
     threads: int = dataclasses.field(default=0, metadata=LATER)
     row_wise: bool = dataclasses.field(default=False, metadata=LATER)
+    smoothing: float = dataclasses.field(default=0.0, metadata=LATER)
     plan: Plan | None = dataclasses.field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
@@ -223,6 +226,9 @@ class TrainingConfig(Checked):
         self._check("seed", int, 0, 2**63 - 1)
         self._check("threads", int, 0, 65_536)
         self._check_flag("row_wise")
+        self._check("smoothing", float, 0.0, MOST_SMOOTHING)
+        if self.smoothing and self.sampled_types:
+            raise FieldError("smoothing", "is 0 where a step sums over a sample of the types.")
         if self.row_wise and (not self.sampled_types or self.average_decay):
             what = "goes with sampled_types, and not with average_decay."
             raise FieldError("row_wise", what)

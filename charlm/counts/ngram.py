@@ -178,7 +178,7 @@ def _discounted(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Discounted shares (G,) of n-grams in their contexts, and γ of every context."""
     classes = np.minimum(counts, 3).astype(np.int64)  # 0 for what is never predicted
-    discount = np.array([0.0, *_discounts(counts)])[classes]
+    discount = np.array([0.0, *discounts(counts)])[classes]
     totals = np.bincount(contexts, weights=counts, minlength=num_contexts)
     taken = np.bincount(contexts, weights=discount, minlength=num_contexts)
     seen = totals > 0
@@ -190,7 +190,7 @@ def _discounted(
     return own, backoff
 
 
-def _discounts(counts: NDArray[np.int64]) -> tuple[float, float, float]:
+def discounts(counts: NDArray[np.int64]) -> tuple[float, float, float]:
     """D1, D2 and D3+ of Chen & Goodman, from how many n-grams occur 1, 2, 3 and 4 times.
 
     A discount of 0 would leave nothing for what was not seen.

@@ -18,7 +18,7 @@ from charlm.nn.network import Network, State, flatten_targets, narrow_state
 from charlm.nn.pair_batches import PairBatch
 from charlm.nn.pairs import EncoderDecoder, Sources
 from charlm.nn.shares import Share, share_of
-from charlm.nn.softmax import TypeSampler, cross_entropy
+from charlm.nn.softmax import Softening, TypeSampler, cross_entropy, softened_cross_entropy
 from charlm.nn.windows import PADDING, Window
 from charlm.tokenizers.base import EOS_ID, UNK_ID
 
@@ -91,6 +91,22 @@ class Objective(nn.Module):
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16")
 
 
+class Others(NamedTuple):
+    """What else could have stood at the places of a text, and how much of a target that is.
+
+    rows (U, V) are distributions, of_token (N,) says which of them each place has (left_out.py).
+    """
+
+    rows: Tensor
+    of_token: Tensor
+    share: float
+
+    def at(self, places: Tensor, device: torch.device) -> Softening:
+        """Of places (n,)."""
+        rows = self.rows[self.of_token[places]].to(device, torch.float32)  # (n, V)
+        return Softening(rows / rows.sum(1, keepdim=True), self.share)
+
+
 class TokenObjective(Objective):
     """-log P of tokens, over all types or a sample of them; of a sample it may be ``row_wise``."""
 
@@ -129,9 +145,21 @@ class TokenObjective(Objective):
 
 
 class NextToken(TokenObjective):
-    """-log P of each token given those before it."""
+    """-log P of each token given those before it; of targets that ``others`` soften, if any."""
 
     model: RecurrentLM
+
+    def __init__(
+        self,
+        model: RecurrentLM,
+        *,
+        precision: str,
+        types: TypeSampler | None = None,
+        row_wise: bool = False,
+        others: Others | None = None,
+    ) -> None:
+        super().__init__(model, precision=precision, types=types, row_wise=row_wise)
+        self._others = others
 
     def forward(self, batch: WindowBatch, generator: torch.Generator) -> StepLoss:
         """Of the next window."""
@@ -149,8 +177,27 @@ class NextToken(TokenObjective):
             )
             vectors, targets = flatten_targets(hidden, window.targets.to(device), PADDING)
             number = (batch.whole or window).num_targets
-            loss = self.loss(vectors, targets, generator, number)
-        return StepLoss(loss, loss, window.num_targets, state=after)
+            if self._others is None:
+                loss = reported = self.loss(vectors, targets, generator, number)
+            else:
+                places = window.places.t()[window.targets.t() != PADDING]
+                loss, reported = self.softened(vectors, targets, places, number)
+        return StepLoss(loss, reported, window.num_targets, state=after)
+
+    def softened(
+        self, vectors: Tensor, targets: Tensor, places: Tensor, number: int
+    ) -> tuple[Tensor, Tensor]:
+        """What is minimised (), and -log P () of targets (n,), both divided by the number of all.
+
+        places (n,) are those of the targets in the text.
+        """
+        assert self._others is not None
+        model = self.model
+        softening = self._others.at(places, vectors.device)
+        weight, bias = model.softmax_weight, model.softmax.bias
+        features = model.features(vectors)
+        loss, reported = softened_cross_entropy(features, weight, bias, targets, softening)
+        return loss / number, reported / number
 
 
 class BothSides(TokenObjective):

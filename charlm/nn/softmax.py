@@ -16,10 +16,11 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from charlm.nn.linear import exact_linear
 
 _SCORES = 2**21  # made at a time: they stay in the cache
 
@@ -99,6 +100,13 @@ def take_numbers(vector: Tensor, ids: Tensor) -> Tensor:
     return taken
 
 
+class Softening(NamedTuple):
+    """What else could have stood at each position, and how much of the target that is."""
+
+    others: Tensor  # (N, V), each row adds up to 1
+    share: float
+
+
 def cross_entropy(
     vectors: Tensor,
     weight: Tensor,
@@ -109,16 +117,34 @@ def cross_entropy(
     """-log P of the targets in nats, summed.
 
     vectors (N, D), weight (V, D), bias (V,), targets (N,); of a sample of types the rows of it
-    alone (M in place of V), with its log_weights and targets. Products run in autocast's dtype.
+    alone (M in place of V), with its log_weights and targets. Scores are made in the precision of
+    the weight; the products of gradients run in autocast's dtype.
     """
-    device = vectors.device.type
+    return _summed(vectors, weight, bias, targets, log_weights, None)[0]
+
+
+def softened_cross_entropy(
+    vectors: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, softening: Softening
+) -> tuple[Tensor, Tensor]:
+    """What is to be minimised, and -log P of the targets alone, both in nats, summed.
+
+    The former is -Σv t(v) log P(v), where t is a mixture of the target and what else could have
+    stood there: (1 - share) [v = target] + share others(v).
+    """
+    return _summed(vectors, weight, bias, targets, None, softening)
+
+
+def _summed(*given: Tensor | Softening | None) -> tuple[Tensor, Tensor]:
+    """_CrossEntropy, in the dtype of autocast."""
+    weight: Any = given[1]
+    device = weight.device.type
     autocast = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if autocast else weight.dtype
-    if log_weights is None and len(vectors) * len(weight) <= _SCORES:  # one portion, kept
-        return F.cross_entropy(F.linear(vectors, weight, bias), targets, reduction="sum")
     function: Any = _CrossEntropy
-    total: Tensor = function.apply(vectors, weight, bias, targets, log_weights, dtype)
-    return total
+    # A score that is rounded to bf16 is off by as much as 0.03: bench/RESULTS.md tells the price.
+    with torch.autocast(device, enabled=False):
+        total, of_targets = function.apply(*given, dtype)
+    return total, of_targets
 
 
 class _CrossEntropy(Function):
@@ -132,41 +158,49 @@ class _CrossEntropy(Function):
         bias: Tensor,
         targets: Tensor,
         log_weights: Tensor | None,
+        softening: Softening | None,
         dtype: torch.dtype,
-    ) -> Tensor:
-        """The summed loss ()."""
+    ) -> tuple[Tensor, Tensor]:
+        """The summed losses (): of softened targets, where they are, and of plain ones."""
         narrow = weight.to(dtype)
         d_vectors = torch.empty_like(vectors, dtype=dtype)
         d_weight, d_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        total = bias.new_zeros(())
+        total, of_targets = bias.new_zeros(()), bias.new_zeros(())
         portion = min(len(vectors), max(1, _SCORES // len(weight)))
-        products = vectors.new_empty(portion, len(weight), dtype=dtype)
-        buffer = bias.new_empty(portion, len(weight))
         for at in range(0, len(vectors), portion):
-            some = vectors[at : at + portion].to(dtype)  # (n, D)
+            some = vectors[at : at + portion]  # (n, D)
             target = targets[at : at + portion, None]  # (n, 1)
-            product, scores = products[: len(some)], buffer[: len(some)]  # (n, M)
-            torch.mm(some, narrow.t(), out=product)
-            torch.add(product, bias, out=scores)
+            scores = exact_linear(some.to(weight.dtype), weight, bias)  # (n, M)
             own = scores.gather(1, target)
             if log_weights is not None:  # a target counts once, whatever it would stand for
                 scores.add_(log_weights).scatter_(1, target, own)
+            wanted, share = own, 1.0  # by the mixture of targets
+            if softening is not None:
+                others = softening.others[at : at + portion]
+                share = 1 - softening.share
+                by_others = torch.linalg.vecdot(others, scores)[:, None]
+                wanted = share * own + softening.share * by_others
             largest = scores.amax(1, keepdim=True)
             norm = scores.sub_(largest).exp_().sum(1, keepdim=True)
-            total += (norm.log() + largest - own).sum()
-            # Softmax minus one-hot is the gradient of the scores.
-            scores.div_(norm).scatter_add_(1, target, torch.full_like(own, -1))
+            log_norm = norm.log() + largest
+            total += (log_norm - wanted).sum()
+            of_targets += (log_norm - own).sum()
+            # Softmax minus the target is the gradient of the scores.
+            scores.div_(norm).scatter_add_(1, target, torch.full_like(own, -share))
+            if softening is not None:
+                scores.sub_(others, alpha=softening.share)
             d_bias += scores.sum(0)
-            product.copy_(scores)
+            product = scores.to(dtype)
             torch.mm(product, narrow, out=d_vectors[at : at + portion])
-            d_weight += product.t() @ some
+            d_weight += product.t() @ some.to(dtype)
         ctx.dtype = vectors.dtype
         ctx.save_for_backward(d_vectors, d_weight, d_bias)
-        return total
+        ctx.mark_non_differentiable(of_targets)
+        return total, of_targets
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of vectors, weight and bias."""
         d_vectors, d_weight, d_bias = ctx.saved_tensors
         gradients = (
@@ -174,4 +208,4 @@ class _CrossEntropy(Function):
             d_weight * grad_total,
             d_bias * grad_total,
         )
-        return *gradients, None, None, None
+        return *gradients, None, None, None, None

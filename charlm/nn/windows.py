@@ -47,6 +47,7 @@ class Window(NamedTuple):
     inputs: Tensor  # (B, T)
     targets: Tensor  # (B, T), PADDING where nothing is to be predicted
     num_targets: int
+    places: Tensor  # (B, T) where in the text the targets stand
     labels: Tensor | None = None  # (B,) of each row's sequence, where sequences have labels
 
     def part(self, share: Share) -> "Window":
@@ -54,7 +55,8 @@ class Window(NamedTuple):
         targets = self.targets[share.index]
         labels = None if self.labels is None else self.labels[share.index]
         number = int((targets != PADDING).sum())
-        return Window(self.inputs[share.index], targets, number, labels)
+        places = self.places[share.index]
+        return Window(self.inputs[share.index], targets, number, places, labels)
 
 
 def cut_rows(
@@ -168,6 +170,7 @@ def read_window(text: TokenizedText, group: Rows, index: int, bptt_length: int) 
         torch.from_numpy(text.inputs(places)),
         targets,
         num_targets,
+        torch.from_numpy(places),
         None if labels is None else labels[:running],
     )
 

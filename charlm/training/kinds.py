@@ -31,7 +31,9 @@ class Kind:
 
 _OF_TAGGERS = frozenset({"token_column", "tag_column"})
 _COUNTED = frozenset({"ngram", "cache", "adaptive", "counts_only"})
-_OF_LANGUAGE_MODELS = _COUNTED | {"normalize", "tie_weights", "bptt_length", "index"}
+_OF_LANGUAGE_MODELS = _COUNTED | {
+    *("normalize", "tie_weights", "bptt_length", "smoothing", "index")
+}
 _OF_PAIRS = frozenset(
     {"source_column", "target_column", "features_column"}
     | {"source_field", "target_field", "features_field"}
@@ -50,7 +52,12 @@ CLOZE = Kind(
     name="cloze",
     seconds=180.0,
     because="a bidirectional model reads both sides, and has no probability of a text",
-    lacks=_OF_TAGGERS | _OF_LABELS | _OF_PAIRS | _OF_LARGE_TEXTS | _COUNTED | {"pooling"},
+    lacks=_OF_TAGGERS
+    | _OF_LABELS
+    | _OF_PAIRS
+    | _OF_LARGE_TEXTS
+    | _COUNTED
+    | {"pooling", "smoothing"},
 )
 CLASSIFIER = Kind(
     name="classifier",
@@ -84,7 +91,7 @@ PAIRS = Kind(
 COUNTS_LACK = frozenset(
     {"cell", "layers", "hidden", "embedding", "output_layers", "dropout", "input_dropout"}
     | {"tie_weights", "seconds", "epochs", "steps", "batch_size", "bptt_length", "learning_rate"}
-    | {"weight_decay", "max_grad_norm", "patience", "on_nan", "precision", "device"}
+    | {"weight_decay", "smoothing", "max_grad_norm", "patience", "on_nan", "precision", "device"}
     | {"label_from", "store", "adaptive"}
 )
 KINDS: dict[TaskName, Kind] = {

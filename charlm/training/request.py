@@ -205,6 +205,11 @@ class OptimizerOptions:
     weight_decay: float | None = option(
         "Weight decay, applied to weight matrices only.", chosen="0.01 or 0.05, by text"
     )
+    smoothing: float | None = option(
+        "Share of each target that comes from n-grams of the rest of the text (char level; 0: "
+        "none).",
+        chosen="by text",
+    )
     max_grad_norm: float | None = option("Clip gradients to this norm.", chosen="1")
     patience: int | None = option(
         "Stop after this many validations without a new best.", chosen="never"

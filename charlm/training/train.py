@@ -106,6 +106,7 @@ class TrainOptions(TypedDict, total=False):
     bptt_length: int | None
     learning_rate: float | None
     weight_decay: float | None
+    smoothing: float | None
     max_grad_norm: float | None
     patience: int | None
     on_nan: OnNan | None
@@ -209,6 +210,7 @@ def train(
     bptt_length: int | None = None,
     learning_rate: float | None = None,
     weight_decay: float | None = None,
+    smoothing: float | None = None,
     max_grad_norm: float | None = None,
     patience: int | None = None,
     on_nan: OnNan | None = None,

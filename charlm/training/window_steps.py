@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from charlm.config import TrainingConfig
+from charlm.counts.left_out import LeftOut, left_out
 from charlm.engines.several import Several
 from charlm.equations.parameters import Arrays
 from charlm.errors import CheckpointError
@@ -18,7 +19,14 @@ from charlm.network_config import CausalConfig, ClozeConfig, LanguageConfig
 from charlm.nn.bidirectional import BidirectionalLM, Sides, read_sides, spans_of, whole_groups
 from charlm.nn.causal import RecurrentLM
 from charlm.nn.network import Network, State, detach_state
-from charlm.nn.objectives import BothSides, NextToken, StepLoss, TokenObjective, WindowBatch
+from charlm.nn.objectives import (
+    BothSides,
+    NextToken,
+    Others,
+    StepLoss,
+    TokenObjective,
+    WindowBatch,
+)
 from charlm.nn.softmax import TypeSampler
 from charlm.nn.windows import Rows, Window, epoch_groups, num_windows, read_window
 from charlm.text.tokens import TokenizedText, TrainingText
@@ -105,11 +113,21 @@ class HasText(Protocol):
     def text(self) -> TrainingText:
         """The text to train on."""
 
+    @property
+    def left_out(self) -> LeftOut:
+        """What n-grams of the rest of the text say of each of its tokens."""
+
 
 class OnlyText(NamedTuple):
     """A text alone, to train on."""
 
     text: TrainingText
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What n-grams of the rest of the text say of each of its tokens."""
+        whole = self.text.whole()
+        return left_out(whole.ids, whole.starts, whole.vocab_size)
 
 
 class WindowSteps:
@@ -180,9 +198,17 @@ class WindowSteps:
         self, state: WindowState, training: TrainingConfig, material: HasText
     ) -> TokenObjective:
         """-log P of the tokens of a window."""
-        types = type_sampler(state.module, training, material.text)
+        others = None
+        if training.smoothing:
+            rows, of_token = map(torch.from_numpy, material.left_out)
+            others = Others(rows, of_token, training.smoothing)
+        assert isinstance(state.module, RecurrentLM)
         return NextToken(
-            state.module, precision=training.precision, types=types, row_wise=training.row_wise
+            state.module,
+            precision=training.precision,
+            types=type_sampler(state.module, training, material.text),
+            row_wise=training.row_wise,
+            others=others,
         )
 
     def batches(

@@ -96,6 +96,11 @@ CONTRADICT = {
             "--shared-vocabulary --attention --features-column --features-field",
         ),
         (
+            "--classifier --task=classifier --tagger --task=tagger --bidirectional --task=cloze",
+            "--smoothing",
+        ),
+        ("--pairs --task=translator --counts-only --store", "--smoothing"),
+        (
             "--task=language-model",
             "--source-column --target-column --source-field --target-field --swap --target-level",
         ),

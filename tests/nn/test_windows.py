@@ -91,6 +91,7 @@ def test_every_token_is_a_target_exactly_once(
                 expected = np.arange(at[row], at[row] + width)
                 np.testing.assert_array_equal(targets[row, :width], expected)
                 np.testing.assert_array_equal(inputs[row, :width], text.inputs(expected))
+                np.testing.assert_array_equal(window.places[row, :width], expected)
                 at[row] += width
             seen.append(targets[live])
         np.testing.assert_array_equal(at, group.end)

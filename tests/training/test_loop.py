@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.config import CELLS, TrainingConfig
+from charlm.counts.left_out import left_out
 from charlm.engines.torch_lm import TorchEngine
 from charlm.engines.torch_passes import token_log_probs
 from charlm.equations import language_model
@@ -33,7 +34,7 @@ from charlm.training.optimizer import MOST_SKIPPED, learning_rate, step_generato
 from charlm.training.pace.measuring import Way
 from charlm.training.state import counters
 from charlm.training.task import Step
-from charlm.training.window_steps import WindowState, weights_for_use
+from charlm.training.window_steps import OnlyText, WindowState, WindowSteps, weights_for_use
 from tests.support.tiny import EOS, mean_loss, quick_training, text_of_lengths, tiny_model
 from tests.support.trainers import (
     fastest,
@@ -424,8 +425,44 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {},
         {"frequent_types": 1, "sampled_types": 3, "row_wise": True, "weight_decay": 0.5},
     ),
+    "smoothed": ({"dropout": 0.2}, {"smoothing": 0.3}),
     "sampled bf16": ({"cell": "gru"}, {"precision": "bf16", "sampled_types": 2, "seed": 3}),
 }
+
+
+def test_softened_targets_are_what_the_rest_of_the_text_says() -> None:
+    """What is minimised is the cross-entropy by the token and what n-grams say at its place.
+
+    What is reported is that of the tokens alone.
+    """
+    config = quick_training(smoothing=0.4)
+    state = new_state(MODEL, config)
+    with torch.no_grad():
+        state.module.softmax.bias.copy_(torch.arange(len(state.module.softmax.bias)))
+    material = OnlyText(TEXT)
+    steps = WindowSteps()
+    batch = next(steps.batches(state, config, material))
+    objective = steps.objective(state, config, material)
+    with torch.no_grad():
+        found = objective(batch, step_generator(0, 0, state.device))
+    window = batch.window
+    assert isinstance(window, Window)
+    with torch.no_grad():
+        logits, _ = state.module(window.inputs, state.module.init_state(len(window.inputs)))
+    rows, index = left_out(TEXT.ids, TEXT.starts, TEXT.vocab_size)
+    mixed = reported = 0.0
+    for b, t in np.argwhere(window.targets.numpy() != PADDING).tolist():
+        log_probs = logits[b, t].log_softmax(0).double().numpy()
+        place = int(window.places[b, t])
+        token = int(window.targets[b, t])
+        assert TEXT.ids[place] == token
+        others = rows[index[place]].astype(np.float64)
+        reported -= log_probs[token] / window.num_targets
+        mixed -= 0.6 * log_probs[token] / window.num_targets
+        mixed -= 0.4 * float(others / others.sum() @ log_probs) / window.num_targets
+    assert float(found.loss) == pytest.approx(mixed, rel=1e-5)
+    assert float(found.reported) == pytest.approx(reported, rel=1e-5)
+    assert mixed != pytest.approx(reported, rel=1e-2)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

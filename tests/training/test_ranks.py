@@ -150,6 +150,17 @@ def test_row_wise_steps_are_the_same_everywhere(folder: Path, kind: str, tied: b
     assert all(map(same, several[2].parameters, several[0].parameters))
 
 
+def test_softened_targets_are_the_same_everywhere(folder: Path) -> None:
+    """What n-grams of the rest of the text say is looked up at the places of each part."""
+    trainer = settled(folder, "plain", dropout=0.2, smoothing=0.5)
+    assert trainer.training.smoothing == 0.5
+    (alone,) = trained(trainer, 1)
+    trained(trainer, 3)[0].is_close_to(alone, 1e-6, 1e-5)
+    trainer.training = dataclasses.replace(trainer.training, smoothing=0.0)
+    (plain,) = trained(trainer, 1)
+    assert not all(map(same, plain.parameters, alone.parameters))
+
+
 def test_a_part_without_rows_adds_nothing(folder: Path) -> None:
     """Of five processes and batches of two rows three read nothing, and take the same steps."""
     trainer = settled(folder, "labelled", batch_size=2)

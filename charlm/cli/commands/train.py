@@ -70,6 +70,7 @@ RULES: Rules = (
         ("--resume", "--log-to", *(option_of(name) for name in sorted(COUNTS_LACK))),
         "counts have no network to shape or to train",
     ),
+    Apart("--smoothing", "--store", "n-grams are counted of a text in memory"),
     Apart("--patience", "--valid-share 0.0", "there is nothing to validate on"),
 )
 DEMO = "prose"  # of the bundled texts, the one where none is named

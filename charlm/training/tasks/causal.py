@@ -82,6 +82,10 @@ class Causal(
             raise UsageError(
                 "a model with labels does not adapt: leave out adaptive or label_from."
             )
+        if request.smoothing and request.store is not None:
+            raise UsageError(
+                "smoothing counts n-grams of a text in memory: leave out smoothing or store."
+            )
         self.shape(**{"vocab_size": 3, **request.model})
 
     def read(self, request: Request, say: Say, given: TextsInMemory | None = None) -> LanguageTexts:

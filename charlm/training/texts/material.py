@@ -13,6 +13,7 @@ from charlm.counts import interpolation, ngram
 from charlm.counts.adaptive import ORDERS, Adaptive
 from charlm.counts.cache import Cache
 from charlm.counts.interpolation import Evidence, Partner
+from charlm.counts.left_out import LeftOut, left_out
 from charlm.inference.labels import Labels
 from charlm.inference.unknown import Speller, Unknown, unknown_of
 from charlm.novelty.text_index import Source, source_of
@@ -63,6 +64,12 @@ class TextMaterial(Material):
         if self.partner is None or self.valid is None:
             return None
         return self.partner.evidence(self.valid.sequences())
+
+    @functools.cached_property
+    def left_out(self) -> LeftOut:
+        """What n-grams of the rest of the text say of each of its tokens; counted when asked."""
+        text = self.text.whole()
+        return left_out(text.ids, text.starts, text.vocab_size)
 
 
 def text_material(
