@@ -173,9 +173,10 @@ class TrainingConfig(Checked):
     than those that it read (training/rows.py). smoothing is the share of each target that is what
     n-grams of the rest of the text say there (counts/left_out.py). validate_tokens limits what a
     quick validation reads (0 is all that is held out). on_nan says what a step does whose loss or
-    gradient is not finite: the weights stay as they are (skip), become those of the best step again, with half
-    the learning rate (rollback), or the run ends (stop). Where the budget is time there are a
-    plan, which changes as the rate becomes known, and the number of threads (0 is torch's own).
+    gradient is not finite: the weights stay as they are (skip), become those of the best step
+    again, with half the learning rate (rollback), or the run ends (stop). Where the budget is time
+    there are a plan, which changes as the rate becomes known, and the number of threads (0 is
+    torch's own).
     """
 
     num_steps: int

@@ -13,9 +13,10 @@ Letters: N positions, D the width that the softmax reads, V vocabulary, M types 
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -120,6 +121,9 @@ def cross_entropy(
     alone (M in place of V), with its log_weights and targets. Scores are made in the precision of
     the weight; the products of gradients run in autocast's dtype.
     """
+    is_small = log_weights is None and len(vectors) * len(weight) <= _SCORES
+    if is_small and _dtype(weight) == weight.dtype:  # one portion, kept
+        return F.cross_entropy(F.linear(vectors, weight, bias), targets, reduction="sum")
     return _summed(vectors, weight, bias, targets, log_weights, None)[0]
 
 
@@ -136,15 +140,20 @@ def softened_cross_entropy(
 
 def _summed(*given: Tensor | Softening | None) -> tuple[Tensor, Tensor]:
     """_CrossEntropy, in the dtype of autocast."""
-    weight: Any = given[1]
-    device = weight.device.type
-    autocast = torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if autocast else weight.dtype
-    function: Any = _CrossEntropy
-    # A score that is rounded to bf16 is off by as much as 0.03: bench/RESULTS.md tells the price.
-    with torch.autocast(device, enabled=False):
+    weight = given[1]
+    assert isinstance(weight, Tensor)
+    dtype, function = _dtype(weight), cast(Any, _CrossEntropy)
+    # A score that is rounded to bf16 is off by as much as 0.03.
+    with torch.autocast(weight.device.type, enabled=False):
         total, of_targets = function.apply(*given, dtype)
     return total, of_targets
+
+
+def _dtype(weight: Tensor) -> torch.dtype:
+    """What products run in."""
+    device = weight.device.type
+    autocast = torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if autocast else weight.dtype
 
 
 class _CrossEntropy(Function):
