@@ -76,6 +76,9 @@ class Mixture(Options, heading=MODEL):
     root: Path = ROOT
     weights: str | None = option("Weights of several models, such as 0.7,0.3.  [default: equal]")
     tune: Path | None = option("Fit mixture weights to this held-out file.")
+    by_character: bool = option(
+        "Mix models of words and of characters one character at a time, not text by text.", False
+    )
     alone: bool = ALONE
     adapt: Adapt = option(
         "Mix in contexts of the training text, for a model trained with --adaptive; frozen: as "
@@ -268,11 +271,11 @@ class Search(Options, heading=SEARCH):
 # Rules that several commands have (input/option_rules.py)
 
 MIXING: Rules = (
-    Needs("--weights", "--model --model"),
+    Needs(("--weights", "--by-character"), "--model --model"),
     OneOf("--weights", "--tune"),
     Apart(
         "--adapt",
-        ("--alone", "--weights", "--tune", "--label"),
+        ("--alone", "--weights", "--tune", "--label", "--by-character"),
         "it is about one model, as it was trained",
     ),
 )

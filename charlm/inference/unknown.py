@@ -185,6 +185,18 @@ class Speller:
         left = float(np.exp(begun).sum() - np.exp(self.spelled(known)).sum())
         return math.log(left) - self._log_room if left > 0 else -math.inf
 
+    def going_on(self, begun: str) -> tuple[float, NDArray[np.float64]]:
+        """log P that a spelling begins so, and log P (V,) of the character after it."""
+        ids = self.tokenizer.encode(begun)
+        share = self._characters.log_share * int((ids == self.tokenizer.unk_id).sum())
+        inputs = np.concatenate(([self.config.vocab_size], ids)).astype(np.int64)
+        log_prob, state = share, None
+        for place, token in enumerate(inputs):
+            row, state = self._read(np.array([token]), state)
+            if place < len(ids):
+                log_prob += float(row[0, ids[place]])
+        return log_prob, row[0]
+
     def draw(
         self,
         streams: Sequence[Callable[[], float]],

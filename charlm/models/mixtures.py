@@ -1,6 +1,8 @@
 """Several language models as one: mixed token by token, or sequence by sequence.
 
-Models of one vocabulary are mixed token by token (engines/mixture.py). Models of different ones,
+Models of one vocabulary are mixed token by token (engines/mixture.py), and so are models of words
+and characters if that is asked for: the former then say what the next character is, over all
+completions (lettered.py). Else models of different ones,
 a word and a character model for instance, agree on nothing smaller than a whole text: their mixture
 is
 
@@ -30,6 +32,7 @@ from charlm.inference.score import TextScore, ended
 from charlm.models.arguments import one_text, several_texts
 from charlm.models.base import TextDistribution, TextModel, TokenDistribution
 from charlm.models.engine_choice import MixedEngines
+from charlm.models.lettered import LetteredModel
 from charlm.text import corpus
 from charlm.text.portions import Mapped, Portion, in_turn, in_whole_portions
 from charlm.text.streaming import Piece
@@ -40,14 +43,17 @@ if TYPE_CHECKING:
 
 
 def mix(
-    models: Sequence[TokenDistribution], weights: Sequence[float] = ()
+    models: Sequence[TokenDistribution],
+    weights: Sequence[float] = (),
+    *,
+    by_character: bool = False,
 ) -> "TokenMixture | SequenceMixture":
     """Models as one, mixed by weights, which are made to add up to 1; by equal ones if none.
 
     Models of one vocabulary are mixed token by token (TokenMixture), others text by text
-    (SequenceMixture). Raises UsageError if the weights cannot be, if a model of another vocabulary
-    than the first's cannot spell what it does not know, or if one tells texts apart that another
-    does not.
+    (SequenceMixture), or, of words and characters, ``by_character`` (TokenMixture). Raises
+    UsageError if the weights cannot be, if a model of another vocabulary than the first's cannot
+    spell what it does not know, or if one tells texts apart that another does not.
     """
     if isinstance(models, (str, TextModel)):
         raise UsageError("a mixture is made of a list of models that are loaded: mix([a, b]).")
@@ -69,10 +75,34 @@ def mix(
                 f"{first.name} and {model.name} cannot be mixed: to one of them texts that differ "
                 f"in {what} alone are one, to the other each is its own. Give models trained alike."
             )
+    if by_character:
+        models = _by_character(models)
     files = [model.tokenizer.to_files() for model in models]
     if all(other == files[0] for other in files[1:]):
         return TokenMixture(models, checked)
     return SequenceMixture(models, checked)
+
+
+def _by_character(models: Sequence[TokenDistribution]) -> list[TokenDistribution]:
+    """The models, those of words as models of the characters of the first that is one of these."""
+    of_characters = [one for one in models if one.tokenizer.level == "char"]
+    if not of_characters:
+        raise UsageError(
+            "to be mixed by character, one of the models must be of characters: give one more, or "
+            "leave out by_character."
+        )
+    characters = of_characters[0].tokenizer
+    found = [
+        one if one.tokenizer.level == "char" else LetteredModel(one, characters) for one in models
+    ]
+    files = characters.to_files()
+    for model in found:
+        if model.tokenizer.to_files() != files:
+            raise UsageError(
+                f"{of_characters[0].name} and {model.name} know different characters: mixed by "
+                "character are models of the same ones, trained on the same text."
+            )
+    return found
 
 
 class _Several(TextModel):
@@ -131,12 +161,15 @@ class _Several(TextModel):
 
 
 class TokenMixture(_Several, TokenDistribution):
-    """Models of one vocabulary; what is unknown is spelled as the first of them does."""
+    """Models of one vocabulary; what is unknown is spelled as the first of them does.
+
+    Those of words that are read by characters are never the first.
+    """
 
     def __init__(self, models: Sequence[TokenDistribution], weights: Sequence[float]) -> None:
-        self.checkpoint = models[0].checkpoint
+        first = next(one for one in models if not isinstance(one, LetteredModel))
+        self.checkpoint, self.unknown = first.checkpoint, first.unknown
         self.models, self.weights = tuple(models), tuple(weights)
-        self.unknown = models[0].unknown
         self.engines = MixedEngines([model.engines for model in models], weights)
 
     def log_probs(self, texts: Sequence[str]) -> NDArray[np.float64]:

@@ -93,6 +93,10 @@ class WordTokenizer:
         """The types of the vocabulary, a joining flag in front of each; type i has the id i + 2."""
         return self._vocabulary.types
 
+    def id_of(self, kind: str) -> int:
+        """The id of a type; that of <UNK> if it is not in the vocabulary."""
+        return self._vocabulary.id_of(kind)
+
     @classmethod
     def train(
         cls,
@@ -242,9 +246,7 @@ class WordTokenizer:
         kinds = self._types_in(text)
         if not text or text[-1].isspace():
             return [Beginning(*self._known_of(kinds))]
-        return [
-            self._last_of(kinds, at) for at in range(len(kinds) - 1, self._settled(kinds) - 1, -1)
-        ]
+        return [self._last_of(*way) for way in self.ways(kinds)]
 
     def _types_in(self, text: str) -> list[str]:
         """The types of a text, known or not."""
@@ -265,21 +267,28 @@ class WordTokenizer:
         one = any(next(types_in(both + more))[1:] == both + more for more in ("a", _DIGIT))
         return len(kinds) - (2 if touches and one else 1)
 
-    def _last_of(self, kinds: Sequence[str], at: int) -> Beginning:
-        """That the last token begins as the types from ``at`` on do together."""
-        begun = "".join(kind[1:] for kind in kinds[at:])
-        left = int(kinds[at][0]) & JOIN_LEFT
-        spellings = [f"{left}{begun}"]
-        if not (self.pretokenized or begins_with_word(begun)):  # more text may join it on its right
-            spellings.append(f"{left | JOIN_RIGHT}{begun}")
+    def ways(self, kinds: Sequence[str]) -> Iterator[tuple[Sequence[str], tuple[str, ...]]]:
+        """How a text that ends in a token may be cut, from the types of what is there of it.
+
+        Each way is the types before the last one, and the beginnings that the last one may have.
+        """
+        for at in range(len(kinds) - 1, self._settled(kinds) - 1, -1):
+            begun = "".join(kind[1:] for kind in kinds[at:])
+            left = int(kinds[at][0]) & JOIN_LEFT
+            last: tuple[str, ...] = (f"{left}{begun}",)
+            if not (self.pretokenized or begins_with_word(begun)):  # more may join it on its right
+                last += (f"{left | JOIN_RIGHT}{begun}",)
+            yield kinds[:at], last
+
+    def _last_of(self, before: Sequence[str], spellings: tuple[str, ...]) -> Beginning:
+        """That the last token begins so, after types."""
         found = {
             i: kind
             for i, kind in enumerate(self._vocabulary.types, NUM_SPECIALS)
-            if kind.startswith(tuple(spellings))
+            if kind.startswith(spellings)
         }
         following = np.fromiter(found, dtype=np.int32)
-        known = tuple(found.values())
-        return Beginning(*self._known_of(kinds[:at]), following, tuple(spellings), known)
+        return Beginning(*self._known_of(before), following, spellings, tuple(found.values()))
 
     def decode(self, ids: Ids, unknown: Sequence[str] = ()) -> str:
         """The text of ids (N,), the first <UNK> as the types ``unknown``, joined by their flags.

@@ -39,9 +39,9 @@ NEED = {
         ("--subword-model", "--level=subword --target-level=subword --resume"),
         ("--counts-only", "--ngram"),
     ],
-    "sample": [("--weights", "--model=--model"), ("--features", "--source")],
+    "sample": [("--weights --by-character", "--model=--model"), ("--features", "--source")],
     "score": [
-        ("--weights", "--model=--model"),
+        ("--weights --by-character", "--model=--model"),
         ("--field", "--jsonl"),
         ("--header --csv", f"--column --nbest {COLUMNS}"),
         ("--features", "--source"),
@@ -55,7 +55,7 @@ NEED = {
         ("--invert", "--min-perplexity --max-perplexity --min-bits --max-bits --keep-best"),
     ],
     "evaluate": [
-        ("--weights", "--model=--model"),
+        ("--weights --by-character", "--model=--model"),
         ("--split-on --encoding --errors --jobs", "FILES"),
         ("--rate", "--dynamic"),
         ("--text-column", "--labelled=column:*"),
@@ -73,7 +73,7 @@ NEED = {
         ("--file=--file", "--labelled"),
     ],
     "novelty": [("--field", "--jsonl")],
-    "next": [("--weights", "--model=--model")],
+    "next": [("--weights --by-character", "--model=--model")],
 }
 
 PRINTED = (("--json", "--tsv"), ("--html", "--json --tsv"))
@@ -167,14 +167,14 @@ CONTRADICT = {
     ],
     "sample": [
         ("--weights", "--tune"),
-        ("--adapt", "--alone --weights --tune --label"),
+        ("--adapt", "--alone --weights --tune --label --by-character"),
         ("--prompt", "--prompt-file"),
         ("--json", "--null"),
         ("--stream", "--json --novel --batch-size"),
     ],
     "score": [
         ("--weights", "--tune"),
-        ("--adapt", "--alone --weights --tune --label"),
+        ("--adapt", "--alone --weights --tune --label --by-character"),
         ("--alone", "--ngram-only"),
         (
             "TEXTS",
@@ -210,7 +210,7 @@ CONTRADICT = {
     ],
     "evaluate": [
         ("--weights", "--tune"),
-        ("--adapt", "--alone --weights --tune --label"),
+        ("--adapt", "--alone --weights --tune --label --by-character"),
         ("--alone", "--ngram-only"),
         ("--json", "--format=table --format=kenlm"),
         ("--check", "--closed --dynamic --format=kenlm --unit --labelled"),
@@ -257,7 +257,7 @@ CONTRADICT = {
     "tag": [("--raw", "--evaluate --token-column --tag-column")],
     "next": [
         ("--weights", "--tune"),
-        ("--adapt", "--alone --weights --tune --label"),
+        ("--adapt", "--alone --weights --tune --label --by-character"),
         ("PREFIX", "--file"),
         ("--top", "--all"),
         ("--json", "--tsv"),

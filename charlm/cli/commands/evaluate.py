@@ -138,6 +138,7 @@ def evaluate_cli(
             labelled=known.labelled,
             weights=models.weights,
             tune=models.tune,
+            by_character=models.by_character,
             label=models.label,
             adapt=models.adapt != "off",
             closed=closed,

@@ -118,6 +118,7 @@ def sample_cli(
             report=printed.report,
             weights=models.weights,
             tune=models.tune,
+            by_character=models.by_character,
             alone=models.alone,
             label=models.label,
             adapt=models.adapt != "off",

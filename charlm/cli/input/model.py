@@ -86,6 +86,8 @@ def load_any(asked: Mixture) -> "TextDistribution | ClozeModel":
             one.with_label(label) if one.labels is not None or not any(knows) else one
             for one in causal
         ]
+    if asked.by_character and len(causal) == 1:
+        raise UsageError("--by-character mixes several models: give each with --model.")
     found: TextDistribution = causal[0]
     if asked.adapt != "off":
         if len(causal) > 1:
@@ -94,7 +96,8 @@ def load_any(asked: Mixture) -> "TextDistribution | ClozeModel":
     if len(causal) > 1:
         from charlm.models.mixtures import mix
 
-        found = mix(causal, _numbers(asked.weights) if asked.weights is not None else ())
+        weights = _numbers(asked.weights) if asked.weights is not None else ()
+        found = mix(causal, weights, by_character=asked.by_character)
     return found if tune is None else _tuned(found, models, tune)
 
 

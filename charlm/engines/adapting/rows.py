@@ -14,7 +14,7 @@ from charlm.engines.protocol import (
     chosen_log_probs,
     score_predictions,
 )
-from charlm.network_config import CausalConfig
+from charlm.network_config import TextConfig
 
 Span = tuple[slice, npt.NDArray[Any], Any]  # a span of ids, log P (n, V) there, the state after it
 
@@ -26,7 +26,7 @@ class FromRows:
         self._network = network
 
     @property
-    def config(self) -> CausalConfig:
+    def config(self) -> TextConfig:
         """The shape of the network."""
         return self._network.config
 

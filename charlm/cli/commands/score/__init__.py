@@ -83,6 +83,7 @@ def score_cli(
             nbest=ranking.n_best,
             weights=models.weights,
             tune=models.tune,
+            by_character=models.by_character,
             label=models.label,
             adapt=models.adapt != "off",
             closed=closed,
