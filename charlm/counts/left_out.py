@@ -29,7 +29,7 @@ class LeftOut(NamedTuple):
     """Distributions: rows (U, V), and which of them each token of the text has, of_token (N,)."""
 
     rows: NDArray[np.float16]
-    of_token: NDArray[np.int64]
+    of_token: NDArray[np.int32]
 
 
 class _Order(NamedTuple):
@@ -45,8 +45,8 @@ class _Order(NamedTuple):
     counts: NDArray[np.float32]
     discount: NDArray[np.float32]  # (4,) of counts of 0, 1, 2 and more
     offsets: NDArray[np.int64]
-    context: NDArray[np.int64]
-    own: NDArray[np.int64]
+    context: NDArray[np.int32]
+    own: NDArray[np.int32]
 
 
 class _Found(NamedTuple):
@@ -55,7 +55,7 @@ class _Found(NamedTuple):
 
     numbers: NDArray[np.int64]
     places: NDArray[np.int64]
-    of_token: NDArray[np.int64]
+    of_token: NDArray[np.int32]
     occurrences: NDArray[np.int64]
 
 
@@ -81,34 +81,29 @@ def left_out(
 
 def _n_grams(
     ids: NDArray[np.int64], starts: NDArray[np.int64], vocab_size: int, most: int
-) -> tuple[list[_Found], list[NDArray[np.int64]]]:
+) -> tuple[list[_Found], list[NDArray[np.int32]]]:
     """Those of the orders 1, 2, …, and the number (N,) of the context of each token, by order."""
     places = np.arange(len(ids))
     depth = places - np.repeat(starts[:-1], np.diff(starts))
     context = np.zeros(len(ids), dtype=np.int64)
     found: list[_Found] = []
-    contexts: list[NDArray[np.int64]] = []
+    contexts: list[NDArray[np.int32]] = []
     for n in range(ORDER):
         if n:
             before = np.where(depth >= n, ids[np.maximum(places - n, 0)], vocab_size)
             _, context = np.unique(context * (vocab_size + 1) + before, return_inverse=True)
-        here = _Found(
-            *np.unique(
-                context * vocab_size + ids,
-                return_index=True,
-                return_inverse=True,
-                return_counts=True,
-            )
+        numbers, firsts, index, occurrences = np.unique(
+            context * vocab_size + ids, return_index=True, return_inverse=True, return_counts=True
         )
-        if found and len(here.numbers) * vocab_size > most:
+        if found and len(numbers) * vocab_size > most:
             break
-        found.append(here)
-        contexts.append(context)
+        found.append(_Found(numbers, firsts, index.astype(np.int32), occurrences))
+        contexts.append(context.astype(np.int32))
     return found, contexts
 
 
 def _orders(
-    found: list[_Found], contexts: list[NDArray[np.int64]], ids: NDArray[np.int64], vocab_size: int
+    found: list[_Found], contexts: list[NDArray[np.int32]], ids: NDArray[np.int64], vocab_size: int
 ) -> list[_Order]:
     """What Kneser-Ney counts of each order."""
     longest = found[-1]

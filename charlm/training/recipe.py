@@ -22,6 +22,12 @@ _MOST_EPOCHS_OF_NAMES = 20.0
 _SMALL = {"char": 70_000, "word": 36_000, "subword": 36_000}  # tokens
 _FEWER_TOKENS = 0.6
 _MOST_EPOCHS_OF_ALL = 150.0
+# bench/RESULTS.md: of targets this share is what n-grams of the rest of the text say, where to
+# count them is soon done.
+_SMOOTHING = 0.3
+_SECONDS_OF_COUNTING = 5e-8  # for each token and type
+_SHARE_OF_COUNTING = 0.05  # of the time, at most
+_MOST_COUNTED = 5_000_000  # tokens: of so many the counts take 0.7 GB
 _PRODUCTS_A_SECOND = 4e11  # roughly, of two cores: only to guess how many passes there will be;
 # 8 % of the time goes into measuring and validating
 
@@ -42,15 +48,16 @@ def choose(
     num_sequences: int,
     seconds: float,
     passes: float | None = None,
+    in_memory: bool = False,
     kind: type[LanguageConfig] = CausalConfig,
     model: dict[str, Any],
     training: dict[str, Any],
 ) -> Recipe:
     """Settings for a text of so many tokens and a budget of seconds.
 
-    ``passes`` over the text will be made; None is a guess from the seconds. ``kind`` is
-    what has the shape; ``model`` and ``training`` hold what was asked for by name and is not to
-    be chosen.
+    ``passes`` over the text will be made; None is a guess from the seconds. Of a text
+    ``in_memory`` n-grams can be counted. ``kind`` is what has the shape; ``model`` and
+    ``training`` hold what was asked for by name and is not to be chosen.
     """
     mean_length = num_tokens / max(1, num_sequences)
     short, little = mean_length < _SHORT, is_little(num_tokens)
@@ -64,7 +71,8 @@ def choose(
     if passes is None:
         passes = 0.92 * seconds * _PRODUCTS_A_SECOND / (6 * weights * max(1, num_tokens))
         passes = min(passes, most_epochs(level, num_tokens, mean_length))
-    dropout, input_dropout = _dropouts(level, passes, little, short and hidden > 256)
+    large = short and hidden > 256
+    dropout, input_dropout = _dropouts(level, passes, little, large)
     chosen_model = {
         "vocab_size": vocab_size,
         "hidden_size": hidden,
@@ -82,10 +90,15 @@ def choose(
         "batch_size": batch_size // stacks,  # of windows that are so many times as long
         "bptt_length": (64 if level == "char" else 35) * stacks,
         "learning_rate": 2e-3 if batch_size < 16 else 4e-3 if short else 3e-3,
-        "weight_decay": 0.05 if short or level != "char" or little or passes > 13 else 0.01,
+        "weight_decay": _weight_decay(level, passes, little or short, large),
         **sample,
         **training,
     }
+    if level == "char" and in_memory and not sample and stacks == 1:
+        counting = _SECONDS_OF_COUNTING * num_tokens * vocab_size
+        is_soon_done = num_tokens <= _MOST_COUNTED and counting < _SHARE_OF_COUNTING * seconds
+        if is_soon_done and not model.get("num_labels"):
+            chosen_training.setdefault("smoothing", _SMOOTHING)
     is_sampled = bool(chosen_training.get("sampled_types"))
     chosen_training.setdefault("row_wise", is_sampled)
     chosen_training.setdefault("end_learning_rate", chosen_training["learning_rate"] * 0.02)
@@ -100,6 +113,8 @@ def choose(
         model_config.cell, model_config.num_layers, model_config.hidden_size, both_ways=stacks > 1
     )
     summary += f", {dropouts}"
+    if config.smoothing:
+        summary += f", smoothing {config.smoothing:g}"
     if config.sampled_types:
         types = config.frequent_types + config.sampled_types
         summary += f", softmax over {types:,} types per training step"
@@ -152,6 +167,13 @@ def _embedding_size(level: str, vocab_size: int, hidden: int, short: bool) -> in
     if vocab_size > 1000:  # scripts of thousands of characters are read more like words
         return 128
     return 32 if short else 64
+
+
+def _weight_decay(level: str, passes: float, little: bool, large: bool) -> float:
+    """What little text holds, or is passed over often, is learned by heart without it."""
+    if level == "char" and large:
+        return 0.1
+    return 0.05 if level != "char" or little or passes > 13 else 0.01
 
 
 def _dropouts(level: str, passes: float, little: bool, large: bool) -> tuple[float, float]:

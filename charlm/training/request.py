@@ -203,7 +203,7 @@ class OptimizerOptions:
     )
     learning_rate: float | None = option("Peak learning rate.", chosen="0.002 to 0.008, by text")
     weight_decay: float | None = option(
-        "Weight decay, applied to weight matrices only.", chosen="0.01 or 0.05, by text"
+        "Weight decay, applied to weight matrices only.", chosen="0.01, 0.05 or 0.1, by text"
     )
     smoothing: float | None = option(
         "Share of each target that comes from n-grams of the rest of the text (char level; 0: "

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from charlm.config import CELLS, LEVELS, TrainingConfig
 from charlm.errors import CharlmError, CheckpointError, TextError, UsageError
-from charlm.network_config import CausalConfig
+from charlm.network_config import CausalConfig, ClozeConfig
 from charlm.nn.windows import num_windows
 from charlm.text.corpus import sequence_hash
 from charlm.text.tokens import TokenizedText, from_ids
@@ -458,6 +458,7 @@ def test_the_recipe_never_fails(
         num_tokens=num_tokens,
         num_sequences=max(1, int(share * num_tokens)),
         seconds=seconds,
+        in_memory=True,
         model={},
         training={},
     )
@@ -467,6 +468,7 @@ def test_the_recipe_never_fails(
     assert 64 <= chosen.model.hidden_size <= 1024
     assert chosen.model.embedding_size <= chosen.model.hidden_size
     assert 0 < chosen.training.end_learning_rate < chosen.training.learning_rate
+    assert not (chosen.training.smoothing and chosen.training.sampled_types)
     types = chosen.training.frequent_types + chosen.training.sampled_types
     assert types == 0 or 0 < chosen.training.sampled_types < types < vocab_size
     assert "\n" not in chosen.summary
@@ -596,6 +598,42 @@ def test_what_is_chosen_for_a_large_text(
         training={},
     ).model
     assert (model.hidden_size, model.dropout, model.input_dropout) == (hidden, dropout, on_input)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, 0.3),
+        ({"level": "word"}, 0.0),
+        ({"level": "subword"}, 0.0),
+        ({"in_memory": False}, 0.0),
+        ({"vocab_size": 6000}, 0.0),  # types are drawn
+        ({"num_tokens": 6_000_000, "seconds": 1e5}, 0.0),  # that would take much memory
+        ({"seconds": 30.0}, 0.0),  # counting would take a tenth of that
+        ({"seconds": 30.0, "num_tokens": 100_000}, 0.3),
+        ({"kind": ClozeConfig}, 0.0),
+        ({"model": {"num_labels": 3, "label_size": 4}}, 0.0),
+        ({"training": {"smoothing": 0.1}}, 0.1),
+        ({"level": "word", "training": {"smoothing": 0.2}}, 0.2),
+    ],
+)
+def test_targets_are_softened_where_that_was_seen_to_help(
+    changed: dict[str, Any], expected: float
+) -> None:
+    """Characters, of a text in memory, if they are soon counted; else if it is asked for."""
+    usual: dict[str, Any] = {
+        "level": "char",
+        "vocab_size": 65,
+        "num_tokens": 1_000_000,
+        "num_sequences": 1,
+        "seconds": 180.0,
+        "in_memory": True,
+        "model": {},
+        "training": {},
+    }
+    chosen = recipe.choose(**{**usual, **changed})
+    assert chosen.training.smoothing == expected
+    assert (f"smoothing {expected:g}" in chosen.summary) == bool(expected)
 
 
 @pytest.mark.parametrize("budget", [{"epochs": 8.0}, {"epochs": 100.0}, {"steps": 10}])

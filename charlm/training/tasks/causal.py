@@ -152,6 +152,7 @@ class Causal(
             model=shape,
             training={**request.training, "seed": request.seed},
             passes=passes,
+            in_memory=isinstance(material.text, TokenizedText),
         )
         return chosen.model, chosen.training, chosen.summary
 
