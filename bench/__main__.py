@@ -9,6 +9,7 @@ python -m bench g2p [ROW ...] (see g2p.py), python -m bench serve (see serve.py)
 python -m bench words [SET ...] (see words.py),
 python -m bench adaptive TEXT [SECONDS] (see adaptive.py),
 python -m bench predictors RUN TEXT (see predictors.py),
+python -m bench letters CHARACTERS WORDS TEXT [WEIGHT ...] (see letters.py),
 python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py),
 python -m bench stream DIR [MB ...] (see stream.py),
 python -m bench smoke [PYTHON ...] (see smoke.py), and
@@ -26,6 +27,7 @@ from bench import (
     g2p,
     gaps,
     growth,
+    letters,
     machine,
     mixing,
     predictors,
@@ -54,6 +56,7 @@ SUBJECTS: dict[str, Callable[[Sequence[str]], None]] = {
     "g2p": g2p.main,
     "gaps": gaps.main,
     "growth": growth.main,
+    "letters": letters.main,
     "mixing": mixing.mixing,
     "predictors": predictors.main,
     "quality": quality.main,

@@ -275,7 +275,7 @@ MIXING: Rules = (
     OneOf("--weights", "--tune"),
     Apart(
         "--adapt",
-        ("--alone", "--weights", "--tune", "--label", "--by-character"),
+        ("--alone", "--tune", "--label"),
         "it is about one model, as it was trained",
     ),
 )

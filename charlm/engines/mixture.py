@@ -6,7 +6,7 @@ numbers that add up to 1, is a distribution. Letters as in protocol.py; K models
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from charlm.engines.protocol import (
     Logits,
     Predictions,
     Reader,
+    RowEngine,
     predictor,
     score_predictions,
 )
@@ -164,6 +165,17 @@ class MixtureEngine(MixtureReader):
         if len(found) < len(self._engines):
             return None
         return lambda places: mix([at(places) for at in found], self._weights)
+
+    def rows_on(self, ids: Ids, state: Sequence[Any] | None = None) -> tuple[Logits, list[Any]]:
+        """log P (T, V) of all types where the next ids (T,) stand, and the state after them.
+
+        Of engines that tell all of their distributions as they read on (protocol.RowEngine).
+        """
+        states = state or [None] * len(self._engines)
+        pairs = zip(self._engines, states, strict=True)
+        found = [cast(RowEngine, engine).rows_on(ids, one) for engine, one in pairs]
+        rows: Logits = mix([values for values, _ in found], self._weights)
+        return rows, [one for _, one in found]
 
     def next_logits(self, ids: Ids) -> Logits:
         """Log-probabilities (V,) of the token after a sequence that begins with ids (T,)."""

@@ -16,22 +16,25 @@ for each sequence.
 """
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import SamplingConfig
+from charlm.config import Adapt, SamplingConfig
 from charlm.engines import mixture
 from charlm.errors import UsageError
 from charlm.inference.alternate import TurnSampler
 from charlm.inference.evaluate import Summary, running
 from charlm.inference.sample import united
 from charlm.inference.score import TextScore, ended
+from charlm.models.adapting import AdaptingEngines, Beside
 from charlm.models.arguments import one_text, several_texts
 from charlm.models.base import TextDistribution, TextModel, TokenDistribution
 from charlm.models.engine_choice import MixedEngines
+from charlm.models.language_model import LanguageModel
 from charlm.models.lettered import LetteredModel
 from charlm.text import corpus
 from charlm.text.portions import Mapped, Portion, in_turn, in_whole_portions
@@ -181,6 +184,53 @@ class TokenMixture(_Several, TokenDistribution):
     def tuned(self, texts: Sequence[str]) -> Self:
         """The same models, mixed by the weights under which the tokens of texts are likeliest."""
         return type(self)(self.models, mixture.tune(self.log_probs(texts)))
+
+    def adapting(
+        self, adapt: Adapt = "sequence", *, rate: float | None = None
+    ) -> "Adapting | Self":
+        """One of characters that adapts, and models of words beside it: LanguageModel.adapting.
+
+        Raises UsageError for others.
+        """
+        if adapt == "off" and rate is None:
+            return self
+        return Adapting(self, adapt, rate)
+
+
+class Adapting(LanguageModel):
+    """A model that adapts, of which a mixture with models of words is the network."""
+
+    def __init__(self, mixture: TokenMixture, adapt: Adapt, rate: float | None) -> None:
+        is_words = [isinstance(one, LetteredModel) for one in mixture.models]
+        first = mixture.models[is_words.index(False)]
+        if is_words.count(False) > 1 or not isinstance(first, LanguageModel) or not any(is_words):
+            raise UsageError(
+                "of models that are mixed one of characters adapts, beside models of words, by "
+                "character."
+            )
+        self.mixture = mixture
+        pairs = list(zip(mixture.models, mixture.weights, strict=True))
+        others = [(one.engines, weight) for one, weight in pairs if isinstance(one, LetteredModel)]
+        own = math.fsum(mixture.weights) - math.fsum(weight for _, weight in others)
+        choices, weights = zip(*others, strict=True)
+        beside = Beside(choices, (own, *weights))
+        networks = first.engines.networks
+        engines = AdaptingEngines(first.checkpoint, adapt, networks, rate, beside)
+        super().__init__(first.checkpoint, engines=engines)
+
+    @property
+    def models(self) -> tuple[TokenDistribution, ...]:
+        """Those that are mixed."""
+        return self.mixture.models
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of each of them."""
+        return self.mixture.weights
+
+    def adapting(self, adapt: Adapt = "sequence", *, rate: float | None = None) -> Any:
+        """The mixture in another way."""
+        return self.mixture.adapting(adapt, rate=rate)
 
 
 class SequenceMixture(_Several, TextDistribution):

@@ -167,14 +167,14 @@ CONTRADICT = {
     ],
     "sample": [
         ("--weights", "--tune"),
-        ("--adapt", "--alone --weights --tune --label --by-character"),
+        ("--adapt", "--alone --tune --label"),
         ("--prompt", "--prompt-file"),
         ("--json", "--null"),
         ("--stream", "--json --novel --batch-size"),
     ],
     "score": [
         ("--weights", "--tune"),
-        ("--adapt", "--alone --weights --tune --label --by-character"),
+        ("--adapt", "--alone --tune --label"),
         ("--alone", "--ngram-only"),
         (
             "TEXTS",
@@ -210,7 +210,7 @@ CONTRADICT = {
     ],
     "evaluate": [
         ("--weights", "--tune"),
-        ("--adapt", "--alone --weights --tune --label --by-character"),
+        ("--adapt", "--alone --tune --label"),
         ("--alone", "--ngram-only"),
         ("--json", "--format=table --format=kenlm"),
         ("--check", "--closed --dynamic --format=kenlm --unit --labelled"),
@@ -257,7 +257,7 @@ CONTRADICT = {
     "tag": [("--raw", "--evaluate --token-column --tag-column")],
     "next": [
         ("--weights", "--tune"),
-        ("--adapt", "--alone --weights --tune --label --by-character"),
+        ("--adapt", "--alone --tune --label"),
         ("PREFIX", "--file"),
         ("--top", "--all"),
         ("--json", "--tsv"),

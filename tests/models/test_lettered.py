@@ -1,7 +1,9 @@
 """Laws of words read as characters: those of P(beginning), of every engine, and of mixtures."""
 
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ from charlm.inference.lettered.reading import FLOOR
 from charlm.inference.score import ended
 from charlm.models.language_model import LanguageModel
 from charlm.models.lettered import LetteredModel
-from charlm.models.mixtures import SequenceMixture, TokenMixture, mix
+from charlm.models.mixtures import Adapting, SequenceMixture, TokenMixture, mix
 from charlm.tokenizers.base import EOS_ID, NUM_SPECIALS, UNK_ID
+from tests.support.cli import charlm as charlm_command
+from tests.support.cli import good
 
 TEXTS = [
     'The cat (see p. 3) sat, "on the mat".',
@@ -59,6 +63,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LanguageModel]
         "chars": trained("chars"),
         "words": trained("words", level="word", vocab_size=30),
         "others": trained("others", level="word", vocab_size=18, seed=1, ngram=2),
+        "adaptive": trained("adaptive", adaptive=True),
         "lower": trained("lower", level="word", lowercase=True),
     }
 
@@ -215,6 +220,50 @@ def test_what_is_drawn_is_what_is_scored(models: dict[str, LanguageModel]) -> No
     assert one.text == several[0].text
 
 
+@pytest.mark.parametrize("adapt", ["frozen", "sequence"])
+def test_beside_words_a_model_adapts(models: dict[str, LanguageModel], adapt: Any) -> None:
+    """Mixed with words the network is another predictor, of which all laws of adapting hold."""
+    mixed = mix([models["words"], models["adaptive"]], (0.4, 0.6), by_character=True)
+    adapting = mixed.adapting(adapt)
+    assert isinstance(adapting, Adapting)
+    assert adapting.adapting("off") is mixed
+    texts = ["the cat's the cat's", "3.5 dogs", ""]
+    several = adapting.score_all(texts, per_token=True)
+    for text, score in zip(texts, several, strict=True):
+        alone = adapting.score(text)
+        assert alone.total_log_prob == pytest.approx(score.total_log_prob, abs=1e-4)
+        assert score.tokens is not None
+        each = sum(token.log_prob for token in score.tokens)
+        assert each == pytest.approx(score.total_log_prob, abs=1e-9)
+    total = sum(score.total_log_prob for score in several)
+    tokens = sum(score.num_tokens for score in several)
+    assert adapting.evaluate(texts).cross_entropy == pytest.approx(-total / tokens, abs=1e-4)
+    after = adapting.next_tokens("the cat", top=None)
+    assert sum(math.exp(entry.log_prob) for entry in after.entries) == pytest.approx(1, abs=1e-4)
+    drawn = adapting.sample(2, max_tokens=40, seed=3, unk="keep")
+    assert [one.text for one in drawn] == [
+        one.text for one in adapting.sample(2, max_tokens=40, seed=3, unk="keep")
+    ]
+    plain = mixed.score(texts[0]).total_log_prob
+    without = models["adaptive"].adapting(adapt).score(texts[0]).total_log_prob
+    assert len({round(value, 6) for value in (several[0].total_log_prob, plain, without)}) == 3
+
+
+def test_words_alone_beside_it_are_weighed(models: dict[str, LanguageModel]) -> None:
+    """With all the weight the network is as without words; a file is read in its order."""
+    mixed = mix([models["adaptive"], models["words"]], (1, 0), by_character=True)
+    text = "the cats and the dogs"
+    for adapt in ("frozen", "sequence", "file"):
+        assert isinstance(mixed, TokenMixture)
+        with_words = mixed.adapting(adapt).score(text).total_log_prob
+        alone = models["adaptive"].adapting(adapt).score(text).total_log_prob
+        assert with_words == pytest.approx(alone, abs=1e-4)
+    with pytest.raises(UsageError, match="one of characters adapts, beside models of words"):
+        mix([models["chars"], models["chars"]]).adapting("sequence")  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="no memory to adapt with"):
+        mix([models["chars"], models["words"]], by_character=True).adapting("frozen")  # type: ignore[union-attr]
+
+
 def test_what_cannot_be_mixed_by_character_is_refused(models: dict[str, LanguageModel]) -> None:
     """Words alone, words of lower case, and models that are mixed by labels or adapt."""
     with pytest.raises(UsageError, match="one of the models must be of characters"):
@@ -235,6 +284,36 @@ def test_no_character_is_impossible(lettered: LetteredModel) -> None:
     size = rows.shape[1]
     assert rows.min() >= math.log(FLOOR / size) - 1e-6
     np.testing.assert_allclose(rows[:, UNK_ID], math.log(FLOOR / size))
+
+
+def test_commands_mix_by_character(
+    models: dict[str, LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """score and evaluate say what Python says; one model, or words alone, are refused."""
+    root = models["chars"].checkpoint.path.parent.parent
+    monkeypatch.setenv("CHARLM_RUNS", str(root))
+    asked = ("--model", "adaptive", "--model", "words", "--by-character", "--weights", "0.6,0.4")
+    mixed = mix([models["adaptive"], models["words"]], (0.6, 0.4), by_character=True)
+    assert isinstance(mixed, TokenMixture)
+    for adapt in ("off", "sequence"):
+        said = json.loads(good("score", *asked, "--adapt", adapt, "--json", "the cats").out)
+        expected = mixed.adapting(adapt).score("the cats").total_log_prob  # type: ignore[arg-type]
+        assert said["total_log_prob_nats"] == pytest.approx(expected, abs=1e-4)
+    (root / "text.txt").write_text("the cat\ndogs and cats\n", encoding="utf-8")
+    read = ("evaluate", str(root / "text.txt"), "--split-on", "line", *asked)
+    told = json.loads(good(*read, "--adapt", "file", "--json").out)
+    assert told["tokens"] == len("the cat") + len("dogs and cats") + 2
+    static = mixed.evaluate(["the cat", "dogs and cats"]).cross_entropy
+    assert told["cross_entropy_nats_per_token"] == pytest.approx(static, abs=1e-4)
+    assert told["adapted"]["cross_entropy_nats_per_token"] != pytest.approx(static, abs=1e-4)
+    for wrong, why in (
+        (("--model", "chars", "--by-character"), "goes with --model twice"),
+        (("--model", "words", "--model", "others", "--by-character"), "must be of characters"),
+        (("--model", "chars", "--model", "words", "--adapt", "file"), "--by-character"),
+    ):
+        ended_so = charlm_command("evaluate", str(root / "text.txt"), *wrong)
+        assert ended_so.code != 0
+        assert why in ended_so.err, ended_so.err
 
 
 def test_models_that_were_saved_are_found_by_their_names(

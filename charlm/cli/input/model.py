@@ -86,18 +86,23 @@ def load_any(asked: Mixture) -> "TextDistribution | ClozeModel":
             one.with_label(label) if one.labels is not None or not any(knows) else one
             for one in causal
         ]
-    if asked.by_character and len(causal) == 1:
-        raise UsageError("--by-character mixes several models: give each with --model.")
     found: TextDistribution = causal[0]
     if asked.adapt != "off":
-        if len(causal) > 1:
-            raise UsageError("--adapt is about one model: give one with --model.")
-        found = causal[0].adapting(asked.adapt)
+        if len(causal) > 1 and not asked.by_character:
+            raise UsageError(
+                "--adapt is about one model: give one with --model, or models of words beside it "
+                "with --by-character."
+            )
+        found = causal[0].adapting(asked.adapt) if len(causal) == 1 else found
     if len(causal) > 1:
-        from charlm.models.mixtures import mix
+        from charlm.models.mixtures import TokenMixture, mix
 
         weights = _numbers(asked.weights) if asked.weights is not None else ()
-        found = mix(causal, weights, by_character=asked.by_character)
+        mixture = mix(causal, weights, by_character=asked.by_character)
+        found = mixture
+        if asked.adapt != "off":
+            assert isinstance(mixture, TokenMixture)
+            found = mixture.adapting(asked.adapt)
     return found if tune is None else _tuned(found, models, tune)
 
 

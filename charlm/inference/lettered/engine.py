@@ -49,6 +49,13 @@ class LetteredEngine(FromRows):
             rows[places] = found
         return rows.__getitem__
 
+    def rows_on(self, ids: Ids, state: Place | None = None) -> tuple[Logits, Place | None]:
+        """log P (T, V) where the next ids (T,) stand, and the place after them."""
+        rows = np.empty((len(ids), self._letters.vocab_size), dtype=np.float32)
+        for span, found, state in self._on(ids, state):  # noqa: B007, B020 - the last is returned
+            rows[span] = found
+        return rows, state
+
     def next_logits(self, ids: Ids) -> Logits:
         """log P (V,) of the character after a sequence that begins with ids (T,)."""
         place = self._letters.begin(self._words)
