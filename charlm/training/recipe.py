@@ -72,7 +72,12 @@ def choose(
         passes = 0.92 * seconds * _PRODUCTS_A_SECOND / (6 * weights * max(1, num_tokens))
         passes = min(passes, most_epochs(level, num_tokens, mean_length))
     large = short and hidden > 256
-    dropout, input_dropout = _dropouts(level, passes, little, large)
+    is_plain = level == "char" and stacks == 1 and not sample and not model.get("num_labels")
+    smoothing = training.get("smoothing")
+    if smoothing is None:
+        is_soon_counted = in_memory and _is_soon_counted(num_tokens, vocab_size, seconds)
+        smoothing = _SMOOTHING if is_plain and is_soon_counted else 0.0
+    dropout, input_dropout = _dropouts(level, passes, little, large, smoothing > 0)
     chosen_model = {
         "vocab_size": vocab_size,
         "hidden_size": hidden,
@@ -91,14 +96,10 @@ def choose(
         "bptt_length": (64 if level == "char" else 35) * stacks,
         "learning_rate": 2e-3 if batch_size < 16 else 4e-3 if short else 3e-3,
         "weight_decay": _weight_decay(level, passes, little or short, large),
+        "smoothing": smoothing,
         **sample,
         **training,
     }
-    if level == "char" and in_memory and not sample and stacks == 1:
-        counting = _SECONDS_OF_COUNTING * num_tokens * vocab_size
-        is_soon_done = num_tokens <= _MOST_COUNTED and counting < _SHARE_OF_COUNTING * seconds
-        if is_soon_done and not model.get("num_labels"):
-            chosen_training.setdefault("smoothing", _SMOOTHING)
     is_sampled = bool(chosen_training.get("sampled_types"))
     chosen_training.setdefault("row_wise", is_sampled)
     chosen_training.setdefault("end_learning_rate", chosen_training["learning_rate"] * 0.02)
@@ -169,6 +170,12 @@ def _embedding_size(level: str, vocab_size: int, hidden: int, short: bool) -> in
     return 32 if short else 64
 
 
+def _is_soon_counted(num_tokens: int, vocab_size: int, seconds: float) -> bool:
+    """Whether n-grams of the rest of the text are found in little of the time and memory."""
+    counting = _SECONDS_OF_COUNTING * num_tokens * vocab_size
+    return num_tokens <= _MOST_COUNTED and counting < _SHARE_OF_COUNTING * seconds
+
+
 def _weight_decay(level: str, passes: float, little: bool, large: bool) -> float:
     """What little text holds, or is passed over often, is learned by heart without it."""
     if level == "char" and large:
@@ -176,8 +183,12 @@ def _weight_decay(level: str, passes: float, little: bool, large: bool) -> float
     return 0.05 if level != "char" or little or passes > 13 else 0.01
 
 
-def _dropouts(level: str, passes: float, little: bool, large: bool) -> tuple[float, float]:
+def _dropouts(
+    level: str, passes: float, little: bool, large: bool, softened: bool
+) -> tuple[float, float]:
     """More passes over the text want more of it, and from a dozen on some on the input too.
+
+    Where targets are softened, less is best at many passes: 0.5 and 0.2 at 20.
 
     ``large`` is a net that a list of names could not fill without it. bench/RESULTS.md: 0.3 was
     best at 11 passes; 0.6, with 0.3 on the input, at 20; for names 0.5, with 0.1. Little text is
@@ -195,6 +206,9 @@ def _dropouts(level: str, passes: float, little: bool, large: bool) -> tuple[flo
     if little:
         return round(min(most, max(0.05, rate)), 2), 0.0
     many = max(0.0, 0.35 * (doublings - math.log2(11)))
+    if softened:
+        rate = min(0.5, max(0.05, rate) + 0.2 * many)
+        return round(rate, 2), round(min(0.2, 0.66 * many), 2)
     rate = min(0.6, max(0.05, rate) + many)
     return round(rate, 2), round(min(0.3, many), 2)
 
