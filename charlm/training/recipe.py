@@ -17,9 +17,10 @@ _SHORT = 24  # tokens: below this a text is a list of names or the like
 # More passes than these did not lower the held-out loss any further, whatever the dropout.
 MOST_EPOCHS = {"char": 25.0, "word": 12.0, "subword": 12.0}
 _MOST_EPOCHS_OF_LITTLE = 24.0  # smaller nets, and cheap all the same
-_MOST_EPOCHS_OF_NAMES = 20.0
+_MOST_EPOCHS_OF_NAMES = 30.0
 # Of still less text more passes help, about as its tokens to the power -0.6.
 _SMALL = {"char": 70_000, "word": 36_000, "subword": 36_000}  # tokens
+_SMALL_OF_NAMES = 36_000
 _FEWER_TOKENS = 0.6
 _MOST_EPOCHS_OF_ALL = 150.0
 # bench/RESULTS.md: of targets this share is what n-grams of the rest of the text say, where to
@@ -139,10 +140,12 @@ def is_little(num_tokens: int) -> bool:
 
 def most_epochs(level: str, num_tokens: int, mean_length: float) -> float:
     """Passes that are enough for a text of so many tokens, in sequences of that length."""
-    most = MOST_EPOCHS[level]
+    most, small = MOST_EPOCHS[level], _SMALL[level]
     if level == "char" and is_little(num_tokens):
-        most = _MOST_EPOCHS_OF_NAMES if mean_length < _SHORT else _MOST_EPOCHS_OF_LITTLE
-    times = max(1.0, _SMALL[level] / max(1, num_tokens))
+        most = _MOST_EPOCHS_OF_LITTLE
+        if mean_length < _SHORT:
+            most, small = _MOST_EPOCHS_OF_NAMES, _SMALL_OF_NAMES
+    times = max(1.0, small / max(1, num_tokens))
     return min(most * math.pow(times, _FEWER_TOKENS), _MOST_EPOCHS_OF_ALL)
 
 

@@ -533,9 +533,9 @@ def test_what_is_asked_by_name_is_not_chosen(
         ("char", 1, 1, 150),
         # Larger texts are passed over as often as ever.
         ("subword", 2_815, 15, 55),
-        ("char", 76_626, 8, 20),
+        ("char", 76_626, 8, 30),
         ("char", 141_994, 599, 24),
-        ("char", 220_000, 7, 20),
+        ("char", 220_000, 7, 30),
         ("char", 1_003_854, 1_003_854, 25),
         ("word", 36_000, 150, 12),
         ("subword", 10**6, 150, 12),
