@@ -7,7 +7,7 @@ python -m bench quality DIR [NAME ...] (see quality.py), python -m bench gaps TE
 python -m bench bulk [LINES [ROUNDS]] (see bulk.py),
 python -m bench g2p [ROW ...] (see g2p.py), python -m bench serve (see serve.py),
 python -m bench words [SET ...] (see words.py),
-python -m bench adaptive TEXT [SECONDS] (see adaptive.py),
+python -m bench adaptive TEXT [SECONDS [WORDS]] (see adaptive.py),
 python -m bench predictors RUN TEXT (see predictors.py),
 python -m bench letters CHARACTERS WORDS TEXT [WEIGHT ...] (see letters.py),
 python -m bench counts DIR and python -m bench mixing RUN [RUN ...] (see mixing.py),

@@ -86,7 +86,7 @@ def run(trial: Trial, folder: Path) -> tuple[tuple[str, ...], list[tuple[float, 
     found = re.search(r"loss: ([\d.]+) nats per token, ([\d.]+) bits", done.stdout)
     closed = re.search(r"as one symbol: ([\d.]+) nats", done.stderr)  # what perplexities are of
     epochs = re.search(r"([\d.]+) epochs", done.stderr)
-    model = re.search(r"ask for (.*)", done.stderr)
+    model = re.search(r"model: (.*) \(chosen", done.stderr)
     if not (found and epochs and model):
         raise SystemExit(done.stdout + done.stderr)
     log = folder / "checkpoints" / trial.name / "metrics.jsonl"

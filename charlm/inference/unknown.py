@@ -16,7 +16,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,14 @@ class NothingUnknown:
         """Nothing begins so."""
         del beginnings, known
         return -math.inf
+
+
+class Begun(NamedTuple):
+    """A beginning of spellings: its log P, log P (V,) of the character after it, and the state."""
+
+    log_prob: float
+    following: NDArray[np.float64]
+    state: Any
 
 
 class Speller:
@@ -185,17 +193,20 @@ class Speller:
         left = float(np.exp(begun).sum() - np.exp(self.spelled(known)).sum())
         return math.log(left) - self._log_room if left > 0 else -math.inf
 
-    def going_on(self, begun: str) -> tuple[float, NDArray[np.float64]]:
-        """log P that a spelling begins so, and log P (V,) of the character after it."""
-        ids = self.tokenizer.encode(begun)
-        share = self._characters.log_share * int((ids == self.tokenizer.unk_id).sum())
-        inputs = np.concatenate(([self.config.vocab_size], ids)).astype(np.int64)
-        log_prob, state = share, None
-        for place, token in enumerate(inputs):
-            row, state = self._read(np.array([token]), state)
-            if place < len(ids):
-                log_prob += float(row[0, ids[place]])
-        return log_prob, row[0]
+    def begun(self) -> "Begun":
+        """Where every spelling begins."""
+        return Begun(0.0, *self._read_one(self.config.vocab_size, None))
+
+    def after(self, begun: "Begun", character: str) -> "Begun":
+        """The same with one character more."""
+        (token,) = self.tokenizer.encode(character).tolist()
+        share = self._characters.log_share if token == self.tokenizer.unk_id else 0.0
+        log_prob = begun.log_prob + float(begun.following[token]) + share
+        return Begun(log_prob, *self._read_one(token, begun.state))
+
+    def _read_one(self, token: int, state: Any) -> tuple[NDArray[np.float64], Any]:
+        row, state = self._read(np.array([token], dtype=np.int64), state)
+        return row[0], state
 
     def draw(
         self,

@@ -95,6 +95,9 @@ def by_beginnings(words: LanguageModel, chars: LanguageModel, text: str) -> NDAr
 @example(text="the  ")
 @example(text='"(cat')
 @example(text="thc (3.")
+@example(text="cat-dog,(the)then.cats'day-dogs.3.5,4,000--the(cat),dog")
+@example(text="the" * 30)
+@example(text="." * 40 + "cats don'")
 def test_the_next_character_is_what_completions_say(
     models: dict[str, LanguageModel], lettered: LetteredModel, text: str
 ) -> None:

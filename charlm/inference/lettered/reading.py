@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from charlm.engines.protocol import Arbiter, Decoder
 from charlm.equations.language_model import log_softmax
 from charlm.errors import UsageError
-from charlm.inference.lettered.forks import Fork, Forks
-from charlm.inference.unknown import Speller, UnknownCharacters
+from charlm.inference.lettered.forks import Fork, Forks, kinds_in
+from charlm.inference.unknown import Begun, Speller, UnknownCharacters
 from charlm.tokenizers.base import EOS_ID, NUM_SPECIALS, UNK_ID
 from charlm.tokenizers.character import CharacterTokenizer
 from charlm.tokenizers.word import WordTokenizer
-from charlm.tokenizers.word_chunks import types_in
 
+_LONG = 32  # characters: of a chunk that has more, tokens are settled
+_OPEN = 4  # but for so many, of which more text may still change some
 FLOOR = 1e-6  # of the probability is shared out evenly
 _SPACE = "0 "
 _OTHER = "\ufffd"  # what a character that is not in the alphabet is read as
@@ -90,13 +91,15 @@ class Place(NamedTuple):
 
     settled is where the words stand before the chunk, chunk what has come of it. is_spaced: a lone
     space stands before it, which is a token only if no word follows. reads remembers where the
-    words stand after some ids of the chunk.
+    words stand after some ids of the chunk. Of a chunk of many tokens the first are settled, too,
+    left being the last of them, and chunk what follows.
     """
 
     settled: Read
-    chunk: str
-    is_spaced: bool
     reads: dict[tuple[int, ...], Read]
+    chunk: str = ""
+    is_spaced: bool = False
+    left: str = ""
 
 
 class Letters:
@@ -128,7 +131,7 @@ class Letters:
 
     def begin(self, words: Words) -> Place:
         """Where a sequence begins."""
-        return Place(self._read(*words.begin()), "", False, {})
+        return Place(self._read(*words.begin()), {})
 
     def after(self, words: Words, place: Place, token: int) -> Place:
         """Where it stands after one more type of the characters; after the end, where it was."""
@@ -136,17 +139,29 @@ class Letters:
             return place
         character = _OTHER if token == UNK_ID else self._alphabet[token - NUM_SPECIALS]
         if not character.isspace():
-            return place._replace(chunk=place.chunk + character)
+            return self._settled(words, place._replace(chunk=place.chunk + character))
         read = self._before_space(words, place)[1]
         if character == " " and place.chunk:
-            return Place(read, "", True, {})
-        return Place(self._after(words, read, self._id(f"0{character}")), "", False, {})
+            return Place(read, {}, is_spaced=True)
+        return Place(self._after(words, read, self._id(f"0{character}")), {})
+
+    def _settled(self, words: Words, place: Place) -> Place:
+        """The same place; of a long chunk the first tokens are settled."""
+        if len(place.chunk) < _LONG:
+            return place
+        kinds = kinds_in(place.left, place.chunk)
+        cut = len(kinds) - _OPEN
+        if cut <= 0:
+            return place
+        read = self._at(words, place, tuple(kinds[:cut]))[1]
+        chunk = "".join(kind[1:] for kind in kinds[cut:])
+        return Place(read, {}, chunk, place.is_spaced, kinds[cut - 1][1:])
 
     def log_probs(self, words: Words, place: Place) -> Values:
         """log P (C,) of the types of characters that may come next."""
         masses = np.zeros(self.vocab_size)
         letters = masses[NUM_SPECIALS:]
-        for fork in self._forks.of(place.chunk):
+        for fork in self._forks.of(place.left, place.chunk):
             log_prob, read = self._at(words, place, fork.before)
             np.add.at(letters, fork.character, math.exp(log_prob) * self._of_fork(fork, read))
         log_prob, read = self._before_space(words, place)
@@ -175,7 +190,7 @@ class Letters:
     def _before_space(self, words: Words, place: Place) -> tuple[float, Read]:
         """log P of all that stands there if white space or the end comes next, and the read."""
         if place.chunk:
-            return self._at(words, place, tuple(types_in(place.chunk)))
+            return self._at(words, place, tuple(kinds_in(place.left, place.chunk)))
         return self._at(words, place, (_SPACE,) if place.is_spaced else ())
 
     def _at(self, words: Words, place: Place, kinds: tuple[str, ...]) -> tuple[float, Read]:
@@ -210,23 +225,38 @@ class Letters:
 class Spelling:
     """How a speller goes on, by characters of an alphabet."""
 
-    _REMEMBERED = 20_000  # beginnings
+    _REMEMBERED = 5_000  # beginnings
 
     def __init__(self, speller: Speller, alphabet: list[str]) -> None:
         self._speller = speller
         self._ids = np.array([speller.tokenizer.encode(c)[0] for c in alphabet], dtype=np.int64)
         share = UnknownCharacters(speller.tokenizer).log_share
         self._shares = np.where(self._ids == speller.tokenizer.unk_id, share, 0.0)
+        self._begun: dict[str, Begun] = {}
         self._after: dict[str, Values] = {}
 
-    def after(self, begun: str) -> Values:
+    def after(self, text: str) -> Values:
         """P (A,) that a spelling begins so and goes on with each of the characters."""
-        if begun not in self._after:
+        if text not in self._after:
             if len(self._after) >= self._REMEMBERED:
                 self._after.clear()
-            log_prob, row = self._speller.going_on(begun)
-            self._after[begun] = np.exp(log_prob + row[self._ids] + self._shares)
-        return self._after[begun]
+            begun = self._read(text)
+            following = begun.following[self._ids] + self._shares
+            self._after[text] = np.exp(begun.log_prob + following)
+        return self._after[text]
+
+    def _read(self, text: str) -> Begun:
+        """What has been read of it goes on from there."""
+        if len(self._begun) >= self._REMEMBERED:
+            self._begun.clear()
+        known = len(text)
+        while known and text[:known] not in self._begun:
+            known -= 1
+        begun = self._begun[text[:known]] if known else self._speller.begun()
+        for end in range(known, len(text)):
+            begun = self._speller.after(begun, text[end])
+            self._begun[text[: end + 1]] = begun
+        return begun
 
 
 def _sums(log_probs: Values) -> Values:
