@@ -349,10 +349,16 @@ def test_diverged_training_is_told(empty: Path, monkeypatch: pytest.MonkeyPatch)
     """Numbers that are not finite end a training with 5 and a cure."""
     from charlm.nn import objectives
 
-    genuine = objectives.cross_entropy
+    genuine, softened = objectives.cross_entropy, objectives.softened_cross_entropy
     monkeypatch.setattr(objectives, "cross_entropy", lambda *loss: genuine(*loss) * float("nan"))
-    complaint = bad(5, "train", "corpus.txt", "--steps", "30", "--hidden", "8")
-    assert "--learning-rate" in complaint
+    monkeypatch.setattr(
+        objectives,
+        "softened_cross_entropy",
+        lambda *loss: tuple(one * float("nan") for one in softened(*loss)),
+    )
+    for smoothing in ("0", "0.3"):
+        short = ("--steps", "30", "--hidden", "8", "--smoothing", smoothing, "--name", smoothing)
+        assert "--learning-rate" in bad(5, "train", "corpus.txt", *short)
 
 
 AWKWARD: dict[str, bytes] = {

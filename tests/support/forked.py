@@ -316,7 +316,6 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
         threads.neighbours = lambda *_: 0
 
     genuine_settle = Trainer.settle.__func__  # type: ignore[attr-defined]
-    genuine_loss = objectives.cross_entropy
 
     def settle(*args: Any, **kwargs: Any) -> Any:
         nonlocal settled
@@ -343,13 +342,18 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
 
         return restore
 
-    def cross_entropy(features: Any, *args: Any) -> Any:
-        loss = genuine_loss(features, *args)
-        if not settled:  # a speller's
-            return loss
-        here("first step")
-        features.register_hook(lambda _: here("mid step"))
-        return loss * value if seen["first step"] in spoiled else loss
+    def watched_loss(genuine: Any) -> Any:
+        def cross_entropy(features: Any, *args: Any) -> Any:
+            found = genuine(features, *args)
+            if not settled:  # a speller's
+                return found
+            here("first step")
+            features.register_hook(lambda _: here("mid step"))
+            if seen["first step"] not in spoiled:
+                return found
+            return tuple(one * value for one in found) if type(found) is tuple else found * value
+
+        return cross_entropy
 
     def watched_scores(module: Any, _: Any, scores: Any) -> Any:  # of a head or a translator
         nonlocal settled
@@ -396,5 +400,7 @@ def _lay_wires(job: dict[str, Any], end: int) -> None:
     resume.restore = restores(resume.restore)
     for kind in (Head, EncoderDecoder):
         kind.__init__ = watching(kind.__init__)
-    objectives.cross_entropy, os.fsync = cross_entropy, fsync
+    os.fsync = fsync
+    for name in ("cross_entropy", "softened_cross_entropy"):
+        setattr(objectives, name, watched_loss(getattr(objectives, name)))
     loop.SECONDS_TO_VALIDATE = job.get("validate_seconds", loop.SECONDS_TO_VALIDATE)

@@ -131,7 +131,7 @@ def test_sampled_types_are_the_same_everywhere(folder: Path, kind: str, tied: bo
     few rows of a matrix these rows are summed. A running mean of weights goes with it.
     """
     trainer = settled(folder, kind, dropout=0.2, tie_weights=tied, batch_size=2)
-    fields = {"frequent_types": 4, "sampled_types": 6, "average_decay": 0.9}
+    fields = {"frequent_types": 4, "sampled_types": 6, "average_decay": 0.9, "smoothing": 0.0}
     trainer.training = dataclasses.replace(trainer.training, **fields)
     (alone,) = trained(trainer, 1)
     trained(trainer, 3)[0].is_close_to(alone, 1e-6, 1e-5)
@@ -142,7 +142,7 @@ def test_sampled_types_are_the_same_everywhere(folder: Path, kind: str, tied: bo
 def test_row_wise_steps_are_the_same_everywhere(folder: Path, kind: str, tied: bool) -> None:
     """Where steps change few rows alone, these are the rows that any process has read or drawn."""
     trainer = settled(folder, kind, dropout=0.2, tie_weights=tied, batch_size=2)
-    fields = {"frequent_types": 4, "sampled_types": 6, "row_wise": True}
+    fields = {"frequent_types": 4, "sampled_types": 6, "row_wise": True, "smoothing": 0.0}
     trainer.training = dataclasses.replace(trainer.training, **fields)
     (alone,) = trained(trainer, 1)
     several = trained(trainer, 3)
