@@ -197,7 +197,7 @@ class TokenMixture(_Several, TokenDistribution):
         return Adapting(self, adapt, rate)
 
 
-class Adapting(LanguageModel):
+class Adapting(_Several, LanguageModel):
     """A model that adapts, of which a mixture with models of words is the network."""
 
     def __init__(self, mixture: TokenMixture, adapt: Adapt, rate: float | None) -> None:
@@ -208,7 +208,7 @@ class Adapting(LanguageModel):
                 "of models that are mixed one of characters adapts, beside models of words, by "
                 "character."
             )
-        self.mixture = mixture
+        self.mixture, self.models, self.weights = mixture, mixture.models, mixture.weights
         pairs = list(zip(mixture.models, mixture.weights, strict=True))
         others = [(one.engines, weight) for one, weight in pairs if isinstance(one, LetteredModel)]
         own = math.fsum(mixture.weights) - math.fsum(weight for _, weight in others)
@@ -217,16 +217,6 @@ class Adapting(LanguageModel):
         networks = first.engines.networks
         engines = AdaptingEngines(first.checkpoint, adapt, networks, rate, beside)
         super().__init__(first.checkpoint, engines=engines)
-
-    @property
-    def models(self) -> tuple[TokenDistribution, ...]:
-        """Those that are mixed."""
-        return self.mixture.models
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """Of each of them."""
-        return self.mixture.weights
 
     def adapting(self, adapt: Adapt = "sequence", *, rate: float | None = None) -> Any:
         """The mixture in another way."""

@@ -238,15 +238,18 @@ class WordTokenizer:
         text = text.lower() if self.lowercase else text
         if not self.pretokenized and re.search(r"\S \Z", text):
             kinds = self._types_in(text[:-1])
-            lone = self._vocabulary.id_of("0 ")
-            types = enumerate(self._vocabulary.types, NUM_SPECIALS)
-            opening = (i for i, kind in types if not _spacing_flags(kind) & JOIN_LEFT)
-            following = np.fromiter({UNK_ID, lone, *opening}, dtype=np.int32)
-            return [Beginning(*self._known_of(kinds), following)]
+            return [Beginning(*self._known_of(kinds), self.after_space())]
         kinds = self._types_in(text)
         if not text or text[-1].isspace():
             return [Beginning(*self._known_of(kinds))]
         return [self._last_of(*way) for way in self.ways(kinds)]
+
+    def after_space(self) -> IdArray:
+        """The ids (K,) of what may come after a lone space: what brings one, or it is a token."""
+        lone = self._vocabulary.id_of("0 ")
+        types = enumerate(self._vocabulary.types, NUM_SPECIALS)
+        opening = (i for i, kind in types if not _spacing_flags(kind) & JOIN_LEFT)
+        return np.fromiter({UNK_ID, lone, *opening}, dtype=np.int32)
 
     def _types_in(self, text: str) -> list[str]:
         """The types of a text, known or not."""

@@ -206,9 +206,8 @@ class OptimizerOptions:
         "Weight decay, applied to weight matrices only.", chosen="0.01, 0.05 or 0.1, by text"
     )
     smoothing: float | None = option(
-        "Share of each target that comes from n-grams of the rest of the text (char level; 0: "
-        "none).",
-        chosen="by text",
+        "Share of each target that comes from n-grams of the rest of the text.",
+        chosen="0.3 or 0, by text",
     )
     max_grad_norm: float | None = option("Clip gradients to this norm.", chosen="1")
     patience: int | None = option(

@@ -93,7 +93,8 @@ def load_any(asked: Mixture) -> "TextDistribution | ClozeModel":
                 "--adapt is about one model: give one with --model, or models of words beside it "
                 "with --by-character."
             )
-        found = causal[0].adapting(asked.adapt) if len(causal) == 1 else found
+        if len(causal) == 1:
+            found = causal[0].adapting(asked.adapt)
     if len(causal) > 1:
         from charlm.models.mixtures import TokenMixture, mix
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from charlm.engines.protocol import Arbiter, Decoder
 from charlm.equations.language_model import log_softmax
-from charlm.errors import UsageError
 from charlm.inference.lettered.forks import Fork, Forks, kinds_in
 from charlm.inference.unknown import Begun, Speller, UnknownCharacters
 from charlm.tokenizers.base import EOS_ID, NUM_SPECIALS, UNK_ID
@@ -103,27 +102,18 @@ class Place(NamedTuple):
 
 
 class Letters:
-    """The next character by words, an ``alphabet`` of which has a number for each."""
+    """The next character, one of those that a model of characters knows, by plain words."""
 
     def __init__(
         self, words: WordTokenizer, speller: Speller, characters: CharacterTokenizer
     ) -> None:
-        if words.pretokenized:
-            raise UsageError(
-                "words that were cut already (pretokenized) do not say which characters stand "
-                "between them."
-            )
         self._words, self._speller = words, speller
         self.vocab_size = characters.vocab_size
         known = range(NUM_SPECIALS, characters.vocab_size)
         self._alphabet = [characters.decode([i]) for i in known]
         self._spaces = {n: c for n, c in enumerate(self._alphabet) if c.isspace()}
         self._forks = Forks(words, self._alphabet)
-        ids = words.openers()
-        surfaces = ["", "", *(kind[1:] for kind in words.types)]
-        brings = [i for i in ids.tolist() if i not in (UNK_ID, EOS_ID)]
-        brings = [i for i in brings if not surfaces[i].isspace()]
-        self._openers = np.array([*{UNK_ID, self._id(_SPACE), *brings}], dtype=np.int64)
+        self._after_space = words.after_space()
         spelled = speller.spelled([words.types[i - NUM_SPECIALS] for i in self._forks.order])
         self._spelled = _sums(spelled)  # of known types, which <UNK> stands for none of
         self._room = -math.expm1(speller.log_known)
@@ -168,7 +158,7 @@ class Letters:
         share = math.exp(log_prob)
         for number, space in self._spaces.items():
             if space == " " and place.chunk:
-                letters[number] = share * np.exp(read.log_probs[self._openers]).sum()
+                letters[number] = share * np.exp(read.log_probs[self._after_space]).sum()
             else:
                 letters[number] = share * math.exp(self._log_prob(read, f"0{space}"))
         masses[EOS_ID] = share * math.exp(read.log_probs[EOS_ID])
