@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from charlm.config import SamplingConfig
 from charlm.engines.protocol import Ids, Reader
-from charlm.inference.sample import BATCH_SIZE, Knows, Sample, Sampler, united
+from charlm.inference.drawing.known import Knows, united
+from charlm.inference.sample import BATCH_SIZE, Sample, Sampler
 
 _TURN = 0x7075  # sets the draws of models apart from those of tokens
 

@@ -11,11 +11,10 @@ from a stream made from (seed, i) and its place.
 
 import copy
 import dataclasses
-import functools
 import itertools
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, Self
+from collections.abc import Iterator, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +24,10 @@ from charlm.engines.protocol import Arbiter, Logits, Steps
 from charlm.equations.language_model import log_softmax
 from charlm.errors import CharlmError, UsageError
 from charlm.inference.drawing.draw import draw, num_stages
+from charlm.inference.drawing.known import Knows, stands_in
 from charlm.inference.drawing.lanes import Alternatives, Beginning, Lane, Lanes
 from charlm.inference.unknown import Speller, unknown_of
 from charlm.network_config import MANY_TYPES
-from charlm.text.corpus import sequence_hash
 from charlm.tokenizers.base import SPACING, UNK_ID, Tokenizer
 from charlm.tokenizers.normalizing import folded
 from charlm.tokenizers.prompt import Prompt
@@ -99,7 +98,7 @@ class Sampler:
         self.decoder = engine.decoder()
         self._arbiter: Arbiter | None = None
 
-    def beside(self, others: Sequence["Knows"]) -> Self:
+    def beside(self, others: Sequence[Knows]) -> Self:
         """The same, as one of several: their training texts count as its own does."""
         found = copy.copy(self)
         found._others = tuple(others)
@@ -378,26 +377,3 @@ def _stop(lane: Lane) -> str | None:
     text = prompt.continuation(lane.ids, lane.spelled)
     found = [at for stop in stops if (at := text.find(stop)) >= 0]
     return text[: min(found)] if found else None  # within the prompt it does not count
-
-
-class Knows(Protocol):
-    """What can tell whether a text is a sequence of its training text."""
-
-    def stands_in_training(self, text: str) -> bool | None:
-        """Whether it is; None if that is not known."""
-
-
-def united(known: Iterable[NDArray[np.uint64] | None]) -> NDArray[np.uint64] | None:
-    """The hashes (S,), sorted, that are in any of some; None if one of them is not known."""
-    found = list(known)
-    hashes = [one for one in found if one is not None]
-    return functools.reduce(np.union1d, hashes) if len(hashes) == len(found) else None
-
-
-def stands_in(known: NDArray[np.uint64] | None, tokenizer: Tokenizer, text: str) -> bool | None:
-    """Whether a text, normalised, has one of the hashes (S,), sorted; None without any."""
-    if known is None:
-        return None
-    hashed = np.uint64(sequence_hash(tokenizer.normalise(text)))
-    at = int(np.searchsorted(known, hashed))
-    return at < len(known) and bool(known[at] == hashed)

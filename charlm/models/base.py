@@ -25,9 +25,10 @@ from charlm.fields import columns
 from charlm.fields.scores import sums_of, sums_types
 from charlm.inference.alternate import TurnSampler
 from charlm.inference.beginning import log_prob_begins
+from charlm.inference.drawing.known import stands_in
 from charlm.inference.evaluate import Summary, summarise
 from charlm.inference.next_token import NextTokens, next_tokens
-from charlm.inference.sample import Sample, Sampler, fresh_seed, stands_in
+from charlm.inference.sample import Sample, Sampler, fresh_seed
 from charlm.inference.score import TextScore, score_distinct
 from charlm.inference.stream import Fragment, fragments
 from charlm.inference.unknown import Unknown

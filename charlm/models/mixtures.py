@@ -27,8 +27,8 @@ from charlm.config import Adapt, SamplingConfig
 from charlm.engines import mixture
 from charlm.errors import UsageError
 from charlm.inference.alternate import TurnSampler
+from charlm.inference.drawing.known import united
 from charlm.inference.evaluate import Summary, running
-from charlm.inference.sample import united
 from charlm.inference.score import TextScore, ended
 from charlm.models.adapting import AdaptingEngines, Beside
 from charlm.models.arguments import one_text, several_texts

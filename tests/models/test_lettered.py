@@ -230,6 +230,8 @@ def test_beside_words_a_model_adapts(models: dict[str, LanguageModel], adapt: An
     adapting = mixed.adapting(adapt)
     assert isinstance(adapting, Adapting)
     assert adapting.adapting("off") is mixed
+    assert adapting.num_parameters == mixed.num_parameters
+    assert adapting.stands_in_training(TEXTS[0]) is mixed.stands_in_training(TEXTS[0])
     texts = ["the cat's the cat's", "3.5 dogs", ""]
     several = adapting.score_all(texts, per_token=True)
     for text, score in zip(texts, several, strict=True):
